@@ -1,0 +1,1 @@
+"""Graphs, signatures, bindings and sessions of ONNX models. Knows neither Beam nor any source of data."""

@@ -1,0 +1,1 @@
+"""Where a pipeline runs: options, workers and checks for each Beam runner."""

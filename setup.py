@@ -1,0 +1,48 @@
+"""Installs beamsplit; Dataflow and Flink workers install from this file too (--setup_file=./setup.py)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# onnxruntime-gpu has wheels for Linux and Windows on x86-64 only; where there is no GPU it runs on the CPU.
+GPU_WHEELS = "(sys_platform == 'linux' and platform_machine == 'x86_64') or (sys_platform == 'win32' and platform_machine == 'AMD64')"
+NO_GPU_WHEELS = (
+    "(sys_platform != 'linux' or platform_machine != 'x86_64') and (sys_platform != 'win32' or platform_machine != 'AMD64')"
+)
+
+EXTRAS = {
+    "image": ["pillow>=10"],
+    "text": ["tokenizers>=0.20"],
+    "kafka": ["confluent-kafka>=2.5"],
+    "gcp": ["apache-beam[gcp]>=2.70"],
+    "aws": ["apache-beam[aws]>=2.70"],
+    "lint": ["ruff>=0.8", "mypy>=1.13"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scikit-learn>=1.5", "skl2onnx>=1.18"],
+    "bench": ["scikit-learn>=1.5", "skl2onnx>=1.18", "daft>=0.7", "matplotlib>=3.8", "psutil>=5.9"],
+    # Magika itself is installed by `make demo` without its dependencies: it asks for the package
+    # onnxruntime, which overwrites the files of onnxruntime-gpu. Only its model files are used.
+    "demo": [],
+}
+
+setup(
+    name="beamsplit",
+    version="0.1.0",
+    description="Distributed inference of ONNX models as a dataflow, on Apache Beam",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["models*", "transforms*", "pipelines*", "runners*"]),
+    install_requires=[
+        "apache-beam>=2.70",
+        "onnx>=1.17",
+        "onnx-ir>=0.1.12",
+        "pyarrow>=18",
+        "numpy>=1.26",
+        "rich>=13",
+        f"onnxruntime-gpu>=1.20; {GPU_WHEELS}",
+        f"onnxruntime>=1.20; {NO_GPU_WHEELS}",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["beamsplit = pipelines.__main__:main"]},
+)

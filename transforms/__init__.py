@@ -1,0 +1,1 @@
+"""PTransforms over blocks: read, partition, prepare, infer, finish, write."""

@@ -1,0 +1,65 @@
+"""A piece of an input that one worker reads by itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+FORMATS = ("parquet", "csv", "jsonl", "arrow", "files")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of the input: row groups of a Parquet file, a line-aligned byte range, or a list of files.
+
+    Splits are ordered by `order`; the rows of one split are in the order of its file.
+    """
+
+    format: str
+    """One of `FORMATS`."""
+
+    paths: tuple[str, ...]
+    """The file; for format `files`, each path is one row."""
+
+    order: tuple[int, int]
+    """(number of the file, number of the split in it), both from 0: sorting by it gives input order."""
+
+    start: int
+    """First row group (parquet), record batch (arrow) or byte (csv, jsonl); number of the first path (files)."""
+
+    stop: int
+    """One past the last, in the unit of `start`."""
+
+    first_row: int | None
+    """Number in its file of the split's first row; None where the rows before it were not counted."""
+
+    rows: int | None
+    """Rows in the split, `row_start`/`row_stop` not yet applied; None where nothing has counted them."""
+
+    weight: int
+    """Bytes to read, about: what progress and time left are counted in."""
+
+    row_start: int = 0
+    """Rows to skip at the start of the split (a partition may cut a split in two)."""
+
+    row_stop: int | None = None
+    """Where to stop, counted from the start of the split as `row_start` is; None reads to the end."""
+
+    def origin_file(self) -> str:
+        """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.
+
+        Rows of a byte range in mid-file are counted from that byte (`first_row` is None); only where a row
+        goes to the errors output are the lines before it counted (`absolute_origin`).
+        """
+        if self.first_row is None:
+            return f"{self.paths[0]}#byte={self.start}"
+        return self.paths[0]
+
+
+_FROM_BYTE = re.compile(r"^(?P<path>.*)#byte=(?P<start>\d+)$", re.DOTALL)
+
+
+def parse_origin_file(origin_file: str) -> tuple[str, int | None]:
+    """Split what `Split.origin_file` made into (path, byte that rows are counted from or None)."""
+    match = _FROM_BYTE.match(origin_file)
+    return (match["path"], int(match["start"])) if match else (origin_file, None)
