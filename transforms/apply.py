@@ -1,0 +1,78 @@
+"""Steps over a collection of blocks: rows that fail leave by the errors output, with their origin."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from transforms.block import origin_of
+from transforms.errors import RowError
+from transforms.step import Step
+from transforms.worker import this_worker
+
+FAILED = "failed"
+"""Tag of the output with the rows that a step could not handle, as `RowError`."""
+
+
+def apply_step(step: Step, stage: str, block: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowError]]:
+    """Apply a step to one block; the failures know where their rows came from."""
+    result = step(block)
+    errors = []
+    for row, reason in result.failures:
+        file, number = origin_of(block, row)
+        errors.append(RowError(file, number, stage, reason))
+    return result.block, errors
+
+
+class _Apply(beam.DoFn):
+    def __init__(self, step: Step, stage: str, job_dir: str | None, count_done: bool):
+        self._step, self._stage = step, stage
+        self._job_dir, self._count_done = job_dir, count_done
+        self._usec = Metrics.counter("beamsplit", f"{stage}_usec")
+        self._failed = Metrics.counter("beamsplit", "rows_failed")
+        self._done = Metrics.counter("beamsplit", "rows_scored")
+
+    def setup(self) -> None:
+        setup = getattr(self._step, "setup", None)
+        if setup is not None:
+            setup()
+
+    def process(self, block: pa.RecordBatch) -> Iterator[Any]:
+        started = time.perf_counter()
+        result, errors = apply_step(self._step, self._stage, block)
+        self._usec.inc(round((time.perf_counter() - started) * 1e6))
+        if errors:
+            self._failed.inc(len(errors))
+            for error in errors:
+                yield beam.pvalue.TaggedOutput(FAILED, error)
+        if self._count_done:
+            self._done.inc(result.num_rows)
+        if self._job_dir and (self._count_done or errors) and os.path.isdir(self._job_dir):
+            this_worker(self._job_dir).add(result.num_rows if self._count_done else 0, len(errors))
+        if result.num_rows:
+            yield result
+
+
+class ApplyStep(beam.PTransform):
+    """PCollection of blocks -> outputs `blocks` (main) and `FAILED` (PCollection of RowError).
+
+    Args:
+        step: what to apply to each block.
+        stage: `read`, `prepare`, `infer` or `finish`: names the time metric and stands in the errors.
+        job_dir: folder that local workers share, for progress.
+        count_done: whether rows that come out of this step count as scored.
+    """
+
+    def __init__(self, step: Step, stage: str, job_dir: str | None = None, count_done: bool = False):
+        super().__init__()
+        self._dofn = _Apply(step, stage, job_dir, count_done)
+
+    def expand(self, blocks: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
+        """Wire: one ParDo with two outputs."""
+        return blocks | beam.ParDo(self._dofn).with_outputs(FAILED, main="blocks")
