@@ -1,0 +1,112 @@
+"""Writes a collection of blocks to files."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from models.errors import UsageError
+from transforms.write.finalize import finalize
+from transforms.write.merge import ShardPlan, merge_shard, plan_shards
+from transforms.write.names import check_output
+from transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
+
+
+class WriteBlocks(beam.PTransform):
+    """PCollection[pa.RecordBatch] -> PCollection[str], the names of the files written.
+
+        bundle 1 -> temp file --+
+        bundle 2 -> temp file --+-> rename in input order -> preds-00000-of-00002.parquet, ...
+                     (records only: rows are never shuffled)
+
+    Each bundle writes a file of its own in a hidden folder beside the output. One last step, which sees only a
+    small record of each file, gives them their names. A job that fails before that leaves no final file and
+    the results of earlier runs as they were; call `remove_temp(output, transform.job_id)` then.
+
+    Args:
+        output: A name ending in .parquet, .csv, .jsonl, .ndjson or .json; gs:// and s3:// names work.
+        schema: Of the blocks; internal columns may be in it and are not written.
+        num_shards: How many files; 1 writes exactly `output`. None writes as many as there were bundles, which
+            costs nothing; otherwise files are merged or cut at the end, in row order.
+        write_behind: Encode on a thread beside the one that scores. Switch it off where there are as many
+            workers as cores.
+
+    Raises:
+        UsageError: the output cannot be written, or `num_shards` is less than 1.
+    """
+
+    def __init__(
+        self, output: str, schema: pa.Schema, num_shards: int | None = None, write_behind: bool = True
+    ) -> None:
+        super().__init__()
+        check_output(output)
+        if num_shards is not None and num_shards < 1:
+            raise UsageError(f"--num_shards {num_shards}: an output has at least 1 file; give 1 or more, or leave it out")
+        self.job_id = uuid.uuid4().hex[:12]
+        """Names the temporary folder."""
+        self._target = Target(output, written_columns(schema), self.job_id)
+        self._num_shards = num_shards
+        self._write_behind = write_behind
+
+    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+        """Wire it."""
+        target, count = self._target, self._num_shards
+        files = blocks | "Write" >> beam.ParDo(_WriteBundle(target, self._write_behind)).with_output_types(TempFile)
+        # One impulse and a side input, not a grouping: a grouping of nothing would never run the last step.
+        once = blocks.pipeline | "Once" >> beam.Impulse()
+        if count is not None:
+            plans = once | "Plan" >> beam.FlatMap(_plan, beam.pvalue.AsList(files), count).with_output_types(ShardPlan)
+            if count > 1:
+                plans |= beam.Reshuffle()
+            files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
+        return once | "Finalize" >> beam.FlatMap(_finalize, beam.pvalue.AsList(files), target, count == 1).with_output_types(
+            str
+        )
+
+
+def _plan(_: bytes, files: list[TempFile], count: int) -> list[ShardPlan]:
+    return plan_shards(files, count)
+
+
+def _finalize(_: bytes, files: list[TempFile], target: Target, single: bool) -> list[str]:
+    return finalize(files, target, single)
+
+
+class _WriteBundle(beam.DoFn):
+    def __init__(self, target: Target, write_behind: bool) -> None:
+        self._target = target
+        self._write_behind = write_behind
+        self._writer: TempFileWriter | None = None
+        self._rows = Metrics.counter("beamsplit", "rows_written")
+        self._usec = Metrics.counter("beamsplit", "write_usec")
+
+    def start_bundle(self) -> None:
+        self._abort()
+
+    def process(self, block: pa.RecordBatch) -> None:
+        if block.num_rows:
+            if self._writer is None:
+                self._writer = TempFileWriter(self._target, self._write_behind)
+            self._writer.write(block)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._writer is not None:
+            file = self._writer.close()
+            self._rows.inc(file.rows)
+            self._usec.inc(int(self._writer.seconds * 1e6))
+            self._writer = None
+            yield WindowedValue(file, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def teardown(self) -> None:
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None

@@ -1,0 +1,69 @@
+"""Gives a job's files their final names, once all of them are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
+from transforms.write.storage import files_in, remove, remove_folder, replace, size_of
+from transforms.write.temp_file import Target, TempFile, open_block_file
+
+
+def finalize(files: Iterable[TempFile], target: Target, single: bool) -> list[str]:
+    """Rename the files in the order of their rows, then remove shards of earlier runs and the temporary folder.
+
+    It may be run again after it was stopped anywhere. Until every new file is in place no old file is removed.
+
+    Args:
+        files: What the bundles wrote, in any order. None at all gives one file without rows.
+        target: The job's output.
+        single: There is one file, and it has the output's own name.
+
+    Returns:
+        The final names.
+    """
+    ordered = sorted(files, key=lambda file: (file.order, file.path))
+    if not ordered:
+        ordered = [write_empty(target)]
+    names = shard_names(target.output, len(ordered), single)
+    for file, name in zip(ordered, names, strict=True):
+        move_into_place(file, name)
+    remove_stale(target.output, names)
+    remove_folder(target.folder)
+    return names
+
+
+def move_into_place(file: TempFile, name: str) -> None:
+    """Rename; a rename that has already happened is recognised by the size of the file.
+
+    Raises:
+        FileNotFoundError: the file is neither here nor there.
+    """
+    if size_of(file.path) is not None:
+        replace(file.path, name)
+    elif (there := size_of(name)) != file.bytes:
+        raise FileNotFoundError(
+            f"{file.path} is gone and {name} has {there} bytes, not {file.bytes}: "
+            "something else writes to the same output"
+        )
+
+
+def write_empty(target: Target) -> TempFile:
+    """A valid file without rows."""
+    path = target.new_path()
+    open_block_file(target.format, path, target.schema).close()
+    return TempFile(path, 0, size_of(path) or 0, ("", 0, 0))
+
+
+def remove_stale(output: str, names: Iterable[str]) -> None:
+    """Delete what an earlier run of the same output left and this one did not write."""
+    fresh = set(names)
+    folder, stem, _ = split_name(output)
+    for path in files_in(folder, stem):
+        if path not in fresh and is_shard_of(output, path):
+            remove(path)
+
+
+def remove_temp(output: str, job_id: str) -> None:
+    """Delete what a failed job has written so far; call it when no worker of the job runs any more."""
+    remove_folder(temp_folder(output, job_id))

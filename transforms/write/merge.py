@@ -1,0 +1,100 @@
+"""Makes a given number of shards out of the files that the bundles wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from transforms.write.storage import size_of
+from transforms.write.temp_file import Target, TempFile, open_block_file
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows [start, stop) of a file."""
+
+    file: TempFile
+    start: int
+    stop: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the file from end to end."""
+        return self.start == 0 and self.stop == self.file.rows
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What one final file is made of."""
+
+    index: int
+    """Number of the shard, from 0."""
+
+    parts: tuple[Part, ...]
+    """In the order of their rows; none at all makes a file without rows."""
+
+
+def plan_shards(files: Iterable[TempFile], count: int) -> list[ShardPlan]:
+    """Deal the files to `count` shards of about equal rows, in row order.
+
+    With at least `count` files each shard gets whole neighbouring files, so that a shard of one file needs no
+    work; with fewer, files are cut and the shards differ by at most one row.
+    """
+    ordered = sorted(files, key=lambda file: (file.order, file.path))
+    ends = _whole_file_ends([file.rows for file in ordered], count) if len(ordered) >= count else _equal_ends(ordered, count)
+    plans, begin = [], 0
+    for index, end in enumerate(ends):
+        plans.append(ShardPlan(index, tuple(_parts(ordered, begin, end))))
+        begin = end
+    return plans
+
+
+def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
+    """Write the parts of a shard to one new file, row groups or bytes at a time; one whole file stays as it is."""
+    order = ("", 0, plan.index)
+    if len(plan.parts) == 1 and plan.parts[0].whole:
+        file = plan.parts[0].file
+        return TempFile(file.path, file.rows, file.bytes, order)
+    path = target.new_path()
+    if target.format == "parquet":
+        from transforms.write.parquet_file import read_parquet_rows
+
+        merged = open_block_file(target.format, path, target.schema)
+        for part in plan.parts:
+            for block in read_parquet_rows(part.file.path, part.start, part.stop):
+                merged.write(block)
+        merged.close()
+    else:
+        from transforms.write.text_file import merge_text
+
+        merge_text(path, target.format, target.schema, [(p.file.path, p.start, p.stop, p.file.rows) for p in plan.parts])
+    return TempFile(path, sum(part.stop - part.start for part in plan.parts), size_of(path) or 0, order)
+
+
+def _equal_ends(files: list[TempFile], count: int) -> list[int]:
+    total = sum(file.rows for file in files)
+    return [total * (index + 1) // count for index in range(count)]
+
+
+def _whole_file_ends(rows: list[int], count: int) -> list[int]:
+    """One past the last row of each shard, at ends of files, each shard with at least one file."""
+    total, ends, done, at = sum(rows), [], 0, 0
+    for index in range(count - 1):
+        goal = total * (index + 1) / count
+        done += rows[at]
+        at += 1
+        left = count - 1 - index
+        while len(rows) - at > left and done + rows[at] / 2 <= goal:
+            done += rows[at]
+            at += 1
+        ends.append(done)
+    return [*ends, total]
+
+
+def _parts(files: list[TempFile], begin: int, end: int) -> Iterator[Part]:
+    first = 0
+    for file in files:
+        start, stop = max(begin - first, 0), min(end - first, file.rows)
+        if start < stop:
+            yield Part(file, start, stop)
+        first += file.rows

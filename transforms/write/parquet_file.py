@@ -1,0 +1,85 @@
+"""One Parquet file, written block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from transforms.write.storage import local_path, open_input, open_output
+
+ROW_GROUP_ROWS = 128 * 1024
+ROW_GROUP_BYTES = 64 << 20
+MAX_ROW_GROUP_ROWS = 1 << 20
+
+
+class ParquetFile:
+    """Collects small blocks into row groups; a block that is large by itself is written at once.
+
+    A row group is written as soon as `ROW_GROUP_ROWS` rows or `ROW_GROUP_BYTES` bytes wait: that bounds the
+    memory, and is large enough that a reader's cost for each row group does not show.
+    """
+
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = schema
+        self._pending: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._bytes = 0
+        self._file = open_output(path)
+        # CPU seconds per 1M float32 predictions: 0.045 with dictionaries, which never pay as values hardly repeat,
+        # 0.007 without; none, lz4 and snappy compression, with statistics or not, then differ by noise.
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression="snappy",
+            use_dictionary=[field.name for field in schema if _repeats(field.type)],
+        )
+
+    def write(self, block: pa.RecordBatch) -> None:
+        """Add the rows of a block of the file's schema."""
+        self._pending.append(block)
+        self._rows += block.num_rows
+        self._bytes += block.nbytes
+        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what waits and the footer."""
+        self._flush()
+        self._writer.close()
+        self._file.close()
+
+    def abort(self) -> None:
+        """Let go of the file, whose content is of no use."""
+        self._pending.clear()
+        self._writer.close()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._pending:
+            table = pa.Table.from_batches(self._pending, self._schema)
+            self._writer.write_table(table, row_group_size=min(self._rows, MAX_ROW_GROUP_ROWS))
+        self._pending, self._rows, self._bytes = [], 0, 0
+
+
+def read_parquet_rows(path: str, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Rows [start, stop) of a file, one row group in memory at a time."""
+    import pyarrow.parquet as pq
+
+    local = local_path(path)
+    with pq.ParquetFile(local if local is not None else open_input(path), memory_map=local is not None) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            begin, end = max(start - first, 0), min(stop - first, rows)
+            if begin < end:
+                table = file.read_row_group(group, use_threads=False)
+                yield from table.slice(begin, end - begin).to_batches()
+            first += rows
+
+
+def _repeats(type_: pa.DataType) -> bool:
+    """Whether a column's values are likely to repeat: names, labels and paths do, predictions do not."""
+    return pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
