@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 
 import apache_beam as beam
 import numpy as np
@@ -70,7 +71,7 @@ def test_shards_follow_the_order_of_the_input(tmp_path, workers, write_behind):
     output = f"{tmp_path}/preds.parquet"
     run(WriteBlocks(output, SCHEMA, write_behind=write_behind), blocks(40, 3), workers, spread=True)
     shards = [pq.read_table(tmp_path / name).column("id").to_pylist() for name in names(tmp_path)]
-    assert sorted(sum(shards, [])) == list(range(120))
+    assert sorted(list(chain(*shards))) == list(range(120))
     assert [shard[0] for shard in shards] == sorted(shard[0] for shard in shards)
     assert names(tmp_path) == [f"preds-{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
 
@@ -85,7 +86,7 @@ def test_num_shards_keeps_every_row_in_order(tmp_path, extension, count):
     else:
         assert names(tmp_path) == [f"preds-{i:05d}-of-{count:05d}.{extension}" for i in range(count)]
     ids = [read(tmp_path / name).column("id").to_pylist() for name in names(tmp_path)]
-    assert sum(ids, []) == list(range(20))
+    assert list(chain(*ids)) == list(range(20))
     assert max(map(len, ids)) - min(map(len, ids)) <= 1
 
 
@@ -145,7 +146,8 @@ def test_counts_rows_and_time(tmp_path):
     root | beam.Create(blocks(9, 3)) | WriteBlocks(f"{tmp_path}/preds.parquet", SCHEMA)
     result = root.run()
     result.wait_until_finish()
-    counters = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"] if c.key.metric.namespace == "beamsplit"}
+    metrics = [(counter.key.metric, counter.committed) for counter in result.metrics().query()["counters"]]
+    counters = {metric.name: value for metric, value in metrics if metric.namespace == "beamsplit"}
     assert counters["rows_written"] == 27
     assert counters["write_usec"] > 0
 

@@ -47,7 +47,7 @@ class WriteBlocks(beam.PTransform):
         super().__init__()
         check_output(output)
         if num_shards is not None and num_shards < 1:
-            raise UsageError(f"--num_shards {num_shards}: an output has at least 1 file; give 1 or more, or leave it out")
+            raise UsageError(f"--num_shards {num_shards}: an output has at least 1 file; give 1 or more, or none")
         self.job_id = uuid.uuid4().hex[:12]
         """Names the temporary folder."""
         self._target = Target(output, written_columns(schema), self.job_id)
@@ -65,9 +65,8 @@ class WriteBlocks(beam.PTransform):
             if count > 1:
                 plans |= beam.Reshuffle()
             files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
-        return once | "Finalize" >> beam.FlatMap(_finalize, beam.pvalue.AsList(files), target, count == 1).with_output_types(
-            str
-        )
+        last = beam.FlatMap(_finalize, beam.pvalue.AsList(files), target, count == 1).with_output_types(str)
+        return once | "Finalize" >> last
 
 
 def _plan(_: bytes, files: list[TempFile], count: int) -> list[ShardPlan]:

@@ -41,7 +41,8 @@ def plan_shards(files: Iterable[TempFile], count: int) -> list[ShardPlan]:
     work; with fewer, files are cut and the shards differ by at most one row.
     """
     ordered = sorted(files, key=lambda file: (file.order, file.path))
-    ends = _whole_file_ends([file.rows for file in ordered], count) if len(ordered) >= count else _equal_ends(ordered, count)
+    rows = [file.rows for file in ordered]
+    ends = _whole_file_ends(rows, count) if len(rows) >= count else _equal_ends(rows, count)
     plans, begin = [], 0
     for index, end in enumerate(ends):
         plans.append(ShardPlan(index, tuple(_parts(ordered, begin, end))))
@@ -67,12 +68,13 @@ def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
     else:
         from transforms.write.text_file import merge_text
 
-        merge_text(path, target.format, target.schema, [(p.file.path, p.start, p.stop, p.file.rows) for p in plan.parts])
+        parts = [(part.file.path, part.start, part.stop, part.file.rows) for part in plan.parts]
+        merge_text(path, target.format, target.schema, parts)
     return TempFile(path, sum(part.stop - part.start for part in plan.parts), size_of(path) or 0, order)
 
 
-def _equal_ends(files: list[TempFile], count: int) -> list[int]:
-    total = sum(file.rows for file in files)
+def _equal_ends(rows: list[int], count: int) -> list[int]:
+    total = sum(rows)
     return [total * (index + 1) // count for index in range(count)]
 
 

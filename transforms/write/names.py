@@ -94,7 +94,7 @@ def check_writable(path: str, option: str) -> None:
     if local is None:
         return
     if local.endswith(("/", os.sep)) or os.path.isdir(local):
-        raise UsageError(f"{option} {path} is a folder; give the name of a file, e.g. {os.path.join(path, 'preds.parquet')}")
+        raise UsageError(f"{option} {path} is a folder; give the name of a file in it")
     folder = os.path.dirname(os.path.abspath(local))
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)

@@ -87,8 +87,9 @@ def files_in(folder: str, prefix: str) -> list[str]:
     local = local_path(folder) if folder else "."
     if local is not None:
         try:
-            return [folder + entry.name for entry in os.scandir(local) if entry.name.startswith(prefix) and entry.is_file()]
+            entries = [entry for entry in os.scandir(local or ".") if entry.is_file()]
         except FileNotFoundError:
             return []
+        return [folder + entry.name for entry in entries if entry.name.startswith(prefix)]
     found = FileSystems.match([f"{folder}{prefix}*"])[0].metadata_list
     return [entry.path for entry in found if "/" not in entry.path[len(folder) :]]

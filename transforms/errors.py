@@ -1,0 +1,318 @@
+"""The errors output: rows that could not be scored, with where they came from."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.lines import CHUNK, rows_before
+from transforms.split import parse_origin_file
+from transforms.write.finalize import move_into_place
+from transforms.write.names import check_writable, temp_folder
+from transforms.write.storage import open_input, open_output, remove, remove_folder, size_of
+from transforms.write.temp_file import TempFile, origin_order
+
+FLUSH_ROWS = 4096
+"""Errors of a bundle that wait in memory before they are written."""
+
+
+class RowError(NamedTuple):
+    """A row that could not be scored."""
+
+    file: str
+    """As in the block's origin column: a path, with `#byte=N` where rows are counted from a byte."""
+
+    row: int
+    """The row's number in the file, or from that byte, from 0."""
+
+    stage: str
+    """The step that failed, e.g. `"image"` or `"infer"`."""
+
+    reason: str
+    """One line, e.g. `"cannot identify image file"`."""
+
+
+class _Failures(NamedTuple):
+    """What one bundle tells of its errors."""
+
+    file: TempFile
+    bytes: frozenset[tuple[str, int]]
+    """(path, byte) from which rows were counted."""
+
+
+def row_bases(origins: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The number of the first row at each (path, byte); each file is read once, as far as its last byte.
+
+    A row is a line that is not empty. In CSV the first line is the header and is not counted, and a line feed
+    between quotes ends no line.
+    """
+    by_path: dict[str, set[int]] = {}
+    for path, byte in origins:
+        by_path.setdefault(path, set()).add(byte)
+    bases = {}
+    for path, found in by_path.items():
+        offsets = sorted(found)
+        is_csv = path.lower().endswith((".csv", ".tsv"))
+        with open_input(path) as file:
+            for byte, rows in zip(offsets, rows_before(file, offsets, quotes=is_csv), strict=True):
+                bases[path, byte] = max(rows - is_csv, 0)
+    return bases
+
+
+def absolute_origin(file: str, row: int) -> tuple[str, int]:
+    """(path, row number in the whole file, from 0) of a row; reads the file where rows are counted from a byte.
+
+    >>> absolute_origin("data/a.parquet", 7)
+    ('data/a.parquet', 7)
+    """
+    path, byte = parse_origin_file(file)
+    return (path, row) if byte is None else (path, row + row_bases([(path, byte)])[path, byte])
+
+
+class WriteErrors(beam.PTransform):
+    """PCollection[RowError] -> PCollection[str]: one JSON line an error in exactly one file.
+
+    Each bundle writes a file of its own; the last step puts them together in the order of the input, with row
+    numbers that count from the start of each file, and renames the result. Where there are no errors the file is
+    empty. A failed job leaves an earlier file as it was: call `remove_temp(path, transform.job_id)` then.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        check_writable(path, "--errors")
+        self.job_id = uuid.uuid4().hex[:12]
+        """Names the temporary folder."""
+        self._path = path
+
+    def expand(self, errors: beam.PCollection) -> beam.PCollection:
+        """Wire it."""
+        folder = temp_folder(self._path, self.job_id)
+        files = errors | "Write" >> beam.ParDo(_WriteBundle(folder)).with_output_types(_Failures)
+        once = errors.pipeline | "Once" >> beam.Impulse()
+        merged = once | "Merge" >> beam.Map(_merge, beam.pvalue.AsList(files), folder).with_output_types(TempFile)
+        last = beam.Map(_finalize, beam.pvalue.AsSingleton(merged), self._path, folder).with_output_types(str)
+        return once | "Finalize" >> last
+
+
+def to_line(error: RowError) -> bytes:
+    """The error as one JSON line."""
+    return json.dumps(error._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def merge_errors(failures: Iterable[_Failures], out: object) -> None:
+    """Write the errors of all bundles to a binary file, in input order, with row numbers of whole files."""
+    ordered = sorted(failures, key=lambda found: (found.file.order, found.file.path))
+    bases = row_bases({origin for found in ordered for origin in found.bytes})
+    for found in ordered:
+        with open_input(found.file.path) as file:
+            if not found.bytes:
+                while data := file.read(CHUNK):
+                    out.write(data)  # type: ignore[attr-defined]
+                continue
+            for line in file:
+                out.write(_absolute_line(line, bases))  # type: ignore[attr-defined]
+
+
+def _absolute_line(line: bytes, bases: dict[tuple[str, int], int]) -> bytes:
+    error = RowError(**json.loads(line))
+    path, byte = parse_origin_file(error.file)
+    if byte is None:
+        return line
+    return to_line(error._replace(file=path, row=error.row + bases[path, byte]))
+
+
+def _merge(_: bytes, failures: list[_Failures], folder: str) -> TempFile:
+    path = f"{folder}/{uuid.uuid4().hex}"
+    with open_output(path) as out:
+        merge_errors(failures, out)
+    return TempFile(path, sum(found.file.rows for found in failures), size_of(path) or 0, ("", 0, 0))
+
+
+def _finalize(_: bytes, file: TempFile, path: str, folder: str) -> str:
+    move_into_place(file, path)
+    remove_folder(folder)
+    return path
+
+
+class _WriteBundle(beam.DoFn):
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._path: str | None = None
+
+    def start_bundle(self) -> None:
+        self._abort()
+        self._waiting: list[bytes] = []
+        self._bytes: set[tuple[str, int]] = set()
+        self._rows = 0
+        self._last_file = ""
+
+    def process(self, error: RowError) -> None:
+        if self._path is None:
+            self._path = f"{self._folder}/{uuid.uuid4().hex}"
+            self._file = open_output(self._path)
+            self._order = origin_order(error.file, error.row)
+        if error.file != self._last_file:
+            path, byte = parse_origin_file(error.file)
+            if byte is not None:
+                self._bytes.add((path, byte))
+            self._last_file = error.file
+        self._waiting.append(to_line(error))
+        self._rows += 1
+        if len(self._waiting) == FLUSH_ROWS:
+            self._flush()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._path is not None:
+            self._flush()
+            self._file.close()
+            file = TempFile(self._path, self._rows, size_of(self._path) or 0, self._order)
+            self._path = None
+            found = _Failures(file, frozenset(self._bytes))
+            yield WindowedValue(found, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def teardown(self) -> None:
+        self._abort()
+
+    def _flush(self) -> None:
+        self._file.write(b"".join(self._waiting))
+        self._waiting = []
+
+    def _abort(self) -> None:
+        if self._path is not None:
+            self._file.close()
+            remove(self._path)
+            self._path = None
+
+
+@dataclass
+class FailureSummary:
+    """How many rows failed, and the first of them in input order."""
+
+    limit: int
+    """How many errors to keep."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Failed rows for each stage."""
+
+    _heap: list[_Last] = field(default_factory=list)
+
+    def add(self, error: RowError) -> None:
+        """Take one more error in."""
+        self.counts[error.stage] += 1
+        self._keep(error)
+
+    def merge(self, other: FailureSummary) -> None:
+        """Take in what another summary has."""
+        self.counts.update(other.counts)
+        for error in other.first():
+            self._keep(error)
+
+    def first(self) -> list[RowError]:
+        """The first errors, in input order."""
+        return [last.error for last in sorted(self._heap, reverse=True)]
+
+    def _keep(self, error: RowError) -> None:
+        last = _Last((*origin_order(error.file, error.row), error.stage, error.reason), error)
+        if len(self._heap) < self.limit:
+            heapq.heappush(self._heap, last)
+        elif self._heap and self._heap[0] < last:
+            heapq.heapreplace(self._heap, last)
+
+
+@dataclass(frozen=True)
+class _Last:
+    """Turns the order round, so that the top of the heap is the last of the errors kept."""
+
+    key: tuple
+    error: RowError
+
+    def __lt__(self, other: _Last) -> bool:
+        return self.key > other.key
+
+
+class FirstErrors(beam.PTransform):
+    """PCollection[RowError] -> PCollection[str]: a small JSON file at `path` for `read_first_errors`.
+
+    It also counts the failed rows in the metric `rows_failed` (`WriteErrors` does not).
+
+    Args:
+        n: How many errors to keep; they are the first in input order.
+        path: A file that the submitter can read.
+    """
+
+    def __init__(self, n: int, path: str) -> None:
+        super().__init__()
+        self._n, self._path = n, path
+
+    def expand(self, errors: beam.PCollection) -> beam.PCollection:
+        """Wire it."""
+        found = errors | "Count" >> beam.ParDo(_Summarise(self._n)).with_output_types(FailureSummary)
+        last = beam.Map(_write_summary, beam.pvalue.AsList(found), self._n, self._path).with_output_types(str)
+        return errors.pipeline | "Once" >> beam.Impulse() | "Save" >> last
+
+
+class FirstErrorsRead(NamedTuple):
+    """What `FirstErrors` wrote."""
+
+    total: int
+    """Rows that failed."""
+
+    stages: dict[str, int]
+    """The same for each stage, most first."""
+
+    first: list[RowError]
+    """The first of them, with row numbers of whole files."""
+
+
+def read_first_errors(path: str) -> FirstErrorsRead:
+    """Read what `FirstErrors` wrote."""
+    with open_input(path) as file:
+        data = json.loads(file.read())
+    return FirstErrorsRead(data["total"], data["stages"], [RowError(**error) for error in data["first"]])
+
+
+class _Summarise(beam.DoFn):
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._failed = Metrics.counter("beamsplit", "rows_failed")
+
+    def start_bundle(self) -> None:
+        self._summary = FailureSummary(self._n)
+
+    def process(self, error: RowError) -> None:
+        self._summary.add(error)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._summary.counts:
+            self._failed.inc(self._summary.counts.total())
+            yield WindowedValue(self._summary, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+
+def _write_summary(_: bytes, summaries: list[FailureSummary], n: int, path: str) -> str:
+    whole = FailureSummary(n)
+    for summary in summaries:
+        whole.merge(summary)
+    first = whole.first()
+    origins = [parse_origin_file(error.file) for error in first]
+    bases = row_bases({(name, byte) for name, byte in origins if byte is not None})
+    resolved = [
+        error._replace(file=name, row=error.row + (0 if byte is None else bases[name, byte]))._asdict()
+        for error, (name, byte) in zip(first, origins, strict=True)
+    ]
+    data = {"total": whole.counts.total(), "stages": dict(whole.counts.most_common()), "first": resolved}
+    with open_output(path) as out:
+        out.write(json.dumps(data).encode())
+    return path
