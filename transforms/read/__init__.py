@@ -1,0 +1,27 @@
+"""Reading inputs: patterns to files, files to splits, splits to blocks with the origin of each row."""
+
+from transforms.read.inputs import InputFile, find_files, format_of, input_schema
+from transforms.read.result import ReadFailure, ReadOptions, ReadResult
+from transforms.read.splits import count_rows, make_splits, read_all, read_split, slice_split, split_file
+from transforms.read.transform import BLOCKS, FAILURES, MakeSplits, ReadBlocks, ReadSplits
+
+__all__ = [
+    "BLOCKS",
+    "FAILURES",
+    "InputFile",
+    "MakeSplits",
+    "ReadBlocks",
+    "ReadFailure",
+    "ReadOptions",
+    "ReadResult",
+    "ReadSplits",
+    "count_rows",
+    "find_files",
+    "format_of",
+    "input_schema",
+    "make_splits",
+    "read_all",
+    "read_split",
+    "slice_split",
+    "split_file",
+]

@@ -1,0 +1,281 @@
+"""CSV: byte ranges that hold whole rows, parsed by pyarrow."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.errors import UsageError
+from transforms.read import lines
+from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, missing_column
+from transforms.read.streams import is_compressed, is_local, open_stream
+from transforms.split import Split
+
+SAMPLE_BYTES = 1 << 20
+"""How much of a file is looked at to tell the types of its columns."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def delimiter_of(path: str) -> str:
+    """A tab for `.tsv`, else a comma."""
+    plain = path.lower()
+    for ending in (".gz", ".bz2"):
+        plain = plain.removesuffix(ending)
+    return "\t" if plain.endswith(".tsv") else ","
+
+
+def header(path: str) -> tuple[list[str], int]:
+    """The column names of a file and the byte (of its text) at which its rows start; no names where it is empty.
+
+    Raises:
+        UsageError: two columns have the same name.
+    """
+    stamp = (os.stat(path).st_size, os.stat(path).st_mtime_ns) if is_local(path) else (0, 0)
+    names, start = _header(path, stamp)
+    return list(names), start
+
+
+@lru_cache(maxsize=64)
+def _header(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], int]:
+    delimiter = delimiter_of(path)
+    start = 0
+    with open_stream(path, decompress=True) as stream:
+        for data in lines.runs(stream, None, lines.csv_first_end(delimiter), 1 << 16):
+            text = data.removeprefix(_BOM) if start == 0 else data
+            start += len(data)
+            if text.strip(b"\r\n"):
+                break
+        else:
+            return (), start
+    import csv
+
+    names = tuple(next(csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{path} has several columns named {twice[0]!r} in its first line: give each its own name")
+    return names, start
+
+
+def schema(path: str) -> pa.Schema | None:
+    """Names from the first line, types as the first `SAMPLE_BYTES` suggest; None where the file has no header.
+
+    A column without any value yet is taken for strings.
+    """
+    names, start = header(path)
+    if not names:
+        return None
+    from pyarrow import csv
+
+    delimiter = delimiter_of(path)
+    with open_stream(path, decompress=True) as stream:
+        skip(stream, start)
+        run = next(lines.runs(stream, None, lines.csv_end(delimiter), SAMPLE_BYTES), b"")
+    if not run.strip(b"\r\n"):
+        return pa.schema([pa.field(name, pa.string()) for name in names])
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(run),
+            read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=len(run) + 1),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
+            ),
+        )
+    except pa.ArrowInvalid:
+        return pa.schema([pa.field(name, pa.string()) for name in names])
+    return pa.schema([pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in table.schema])
+
+
+def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
+    """Byte ranges of about `target_bytes` that hold whole rows.
+
+    Where there is more than one, the file is read through: a line end in quotes is known by the quotes before
+    it. The rows are counted on the way.
+    """
+    names, start = header(path)
+    if not names:
+        return []
+    if is_compressed(path):
+        return [Split("csv", (path,), (number, 0), 0, size, 0, None, size)]
+    if start >= size:
+        return []
+    if size - start <= target_bytes:
+        return [Split("csv", (path,), (number, 0), start, size, 0, None, size - start)]
+    delimiter = delimiter_of(path)
+    splits: list[Split] = []
+    first_row = rows = length = 0
+
+    def add() -> None:
+        splits.append(
+            Split("csv", (path,), (number, len(splits)), start, start + length, first_row, rows, length)
+        )
+
+    with open_stream(path) as stream:
+        stream.seek(start)
+        for run in lines.runs(stream, None, lines.csv_end(delimiter), min(target_bytes, lines.RUN_BYTES)):
+            if length and length + len(run) // 2 >= target_bytes:
+                add()
+                start, first_row, rows, length = start + length, first_row + rows, 0, 0
+            rows += lines.count_csv(run, delimiter)
+            length += len(run)
+    if length:
+        add()
+    return splits
+
+
+def text_of(split: Split) -> Iterator[bytes]:
+    """The rows of the split as runs of bytes."""
+    path = split.paths[0]
+    _, start = header(path)
+    with open_stream(path, decompress=True) as stream:
+        if is_compressed(path):
+            skip(stream, start)
+            size = None
+        else:
+            stream.seek(split.start)
+            size = split.stop - split.start
+        yield from lines.runs(stream, size, lines.csv_end(delimiter_of(path)))
+
+
+def skip(stream: BinaryIO, size: int) -> None:
+    """Pass `size` bytes of a stream that may not seek."""
+    while size > 0:
+        data = stream.read(min(size, 1 << 20))
+        if not data:
+            return
+        size -= len(data)
+
+
+def count(split: Split) -> int:
+    """Rows in the split, bad ones too."""
+    delimiter = delimiter_of(split.paths[0])
+    return sum(lines.count_csv(run, delimiter) for run in text_of(split))
+
+
+def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
+    """The rows of the split; rows that do not parse come as failures."""
+    path = split.paths[0]
+    names, _ = header(path)
+    delimiter = delimiter_of(path)
+    for field in options.data_schema:
+        if field.name not in names:
+            raise missing_column(path, field, names)
+    window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
+    for run in text_of(split):
+        if window.done:
+            return
+        if window.at < window.start:
+            rows = lines.count_csv(run, delimiter)
+            if window.at + rows <= window.start:
+                window.next(rows)
+                continue
+        parsed = parse(run, names, options.data_schema, delimiter)
+        begin, end, number = window.next(parsed.rows)
+        yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
+
+
+def parse(run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",") -> Parsed:
+    """Rows of text as columns of `schema`; bad rows apart.
+
+    Empty cells and the like (`NA`, `null`) are null, but not in string columns.
+    """
+    empty = schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
+    if not run.strip(b"\r\n"):
+        return Parsed(empty[0], 0)
+    kinds = {f.name: pa.float32() if f.type == pa.float16() else f.type for f in schema}
+    try:
+        table, bad = _parse(run, names, kinds, delimiter)
+        return Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        pass  # some cell does not convert: look for it below
+    try:
+        table, bad = _parse(run, names, dict.fromkeys(kinds, pa.binary()), delimiter)
+    except pa.ArrowInvalid as error:
+        rows = lines.count_csv(run, delimiter)
+        return Parsed(empty[0], rows, dict.fromkeys(range(rows), f"no CSV row: {' '.join(str(error).split())}"))
+    parsed = Parsed(_one_batch(table, table.schema), table.num_rows + len(bad), bad)
+    positions = parsed.positions()
+    columns = []
+    good = np.ones(table.num_rows, dtype=bool)
+    for field in schema:
+        cells = parsed.batch.column(field.name)
+        column, wrong = _convert(cells, field.type)
+        columns.append(column)
+        for at in wrong:
+            good[at] = False
+            cell = cells[at].as_py()[:80].decode("utf-8", "replace")
+            bad.setdefault(int(positions[at]), f"column {field.name!r}: {cell!r} is no {field.type}")
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema).filter(pa.array(good))
+    return Parsed(batch, parsed.rows, bad)
+
+
+def _parse(
+    run: bytes, names: list[str], kinds: dict[str, pa.DataType], delimiter: str
+) -> tuple[pa.Table, dict[int, str]]:
+    from pyarrow import csv
+
+    bad: dict[int, str] = {}
+
+    def note(row: csv.InvalidRow) -> str:
+        bad[row.number - 1] = f"{row.actual_columns} fields, but the header has {row.expected_columns}"
+        return "skip"
+
+    table = csv.read_csv(
+        pa.BufferReader(run),
+        read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=len(run) + 1),
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
+        convert_options=csv.ConvertOptions(
+            column_types=kinds or {names[0]: pa.binary()}, include_columns=list(kinds) or names[:1]
+        ),
+    )
+    return table, bad
+
+
+def _one_batch(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
+    if not len(schema):
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * table.num_rows, type=pa.struct([])))
+    columns = [column.combine_chunks() for column in table.columns]
+    columns = [c.cast(f.type) if c.type != f.type else c for c, f in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _convert(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Cells (binary) as values of `kind`, null where they are bad, and the positions of those."""
+    if pa.types.is_binary(kind):
+        return cells, []
+    if pa.types.is_dictionary(kind):
+        values, wrong = _convert(cells, kind.value_type)
+        return values.dictionary_encode().cast(kind), wrong
+    text, wrong = _cast(cells, pa.string())
+    if pa.types.is_string(kind):
+        return text, wrong
+    text = pc.utf8_trim_whitespace(text)
+    text = pc.if_else(pc.is_in(text, value_set=_null_cells()), pa.scalar(None, pa.string()), text)
+    values, more = _cast(text, pa.float32() if kind == pa.float16() else kind)
+    return values.cast(kind), sorted({*wrong, *more})
+
+
+def _null_cells() -> pa.Array:
+    from pyarrow import csv
+
+    return pa.array(csv.ConvertOptions().null_values, type=pa.string())
+
+
+def _cast(cells: pa.Array, kind: pa.DataType, offset: int = 0) -> tuple[pa.Array, list[int]]:
+    """Cast by halves until the cells that do not convert are found."""
+    try:
+        return cells.cast(kind), []
+    except pa.ArrowInvalid:
+        if len(cells) == 1:
+            return pa.nulls(1, kind), [offset]
+    half = len(cells) // 2
+    left, wrong = _cast(cells.slice(0, half), kind, offset)
+    right, more = _cast(cells.slice(half), kind, offset + half)
+    return pa.concat_arrays([left, right]), wrong + more

@@ -1,0 +1,88 @@
+"""Files of any kind: each is one row, with its path and its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.block import ORIGIN_FIELDS
+from transforms.read.result import ReadFailure, ReadOptions, ReadResult, conform
+from transforms.read.streams import open_stream
+from transforms.split import Split
+
+SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.binary())])
+
+MOST_FILES = 10_000
+"""Files in one split: its paths travel with it."""
+
+_LARGEST = 2**31 - 1
+
+
+def split(paths: Sequence[str], sizes: Sequence[int], first: int, target_bytes: int, target_files: int) -> list[Split]:
+    """Lists of files of about `target_bytes` and not many more than `target_files` files each."""
+    splits: list[Split] = []
+    begin = weight = 0
+    most = max(1, min(target_files, MOST_FILES))
+
+    def add(end: int) -> None:
+        splits.append(
+            Split("files", tuple(paths[begin:end]), (first + begin, 0), begin, end, 0, end - begin, weight)
+        )
+
+    for at, size in enumerate(sizes):
+        if at > begin and (weight + size > target_bytes or at - begin >= most):
+            add(at)
+            begin, weight = at, 0
+        weight += size
+    if begin < len(paths):
+        add(len(paths))
+    return splits
+
+
+def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
+    """One row a file. Its origin is the file, row 0. A file that cannot be read is a failure."""
+    stop = len(split.paths) if split.row_stop is None else split.row_stop
+    with_bytes = "bytes" in options.data_schema.names
+    paths: list[str] = []
+    contents: list[bytes] = []
+    size = 0
+    for path in split.paths[split.row_start : stop]:
+        if with_bytes:
+            try:
+                with open_stream(path) as stream:
+                    content = stream.read()
+                if len(content) > _LARGEST:
+                    raise OSError(f"{len(content)} bytes are more than a row can hold ({_LARGEST})")
+            except OSError as error:
+                reason = error.strerror if isinstance(error.strerror, str) else str(error)
+                yield ReadResult(None, [ReadFailure(path, 0, f"cannot read the file: {' '.join(reason.split())}")])
+                continue
+            # Beam wraps what a remote file system raises in its own OSErrors, so these are all there is.
+            if paths and size + len(content) > options.block_bytes:
+                yield ReadResult(_block(paths, contents, options), [])
+                paths, contents, size = [], [], 0
+            contents.append(content)
+            size += len(content)
+        paths.append(path)
+        if len(paths) >= options.block_rows:
+            yield ReadResult(_block(paths, contents, options), [])
+            paths, contents, size = [], [], 0
+    if paths:
+        yield ReadResult(_block(paths, contents, options), [])
+
+
+def _block(paths: list[str], contents: list[bytes], options: ReadOptions) -> pa.RecordBatch:
+    names = pa.array(paths, type=pa.string())
+    columns = {"path": names}
+    if contents:
+        columns["bytes"] = pa.array(contents, type=pa.binary())
+    wanted = options.data_schema
+    data = conform(pa.RecordBatch.from_pydict({n: columns[n] for n in wanted.names if n in columns}), wanted, "files")
+    numbers = np.arange(len(paths))
+    origin = [
+        pa.DictionaryArray.from_arrays(pa.array(numbers.astype(np.int32)), names),
+        pa.array(np.zeros(len(paths), dtype=np.int64)),
+    ]
+    return pa.RecordBatch.from_arrays([*data.columns, *origin], schema=pa.schema([*wanted, *ORIGIN_FIELDS]))

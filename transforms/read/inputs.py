@@ -1,0 +1,222 @@
+"""From patterns to files, their format and their schema."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from transforms.read import arrow_ipc, csv_rows, files, json_rows, parquet
+from transforms.read.streams import COMPRESSED, is_local
+from transforms.split import FORMATS
+
+_EXTENSIONS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+
+FOOTERS_CHECKED = 100
+"""Of how many local Parquet files the schemas are compared before the job starts."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to read."""
+
+    path: str
+    """A local path, or one with a scheme such as `gs://`."""
+
+    size: int
+    """In bytes."""
+
+
+def find_files(patterns: Sequence[str]) -> list[InputFile]:
+    """The files that paths, globs (`*`, `?`, `**`) and folders name, sorted by path, each once.
+
+    A folder means all files below it; hidden ones (a name that starts with a dot) are left out.
+
+    Raises:
+        UsageError: a pattern matches no file.
+    """
+    found: dict[str, InputFile] = {}
+    for pattern in patterns:
+        plain = pattern.removeprefix("file://")
+        matches = _local(plain) if is_local(plain) else _remote(plain)
+        if not matches:
+            raise UsageError(f"--input {pattern!r} matches no file: check the path, and quote a pattern: 'data/*.csv'")
+        found.update({file.path: file for file in matches})
+    return [found[path] for path in sorted(found)]
+
+
+def _local(pattern: str) -> list[InputFile]:
+    if os.path.isfile(pattern):
+        return [InputFile(pattern, os.path.getsize(pattern))]
+    if os.path.isdir(pattern):
+        return list(_below(pattern))
+    matches = glob.glob(pattern, recursive=True)
+    plain = [InputFile(path, os.path.getsize(path)) for path in matches if os.path.isfile(path)]
+    return plain or [file for path in matches if os.path.isdir(path) for file in _below(path)]
+
+
+def _below(folder: str) -> Iterator[InputFile]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path)
+            elif entry.is_file():
+                yield InputFile(entry.path, entry.stat().st_size)
+
+
+def _remote(pattern: str) -> list[InputFile]:
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
+    folder = pattern.rstrip("/") + "/"
+    globbed = any(mark in pattern for mark in "*?[")
+    try:
+        matches = [] if pattern.endswith("/") else FileSystems.match([pattern])[0].metadata_list
+        root = ""
+        if not matches and not globbed:
+            matches, root = FileSystems.match([folder + "**"])[0].metadata_list, folder
+    except (BeamIOError, ValueError, ImportError) as error:
+        raise UsageError(
+            f"--input {pattern!r} cannot be listed: {' '.join(str(error).split())}; "
+            "gs:// needs pip install 'beamsplit[gcp]', s3:// 'beamsplit[aws]'"
+        ) from error
+    found = []
+    for match in matches:
+        names = match.path.removeprefix(root).split("/") if root else [match.path.rsplit("/", 1)[-1]]
+        if names[-1] and not any(name.startswith(".") for name in names):
+            found.append(InputFile(match.path, int(match.size_in_bytes)))
+    return found
+
+
+def format_of(inputs: Sequence[InputFile], explicit: str | None = None) -> str:
+    """The format that all the files have, by extension, or `files` where none has a known one.
+
+    Raises:
+        UsageError: `explicit` is no format, or the files are of several formats.
+    """
+    if explicit is not None:
+        if explicit not in FORMATS:
+            raise UsageError(f"--input_format {explicit!r} is not known: use one of {', '.join(FORMATS)}")
+        return explicit
+    examples: dict[str, str] = {}
+    for file in inputs:
+        examples.setdefault(_format_by_name(file.path) or "files", file.path)
+    if len(examples) == 1:
+        return next(iter(examples))
+    if not examples:
+        return "files"
+    kinds = "; ".join(f"{kind}: {path}" for kind, path in sorted(examples.items()))
+    raise UsageError(
+        f"the inputs are of several formats ({kinds}): name files of one format, e.g. --input 'folder/*.parquet', "
+        "or read each file as one row with --input_format files"
+    )
+
+
+def _format_by_name(path: str) -> str | None:
+    plain = path.lower()
+    ending = os.path.splitext(plain)[1]
+    if ending in COMPRESSED:
+        kind = _EXTENSIONS.get(os.path.splitext(plain[: -len(ending)])[1])
+        return kind if kind in ("csv", "jsonl") else None
+    return _EXTENSIONS.get(ending)
+
+
+def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
+    """The columns of the data, from the first file that has any (CSV and JSON: from its first MB).
+
+    Raises:
+        UsageError: no file has columns, a file is not of the format, or files disagree (of Parquet, the first
+            `FOOTERS_CHECKED` local files are looked at; others are found out when they are read).
+    """
+    if format == "files":
+        return files.SCHEMA
+    bare = None
+    for at, file in enumerate(inputs):
+        schema = _schema(file, format) if file.size else None
+        if schema is None:
+            continue
+        schema = pa.schema([pa.field(field.name, field.type) for field in schema])
+        twice = [name for name in schema.names if schema.names.count(name) > 1]
+        if twice:
+            raise UsageError(f"{file.path} has several columns named {twice[0]!r}: give each its own name")
+        if format == "csv" and _header_only(file):
+            bare = bare or schema
+            continue
+        if format == "parquet":
+            _check_same(file, schema, inputs[at + 1 : at + FOOTERS_CHECKED])
+        return schema
+    if bare is not None:
+        return bare
+    names = ", ".join(file.path for file in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
+    raise UsageError(f"the inputs ({names}) are all empty, so their columns are not known: give files with data")
+
+
+def _schema(file: InputFile, format: str) -> pa.Schema | None:
+    readers = {
+        "parquet": parquet.schema,
+        "csv": csv_rows.schema,
+        "jsonl": json_rows.schema,
+        "arrow": arrow_ipc.schema,
+    }
+    try:
+        return readers[format](file.path)
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise UsageError(f"{file.path} cannot be opened: {error.strerror}") from error
+        raise UsageError(
+            f"{file.path} cannot be read as {format}: {' '.join(str(error).split())}; is it another --input_format?"
+        ) from error
+
+
+def _header_only(file: InputFile) -> bool:
+    return is_local(file.path) and csv_rows.header(file.path)[1] >= file.size and not file.path.endswith(COMPRESSED)
+
+
+def _check_same(first: InputFile, schema: pa.Schema, others: Sequence[InputFile]) -> None:
+    for other in others:
+        if not is_local(other.path) or not other.size:
+            continue
+        have = _schema(other, "parquet")
+        assert have is not None
+        for field in schema:
+            index = have.get_field_index(field.name)
+            if index < 0:
+                raise UsageError(
+                    f"column {field.name!r} of {first.path} is missing in {other.path} (it has "
+                    f"{', '.join(have.names)}): read files of one schema together"
+                )
+            if not _castable(have.field(index).type, field.type):
+                raise UsageError(
+                    f"column {field.name!r} is {field.type} in {first.path}, but {have.field(index).type} in "
+                    f"{other.path}: read files of one schema together"
+                )
+
+
+def _castable(have: pa.DataType, wanted: pa.DataType) -> bool:
+    if have == wanted:
+        return True
+    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    if any(is_text(have) for is_text in text) != any(is_text(wanted) for is_text in text):
+        return False
+    try:
+        pa.nulls(0, have).cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""JSON Lines: byte ranges that hold whole lines, parsed by pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from transforms.read import lines
+from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, conform
+from transforms.read.streams import is_compressed, open_stream
+from transforms.split import Split
+
+SAMPLE_BYTES = 1 << 20
+"""How much of a file is looked at to tell the types of its fields."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def schema(path: str) -> pa.Schema | None:
+    """Names and types as the first `SAMPLE_BYTES` suggest; None where the file has no objects there.
+
+    A field that is null in all of them is taken for a string.
+    """
+    with open_stream(path, decompress=True) as stream:
+        run = next(lines.runs(stream, None, lines.line_end, SAMPLE_BYTES), b"").removeprefix(_BOM)
+    good = [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
+    while good:
+        text = b"\n".join(good)
+        try:
+            found = _parse(text, None).schema
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            good = good[: len(good) // 2]
+            continue
+        return pa.schema([pa.field(f.name, _no_null(f.type)) for f in found])
+    return None
+
+
+def _is_object(line: bytes) -> bool:
+    import json
+
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _no_null(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_no_null(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _no_null(f.type)) for f in kind])
+    return kind
+
+
+def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
+    """Byte ranges of about `target_bytes` that hold whole lines; the rows before them are not counted."""
+    if is_compressed(path) or size <= target_bytes:
+        starts = [0] if size else []
+    else:
+        with open_stream(path) as stream:
+            starts = lines.line_starts(stream, 0, size, target_bytes)
+    return [
+        Split("jsonl", (path,), (number, at), start, stop, None if at else 0, None, stop - start)
+        for at, (start, stop) in enumerate(zip(starts, [*starts[1:], size], strict=True))
+    ]
+
+
+def text_of(split: Split) -> Iterator[bytes]:
+    """The rows of the split as runs of bytes."""
+    path = split.paths[0]
+    with open_stream(path, decompress=True) as stream:
+        size = None
+        if not is_compressed(path):
+            stream.seek(split.start)
+            size = split.stop - split.start
+        for at, run in enumerate(lines.runs(stream, size, lines.line_end)):
+            yield run.removeprefix(_BOM) if at == 0 and split.start == 0 else run
+
+
+def count(split: Split) -> int:
+    """Rows in the split, bad ones too."""
+    return sum(lines.count_json(run) for run in text_of(split))
+
+
+def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
+    """The rows of the split; lines that are no object of the schema come as failures.
+
+    A field that a line lacks is null; a field that the schema lacks is left out.
+    """
+    window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
+    for run in text_of(split):
+        if window.done:
+            return
+        if window.at < window.start:
+            rows = lines.count_json(run)
+            if window.at + rows <= window.start:
+                window.next(rows)
+                continue
+        parsed = parse(run, options.data_schema)
+        begin, end, number = window.next(parsed.rows)
+        yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
+
+
+def parse(run: bytes, schema: pa.Schema) -> Parsed:
+    """Lines of text as columns of `schema`; bad lines apart."""
+    rows = lines.count_json(run)
+    if not rows:
+        return Parsed(_empty(schema), 0)
+    try:
+        return Parsed(_parse_rows(run, rows, schema), rows)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        pass  # some line is bad: look for it below
+    texts = [line for line in run.split(b"\n") if line.strip()]
+    batches: list[pa.RecordBatch] = []
+    bad: dict[int, str] = {}
+    _parse_halves(texts, 0, schema, batches, bad)
+    if not batches:
+        return Parsed(_empty(schema), rows, bad)
+    return Parsed(pa.concat_batches(batches), rows, bad)
+
+
+def _parse_halves(
+    texts: list[bytes], offset: int, schema: pa.Schema, batches: list[pa.RecordBatch], bad: dict[int, str]
+) -> None:
+    """Parse by halves until the lines that do not parse are found."""
+    try:
+        batches.append(_parse_rows(b"\n".join(texts), len(texts), schema))
+        return
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        if len(texts) == 1:
+            bad[offset] = f"no such JSON object: {_reason(error)}"
+            return
+    half = len(texts) // 2
+    _parse_halves(texts[:half], offset, schema, batches, bad)
+    _parse_halves(texts[half:], offset + half, schema, batches, bad)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
+
+
+def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
+    objects = (text.startswith(b"{") + text.count(b"\n{")) == rows
+    if not objects and not all(line.lstrip().startswith(b"{") for line in text.split(b"\n") if line.strip()):
+        raise pa.ArrowInvalid("a line must be one JSON object, {...}")
+    text.decode("utf-8")
+    table = _parse(text, schema)
+    if table.num_rows != rows:
+        raise pa.ArrowInvalid("a line must be one JSON object, {...}")
+    if not len(schema):
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, type=pa.struct([])))
+    table = table.combine_chunks()
+    return conform(table.to_batches()[0], schema, "JSON")
+
+
+def _parse(text: bytes, schema: pa.Schema | None) -> pa.Table:
+    from pyarrow import json
+
+    parse_options = (
+        json.ParseOptions()
+        if schema is None
+        else json.ParseOptions(explicit_schema=_as_read(schema), unexpected_field_behavior="ignore")
+    )
+    return json.read_json(
+        pa.BufferReader(text),
+        read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        parse_options=parse_options,
+    )
+
+
+def _as_read(schema: pa.Schema) -> pa.Schema:
+    """The types to parse as, where the JSON reader has none for the type that is wanted."""
+    return pa.schema([pa.field(f.name, pa.float32() if f.type == pa.float16() else f.type) for f in schema])
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)

@@ -1,0 +1,141 @@
+"""Runs of whole lines: where rows end, how many there are, and byte ranges that hold whole rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+RUN_BYTES = 8 << 20
+"""Bytes of text parsed at a time."""
+
+EndFinder = Callable[[bytes], int]
+"""Takes bytes that start at a row; gives the length of the whole rows in it, 0 if the first does not end."""
+
+_QUOTE = ord('"')
+
+
+def line_end(data: bytes) -> int:
+    """Length of the whole lines in `data`."""
+    return data.rfind(b"\n") + 1
+
+
+def csv_end(delimiter: str) -> EndFinder:
+    """A finder of the whole CSV rows: a line end in a quoted field ends no row."""
+
+    def end(data: bytes) -> int:
+        if b'"' not in data and b"\n" in data:
+            return data.rfind(b"\n") + 1
+        ends = _row_ends(data, delimiter, b"\n")
+        if not len(ends):
+            # Only carriage returns; the last byte may be half of a line end.
+            ends = _row_ends(data, delimiter, b"\r")
+            ends = ends[ends < len(data) - 1]
+        return int(ends[-1]) + 1 if len(ends) else 0
+
+    return end
+
+
+def csv_first_end(delimiter: str) -> EndFinder:
+    """A finder of the first CSV row only."""
+
+    def end(data: bytes) -> int:
+        ends = _row_ends(data, delimiter, b"\r\n")
+        if not len(ends) or (ends[0] == len(data) - 1 and data.endswith(b"\r")):
+            return 0
+        first = int(ends[0])
+        return first + (2 if data[first : first + 2] == b"\r\n" else 1)
+
+    return end
+
+
+def count_csv(data: bytes, delimiter: str) -> int:
+    """Rows in `data`, which starts at one; blank lines are none."""
+    ends = _row_ends(data, delimiter, b"\r\n" if b"\r" in data else b"\n")
+    lengths = np.diff(ends, prepend=-1, append=len(data)) - 1
+    return int(np.count_nonzero(lengths))
+
+
+def count_json(data: bytes) -> int:
+    """Lines that are not blank, the last one with or without its newline."""
+    if data[:1].isspace() or any(blank in data for blank in (b"\n\n", b"\n\r", b"\n ", b"\n\t")):
+        return sum(1 for line in data.split(b"\n") if line.strip())
+    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+
+
+def _row_ends(data: bytes, delimiter: str, marks: bytes) -> np.ndarray:
+    """Positions of the bytes in `marks` that are outside of quoted fields."""
+    array = np.frombuffer(data, dtype=np.uint8)
+    found = array == marks[0]
+    for mark in marks[1:]:
+        found |= array == mark
+    ends = np.flatnonzero(found)
+    if b'"' not in data:
+        return ends
+    toggles = np.flatnonzero(array == _QUOTE)
+    opening = toggles[0::2]
+    # A quote opens a field only where one starts. If every second quote stands at a start or doubles the one
+    # before it, counting them is enough; else a stray quote is part of a plain field.
+    before = array[opening - 1]
+    starts = opening == 0
+    for byte in (*delimiter.encode(), *b'\r\n"'):
+        starts |= before == byte
+    if not starts.all():
+        mark = re.escape(delimiter.encode())
+        quoted = re.compile(rb"(?<![^\r\n" + mark + rb'])"[^"]*(?:""[^"]*)*("?)')
+        toggles = np.array(
+            [at for m in quoted.finditer(data) for at in ((m.start(), m.end()) if m[1] else (m.start(),))],
+            dtype=np.int64,
+        )
+    return ends[np.searchsorted(toggles, ends, side="right") % 2 == 0]
+
+
+def runs(stream: BinaryIO, size: int | None, end: EndFinder, run_bytes: int = RUN_BYTES) -> Iterator[bytes]:
+    """Read `size` bytes (None: to the end) as runs of whole rows of about `run_bytes`.
+
+    The stream stands at the start of a row. The last run may lack its newline.
+    """
+    left = b""
+    while True:
+        want = max(run_bytes - len(left), run_bytes // 2, 1)
+        if size is not None:
+            want = min(want, size)
+        fresh = stream.read(want) if want else b""
+        if size is not None:
+            size -= len(fresh)
+        if not fresh:
+            break
+        data = left + fresh
+        length = end(data)
+        if not length:
+            # A row longer than a run: read twice as much, so that it is scanned few times.
+            run_bytes = max(run_bytes, 2 * len(data))
+            left = data
+            continue
+        left = data[length:]
+        yield data[:length]
+    if left:
+        yield left
+
+
+def line_starts(stream: BinaryIO, start: int, stop: int, target: int) -> list[int]:
+    """Places in start..stop, start first, that begin a line and are about `target` bytes from each other."""
+    starts = [start]
+    while starts[-1] + target < stop:
+        at = starts[-1] + target
+        stream.seek(at - 1)
+        while at < stop:
+            data = stream.read(min(1 << 16, stop - at + 1))
+            if not data:
+                return starts
+            newline = data.find(b"\n")
+            if newline >= 0:
+                at = at + newline
+                break
+            at += len(data)
+        if at >= stop:
+            break
+        starts.append(at)
+    return starts

@@ -1,0 +1,194 @@
+"""What a reader is asked for and what it gives: blocks with their origin, and the rows that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.block import with_origin, with_origin_schema
+
+
+class ReadFailure(NamedTuple):
+    """A row that could not be read."""
+
+    file: str
+    """As `Split.origin_file` says it; for format `files`, the file itself."""
+
+    row: int
+    """Its number among the rows of the file (or from the byte that `file` names), from 0. Bad rows count too."""
+
+    reason: str
+    """One line, e.g. `"column 'age': 'abc' is no int64"`."""
+
+
+class ReadResult(NamedTuple):
+    """A block and the rows beside it that could not be read."""
+
+    block: pa.RecordBatch | None
+    """Rows in file order, of `ReadOptions.block_schema`; None where only failures are told."""
+
+    failures: list[ReadFailure]
+    """In file order; none of them is in `block`."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the blocks should look like."""
+
+    schema: pa.Schema
+    """Names and types of the data columns, e.g. what `input_schema` gave. Another type than the file's is cast."""
+
+    columns: tuple[str, ...] | None = None
+    """The columns of `schema` to read, in this order; None reads all."""
+
+    block_rows: int = 131_072
+    """No block has more rows."""
+
+    block_bytes: int = 64 << 20
+    """No block of several rows has many more bytes, as far as it can be told before reading them."""
+
+    @cached_property
+    def data_schema(self) -> pa.Schema:
+        """The columns to read, without the origin columns."""
+        names = self.schema.names if self.columns is None else self.columns
+        return pa.schema([pa.field(name, self.schema.field(name).type) for name in names])
+
+    @cached_property
+    def block_schema(self) -> pa.Schema:
+        """The schema of every block that is read."""
+        return with_origin_schema(self.data_schema)
+
+    def rows_at_once(self, row_bytes: float) -> int:
+        """How many rows of about `row_bytes` bytes a block may have."""
+        return max(1, min(self.block_rows, int(self.block_bytes / max(row_bytes, 1.0))))
+
+
+@dataclass
+class RowWindow:
+    """The rows of a split that are wanted (`row_start` to `row_stop`), with the place where the reader stands."""
+
+    start: int
+    stop: int | None
+    first_row: int
+    """Number in its file (or from its first byte) of the split's row 0."""
+
+    at: int = 0
+    """Rows of the split already passed."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every wanted row was passed."""
+        return self.stop is not None and self.at >= self.stop
+
+    def next(self, rows: int) -> tuple[int, int, int]:
+        """Pass `rows` rows. Which of them are wanted, as (from, to), and the number of the first of them passed."""
+        begin = min(max(self.start - self.at, 0), rows)
+        end = rows if self.stop is None else min(max(self.stop - self.at, begin), rows)
+        number = self.first_row + self.at
+        self.at += rows
+        return begin, end, number
+
+
+def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
+    """The columns of `schema` out of `batch`, cast where the file has another type.
+
+    Raises:
+        ValueError: a column is missing, or its values cannot be cast without loss; names file, column and types.
+    """
+    columns = []
+    for wanted in schema:
+        index = batch.schema.get_field_index(wanted.name)
+        if index < 0:
+            raise missing_column(path, wanted, batch.schema.names)
+        column = batch.column(index)
+        if column.type != wanted.type:
+            try:
+                column = column.cast(wanted.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise ValueError(
+                    f"{path}: column {wanted.name!r} is {column.type} in this file, but {wanted.type} was asked "
+                    f"for, as in the first file: {_one_line(error)}"
+                ) from error
+        columns.append(column)
+    if not columns:
+        return batch.select([])
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def missing_column(path: str, wanted: pa.Field, names: list[str]) -> ValueError:
+    """The error for a file without a column that the other files have."""
+    return ValueError(
+        f"{path}: no column {wanted.name!r} ({wanted.type}) in this file, it has {', '.join(names) or 'none'}"
+    )
+
+
+def blocks_of(
+    batch: pa.RecordBatch, file: str, first_row: int, options: ReadOptions
+) -> Iterator[pa.RecordBatch]:
+    """Cut consecutive rows into blocks of the size asked for, without copying, and tell their origin."""
+    step = options.rows_at_once(batch.nbytes / max(batch.num_rows, 1))
+    for begin in range(0, batch.num_rows, step):
+        yield with_origin(batch.slice(begin, step), file, first_row + begin)
+
+
+def blocks_of_numbered(
+    batch: pa.RecordBatch, file: str, numbers: np.ndarray, options: ReadOptions
+) -> Iterator[pa.RecordBatch]:
+    """The same for rows with gaps between them: `numbers` (int64) holds each row's number."""
+    step = options.rows_at_once(batch.nbytes / max(batch.num_rows, 1))
+    for begin in range(0, batch.num_rows, step):
+        part = batch.slice(begin, step)
+        block = with_origin(part, file, 0)
+        rows = pa.array(numbers[begin : begin + part.num_rows])
+        yield pa.RecordBatch.from_arrays([*block.columns[:-1], rows], schema=block.schema)
+
+
+@dataclass
+class Parsed:
+    """A run of lines made into columns: the good rows, where they stood in the run, and the bad ones."""
+
+    batch: pa.RecordBatch
+    """The rows that could be read."""
+
+    rows: int
+    """How many rows the run has, bad ones too."""
+
+    bad: dict[int, str] = field(default_factory=dict)
+    """Position in the run -> reason."""
+
+    def window(self, begin: int, end: int) -> Parsed:
+        """Only the rows at positions begin to end of the run."""
+        if (begin, end) == (0, self.rows):
+            return self
+        if not self.bad:
+            return Parsed(self.batch.slice(begin, end - begin), end - begin)
+        good = self.positions()
+        low, high = np.searchsorted(good, [begin, end])
+        bad = {at - begin: why for at, why in self.bad.items() if begin <= at < end}
+        return Parsed(self.batch.slice(low, high - low), end - begin, bad)
+
+    def positions(self) -> np.ndarray:
+        """Position in the run of each row of `batch`."""
+        keep = np.ones(self.rows, dtype=bool)
+        keep[list(self.bad)] = False
+        return np.flatnonzero(keep).astype(np.int64)
+
+    def results(self, file: str, first_row: int, options: ReadOptions) -> Iterator[ReadResult]:
+        """Blocks of the good rows, after the failures between them."""
+        failures = [ReadFailure(file, first_row + at, why) for at, why in sorted(self.bad.items())]
+        if not failures:
+            for block in blocks_of(self.batch, file, first_row, options):
+                yield ReadResult(block, [])
+            return
+        yield ReadResult(None, failures)
+        for block in blocks_of_numbered(self.batch, file, self.positions() + first_row, options):
+            yield ReadResult(block, [])
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
