@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics
 
 from transforms.block import origin_of
 from transforms.errors import RowError
+from transforms.read import ReadFailure
 from transforms.step import Step
 from transforms.worker import this_worker
 
@@ -76,3 +77,25 @@ class ApplyStep(beam.PTransform):
     def expand(self, blocks: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
         """Wire: one ParDo with two outputs."""
         return blocks | beam.ParDo(self._dofn).with_outputs(FAILED, main="blocks")
+
+
+class _AsRowError(beam.DoFn):
+    def __init__(self, stage: str, job_dir: str | None):
+        self._stage, self._job_dir = stage, job_dir
+
+    def process(self, failure: ReadFailure) -> Iterator[RowError]:
+        if self._job_dir and os.path.isdir(self._job_dir):
+            this_worker(self._job_dir).add(0, 1)
+        yield RowError(failure.file, failure.row, self._stage, failure.reason)
+
+
+class AsRowErrors(beam.PTransform):
+    """PCollection of ReadFailure -> PCollection of RowError."""
+
+    def __init__(self, stage: str, job_dir: str | None = None):
+        super().__init__()
+        self._dofn = _AsRowError(stage, job_dir)
+
+    def expand(self, failures: beam.PCollection) -> beam.PCollection:
+        """Wire: one ParDo."""
+        return failures | beam.ParDo(self._dofn)

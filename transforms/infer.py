@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics
 from models.scoring import Scorer, ScoringPlan
 from models.session import SessionOptions, get_session
 from transforms.block import INTERNAL_COLUMNS
+from transforms.model_file import localize
 from transforms.step import RowFailure, StepResult
 from transforms.worker import device_in_turn
 
@@ -26,6 +27,9 @@ class InferStep:
 
     session: SessionOptions
     """Providers and threads of each worker's session."""
+
+    source: str | None = None
+    """Where workers get the model; None takes the plan's local path."""
 
     keep: tuple[str, ...] = ()
     """Columns of the input that stand before the predictions in the output."""
@@ -64,7 +68,8 @@ class InferStep:
             options = self.session
             if self.devices:
                 options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
-            session = get_session(self.plan.model, options)
+            model = replace(self.plan.model, path=localize(self.source)) if self.source else self.plan.model
+            session = get_session(model, options)
             metrics = _metrics()
             metrics.load_latency.update(round(session.load_seconds * 1000))
             metrics.model_bytes.update(session.model_bytes)

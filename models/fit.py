@@ -1,0 +1,296 @@
+"""Fit a model to data before anything runs: bind inputs, find the rows axes, shape the outputs, choose the batch.
+
+    model file -> session -> signature -+
+                                        +-> candidates of rows axes -> bind -> run sample rows -> ScoringPlan
+    schema, --columns, --set -----------+                              (together and alone)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from models.batch_size import BatchSizeChoice, find_batch_size
+from models.binding import Binding, BoundBlock, bind
+from models.errors import UsageError
+from models.graph import DYNAMIC_ROWS, DROP_ZIPMAP, ModelFile, check_model_file, needed_rewrites, quantises_at_run, varies_with_data
+from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
+from models.scoring import Array, OutputColumn, ScoringPlan, run_once
+from models.session import ModelRunError, Session, SessionOptions, get_session
+from models.signature import Signature, TensorSpec
+from models.tensors import output_field
+
+SAMPLE_RUN_ROWS = 3
+"""Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""
+
+SAMPLE_TRIES = 32
+"""Sample rows tried one by one where the first ones make the model fail."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the user said of the data, as `bind` takes it."""
+
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
+    narrow: bool = False
+    text_source: bool = False
+    ignore: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A plan that runs, with how it was come by."""
+
+    plan: ScoringPlan
+    session: Session
+    sample: pa.RecordBatch | None
+    """Sample rows that the model takes, all of one shape; None if there were none."""
+
+    notes: tuple[str, ...] = ()
+    """Lines for the user: what was changed or found that may surprise."""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    binding: Binding
+    check: AxesCheck | None
+    feeds: dict[str, Array] | None
+    outputs: dict[str, Array] | None
+    sample: pa.RecordBatch | None
+
+
+def fit(
+    path: str, options: SessionOptions, schema: pa.Schema, sample: pa.RecordBatch | None, facts: DataFacts
+) -> Fit:
+    """Bring a model and data together.
+
+    Args:
+        path: the ONNX file.
+        options: providers and threads of the session to try with.
+        schema: columns as they reach the model (after `--prepare`).
+        sample: a few rows of that schema; None or empty where there are none.
+        facts: what the user said.
+
+    Raises:
+        UsageError: the model cannot be loaded, or its inputs cannot be bound to the columns.
+    """
+    check_model_file(path)
+    original = get_session(ModelFile(path), options)
+    constants = frozenset(facts.sets)
+    rewrites = needed_rewrites(original.raw, constants)
+    lasting = tuple(name for name in rewrites if name != DYNAMIC_ROWS)
+    notes = []
+    if DROP_ZIPMAP in rewrites:
+        notes.append("the model's ZipMap is left out: probabilities are one list a row, in the order of the classes")
+    if DYNAMIC_ROWS not in rewrites:
+        return _fit(ModelFile(path, lasting), options, schema, sample, facts, notes, row_by_row=False)
+    alone = _fit(ModelFile(path, lasting), options, schema, sample, facts, notes, row_by_row=True)
+    try:
+        together = _fit(ModelFile(path, rewrites), options, schema, sample, facts, notes, row_by_row=False)
+    except UsageError as error:
+        reason: str | None = str(error)
+    else:
+        reason = _differs(alone, together, constants)
+        if reason is None:
+            return replace(together, notes=(*together.notes, "the model's batch is fixed at 1; it was made dynamic"))
+    note = f"the model's batch is fixed at 1 and could not be made dynamic ({reason}): rows run one by one"
+    return replace(alone, notes=(*alone.notes, note))
+
+
+def _differs(alone: Fit, together: Fit, constants: frozenset[str]) -> str | None:
+    """Why the model made dynamic must not stand for the model as it was; None if it may."""
+    if together.plan.row_by_row:
+        return "several rows together do not give what each gives alone"
+    if together.sample is None:
+        return "there are no sample rows to check it with"
+    rows = np.arange(SAMPLE_RUN_ROWS) % together.sample.num_rows
+    feeds = {name: np.array(values) for name, values in together.plan.binding.open(together.sample).take(rows).items()}
+    return verify_rows(alone.session.run, together.session.run, feeds, constants)
+
+
+def _fit(
+    model: ModelFile,
+    options: SessionOptions,
+    schema: pa.Schema,
+    sample: pa.RecordBatch | None,
+    facts: DataFacts,
+    notes: list[str],
+    *,
+    row_by_row: bool,
+) -> Fit:
+    session = get_session(model, options)
+    signature = session.signature
+    attempt = _best_attempt(session, signature, schema, sample, facts, row_by_row)
+    notes = list(notes)
+    check = attempt.check
+    if not row_by_row and check is not None:
+        missing = [name for name, axis in check.outputs.items() if axis is None]
+        if missing:
+            row_by_row = True
+            notes.append(f"output {', '.join(missing)} carries no rows: rows run one by one, and each gets its own")
+        elif not check.independent:
+            row_by_row = True
+            notes.append(f"rows influence one another ({check.message}): rows run one by one")
+        elif check.message:
+            notes.append(check.message)
+    if row_by_row and attempt.feeds is not None and attempt.sample is not None:
+        attempt = replace(attempt, outputs=_run_row(session, attempt.binding.open(attempt.sample), 0))
+    if attempt.outputs is None and sample is not None and sample.num_rows:
+        notes.append("none of the sample rows could be scored: shapes are taken from the model's signature")
+    outputs = _output_columns(model.path, signature, attempt, row_by_row)
+    plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row)
+    return Fit(plan, session, attempt.sample, tuple(notes))
+
+
+def _best_attempt(
+    session: Session,
+    signature: Signature,
+    schema: pa.Schema,
+    sample: pa.RecordBatch | None,
+    facts: DataFacts,
+    row_by_row: bool,
+) -> _Attempt:
+    """The first candidate of rows axes that binds and keeps rows apart, else the first that binds."""
+    first_error: UsageError | None = None
+    best: _Attempt | None = None
+    for axes in input_axes_candidates(signature, frozenset(facts.sets)):
+        try:
+            binding = bind(
+                signature,
+                axes,
+                schema,
+                columns=facts.columns,
+                sets=facts.sets,
+                narrow=facts.narrow,
+                text_source=facts.text_source,
+                ignore=facts.ignore,
+            )
+        except UsageError as error:
+            first_error = first_error or error
+            continue
+        attempt = _try(session, signature, binding, axes, sample, row_by_row)
+        if row_by_row or attempt.check is None or _keeps_rows(attempt.check):
+            return attempt
+        if best is None or (attempt.check.independent and best.check and not best.check.independent):
+            best = attempt
+    if best is None:
+        raise first_error or UsageError("the model has no input that can carry rows")
+    return best
+
+
+def _keeps_rows(check: AxesCheck) -> bool:
+    return check.independent and all(axis is not None for axis in check.outputs.values())
+
+
+def _try(
+    session: Session,
+    signature: Signature,
+    binding: Binding,
+    axes: Mapping[str, int | None],
+    sample: pa.RecordBatch | None,
+    row_by_row: bool,
+) -> _Attempt:
+    usable = _usable_rows(session, binding, sample)
+    if usable is None:
+        return _Attempt(binding, None, None, None, None)
+    bound = binding.open(usable)
+    indices = np.arange(SAMPLE_RUN_ROWS) % usable.num_rows
+    if row_by_row:
+        return _Attempt(binding, None, bound.take(indices[:1]), None, usable)
+    feeds = {name: np.array(values) for name, values in bound.take(indices).items()}
+    names = [spec.name for spec in signature.outputs]
+    quantised = quantises_at_run(session.model.path)
+    check = check_axes(session.run, feeds, axes, SAMPLE_RUN_ROWS, names, quantised=quantised)
+    try:
+        outputs = run_once(session, feeds)
+    except ModelRunError:
+        outputs = None
+    return _Attempt(binding, check, feeds, outputs, usable)
+
+
+def _usable_rows(session: Session, binding: Binding, sample: pa.RecordBatch | None) -> pa.RecordBatch | None:
+    """Sample rows of the most common shape that the model takes one by one; None if there are none."""
+    if sample is None or not sample.num_rows:
+        return None
+    bound = binding.open(sample)
+    bad = sorted({row for row, _ in bound.bad_rows()})
+    rows = np.delete(np.arange(sample.num_rows), bad)
+    groups = bound.groups(rows)
+    if groups:
+        rows = max(groups, key=len)
+    taken = []
+    for row in rows[:SAMPLE_TRIES].tolist():
+        if _run_row(session, bound, row) is not None:
+            taken.append(row)
+        if len(taken) == SAMPLE_RUN_ROWS:
+            break
+    if not taken:
+        return None
+    # The rows tried come first: they are the ones that are known to run.
+    rest = [row for row in rows.tolist() if row > max(taken)] if len(taken) == SAMPLE_RUN_ROWS else []
+    return sample.take(pa.array(taken + rest))
+
+
+def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] | None:
+    try:
+        return run_once(session, bound.take(np.array([row])))
+    except ModelRunError:
+        return None
+
+
+def _output_columns(
+    path: str, signature: Signature, attempt: _Attempt, row_by_row: bool
+) -> tuple[OutputColumn, ...]:
+    columns = []
+    for spec in signature.outputs:
+        axis: int | None = 0
+        if row_by_row:
+            # A leading axis of 1 is the batch of one row; any other shape is the row's output as it is.
+            seen = attempt.outputs[spec.name].shape if attempt.outputs else spec.shape
+            axis = 0 if seen and seen[0] == 1 and len(seen) > 0 else None
+        elif attempt.check is not None:
+            axis = attempt.check.outputs[spec.name]
+        row_shape, ndim = _row_shape(path, spec, axis, attempt)
+        columns.append(OutputColumn(spec.name, output_field(spec.name, spec.dtype, row_shape, ndim), axis, row_shape))
+    return tuple(columns)
+
+
+def _row_shape(
+    path: str, spec: TensorSpec, axis: int | None, attempt: _Attempt
+) -> tuple[tuple[int, ...] | None, int | None]:
+    """(shape of one row's slice, or None where it may vary; its number of axes)."""
+    seen = attempt.outputs[spec.name].shape if attempt.outputs else None
+    declared = spec.shape if spec.shape is not None else (None,) * len(seen or (0,))
+    dims = [dim for position, dim in enumerate(declared) if position != axis]
+    sizes = [size for position, size in enumerate(seen) if position != axis] if seen is not None else None
+    if all(isinstance(dim, int) for dim in dims):
+        return tuple(dim for dim in dims if isinstance(dim, int)), len(dims)
+    inputs_fixed = all(None not in bound.row_shape for bound in attempt.binding.inputs)
+    if sizes is not None and inputs_fixed and not varies_with_data(path):
+        return tuple(sizes), len(sizes)
+    return None, len(dims)
+
+
+def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = 0.15) -> BatchSizeChoice | None:
+    """Measure how many rows a run should take; None where there is no sample to measure with."""
+    if made.sample is None or made.plan.row_by_row:
+        return None
+    bound = made.plan.binding.open(made.sample)
+    count = made.sample.num_rows
+
+    def feeds(rows: int) -> dict[str, Array]:
+        return bound.take(np.arange(rows) % count)
+
+    one = feeds(1)
+    outputs = made.session.run(one)
+    bytes_per_row = sum(values.nbytes for values in [*one.values(), *outputs])
+    return find_batch_size(
+        lambda rows: made.session.run(feeds(rows)) and None,
+        bytes_per_row=bytes_per_row,
+        memory_cap=memory_cap,
+        budget_seconds=budget_seconds,
+    )

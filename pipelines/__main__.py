@@ -1,0 +1,27 @@
+"""The console script: `beamsplit score ...` is `python -m pipelines.score ...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {"score": "score files with an ONNX model"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first word names; gives its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: beamsplit COMMAND [options]; beamsplit COMMAND --help tells more\n")
+        print("\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items()))
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(f"error: {argv[0]!r} is no command; commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    from pipelines.score import main as score
+
+    return score(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

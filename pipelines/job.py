@@ -1,0 +1,285 @@
+"""Everything that is found out before a job starts: what is read, how it is bound, what runs where."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.fit import DataFacts, Fit, choose_batch_size, fit
+from models.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
+from transforms.block import INTERNAL_COLUMNS, with_origin_schema
+from transforms.finish import MeanOfCopies, parse_finish
+from transforms.infer import InferStep
+from transforms.model_file import localize
+from transforms.prepare import parse_prepare
+from transforms.read import InputFile, MakeSplits, ReadOptions, find_files, format_of, input_schema
+from transforms.read.sample import estimated_rows, read_sample
+from transforms.step import Step
+from transforms.write import check_output
+
+SAMPLE_ROWS = 256
+"""Rows read at the start to check binding and axes and to time the model on."""
+
+SAMPLE_BYTES = 4 << 20
+"""Most bytes of prepared sample rows: a few images are enough."""
+
+PREPARED_BLOCK_BYTES = 8 << 20
+"""Prepared rows of one block: images stay in cache between the data stage and the model."""
+
+MODEL_MEMORY_CAP = 256 << 20
+"""Most bytes of inputs and outputs of one run, for `--batch_size auto`."""
+
+PROCESS_START_SECONDS = 2.5
+"""What a job pays for workers that are processes: each imports Beam and loads the model."""
+
+SPLITS_A_WORKER = 4
+"""Pieces of the input for each worker, so that one that is slow does not keep the others waiting long."""
+
+TEXT_FORMATS = ("csv", "jsonl")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that can run: every name, type, shape and file has been checked."""
+
+    splits: MakeSplits
+    """The input, cut into what one worker reads by itself."""
+
+    total_rows: int | None
+    """Rows in the input; an estimate for text formats, None where nothing is known."""
+
+    read: ReadOptions
+    prepare: tuple[Step, ...]
+    infer: InferStep
+    finish: tuple[Step, ...]
+    schemas: dict[str, pa.Schema]
+    """Schemas of blocks after `read`, `prepare`, `infer` and `finish`."""
+
+    output: str
+    errors: str | None
+    num_shards: int | None
+    workers: int
+    worker_type: str
+    partition: str | None
+    capacities: list[float] | str | None
+    seed: int
+    sample: pa.RecordBatch | None
+    """Prepared sample rows, to measure workers with."""
+
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """The plan in words, for --dry_run_plan and the summary."""
+
+    def lines(self) -> list[str]:
+        """The plan as text."""
+        width = max(len(name) for name in self.facts)
+        lines = []
+        for name, value in self.facts.items():
+            values = value if isinstance(value, list) else [value]
+            lines += [f"{name if i == 0 else '':<{width}}  {one}" for i, one in enumerate(values)]
+        return [*lines, *(f"note: {note}" for note in self.notes)]
+
+
+def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: bool = True) -> Job:
+    """Check everything and decide what is left open.
+
+    Args:
+        options: what `pipelines.options.parse` gave.
+        job_dir: folder that local workers share.
+        local: whether workers run on this machine: only then are its cores and GPUs theirs.
+
+    Raises:
+        UsageError: something cannot work; one line with the fix.
+    """
+    files = tuple(find_files(options.input))
+    check_output(options.output, [file.path for file in files])
+    format = format_of(files, options.input_format)
+    schema = input_schema(files, format)
+
+    prepare = tuple(parse_prepare(spec) for spec in options.prepare)
+    _check_keep(options.keep, schema)
+    prepared = with_origin_schema(schema)
+    for step in prepare:
+        prepared = step.output_schema(prepared)
+
+    providers = resolve_providers(options.providers)
+    gpus = gpu_count() if local and providers[0] != "CPUExecutionProvider" else 0
+    cores = _cores()
+    workers = options.workers or (max(gpus, 1) if gpus else cores)
+    threads = options.threads or max(1, cores // workers)
+    session = SessionOptions(providers, threads, 0 if gpus else None)
+
+    raw = read_sample(files, format, ReadOptions(schema), 8 if prepare and format == "files" else SAMPLE_ROWS)
+    sample = _prepared(raw, prepare)
+    text = format in TEXT_FORMATS and not prepare
+    facts = DataFacts(
+        columns=options.columns,
+        sets=options.set,
+        narrow=options.narrow,
+        text_source=text,
+        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
+    )
+    path = localize(options.model)
+    made = fit(path, session, prepared, sample, facts)
+    _check_names(options.keep, made)
+
+    plan, batch_fact = _with_batch_size(made, options.batch_size)
+    infer = InferStep(plan, session, options.model, options.keep, gpus, job_dir)
+    after_infer = infer.output_schema(prepared)
+    finish = _finish_steps(options, after_infer, made)
+    after_finish = after_infer
+    for step in finish:
+        after_finish = step.output_schema(after_finish)
+
+    needed = None if prepare else tuple(dict.fromkeys([*plan.binding.columns, *options.keep]))
+    read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
+    splits = MakeSplits(files, format, workers * SPLITS_A_WORKER)
+    rows = estimated_rows(splits.splits, raw) if splits.splits is not None else None
+    steps = (*prepare, infer, *finish)
+    worker_type, why = _worker_type(options.worker_type, workers, steps, raw, rows)
+    return Job(
+        splits=splits,
+        total_rows=rows,
+        read=read,
+        prepare=prepare,
+        infer=infer,
+        finish=finish,
+        schemas={
+            "read": with_origin_schema(read.data_schema),
+            "prepare": prepared,
+            "infer": after_infer,
+            "finish": after_finish,
+        },
+        output=options.output,
+        errors=options.errors,
+        num_shards=options.num_shards,
+        workers=workers,
+        worker_type=worker_type,
+        partition=options.partition,
+        capacities=options.capacities,
+        seed=options.seed,
+        sample=sample,
+        notes=made.notes,
+        facts={
+            "model": options.model,
+            "input": f"{len(files):,} {format} file{'s' * (len(files) != 1)}"
+            + (f", about {rows:,} rows" if rows is not None else ""),
+            "inputs": plan.binding.describe(),
+            "outputs": [f"{column.name}: {column.type}" for column in after_finish if column.name not in INTERNAL_COLUMNS],
+            "batch size": batch_fact,
+            "workers": f"{workers} ({worker_type}s{why}), {threads} thread{'s' * (threads != 1)} a session"
+            + (f", rows dealt {options.partition}" if options.partition else ""),
+            "providers": ", ".join(providers),
+            "output": options.output,
+        },
+    )
+
+
+def _cores() -> int:
+    """Cores this process may use, which a container may have cut."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
+    missing = [name for name in keep if name not in schema.names]
+    if missing:
+        raise UsageError(
+            f"--keep names {', '.join(missing)}, and the data has the columns {', '.join(schema.names[:20])}"
+            f"{', ...' if len(schema.names) > 20 else ''}; name columns of the data"
+        )
+
+
+def _check_names(keep: Sequence[str], made: Fit) -> None:
+    twice = sorted(set(keep) & {output.name for output in made.plan.outputs})
+    if twice:
+        raise UsageError(
+            f"--keep and the model's outputs both name {', '.join(twice)}; rename the column, or leave it out of --keep"
+        )
+
+
+def _prepared(sample: pa.RecordBatch | None, prepare: Sequence[Step]) -> pa.RecordBatch | None:
+    """The first rows, prepared; None if there are none (an empty input, or rows that all fail)."""
+    for step in prepare:
+        if sample is None or not sample.num_rows:
+            return None
+        sample = step(sample).block
+    if sample is None or not sample.num_rows:
+        return None
+    keep = max(4, SAMPLE_BYTES // max(1, sample.nbytes // sample.num_rows))
+    return sample.slice(0, keep)
+
+
+def _with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
+    if made.plan.row_by_row:
+        return replace(made.plan, batch_size=1), "1 (row by row)"
+    if isinstance(wanted, int):
+        return replace(made.plan, batch_size=wanted), str(wanted)
+    choice = choose_batch_size(made, MODEL_MEMORY_CAP)
+    if choice is None:
+        return replace(made.plan, batch_size=32), "32 (no sample rows to measure with)"
+    return (
+        replace(made.plan, batch_size=choice.batch_size),
+        f"{choice.batch_size} (measured: {choice.rows_per_second:,.0f} rows/s a worker)",
+    )
+
+
+def _finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if any(spec == "augment" or spec.startswith("augment:") for spec in options.prepare):
+        steps.append(MeanOfCopies(tuple(output.name for output in made.plan.outputs)))
+    steps += [parse_finish(spec, outputs=tuple(output.name for output in made.plan.outputs)) for spec in options.finish]
+    return tuple(steps)
+
+
+def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool) -> dict[str, int]:
+    if not prepared:
+        return {"block_rows": 1 << 20, "block_bytes": 256 << 20}
+    row_bytes = sample.nbytes // max(1, sample.num_rows) if sample is not None else PREPARED_BLOCK_BYTES // 8
+    rows = max(1, PREPARED_BLOCK_BYTES // max(1, row_bytes))
+    # Whole runs of the model, so that no run is left half empty at the end of each block.
+    rows = max(batch_size, rows // batch_size * batch_size)
+    return {"block_rows": min(rows, 65_536), "block_bytes": 64 << 20}
+
+
+def _worker_type(
+    wanted: str | None,
+    workers: int,
+    steps: Sequence[Step],
+    raw: pa.RecordBatch | None,
+    rows: int | None,
+) -> tuple[str, str]:
+    """Threads or processes: whichever is measured to be done first, start-up counted."""
+    if wanted is not None:
+        return wanted, ""
+    if workers == 1:
+        return "thread", ""
+    if raw is None or not raw.num_rows:
+        return "thread", ""
+
+    def once() -> None:
+        block = raw
+        for step in steps:
+            block = step(block).block
+            if not block.num_rows:
+                return
+
+    once()
+    started = time.perf_counter()
+    once()
+    alone = (time.perf_counter() - started) * (rows or raw.num_rows) / raw.num_rows
+    if alone < PROCESS_START_SECONDS:
+        # Processes would not even have started when one thread is done.
+        return "thread", ""
+    speedup = max(1.0, thread_scaling(once, workers))
+    by_threads, by_processes = alone / speedup, alone / min(workers, _cores()) + PROCESS_START_SECONDS
+    kind = "thread" if by_threads <= by_processes else "process"
+    return kind, f", measured: {workers} threads do {speedup:.1f} times the work of one"

@@ -1,0 +1,217 @@
+"""Runs a planned job on a runner, watches it, and tells how it went."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from models.errors import UsageError
+from pipelines.job import Job, plan_job
+from pipelines.report import Progress, Summary, summarise
+from runners.direct import direct_flags, is_direct
+from transforms.errors import read_first_errors
+from transforms.infer import NAMESPACE
+from transforms.worker import read_counts
+from transforms.write import remove_temp
+
+OK, FAILED, ROWS_FAILED = 0, 1, 3
+
+
+def launch(
+    options: argparse.Namespace, rest: list[str], build: Callable[..., Any], started: float
+) -> tuple[int, Summary | None]:
+    """Plan and run a job; (exit code, summary).
+
+    Args:
+        options: from `pipelines.options.parse`.
+        rest: options for Beam.
+        build: wires a job into a pipeline.
+        started: `time.perf_counter()` when the command began: start-up counts.
+
+    Raises:
+        UsageError: the job cannot work; nothing was started.
+    """
+    check_beam_options(rest)
+    _quiet_logs(options.debug)
+    local = is_direct(options.runner)
+    with _job_folder(local) as job_dir:
+        job = plan_job(options, job_dir, local)
+        for note in job.notes:
+            if not options.quiet and not options.dry_run_plan:
+                print(f"note: {note}", file=sys.stderr)
+        if options.dry_run_plan:
+            print("\n".join(job.lines()))
+            return OK, None
+        return _run(options, rest, build, job, job_dir, local, started)
+
+
+def _run(
+    options: argparse.Namespace,
+    rest: list[str],
+    build: Callable[..., Any],
+    job: Job,
+    job_dir: str | None,
+    local: bool,
+    started: float,
+) -> tuple[int, Summary | None]:
+    flags = direct_flags(job.workers, job.worker_type) if local else [f"--runner={options.runner}"]
+    pipeline = beam.Pipeline(options=PipelineOptions([*flags, *rest]))
+    first_errors = None if job.errors else f"{job_dir or os.path.dirname(job.output) or '.'}/.first-errors-{os.getpid()}.json"
+    write = build(pipeline, job, first_errors)
+    try:
+        with _watched(job, job_dir, options.quiet):
+            result = pipeline.run()
+            result.wait_until_finish()
+    except KeyboardInterrupt:
+        remove_temp(job.output, write.job_id)
+        raise
+    except Exception as error:
+        remove_temp(job.output, write.job_id)
+        if options.debug:
+            raise
+        print(f"error: the job failed, nothing was written: {_root_cause(error)} (--debug shows all)", file=sys.stderr)
+        return FAILED, None
+    counters, inference = _metrics(result)
+    counts = read_counts(job_dir) if job_dir else []
+    summary = summarise(
+        counters,
+        seconds=time.perf_counter() - started,
+        worker_rows=[done for done, _ in counts],
+        files=_written(job),
+        errors=job.errors,
+        plan=job.facts,
+        metrics=inference,
+    )
+    code = OK
+    if first_errors and summary.rows_failed:
+        code = ROWS_FAILED
+        _show_first_errors(first_errors, summary)
+    if first_errors:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(first_errors)
+    if not options.quiet:
+        print("\n".join(summary.lines()))
+    if options.summary:
+        with open(options.summary, "w", encoding="utf-8") as file:
+            file.write(summary.to_json() + "\n")
+    return code, summary
+
+
+def check_beam_options(rest: list[str]) -> None:
+    """Raise for an option that neither we nor Beam know: a typing mistake must not pass silently."""
+    if not rest:
+        return
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
+        add = getattr(options, "_add_argparse_args", None)
+        if add is not None:
+            with contextlib.suppress(argparse.ArgumentError):
+                add(known)
+    _, unknown = known.parse_known_args(rest)
+    if unknown:
+        from pipelines.options import parser
+
+        names = [name for p in (parser(), known) for name in p._option_string_actions]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; see --help, and Beam's options for the runner"
+        raise UsageError(f"{unknown[0]!r} is no option of score or of Beam{hint}")
+
+
+@contextlib.contextmanager
+def _job_folder(local: bool) -> Iterator[str | None]:
+    """A folder that the local workers of one job share; gone when it is over."""
+    if not local:
+        yield None
+        return
+    folder = tempfile.mkdtemp(prefix="beamsplit-job-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _quiet_logs(debug: bool) -> None:
+    if debug:
+        logging.basicConfig(level=logging.INFO)
+        return
+    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _watched(job: Job, job_dir: str | None, quiet: bool) -> Iterator[None]:
+    if quiet or job_dir is None:
+        yield
+        return
+
+    def counts() -> tuple[int, int]:
+        each = read_counts(job_dir)
+        return sum(done for done, _ in each), sum(failed for _, failed in each)
+
+    with Progress(counts, job.total_rows):
+        yield
+
+
+def _metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
+    """(our counters by name, Beam's inference metrics by name)."""
+    queried = result.metrics().query()
+    counters: dict[str, int] = {}
+    inference: dict[str, Any] = {}
+    for counter in queried["counters"]:
+        name, value = counter.key.metric.name, counter.result
+        into = counters if counter.key.metric.namespace == "beamsplit" else None
+        if counter.key.metric.namespace == NAMESPACE:
+            into = inference
+        if into is not None:
+            into[name] = into.get(name, 0) + value
+    for distribution in queried["distributions"]:
+        if distribution.key.metric.namespace == NAMESPACE:
+            value = distribution.result
+            inference[distribution.key.metric.name] = {
+                "count": value.count,
+                "sum": value.sum,
+                "min": value.min,
+                "max": value.max,
+            }
+    return counters, inference
+
+
+def _written(job: Job) -> list[str]:
+    from transforms.write import written_files
+
+    return written_files(job.output)
+
+
+def _show_first_errors(path: str, summary: Summary) -> None:
+    first = read_first_errors(path)
+    print(f"{summary.rows_failed:,} rows failed; give --errors FILE.jsonl to keep them all. The first:", file=sys.stderr)
+    for error in first.errors:
+        print(f"  {error.file} row {error.row}: {error.stage}: {error.reason}", file=sys.stderr)
+    summary.failed_by_stage = dict(first.count_by_stage)
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of what went wrong on the worker, without Beam's wrapping."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def summary_of(path: str) -> dict[str, Any]:
+    """Read back what --summary wrote."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

@@ -1,0 +1,173 @@
+"""What the user sees: progress while the job runs, the closing summary, the first errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TextIO
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
+
+
+@dataclass
+class Summary:
+    """What a job did. Stage seconds are added up over the workers."""
+
+    rows_in: int = 0
+    """Rows read, those that failed included."""
+
+    rows_scored: int = 0
+    rows_failed: int = 0
+
+    seconds: float = 0.0
+    """Wall time of the whole command."""
+
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds in `read`, `prepare`, `infer`, `finish` and `write`, all workers together."""
+
+    rows_per_second: float = 0.0
+    """Rows read a second of wall time, start-up included."""
+
+    worker_rows: list[int] = field(default_factory=list)
+    """Rows of each worker, by its number."""
+
+    files: list[str] = field(default_factory=list)
+    """Files written."""
+
+    errors: str | None = None
+    """The errors file, if one was asked for."""
+
+    failed_by_stage: dict[str, int] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    """What was run: model, batch size, workers, threads, providers."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Beam's inference metrics by name."""
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+    def lines(self) -> list[str]:
+        """The summary as text, a line a fact."""
+        stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.stage_seconds.items())
+        lines = [
+            f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed",
+            f"time     {self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s",
+            f"stages   {stages} (all workers together)",
+        ]
+        if self.worker_rows:
+            shown = ", ".join(f"{k}: {rows:,}" for k, rows in enumerate(self.worker_rows[:16]))
+            more = f", and {len(self.worker_rows) - 16} more" if len(self.worker_rows) > 16 else ""
+            lines.append(f"workers  {shown}{more} rows")
+        if self.files:
+            more = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
+            lines.append(f"written  {', '.join(self.files[:3])}{more}")
+        if self.errors:
+            lines.append(f"errors   {self.errors}")
+        return lines
+
+
+def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
+    """A summary of the job's counters (metric name to value) and of what the caller knows."""
+    stage_seconds = {
+        stage: counters[f"{stage}_usec"] / 1e6
+        for stage in ("read", "prepare", "infer", "finish", "write")
+        if f"{stage}_usec" in counters
+    }
+    numbered = sorted(
+        (int(name.rsplit("_", 1)[1]), rows) for name, rows in counters.items() if name.startswith("rows_of_worker_")
+    )
+    summary = Summary(
+        rows_in=counters.get("rows_read", 0) + counters.get("rows_unreadable", 0),
+        rows_scored=counters.get("rows_scored", 0),
+        rows_failed=counters.get("rows_failed", 0) + counters.get("rows_unreadable", 0),
+        stage_seconds=stage_seconds,
+    )
+    for name, value in known.items():
+        setattr(summary, name, value)
+    if numbered:
+        rows_of = dict(numbered)
+        count = max(len(summary.worker_rows), numbered[-1][0] + 1)
+        summary.worker_rows = [rows_of.get(k, 0) for k in range(count)]
+    summary.rows_per_second = summary.rows_in / summary.seconds if summary.seconds else 0.0
+    return summary
+
+
+class Progress:
+    """Shows rows done, rows/s, time left and errors while the block of code inside it runs.
+
+    A bar where `stream` is a terminal, else a plain line every `LINE_SECONDS`. Its thread ends with the block.
+    """
+
+    def __init__(
+        self,
+        counts: Callable[[], tuple[int, int]],
+        total: int | None,
+        stream: TextIO | None = None,
+        line_seconds: float = LINE_SECONDS,
+    ):
+        self._counts = counts
+        self._total = total
+        self._stream = stream if stream is not None else sys.stderr
+        self._line_seconds = line_seconds
+        self._stop = threading.Event()
+        self._started = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        if self._stream.isatty():
+            self._draw()
+            return
+        while not self._stop.wait(self._line_seconds):
+            print(self.line(), file=self._stream, flush=True)
+
+    def line(self) -> str:
+        """E.g. `12,000 of 100,000 rows, 3,400 rows/s, 26 s left, 2 failed`."""
+        done, failed = self._counts()
+        rate = (done + failed) / max(time.monotonic() - self._started, 1e-9)
+        of_total = f" of {self._total:,}" if self._total else ""
+        left = ""
+        if self._total and rate:
+            left = f", {max(0.0, self._total - done - failed) / rate:.0f} s left"
+        return f"{done:,}{of_total} rows, {rate:,.0f} rows/s{left}, {failed:,} failed"
+
+    def _draw(self) -> None:
+        # A job shorter than this needs no bar, and need not wait for the import of rich.
+        if self._stop.wait(0.5):
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("scoring"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=Console(file=self._stream), transient=True) as bar:
+            task = bar.add_task("scoring", total=self._total, text="")
+            while True:
+                stopped = self._stop.wait(0.2)
+                done, failed = self._counts()
+                rate = (done + failed) / max(time.monotonic() - self._started, 1e-9)
+                of_total = f"/{self._total:,}" if self._total else ""
+                text = f"{done:,}{of_total} rows  {rate:,.0f} rows/s  {failed:,} failed"
+                bar.update(task, completed=done + failed, text=text)
+                if stopped:
+                    return

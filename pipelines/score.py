@@ -1,0 +1,113 @@
+"""Score files with an ONNX model: `python -m pipelines.score --help`."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from models.errors import UsageError
+from pipelines.options import parse
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from pipelines.job import Job
+    from pipelines.report import Summary
+
+OK, FAILED, WRONG_USE, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes."""
+
+
+def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
+    """Wire the job into a pipeline; gives the transform that writes, whose temporary files can be removed.
+
+        splits -> [partition] -> read -> [random] -> prepare -> infer -> finish -> write
+                                   |                    |         |        |
+                                   +--------------------+----+----+--------+--> errors
+
+    Args:
+        pipeline: an empty pipeline.
+        job: what `plan_job` made.
+        first_errors: where to leave the first few errors if the job has no errors file.
+    """
+    import apache_beam as beam
+    import pyarrow as pa
+
+    from transforms.apply import FAILED as FAILED_TAG
+    from transforms.apply import ApplyStep, AsRowErrors
+    from transforms.capacity import MeasureCapacities
+    from transforms.errors import FirstErrors, WriteErrors
+    from transforms.partition import PartitionRows, PartitionSplits
+    from transforms.read import BLOCKS, FAILURES, ReadSplits
+    from transforms.write import WriteBlocks
+
+    splits = pipeline | "Splits" >> job.splits
+    if job.partition in ("contiguous", "proportional"):
+        measured = None
+        if job.capacities == "measured" and job.sample is not None:
+            measured = pipeline | "Measure" >> MeasureCapacities(job.infer, job.sample, job.workers)
+        capacities = job.capacities if isinstance(job.capacities, list) else None
+        splits = splits | "Partition" >> PartitionSplits(job.partition, job.workers, capacities, measured)
+    read = splits | "Read" >> ReadSplits(job.read)
+    blocks = read[BLOCKS]
+    failed = [read[FAILURES] | "Unread" >> AsRowErrors("read", job.infer.job_dir)]
+    if job.partition == "random":
+        blocks = blocks | "Partition" >> PartitionRows(job.workers, job.seed)
+    steps = [("prepare", step) for step in job.prepare]
+    steps += [("infer", job.infer)]
+    steps += [("finish", step) for step in job.finish]
+    for number, (stage, step) in enumerate(steps):
+        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, step is job.infer)
+        blocks = applied.blocks
+        failed.append(applied[FAILED_TAG])
+    write = WriteBlocks(
+        job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1
+    )
+    assert blocks.element_type in (pa.RecordBatch, beam.typehints.Any), blocks.element_type
+    blocks | "Write" >> write
+    errors = tuple(failed) | "Errors" >> beam.Flatten()
+    if job.errors:
+        errors | "Write errors" >> WriteErrors(job.errors)
+    elif first_errors:
+        errors | "First errors" >> FirstErrors(5, first_errors)
+    return write
+
+
+def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary | None]:
+    """Run the command; (exit code, summary of a job that ran).
+
+    Raises:
+        UsageError: nothing was started, for the reason in the message.
+    """
+    started = time.perf_counter() if started is None else started
+    options, rest = parse(argv)
+    # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
+    gc.disable()
+    from pipelines.launch import launch
+
+    gc.freeze()
+    gc.enable()
+    return launch(options, rest, build, started)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command: prints one clear line for whatever went wrong, and gives the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    started = time.perf_counter()
+    try:
+        return run(argv, started)[0]
+    except UsageError as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
