@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.metrics.metric import Metrics
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.lines import CHUNK, rows_before
@@ -97,7 +97,7 @@ class WriteErrors(beam.PTransform):
         """Names the temporary folder."""
         self._path = path
 
-    def expand(self, errors: beam.PCollection) -> beam.PCollection:
+    def expand(self, errors: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
         folder = temp_folder(self._path, self.job_id)
         files = errors | "Write" >> beam.ParDo(_WriteBundle(folder)).with_output_types(_Failures)
@@ -181,7 +181,7 @@ class _WriteBundle(beam.DoFn):
             file = TempFile(self._path, self._rows, size_of(self._path) or 0, self._order)
             self._path = None
             found = _Failures(file, frozenset(self._bytes))
-            yield WindowedValue(found, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield GlobalWindows.windowed_value_at_end_of_window(found)
 
     def teardown(self) -> None:
         self._abort()
@@ -236,7 +236,7 @@ class FailureSummary:
 class _Last:
     """Turns the order round, so that the top of the heap is the last of the errors kept."""
 
-    key: tuple
+    key: tuple[str, int, int, str, str]
     error: RowError
 
     def __lt__(self, other: _Last) -> bool:
@@ -257,7 +257,7 @@ class FirstErrors(beam.PTransform):
         super().__init__()
         self._n, self._path = n, path
 
-    def expand(self, errors: beam.PCollection) -> beam.PCollection:
+    def expand(self, errors: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
         found = errors | "Count" >> beam.ParDo(_Summarise(self._n)).with_output_types(FailureSummary)
         last = beam.Map(_write_summary, beam.pvalue.AsList(found), self._n, self._path).with_output_types(str)
@@ -298,7 +298,7 @@ class _Summarise(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._summary.counts:
             self._failed.inc(self._summary.counts.total())
-            yield WindowedValue(self._summary, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield GlobalWindows.windowed_value_at_end_of_window(self._summary)
 
 
 def _write_summary(_: bytes, summaries: list[FailureSummary], n: int, path: str) -> str:

@@ -77,8 +77,10 @@ class WriteBehind(Generic[T]):
             raise self._errors[0]
 
 
-def _drain(queue: Queue, write: Callable, errors: list[BaseException], cancelled: threading.Event) -> None:
-    while (item := queue.get()) is not _STOP:
+def _drain(
+    queue: Queue[T | _Stop], write: Callable[[T], None], errors: list[BaseException], cancelled: threading.Event
+) -> None:
+    while not isinstance(item := queue.get(), _Stop):
         if errors or cancelled.is_set():
             continue
         try:

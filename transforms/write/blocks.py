@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.metrics.metric import Metrics
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from models.errors import UsageError
@@ -54,7 +54,7 @@ class WriteBlocks(beam.PTransform):
         self._num_shards = num_shards
         self._write_behind = write_behind
 
-    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+    def expand(self, blocks: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
         target, count = self._target, self._num_shards
         files = blocks | "Write" >> beam.ParDo(_WriteBundle(target, self._write_behind)).with_output_types(TempFile)
@@ -100,7 +100,7 @@ class _WriteBundle(beam.DoFn):
             self._rows.inc(file.rows)
             self._usec.inc(int(self._writer.seconds * 1e6))
             self._writer = None
-            yield WindowedValue(file, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield GlobalWindows.windowed_value_at_end_of_window(file)
 
     def teardown(self) -> None:
         self._abort()

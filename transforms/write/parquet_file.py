@@ -23,7 +23,7 @@ class ParquetFile:
     def __init__(self, path: str, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        self._schema = schema
+        self._schema = schema = parquet_schema(schema)
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
         self._bytes = 0
@@ -39,7 +39,9 @@ class ParquetFile:
 
     def write(self, block: pa.RecordBatch) -> None:
         """Add the rows of a block of the file's schema."""
-        self._pending.append(block)
+        if not block.num_rows:
+            return
+        self._pending.append(self._convert(block))
         self._rows += block.num_rows
         self._bytes += block.nbytes
         if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
@@ -57,11 +59,32 @@ class ParquetFile:
         self._writer.close()
         self._file.close()
 
+    def _convert(self, block: pa.RecordBatch) -> pa.RecordBatch:
+        columns = []
+        for field, column in zip(self._schema, block.columns, strict=True):
+            if isinstance(column, pa.FixedShapeTensorArray) and column.null_count:
+                raise ValueError(
+                    f"column [{field.name}] has {column.null_count} null tensors in a block, which Arrow does not read "
+                    "back from Parquet; leave it out of --keep, or write .jsonl or .csv"
+                )
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
     def _flush(self) -> None:
         if self._pending:
             table = pa.Table.from_batches(self._pending, self._schema)
             self._writer.write_table(table, row_group_size=min(self._rows, MAX_ROW_GROUP_ROWS))
         self._pending, self._rows, self._bytes = [], 0, 0
+
+
+def parquet_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of the files: as it is, but fixed-size lists become lists.
+
+    Arrow writes a fixed-size list that is null, and then fails to read the file. Tensors stay as they are:
+    predictions have no nulls.
+    """
+    fields = [field.with_type(_readable(field.type)) for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def read_parquet_rows(path: str, start: int, stop: int) -> Iterator[pa.RecordBatch]:
@@ -80,6 +103,13 @@ def read_parquet_rows(path: str, start: int, stop: int) -> Iterator[pa.RecordBat
             first += rows
 
 
+def _readable(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(type_) or pa.types.is_list(type_):
+        return pa.list_(type_.value_field.with_type(_readable(type_.value_type)))
+    return type_
+
+
 def _repeats(type_: pa.DataType) -> bool:
     """Whether a column's values are likely to repeat: names, labels and paths do, predictions do not."""
-    return pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    return any(is_kind(type_) for is_kind in kinds)

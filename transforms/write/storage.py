@@ -32,7 +32,7 @@ def open_input(path: str) -> BinaryIO:
     """A binary, seekable file to read, with its bytes as they are."""
     local = local_path(path)
     if local is None:
-        return FileSystems.open(path, "application/octet-stream", CompressionTypes.UNCOMPRESSED)  # type: ignore[return-value]
+        return FileSystems.open(path, "application/octet-stream", CompressionTypes.UNCOMPRESSED)
     return open(local, "rb")
 
 
@@ -40,8 +40,7 @@ def size_of(path: str) -> int | None:
     """Bytes of the file, None where there is none."""
     local = local_path(path)
     if local is None:
-        found = FileSystems.match([path])[0].metadata_list
-        return found[0].size_in_bytes if found else None
+        return FileSystems.get_filesystem(path).metadata(path).size_in_bytes if FileSystems.exists(path) else None
     try:
         return os.path.getsize(local)
     except FileNotFoundError:

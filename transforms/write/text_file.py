@@ -97,6 +97,8 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 def _rows(file: BinaryIO, start: int, stop: int, quotes: bool) -> Iterator[bytes]:
     """The bytes of rows [start, stop), where row 0 begins at the file's position."""
+    if start == stop:
+        return
     inside, first = False, 0
     for data in _chunks(file):
         ends, inside = line_ends(data, inside, quotes)

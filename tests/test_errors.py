@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.errors import UsageError
+from transforms.errors import FailureSummary, FirstErrors, RowError, WriteErrors, absolute_origin, read_first_errors
+from transforms.write import remove_temp
+
+RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def pipeline(workers: int = 1) -> beam.Pipeline:
+    flags = ["--direct_running_mode=in_memory", f"--direct_num_workers={workers}"]
+    return beam.Pipeline(runner=RUNNER, options=PipelineOptions(flags))
+
+
+def error(row: int, file: str = "a.parquet", stage: str = "infer", reason: str = "is null") -> RowError:
+    return RowError(file, row, stage, reason)
+
+
+def read_lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def write(path, errors: list[RowError], workers: int = 1, spread: bool = False) -> None:
+    with pipeline(workers) as root:
+        root | beam.Create(errors, reshuffle=spread).with_output_types(RowError) | WriteErrors(str(path))
+
+
+def test_one_json_line_an_error(tmp_path):
+    path = tmp_path / "out" / "errors.jsonl"
+    write(path, [error(3, "b.parquet", "image", 'no "image"\n file: é 猫 \ud800'), error(1)])
+    assert read_lines(path) == [
+        {"file": "b.parquet", "row": 3, "stage": "image", "reason": 'no "image"\n file: é 猫 \ud800'},
+        {"file": "a.parquet", "row": 1, "stage": "infer", "reason": "is null"},
+    ]
+    assert os.listdir(tmp_path / "out") == ["errors.jsonl"]
+
+
+def test_no_errors_make_an_empty_file(tmp_path):
+    write(tmp_path / "errors.jsonl", [])
+    assert (tmp_path / "errors.jsonl").read_bytes() == b""
+    assert os.listdir(tmp_path) == ["errors.jsonl"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_errors_of_many_bundles_reach_one_file(tmp_path, workers):
+    path = tmp_path / "errors.jsonl"
+    write(path, [error(row, f"{row % 7}.parquet") for row in range(9000)], workers, spread=True)
+    assert sorted(line["row"] for line in read_lines(path)) == list(range(9000))
+    assert os.listdir(tmp_path) == ["errors.jsonl"]
+
+
+def test_rows_counted_from_a_byte_are_numbered_in_the_whole_file(tmp_path):
+    csv = tmp_path / "data.csv"
+    csv.write_bytes(b'a,b\n1,"x\ny"\n\n2,z\n3,w\n')
+    jsonl = tmp_path / "data.jsonl"
+    jsonl.write_bytes(b'{"a": "\\""}\n{"a": 2}\n{"a": 3}\n')
+    at = csv.read_bytes().index(b"2,z")
+    write(
+        tmp_path / "errors.jsonl",
+        [error(1, f"{csv}#byte={at}"), error(0, f"{jsonl}#byte=12"), error(0, str(csv)), error(0, f"{csv}#byte={at}")],
+    )
+    found = [(os.path.basename(line["file"]), line["row"]) for line in read_lines(tmp_path / "errors.jsonl")]
+    assert found == [("data.csv", 2), ("data.jsonl", 1), ("data.csv", 0), ("data.csv", 1)]
+
+
+def test_absolute_origin(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"a\n1\n2\n3\n")
+    assert absolute_origin("gs://nowhere/a.parquet", 5) == ("gs://nowhere/a.parquet", 5)
+    assert absolute_origin(f"{path}#byte=4", 1) == (str(path), 2)
+    assert absolute_origin(f"{path}#byte=0", 0) == (str(path), 0)
+
+
+def test_each_file_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"{}\n" * 100)
+    opened = []
+
+    def open_input(name: str) -> io.BytesIO:
+        opened.append(name)
+        with open(name, "rb") as file:
+            return io.BytesIO(file.read())
+
+    monkeypatch.setattr("transforms.errors.open_input", open_input)
+    write(tmp_path / "errors.jsonl", [error(0, f"{path}#byte={byte}") for byte in range(0, 300, 3)])
+    assert opened.count(str(path)) == 1
+    assert [line["row"] for line in read_lines(tmp_path / "errors.jsonl")] == list(range(100))
+
+
+def test_a_failed_job_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "errors.jsonl"
+    path.write_bytes(b"earlier\n")
+    transform = WriteErrors(str(path))
+
+    def break_at_two(found: RowError) -> RowError:
+        if found.row == 2:
+            raise RuntimeError("the model broke")
+        return found
+
+    with pytest.raises(RuntimeError, match="the model broke"), pipeline() as root:
+        root | beam.Create([error(row) for row in range(4)], reshuffle=False) | beam.Map(break_at_two) | transform
+    remove_temp(str(path), transform.job_id)
+    assert path.read_bytes() == b"earlier\n"
+    assert os.listdir(tmp_path) == ["errors.jsonl"]
+
+
+def test_a_folder_is_no_errors_file(tmp_path):
+    with pytest.raises(UsageError, match=r"--errors .* is a folder; give the name of a file in it"):
+        WriteErrors(str(tmp_path))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_first_errors(tmp_path, workers):
+    csv = tmp_path / "b.csv"
+    csv.write_bytes(b"a\n1\n2\n3\n4\n")
+    errors = [error(row) for row in range(5, 60)] + [error(1, f"{csv}#byte=4", "image"), error(2, str(csv), "image")]
+    path = str(tmp_path / "first.json")
+    root = pipeline(workers)
+    root | beam.Create(errors[::-1]) | FirstErrors(2, path)
+    result = root.run()
+    result.wait_until_finish()
+    found = read_first_errors(path)
+    expected = (
+        sorted([error(2, str(csv), "image"), error(2, str(csv), "image")]) if str(csv) < "a" else [error(5), error(6)]
+    )
+    assert (found.total, found.stages, found.first) == (57, {"infer": 55, "image": 2}, expected)
+    failed = [
+        counter.committed
+        for counter in result.metrics().query()["counters"]
+        if counter.key.metric.name == "rows_failed"
+    ]
+    assert failed == [57]
+
+
+def test_first_errors_without_any(tmp_path):
+    path = str(tmp_path / "first.json")
+    with pipeline() as root:
+        root | beam.Create([], reshuffle=False) | FirstErrors(3, path)
+    assert read_first_errors(path) == (0, {}, [])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(["a", "b#byte=10", "b", "b#byte=9"]), st.integers(0, 20)))),
+    st.integers(0, 5),
+)
+def test_summaries_merge_to_the_first_in_input_order(bundles, limit):
+    whole = FailureSummary(limit)
+    for bundle in bundles:
+        part = FailureSummary(limit)
+        for file, row in bundle:
+            part.add(error(row, file))
+        whole.merge(part)
+    place = {"a": ("a", 0), "b": ("b", 0), "b#byte=9": ("b", 9), "b#byte=10": ("b", 10)}
+    keys = sorted((*place[file], row) for bundle in bundles for file, row in bundle)
+    assert [(*place[found.file], found.row) for found in whole.first()] == keys[:limit]
+    assert whole.counts.total() == len(keys)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from models.errors import UsageError
+from transforms.write import check_output
+from transforms.write.names import is_shard_of, output_format, shard_names, temp_folder
+
+
+def test_formats():
+    names = ["a.parquet", "a.csv", "a.jsonl", "a.ndjson", "gs://b/a.json", "A.CSV"]
+    assert [output_format(name) for name in names] == ["parquet", "csv", "jsonl", "jsonl", "jsonl", "csv"]
+
+
+@pytest.mark.parametrize("output", ["preds.xlsx", "preds", "out.csv/preds"])
+def test_an_unknown_extension_is_named_with_those_known(output):
+    with pytest.raises(
+        UsageError, match=r"the extension \[.*\] names no format .* \.parquet, \.csv, \.jsonl, \.ndjson"
+    ):
+        check_output(output)
+
+
+def test_shard_names():
+    assert shard_names("gs://b/p.csv", 2, single=False) == [
+        "gs://b/p-00000-of-00002.csv",
+        "gs://b/p-00001-of-00002.csv",
+    ]
+    assert shard_names("p.csv", 1, single=False) == ["p-00000-of-00001.csv"]
+    assert shard_names("p.csv", 1, single=True) == ["p.csv"]
+
+
+def test_shards_are_told_from_other_files():
+    yes = ["o/p.csv", "o/p-00000-of-00002.csv", "o/p-123456-of-123457.csv"]
+    no = ["o/p-0-of-2.csv", "o/pp.csv", "p.csv", "o/p-00000-of-00002.jsonl", "o/x/p-00000-of-00002.csv", "o/p-a.csv"]
+    assert [is_shard_of("o/p.csv", path) for path in yes + no] == [True] * 3 + [False] * 6
+    assert not is_shard_of("o/p.x.csv", "o/p-x-00000-of-00002.csv")
+
+
+def test_the_temporary_folder_lies_hidden_beside_the_output():
+    assert temp_folder("out/preds.parquet", "j1") == "out/.preds.parquet-j1"
+    assert temp_folder("preds.parquet", "j1") == ".preds.parquet-j1"
+
+
+def test_a_folder_or_a_file_as_folder_is_refused(tmp_path):
+    (tmp_path / "dir.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"dir\.csv is a folder; give the name of a file in it"):
+        check_output(f"{tmp_path}/dir.csv")
+    with pytest.raises(UsageError, match="file is a file, not a folder; give a path in a folder"):
+        check_output(f"{tmp_path}/file/sub/preds.csv")
+    check_output(f"{tmp_path}/new/sub/preds.csv")
+    assert sorted(os.listdir(tmp_path)) == ["dir.csv", "file"]
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UsageError, match="may not be written; give a folder that may be"):
+        check_output(f"{tmp_path}/preds.csv")
+
+
+def test_an_input_that_would_be_lost_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = f"{tmp_path}/data.csv"
+    for name in [output, "data.csv", f"file://{tmp_path}/data.csv", "./data-00000-of-00002.csv"]:
+        with pytest.raises(
+            UsageError, match=r"would overwrite or remove the input file .*data.*; give the output another"
+        ):
+            check_output(output, ["other.csv", name])
+    check_output(output, ["other.csv", "sub/data.csv", "data-1.csv"])
