@@ -178,7 +178,8 @@ def _find(spec: TensorSpec, axis: int, data: _Data, sole: bool) -> tuple[str, ..
     example = "COLUMN" if width == 1 else "COLUMN1,COLUMN2,…"
     _fail(
         f"the model's only input '{spec}' takes {wants} or one column of lists, the data has: {found or 'no columns'}; "
-        f"say which with --columns {spec.name}={example}, or leave columns out of the input with --keep"
+        f"say which with --columns {spec.name}={example}"
+        + (", or leave columns out of the input with --keep" if len(scalars) > max(width, 0) else "")
     )
 
 
@@ -203,10 +204,10 @@ def _bind_input(spec: TensorSpec, axis: int, names: tuple[str, ...], data: _Data
         wanted = ", ".join("?" if dim is None else str(dim) for dim in dims or ())
         has = f"{len(names)} columns ({shorten(names)}) have" if len(names) > 1 else f"column {names[0]!r} has"
         given = ", ".join("?" if size is None else str(size) for size in shape)
-        _fail(
-            f"the model's input '{spec}' takes rows of shape [{wanted}], {has} rows of shape [{given}]; give "
-            f"{'as many columns' if len(dims or ()) == 1 else 'a column of that shape'} with --columns {spec.name}=…"
-        )
+        what = f"a column of that shape with --columns {spec.name}=COLUMN, or reshape it with --prepare module:function"
+        if len(dims or ()) == 1 and not types[0].shape:
+            what = f"{wanted} columns with --columns {spec.name}=COLUMN1,COLUMN2,…"
+        _fail(f"the model's input '{spec}' takes rows of shape [{wanted}], {has} rows of shape [{given}]; name {what}")
     return BoundInput(spec.name, spec.dtype, names, axis, dims, folded, str(types[0]))
 
 

@@ -91,7 +91,7 @@ def _scalar(spec: TensorSpec, text: str) -> Array:
     word = {"zeros": "0", "ones": "1", "true": "1", "false": "0"}.get(text.lower(), text)
     dtype = numpy_dtype(spec.dtype)
     problem = UsageError(
-        f"--set {spec.name}={text}: the model's input '{spec}' takes a {spec.dtype}; "
+        f"--set {spec.name}={text}: the model's input '{spec}' takes {spec.dtype} values; "
         f"give a number of that type, zeros, ones or a path ending in .npy"
     )
     try:

@@ -182,7 +182,11 @@ def _plain(array: pa.Array) -> pa.Array:
         elif pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         elif pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
-            array = array.cast(pa.large_list(array.type.value_field))
+            # Views may overlap and lie in any order; rebuilt by hand, as casting the slice of a view fails.
+            empty = array.is_null()
+            lengths = np.where(empty.to_numpy(zero_copy_only=False), 0, np.asarray(array.sizes))
+            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+            array = pa.LargeListArray.from_arrays(offsets, array.flatten(), mask=empty)
         else:
             return array
 
