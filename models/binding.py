@@ -93,7 +93,8 @@ def bind(
         schema: the data's columns.
         columns: input -> columns.
         sets: input -> what `models.constants.constant` reads.
-        narrow: convert columns to narrower types too.
+        narrow: convert columns to narrower types too. Integers and bools that do not fit make their row bad;
+            floating-point values are rounded, to infinity where they are too large.
         text_source: the data comes from CSV or JSON, whose numbers have no declared width: read them as the
             model wants them, as `narrow` does.
         ignore: columns that are not taken unless by name.
