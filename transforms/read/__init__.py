@@ -2,12 +2,19 @@
 
 from transforms.read.inputs import InputFile, find_files, format_of, input_schema
 from transforms.read.result import ReadFailure, ReadOptions, ReadResult
-from transforms.read.splits import count_rows, make_splits, read_all, read_split, slice_split, split_file
-from transforms.read.transform import BLOCKS, FAILURES, MakeSplits, ReadBlocks, ReadSplits
+from transforms.read.splits import (
+    count_rows,
+    make_splits,
+    read_all,
+    read_sample,
+    read_split,
+    slice_split,
+    split_file,
+    total_rows,
+)
+from transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
 
 __all__ = [
-    "BLOCKS",
-    "FAILURES",
     "InputFile",
     "MakeSplits",
     "ReadBlocks",
@@ -21,7 +28,9 @@ __all__ = [
     "input_schema",
     "make_splits",
     "read_all",
+    "read_sample",
     "read_split",
     "slice_split",
     "split_file",
+    "total_rows",
 ]

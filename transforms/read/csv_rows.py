@@ -46,15 +46,10 @@ def header(path: str) -> tuple[list[str], int]:
 @lru_cache(maxsize=64)
 def _header(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], int]:
     delimiter = delimiter_of(path)
-    start = 0
     with open_stream(path, decompress=True) as stream:
-        for data in lines.runs(stream, None, lines.csv_first_end(delimiter), 1 << 16):
-            text = data.removeprefix(_BOM) if start == 0 else data
-            start += len(data)
-            if text.strip(b"\r\n"):
-                break
-        else:
-            return (), start
+        text, start = _first_row(stream, lines.csv_first_end(delimiter))
+    if not text.strip(b"\r\n"):
+        return (), start
     import csv
 
     names = tuple(next(csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)))
@@ -62,6 +57,22 @@ def _header(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], int]:
     if twice:
         raise UsageError(f"{path} has several columns named {twice[0]!r} in its first line: give each its own name")
     return names, start
+
+
+def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int]:
+    """The first row that is not blank, and the byte behind it."""
+    head, at = b"", 0
+    while True:
+        fresh = stream.read(max(1 << 16, len(head)))
+        head += fresh
+        if at == 0 and head.startswith(_BOM):
+            at = len(_BOM)
+        while length := end(head[at:]):
+            at += length
+            if head[at - length : at].strip(b"\r\n"):
+                return head[at - length : at], at
+        if not fresh:
+            return head[at:], len(head)
 
 
 def schema(path: str) -> pa.Schema | None:
@@ -113,9 +124,7 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
     first_row = rows = length = 0
 
     def add() -> None:
-        splits.append(
-            Split("csv", (path,), (number, len(splits)), start, start + length, first_row, rows, length)
-        )
+        splits.append(Split("csv", (path,), (number, len(splits)), start, start + length, first_row, rows, length))
 
     with open_stream(path) as stream:
         stream.seek(start)
@@ -141,7 +150,7 @@ def text_of(split: Split) -> Iterator[bytes]:
         else:
             stream.seek(split.start)
             size = split.stop - split.start
-        yield from lines.runs(stream, size, lines.csv_end(delimiter_of(path)))
+        yield from lines.runs(stream, size, lines.csv_end(delimiter_of(path)), lines.run_bytes(split.row_stop))
 
 
 def skip(stream: BinaryIO, size: int) -> None:
@@ -189,12 +198,17 @@ def parse(run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",")
     empty = schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
     if not run.strip(b"\r\n"):
         return Parsed(empty[0], 0)
+    if run.count(b'"') % 2 and lines.csv_open(run, delimiter):
+        # pyarrow would close the quotes at the end and take all that follows for one cell.
+        whole = parse(run[: lines.csv_end(delimiter)(run)], names, schema, delimiter)
+        bad = {**whole.bad, whole.rows: "a quoted field is never closed, so nothing behind it can be read"}
+        return Parsed(whole.batch, whole.rows + 1, bad)
     kinds = {f.name: pa.float32() if f.type == pa.float16() else f.type for f in schema}
     try:
         table, bad = _parse(run, names, kinds, delimiter)
         return Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        pass  # some cell does not convert: look for it below
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # some cell does not convert, or a type is not known to the CSV reader
     try:
         table, bad = _parse(run, names, dict.fromkeys(kinds, pa.binary()), delimiter)
     except pa.ArrowInvalid as error:
@@ -256,10 +270,20 @@ def _convert(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     text, wrong = _cast(cells, pa.string())
     if pa.types.is_string(kind):
         return text, wrong
+    if not _has_text_form(kind):
+        raise ValueError(f"a CSV cell cannot be read as {kind}")
     text = pc.utf8_trim_whitespace(text)
     text = pc.if_else(pc.is_in(text, value_set=_null_cells()), pa.scalar(None, pa.string()), text)
     values, more = _cast(text, pa.float32() if kind == pa.float16() else kind)
     return values.cast(kind), sorted({*wrong, *more})
+
+
+def _has_text_form(kind: pa.DataType) -> bool:
+    try:
+        pa.nulls(0, pa.string()).cast(pa.float32() if kind == pa.float16() else kind)
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
 
 
 def _null_cells() -> pa.Array:

@@ -27,9 +27,7 @@ def split(paths: Sequence[str], sizes: Sequence[int], first: int, target_bytes: 
     most = max(1, min(target_files, MOST_FILES))
 
     def add(end: int) -> None:
-        splits.append(
-            Split("files", tuple(paths[begin:end]), (first + begin, 0), begin, end, 0, end - begin, weight)
-        )
+        splits.append(Split("files", tuple(paths[begin:end]), (first + begin, 0), begin, end, 0, end - begin, weight))
 
     for at, size in enumerate(sizes):
         if at > begin and (weight + size > target_bytes or at - begin >= most):

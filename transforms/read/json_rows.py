@@ -76,7 +76,7 @@ def text_of(split: Split) -> Iterator[bytes]:
         if not is_compressed(path):
             stream.seek(split.start)
             size = split.stop - split.start
-        for at, run in enumerate(lines.runs(stream, size, lines.line_end)):
+        for at, run in enumerate(lines.runs(stream, size, lines.line_end, lines.run_bytes(split.row_stop))):
             yield run.removeprefix(_BOM) if at == 0 and split.start == 0 else run
 
 

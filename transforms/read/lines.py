@@ -17,6 +17,11 @@ EndFinder = Callable[[bytes], int]
 _QUOTE = ord('"')
 
 
+def run_bytes(rows: int | None) -> int:
+    """Bytes to parse at a time where no more than `rows` rows are wanted."""
+    return RUN_BYTES if rows is None else min(RUN_BYTES, max(1 << 16, rows * 1024))
+
+
 def line_end(data: bytes) -> int:
     """Length of the whole lines in `data`."""
     return data.rfind(b"\n") + 1
@@ -69,11 +74,23 @@ def _row_ends(data: bytes, delimiter: str, marks: bytes) -> np.ndarray:
     """Positions of the bytes in `marks` that are outside of quoted fields."""
     array = np.frombuffer(data, dtype=np.uint8)
     found = array == marks[0]
-    for mark in marks[1:]:
-        found |= array == mark
+    for other in marks[1:]:
+        found |= array == other
     ends = np.flatnonzero(found)
     if b'"' not in data:
         return ends
+    return ends[np.searchsorted(_toggles(data, array, delimiter), ends, side="right") % 2 == 0]
+
+
+def csv_open(data: bytes, delimiter: str) -> bool:
+    """Whether a quoted field is still open at the end of `data`, which starts at a row."""
+    if data.count(b'"') == 0:
+        return False
+    return len(_toggles(data, np.frombuffer(data, dtype=np.uint8), delimiter)) % 2 == 1
+
+
+def _toggles(data: bytes, array: np.ndarray, delimiter: str) -> np.ndarray:
+    """Positions from which on bytes are in quotes, then out of them, in turn."""
     toggles = np.flatnonzero(array == _QUOTE)
     opening = toggles[0::2]
     # A quote opens a field only where one starts. If every second quote stands at a start or doubles the one
@@ -82,17 +99,14 @@ def _row_ends(data: bytes, delimiter: str, marks: bytes) -> np.ndarray:
     starts = opening == 0
     for byte in (*delimiter.encode(), *b'\r\n"'):
         starts |= before == byte
-    if not starts.all():
-        mark = re.escape(delimiter.encode())
-        quoted = re.compile(rb"(?<![^\r\n" + mark + rb'])"[^"]*(?:""[^"]*)*("?)')
-        toggles = np.array(
-            [at for m in quoted.finditer(data) for at in ((m.start(), m.end()) if m[1] else (m.start(),))],
-            dtype=np.int64,
-        )
-    return ends[np.searchsorted(toggles, ends, side="right") % 2 == 0]
+    if starts.all():
+        return toggles
+    quoted = re.compile(rb"(?<![^\r\n" + re.escape(delimiter.encode()) + rb'])"[^"]*(?:""[^"]*)*("?)')
+    places = [at for m in quoted.finditer(data) for at in ((m.start(), m.end()) if m[1] else (m.start(),))]
+    return np.array(places, dtype=np.int64)
 
 
-def runs(stream: BinaryIO, size: int | None, end: EndFinder, run_bytes: int = RUN_BYTES) -> Iterator[bytes]:
+def runs(stream: BinaryIO, size: int | None, end: EndFinder, run_bytes: int) -> Iterator[bytes]:
     """Read `size` bytes (None: to the end) as runs of whole rows of about `run_bytes`.
 
     The stream stands at the start of a row. The last run may lack its newline.

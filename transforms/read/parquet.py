@@ -119,9 +119,7 @@ def _batch_rows(group: pq.RowGroupMetaData, names: list[str], options: ReadOptio
 class _Decoder:
     """Decodes one row group from its start, batch after batch, as (row in the group, batch)."""
 
-    def __init__(
-        self, path: str, meta: pq.FileMetaData, group: int, names: tuple[str, ...], batch_rows: int
-    ) -> None:
+    def __init__(self, path: str, meta: pq.FileMetaData, group: int, names: tuple[str, ...], batch_rows: int) -> None:
         # Remote column chunks are fetched together rather than page by page.
         self.file = pq.ParquetFile(open_arrow(path), pre_buffer=not is_local(path), metadata=meta)
         self.batches = self.file.iter_batches(batch_rows, row_groups=[group], columns=list(names), use_threads=False)

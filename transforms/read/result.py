@@ -127,9 +127,7 @@ def missing_column(path: str, wanted: pa.Field, names: list[str]) -> ValueError:
     )
 
 
-def blocks_of(
-    batch: pa.RecordBatch, file: str, first_row: int, options: ReadOptions
-) -> Iterator[pa.RecordBatch]:
+def blocks_of(batch: pa.RecordBatch, file: str, first_row: int, options: ReadOptions) -> Iterator[pa.RecordBatch]:
     """Cut consecutive rows into blocks of the size asked for, without copying, and tell their origin."""
     step = options.rows_at_once(batch.nbytes / max(batch.num_rows, 1))
     for begin in range(0, batch.num_rows, step):

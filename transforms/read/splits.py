@@ -6,17 +6,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from transforms.read import arrow_ipc, csv_rows, files, json_rows, parquet
+import pyarrow as pa
+
+from transforms.read import arrow_ipc, csv_rows, files, json_rows, lines, parquet
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadOptions, ReadResult
-from transforms.read.streams import is_local, read_ahead
+from transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
 from transforms.split import Split
 
 LEAST_BYTES = 1 << 20
 """Splits are not made smaller only to get more of them."""
 
+SPLITS_PER_WORKER = 4
+"""So that workers that are done early find more to do."""
+
 MOST_BYTES = 256 << 20
 """Splits are made no larger where the file can be cut, so that progress can be seen and work shared."""
+
+
+FILES_COUNTED = 100
+"""In how many files `total_rows` looks; the others are judged by these."""
+
+
+def target_splits(workers: int) -> int:
+    """How many splits to make for so many workers."""
+    return 1 if workers == 1 else workers * SPLITS_PER_WORKER
 
 
 def target_bytes(inputs: Sequence[InputFile], target_splits: int, least: int = LEAST_BYTES) -> int:
@@ -103,3 +117,63 @@ def read_all(splits: Sequence[Split], options: ReadOptions) -> Iterator[ReadResu
     for split in splits:
         with closing(read_split(split, options)) as results:  # type: ignore[type-var]
             yield from results
+
+
+def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, rows: int) -> pa.RecordBatch | None:
+    """The first rows that can be read, at most `rows` of them, in one block; None where there is none."""
+    blocks: list[pa.RecordBatch] = []
+    small = replace(options, block_rows=min(rows, options.block_rows))
+    left = rows
+    for at, file in enumerate(inputs):
+        # A split larger than the file: cutting a CSV file would read all of it.
+        for split in split_file(file, at, format, file.size + 1):
+            with closing(read_split(replace(split, row_stop=left), small)) as results:  # type: ignore[type-var]
+                for result in results:
+                    if result.block is not None:
+                        blocks.append(result.block)
+                        left -= result.block.num_rows
+        if left <= 0:
+            break
+    if not blocks:
+        return None
+    return pa.concat_batches(_one_dictionary(blocks))
+
+
+def _one_dictionary(blocks: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if len(blocks) == 1:
+        return list(blocks)
+    return pa.Table.from_batches(blocks).unify_dictionaries().combine_chunks().to_batches()
+
+
+def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
+    """The rows of all the files; for text, and for many or remote files, judged by the first ones; None if unknown."""
+    if format == "files":
+        return len(inputs)
+    full = [file for file in inputs if file.size]
+    looked_at = [file for file in full if is_local(file.path)][:FILES_COUNTED] or full[:1]
+    counted: float = 0
+    for file in looked_at:
+        rows = _rows_about(file, format)
+        if rows is None:
+            return None
+        counted += rows
+    size = sum(file.size for file in looked_at)
+    return round(counted * sum(file.size for file in full) / size) if size else 0
+
+
+def _rows_about(file: InputFile, format: str) -> float | None:
+    if format == "parquet":
+        return float(parquet.footer(file.path).num_rows)
+    if is_compressed(file.path):
+        return None
+    if format in ("csv", "jsonl"):
+        end = csv_rows.header(file.path)[1] if format == "csv" else 0
+        with open_stream(file.path) as stream:
+            stream.seek(end)
+            head = stream.read(1 << 18)
+        rows = lines.count_csv(head, csv_rows.delimiter_of(file.path)) if format == "csv" else lines.count_json(head)
+        return rows * (file.size - end) / max(len(head), 1)
+    splits = arrow_ipc.split(file.path, 0, file.size, file.size)
+    if any(split.rows is None for split in splits):
+        return None
+    return float(sum(count_rows(split) for split in splits))

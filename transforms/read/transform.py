@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 
 from transforms import block as _block  # registers the coder of blocks  # noqa: F401
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadFailure, ReadOptions
-from transforms.read.splits import make_splits, read_split, split_file, target_bytes
+from transforms.read.splits import make_splits, read_split, split_file, target_bytes, target_splits
 from transforms.read.streams import is_local
 from transforms.split import Split
 
@@ -80,59 +80,57 @@ class MakeSplits(beam.PTransform):
     Few local files are split at construction; of many, or of remote ones, each is split by a worker.
     """
 
-    def __init__(self, inputs: Sequence[InputFile], format: str, target_splits: int) -> None:
-        """About `target_splits` splits of `inputs`, which are of `format`."""
+    def __init__(self, inputs: Sequence[InputFile], format: str, workers: int) -> None:
+        """Enough splits of `inputs`, which are of `format`, for so many workers."""
         super().__init__()
         self.inputs = list(inputs)
         self.format = format
-        self.target_splits = target_splits
+        self.target_splits = target_splits(workers)
         self.splits: list[Split] | None = None
         if format == "files" or (len(self.inputs) <= FILES_SPLIT_AT_ONCE and all(is_local(f.path) for f in inputs)):
-            self.splits = make_splits(self.inputs, format, target_splits)
+            self.splits = make_splits(self.inputs, format, self.target_splits)
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection[Split]:
+    def expand(self, pbegin: PBegin) -> PCollection[Split]:
         """Give the splits."""
         if self.splits is not None:
             return pbegin | beam.Create(self.splits, reshuffle=True).with_output_types(Split)
         return (
             pbegin
             | beam.Create(list(enumerate(self.inputs)), reshuffle=True)
-            | beam.ParDo(
-                SplitFileDoFn(self.format, target_bytes(self.inputs, self.target_splits))
-            ).with_output_types(Split)
+            | beam.ParDo(SplitFileDoFn(self.format, target_bytes(self.inputs, self.target_splits))).with_output_types(
+                Split
+            )
             | beam.Reshuffle()
         )
 
 
 class ReadSplits(beam.PTransform):
-    """Splits -> {`BLOCKS`: blocks of `options.block_schema`, `FAILURES`: ReadFailure}."""
+    """Splits -> (blocks of `options.block_schema`, rows that could not be read as `ReadFailure`)."""
 
     def __init__(self, options: ReadOptions) -> None:
         """The blocks are as `options` say."""
         super().__init__()
         self.options = options
 
-    def expand(self, splits: beam.PCollection[Split]) -> dict[str, beam.PCollection]:
+    def expand(self, splits: PCollection[Split]) -> tuple[PCollection[pa.RecordBatch], PCollection[ReadFailure]]:
         """Read every split."""
         outputs = splits | beam.ParDo(ReadSplitDoFn(self.options)).with_output_types(pa.RecordBatch).with_outputs(
             FAILURES, main=BLOCKS
         )
         failures = outputs[FAILURES]
         failures.element_type = ReadFailure
-        return {BLOCKS: outputs[BLOCKS], FAILURES: failures}
+        return outputs[BLOCKS], failures
 
 
 class ReadBlocks(beam.PTransform):
-    """PBegin -> {`BLOCKS`: blocks, `FAILURES`: rows that could not be read} of files of one format."""
+    """PBegin -> (blocks, rows that could not be read) of files of one format."""
 
-    def __init__(
-        self, inputs: Sequence[InputFile], format: str, options: ReadOptions, target_splits: int = 8
-    ) -> None:
-        """Read `inputs` in about `target_splits` splits."""
+    def __init__(self, inputs: Sequence[InputFile], format: str, options: ReadOptions, workers: int = 1) -> None:
+        """Read `inputs` in enough splits for so many workers."""
         super().__init__()
-        self.make = MakeSplits(inputs, format, target_splits)
+        self.make = MakeSplits(inputs, format, workers)
         self.read = ReadSplits(options)
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
+    def expand(self, pbegin: PBegin) -> tuple[PCollection[pa.RecordBatch], PCollection[ReadFailure]]:
         """Split and read."""
         return pbegin | self.make | self.read
