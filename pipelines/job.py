@@ -15,12 +15,9 @@ from models.errors import UsageError
 from models.fit import DataFacts, Fit, choose_batch_size, fit
 from models.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
-from transforms.finish import MeanOfCopies, parse_finish
 from transforms.infer import InferStep
 from transforms.model_file import localize
-from transforms.prepare import parse_prepare
-from transforms.read import InputFile, MakeSplits, ReadOptions, find_files, format_of, input_schema
-from transforms.read.sample import estimated_rows, read_sample
+from transforms.read import MakeSplits, ReadOptions, find_files, format_of, input_schema, read_sample, total_rows
 from transforms.step import Step
 from transforms.write import check_output
 
@@ -38,9 +35,6 @@ MODEL_MEMORY_CAP = 256 << 20
 
 PROCESS_START_SECONDS = 2.5
 """What a job pays for workers that are processes: each imports Beam and loads the model."""
-
-SPLITS_A_WORKER = 4
-"""Pieces of the input for each worker, so that one that is slow does not keep the others waiting long."""
 
 TEXT_FORMATS = ("csv", "jsonl")
 
@@ -103,7 +97,11 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     format = format_of(files, options.input_format)
     schema = input_schema(files, format)
 
-    prepare = tuple(parse_prepare(spec) for spec in options.prepare)
+    prepare: tuple[Step, ...] = ()
+    if options.prepare:
+        from transforms.prepare import parse_prepare
+
+        prepare = tuple(parse_prepare(spec) for spec in options.prepare)
     _check_keep(options.keep, schema)
     prepared = with_origin_schema(schema)
     for step in prepare:
@@ -140,12 +138,11 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
 
     needed = None if prepare else tuple(dict.fromkeys([*plan.binding.columns, *options.keep]))
     read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
-    splits = MakeSplits(files, format, workers * SPLITS_A_WORKER)
-    rows = estimated_rows(splits.splits, raw) if splits.splits is not None else None
+    rows = total_rows(files, format)
     steps = (*prepare, infer, *finish)
     worker_type, why = _worker_type(options.worker_type, workers, steps, raw, rows)
     return Job(
-        splits=splits,
+        splits=MakeSplits(files, format, workers),
         total_rows=rows,
         read=read,
         prepare=prepare,
@@ -233,6 +230,10 @@ def _with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
 
 
 def _finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
+    if not options.finish and not options.prepare:
+        return ()
+    from transforms.finish import MeanOfCopies, parse_finish
+
     steps: list[Step] = []
     if any(spec == "augment" or spec.startswith("augment:") for spec in options.prepare):
         steps.append(MeanOfCopies(tuple(output.name for output in made.plan.outputs)))

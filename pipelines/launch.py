@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import difflib
 import json
-import logging
 import os
 import shutil
 import sys
@@ -26,6 +25,7 @@ from transforms.errors import read_first_errors
 from transforms.infer import NAMESPACE
 from transforms.worker import read_counts
 from transforms.write import remove_temp
+from transforms.write.finalize import files_of
 
 OK, FAILED, ROWS_FAILED = 0, 1, 3
 
@@ -45,7 +45,6 @@ def launch(
         UsageError: the job cannot work; nothing was started.
     """
     check_beam_options(rest)
-    _quiet_logs(options.debug)
     local = is_direct(options.runner)
     with _job_folder(local) as job_dir:
         job = plan_job(options, job_dir, local)
@@ -90,7 +89,7 @@ def _run(
         counters,
         seconds=time.perf_counter() - started,
         worker_rows=[done for done, _ in counts],
-        files=_written(job),
+        files=files_of(job.output),
         errors=job.errors,
         plan=job.facts,
         metrics=inference,
@@ -143,14 +142,6 @@ def _job_folder(local: bool) -> Iterator[str | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _quiet_logs(debug: bool) -> None:
-    if debug:
-        logging.basicConfig(level=logging.INFO)
-        return
-    logging.getLogger().setLevel(logging.ERROR)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-
-
 @contextlib.contextmanager
 def _watched(job: Job, job_dir: str | None, quiet: bool) -> Iterator[None]:
     if quiet or job_dir is None:
@@ -187,12 +178,6 @@ def _metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
                 "max": value.max,
             }
     return counters, inference
-
-
-def _written(job: Job) -> list[str]:
-    from transforms.write import written_files
-
-    return written_files(job.output)
 
 
 def _show_first_errors(path: str, summary: Summary) -> None:

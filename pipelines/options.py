@@ -46,7 +46,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     job = p.add_argument_group("the job")
     job.add_argument("--model", required=True, metavar="M.onnx", help="the ONNX model")
     job.add_argument(
-        "--input", required=True, nargs="+", metavar="PATTERN", help="files, globs or folders; gs:// and s3:// too"
+        "--input", required=True, nargs="+", action="extend", metavar="PATTERN", help="files, globs or folders; gs:// and s3:// too"
     )
     job.add_argument(
         "--output", required=True, metavar="FILE", help="where predictions go: .parquet, .csv or .jsonl, in shards"
@@ -67,6 +67,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     data.add_argument(
         "--columns",
         nargs="+",
+        action="extend",
         default=[],
         metavar="INPUT=COL[,COL]",
         help="which columns feed which input (default: by name)",
@@ -75,6 +76,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     data.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="INPUT=VALUE",
         help="inputs that are no columns: a number, zeros, ones, or a .npy file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
     from transforms.capacity import MeasureCapacities
     from transforms.errors import FirstErrors, WriteErrors
     from transforms.partition import PartitionRows, PartitionSplits
-    from transforms.read import BLOCKS, FAILURES, ReadSplits
+    from transforms.read import ReadSplits
     from transforms.write import WriteBlocks
 
     splits = pipeline | "Splits" >> job.splits
@@ -51,9 +52,8 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
             measured = pipeline | "Measure" >> MeasureCapacities(job.infer, job.sample, job.workers)
         capacities = job.capacities if isinstance(job.capacities, list) else None
         splits = splits | "Partition" >> PartitionSplits(job.partition, job.workers, capacities, measured)
-    read = splits | "Read" >> ReadSplits(job.read)
-    blocks = read[BLOCKS]
-    failed = [read[FAILURES] | "Unread" >> AsRowErrors("read", job.infer.job_dir)]
+    blocks, unread = splits | "Read" >> ReadSplits(job.read)
+    failed = [unread | "Unread" >> AsRowErrors("read", job.infer.job_dir)]
     if job.partition == "random":
         blocks = blocks | "Partition" >> PartitionRows(job.workers, job.seed)
     steps = [("prepare", step) for step in job.prepare]
@@ -84,6 +84,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     """
     started = time.perf_counter() if started is None else started
     options, rest = parse(argv)
+    _quiet_logs(options.debug)
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
     gc.disable()
     from pipelines.launch import launch
@@ -91,6 +92,13 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     gc.freeze()
     gc.enable()
     return launch(options, rest, build, started)
+
+
+def _quiet_logs(debug: bool) -> None:
+    """Keep Beam's log for --debug: what matters of it reaches the user as one clear line."""
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR)
+    if not debug:
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
