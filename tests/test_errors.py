@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import UsageError
+from transforms import errors as module
 from transforms.errors import FailureSummary, FirstErrors, RowError, WriteErrors, absolute_origin, read_first_errors
 from transforms.write import remove_temp
 
@@ -112,6 +113,27 @@ def test_a_failed_job_leaves_the_earlier_file(tmp_path):
     remove_temp(str(path), transform.job_id)
     assert path.read_bytes() == b"earlier\n"
     assert os.listdir(tmp_path) == ["errors.jsonl"]
+
+
+@pytest.mark.parametrize("broken", ["replace", "remove_folder"])
+def test_the_last_step_may_stop_anywhere_and_run_again(tmp_path, monkeypatch, broken):
+    path, folder = tmp_path / "errors.jsonl", str(tmp_path / ".errors.jsonl-job")
+    path.write_bytes(b"earlier\n")
+    writer = module._WriteBundle(folder)
+    writer.start_bundle()
+    for row in range(3):
+        writer.process(error(row))
+    failures = [found.value for found in writer.finish_bundle()]
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr(module, broken, lambda *_: (_ for _ in ()).throw(ConnectionError("the worker is gone")))
+        module._finish(b"", failures, str(path), folder)
+    for _ in range(2):
+        module._finish(b"", failures, str(path), folder)
+        assert [line["row"] for line in read_lines(path)] == [0, 1, 2]
+        assert os.listdir(tmp_path) == ["errors.jsonl"]
+    path.write_bytes(b"another job\n")
+    with pytest.raises(FileNotFoundError, match="has 1 errors, not 3: something else writes to it"):
+        module._finish(b"", failures, str(path), folder)
 
 
 def test_a_folder_is_no_errors_file(tmp_path):

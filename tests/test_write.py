@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from itertools import chain
 
 import apache_beam as beam
@@ -128,7 +129,17 @@ def test_a_failed_job_leaves_earlier_results_and_no_file_of_its_own(tmp_path, wo
     with pytest.raises(RuntimeError, match="the model broke"), pipeline(workers) as root:
         root | beam.Create(blocks(6, 4), reshuffle=False) | beam.ParDo(_FailOn(12)) | transform
     remove_temp(output, transform.job_id)
+    writers = [thread for thread in threading.enumerate() if thread.name == "write-behind"]
+    for thread in writers:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in writers)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+def test_notes_of_pandas_on_the_input_are_dropped(tmp_path):
+    noted = SCHEMA.with_metadata({"pandas": '{"index_columns": ["gone"]}', "made by": "me"})
+    run(WriteBlocks(f"{tmp_path}/preds.parquet", noted, num_shards=1), blocks(1, 2))
+    assert pq.read_schema(tmp_path / "preds.parquet").metadata == {b"made by": b"me"}
 
 
 def test_shards_of_an_earlier_run_are_removed_and_nothing_else(tmp_path):

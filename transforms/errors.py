@@ -17,9 +17,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.lines import CHUNK, rows_before
 from transforms.split import parse_origin_file
-from transforms.write.finalize import move_into_place
 from transforms.write.names import check_writable, temp_folder
-from transforms.write.storage import open_input, open_output, remove, remove_folder, size_of
+from transforms.write.storage import open_input, open_output, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import TempFile, origin_order
 
 FLUSH_ROWS = 4096
@@ -102,8 +101,7 @@ class WriteErrors(beam.PTransform):
         folder = temp_folder(self._path, self.job_id)
         files = errors | "Write" >> beam.ParDo(_WriteBundle(folder)).with_output_types(_Failures)
         once = errors.pipeline | "Once" >> beam.Impulse()
-        merged = once | "Merge" >> beam.Map(_merge, beam.pvalue.AsList(files), folder).with_output_types(TempFile)
-        last = beam.Map(_finalize, beam.pvalue.AsSingleton(merged), self._path, folder).with_output_types(str)
+        last = beam.Map(_finish, beam.pvalue.AsList(files), self._path, folder).with_output_types(str)
         return once | "Finalize" >> last
 
 
@@ -134,17 +132,29 @@ def _absolute_line(line: bytes, bases: dict[tuple[str, int], int]) -> bytes:
     return to_line(error._replace(file=path, row=error.row + bases[path, byte]))
 
 
-def _merge(_: bytes, failures: list[_Failures], folder: str) -> TempFile:
-    path = f"{folder}/{uuid.uuid4().hex}"
-    with open_output(path) as out:
-        merge_errors(failures, out)
-    return TempFile(path, sum(found.file.rows for found in failures), size_of(path) or 0, ("", 0, 0))
+def _finish(_: bytes, failures: list[_Failures], path: str, folder: str) -> str:
+    """Put the errors in place; it may be run again after it was stopped anywhere.
 
-
-def _finalize(_: bytes, file: TempFile, path: str, folder: str) -> str:
-    move_into_place(file, path)
+    The bundles' files go only after the rename, so where one is missing the result must be in place already.
+    """
+    if all(size_of(found.file.path) is not None for found in failures):
+        merged = f"{folder}/{uuid.uuid4().hex}"
+        with open_output(merged) as out:
+            merge_errors(failures, out)
+        replace(merged, path)
+    elif (there := _count_lines(path)) != (rows := sum(found.file.rows for found in failures)):
+        raise FileNotFoundError(
+            f"files in {folder} are gone and {path} has {there} errors, not {rows}: something else writes to it"
+        )
     remove_folder(folder)
     return path
+
+
+def _count_lines(path: str) -> int:
+    if size_of(path) is None:
+        return 0
+    with open_input(path) as file:
+        return sum(data.count(b"\n") for data in iter(lambda: file.read(CHUNK), b""))
 
 
 class _WriteBundle(beam.DoFn):

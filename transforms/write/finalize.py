@@ -67,3 +67,9 @@ def remove_stale(output: str, names: Iterable[str]) -> None:
 def remove_temp(output: str, job_id: str) -> None:
     """Delete what a failed job has written so far; call it when no worker of the job runs any more."""
     remove_folder(temp_folder(output, job_id))
+
+
+def files_of(output: str) -> list[str]:
+    """The files of a finished output, in the order of their rows."""
+    folder, stem, _ = split_name(output)
+    return sorted(path for path in files_in(folder, stem) if is_shard_of(output, path))

@@ -96,8 +96,9 @@ def open_block_file(format: str, path: str, schema: pa.Schema) -> BlockFile:
 
 
 def written_columns(schema: pa.Schema) -> pa.Schema:
-    """The schema without internal columns."""
-    return pa.schema([schema.field(name) for name in data_columns(schema)], metadata=schema.metadata)
+    """The schema without internal columns, and without what pandas noted on the input's columns and index."""
+    metadata = {key: value for key, value in (schema.metadata or {}).items() if key != b"pandas"}
+    return pa.schema([schema.field(name) for name in data_columns(schema)], metadata=metadata or None)
 
 
 class TempFileWriter:
