@@ -28,6 +28,15 @@ def test_narrowing_when_asked_and_from_text(option):
     assert (feeds["a"].tolist(), feeds["c"].tolist(), feeds["d"].tolist()) == ([1, 127], [False, True], [1, -3])
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [("int8", 7), ("int64", 63), ("uint8", 8), ("uint64", 64)])
+def test_the_edges_of_integer_types(dtype, bits):
+    low = 0.0 if dtype.startswith("u") else -(2.0**bits)
+    block = batch(a=[2.0**bits, low, np.nextafter(2.0**bits, 0) // 1, low - 1 - 2.0 ** (bits - 50), math.inf, math.nan])
+    opened = bound([("a", dtype, ("n",))], block.schema, text_source=True).open(block)
+    assert [row for row, _ in opened.bad_rows()] == [0, 3, 4, 5]
+    assert opened.take(np.array([1]))["a"].tolist() == [int(low)]
+
+
 @given(st.sampled_from(NUMBERS), st.sampled_from([d for d in NUMBERS if not d.startswith("float")]), st.data())
 @FEW
 def test_values_that_do_not_fit_are_bad_and_all_others_are_fed(source, target, data):
