@@ -59,10 +59,31 @@ def _batch_rows(path: str) -> list[int]:
     with open_arrow(path) as source:
         reader = pa.ipc.open_file(source)
         if len(reader.schema):
-            # One column is enough to know the rows, and compressed ones cost.
-            source.seek(0)
-            reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[0]))
+            reader = _reader(source, reader, [0])
         return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+
+
+def _reader(
+    source: pa.NativeFile, reader: pa.ipc.RecordBatchFileReader, fields: list[int]
+) -> pa.ipc.RecordBatchFileReader:
+    """A reader that spends nothing on other fields; it may still give them.
+
+    A mapped file without compression is best read whole: its columns are then not copied, but stay mapped.
+    """
+    if not reader.num_record_batches or set(fields) == set(range(len(reader.schema))):
+        return reader
+    if isinstance(source, pa.MemoryMappedFile) and _is_mapped(source, reader.get_batch(0)):
+        return reader
+    source.seek(0)
+    return pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False))
+
+
+def _is_mapped(source: pa.MemoryMappedFile, batch: pa.RecordBatch) -> bool:
+    source.seek(0)
+    whole = source.read_buffer(source.size())
+    inside = range(whole.address, whole.address + whole.size)
+    buffers = (buffer for column in batch.columns for buffer in column.buffers() if buffer is not None and buffer.size)
+    return all(buffer.address in inside for buffer in buffers)
 
 
 def _batches(split: Split, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -73,12 +94,9 @@ def _batches(split: Split, names: list[str]) -> Iterator[pa.RecordBatch]:
             _check(path, stream.schema, names)
             yield from stream
             return
-        have = pa.ipc.open_file(source).schema
-        _check(path, have, names)
-        fields = [have.get_field_index(name) for name in names]
-        options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        source.seek(0)
-        reader = pa.ipc.open_file(source, options=options)
+        reader = pa.ipc.open_file(source)
+        _check(path, reader.schema, names)
+        reader = _reader(source, reader, [reader.schema.get_field_index(name) for name in names])
         for at in range(split.start, split.stop):
             yield reader.get_batch(at)
 

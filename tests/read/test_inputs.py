@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.errors import UsageError
+from transforms.read import (
+    InputFile,
+    ReadOptions,
+    find_files,
+    format_of,
+    input_schema,
+    make_splits,
+    read_all,
+    read_sample,
+    total_rows,
+)
+
+
+def names(folder, found):
+    return [os.path.relpath(file.path, folder) for file in found]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.csv", "b.csv", "sub/c.csv", ".hidden.csv", ".git/d.csv", "sub/_e.csv", "x[1].csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a\n1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        ([""], ["a.csv", "b.csv", "sub/_e.csv", "sub/c.csv", "x[1].csv"]),
+        (["a.csv"], ["a.csv"]),
+        (["b.csv", "a.csv", "*.csv"], ["a.csv", "b.csv", "x[1].csv"]),
+        (["**/c.csv"], ["sub/c.csv"]),
+        (["x[1].csv"], ["x[1].csv"]),
+        (["s*"], ["sub/_e.csv", "sub/c.csv"]),
+        ([".hidden.csv"], [".hidden.csv"]),
+    ],
+)
+def test_find_files(folder, patterns, found):
+    files = find_files([os.path.join(folder, pattern) for pattern in patterns])
+    assert names(folder, files) == found
+    assert all(file.size == 4 for file in files)
+
+
+@pytest.mark.parametrize("pattern", ["nothing*.csv", "gone.csv"])
+def test_no_match(tmp_path, pattern):
+    with pytest.raises(UsageError, match=r"matches no file: check the path"):
+        find_files([str(tmp_path / pattern)])
+
+
+def test_a_scheme_that_is_not_installed(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot be listed.*beamsplit\[aws\]"):
+        find_files(["s3://bucket/x.csv"])
+
+
+@pytest.mark.parametrize(
+    ("paths", "format"),
+    [
+        (["a.parquet", "b.PARQUET", "c.pq"], "parquet"),
+        (["a.csv", "b.csv.gz", "c.tsv"], "csv"),
+        (["a.jsonl", "b.ndjson", "c.json.bz2"], "jsonl"),
+        (["a.arrow", "b.feather", "c.ipc"], "arrow"),
+        (["a.jpg", "b.py", "c", "d.parquet.gz"], "files"),
+    ],
+)
+def test_format(paths, format):
+    files = [InputFile(path, 1) for path in paths]
+    assert format_of(files) == format
+    assert format_of(files, "files") == "files"
+
+
+def test_format_errors():
+    with pytest.raises(UsageError, match=r"csv: a\.csv; files: b\.jpg.*--input_format files"):
+        format_of([InputFile("a.csv", 1), InputFile("b.jpg", 1)])
+    with pytest.raises(UsageError, match="'xml' is not known: use one of parquet, csv"):
+        format_of([InputFile("a.csv", 1)], "xml")
+
+
+def test_schema_comes_from_the_first_file_with_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("")
+    (tmp_path / "b.csv").write_text("x,y\n")
+    (tmp_path / "c.csv").write_text("x,y\n1,\n2,\n")
+    files = find_files([str(tmp_path)])
+    assert input_schema(files, "csv") == pa.schema([("x", pa.int64()), ("y", pa.string())])
+    assert input_schema(files[:2], "csv") == pa.schema([("x", pa.string()), ("y", pa.string())])
+    with pytest.raises(UsageError, match="all empty"):
+        input_schema(files[:1], "csv")
+
+
+def test_parquet_files_that_disagree(tmp_path):
+    pq.write_table(pa.table({"x": [1.0]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": pa.array([1], pa.int32())}), tmp_path / "b.parquet")
+    files = find_files([str(tmp_path)])
+    assert input_schema(files, "parquet") == pa.schema([("x", pa.float64())])
+    pq.write_table(pa.table({"x": ["1"]}), tmp_path / "c.parquet")
+    with pytest.raises(UsageError, match=r"column 'x' is double in .*a\.parquet, but string in .*c\.parquet"):
+        input_schema(find_files([str(tmp_path)]), "parquet")
+    pq.write_table(pa.table({"y": ["1"]}), tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"column 'x' of .*a\.parquet is missing in .*b\.parquet \(it has y\)"):
+        input_schema(find_files([str(tmp_path)]), "parquet")
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_a_file_of_another_format(tmp_path, format):
+    (tmp_path / "a").write_text("this is no such file at all")
+    with pytest.raises(UsageError, match=rf"cannot be read as {format}"):
+        input_schema(find_files([str(tmp_path)]), format)
+
+
+def test_csv_with_the_same_name_twice(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,x\n1,2,3\n")
+    with pytest.raises(UsageError, match="several columns named 'x'"):
+        input_schema(find_files([str(tmp_path)]), "csv")
+
+
+def test_files_are_rows(tmp_path):
+    for at in range(10):
+        (tmp_path / f"{at}.bin").write_bytes(bytes([at]) * at)
+    found = find_files([str(tmp_path)])
+    schema = input_schema(found, format_of(found))
+    splits = make_splits(found, "files", 4)
+    assert 4 <= len(splits) <= 6
+    assert [split.order for split in splits] == sorted(split.order for split in splits)
+    os.remove(found[3].path)
+    rows, failures = [], []
+    for result in read_all(splits, ReadOptions(schema, block_rows=2)):
+        failures += result.failures
+        rows += [] if result.block is None else result.block.to_pylist()
+    assert [(row["path"], row["bytes"]) for row in rows] == [
+        (file.path, bytes([at]) * at) for at, file in enumerate(found) if at != 3
+    ]
+    assert all((row["_origin_file"], row["_origin_row"]) == (row["path"], 0) for row in rows)
+    assert failures == [(found[3].path, 0, "cannot read the file: No such file or directory")]
+    paths = [r.block.column("path").to_pylist() for r in read_all(splits, ReadOptions(schema, columns=("path",)))]
+    assert [path for part in paths for path in part] == [file.path for file in found]
+
+
+def test_files_fill_blocks_up_to_the_bytes_asked_for(tmp_path):
+    for at in range(5):
+        (tmp_path / f"{at}.bin").write_bytes(b"x" * 40)
+    found = find_files([str(tmp_path)])
+    options = ReadOptions(input_schema(found, "files"), block_bytes=100)
+    results = read_all(make_splits(found, "files", 1), options)
+    assert [result.block.num_rows for result in results] == [2, 2, 1]
+
+
+def test_sample_and_total(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("x,s\n" + "1,a\nz,b\n" * 50)
+        (tmp_path / f"{name}.jsonl").write_text('{"x":1,"s":"a"}\n' * 100)
+    schema = pa.schema([("x", pa.int64()), ("s", pa.dictionary(pa.int32(), pa.string()))])
+    files = find_files([str(tmp_path / "*.csv")])
+    sample = read_sample(files, "csv", ReadOptions(schema), 80)
+    assert sample.num_rows <= 80
+    assert set(sample.column("x").to_pylist()) == {1}
+    assert sample.schema == ReadOptions(schema).block_schema
+    assert total_rows(files, "csv") == 200
+    assert total_rows(find_files([str(tmp_path / "*.jsonl")]), "jsonl") == 200
+    assert total_rows(files, "files") == 2
