@@ -157,7 +157,9 @@ def _best_attempt(
     """The first candidate of rows axes that binds and keeps rows apart, else the first that binds."""
     first_error: UsageError | None = None
     best: _Attempt | None = None
-    for axes in input_axes_candidates(signature, frozenset(facts.sets)):
+    constants = frozenset(facts.sets)
+    for guess in input_axes_candidates(signature, constants) or [_batch_of_one(signature, constants)]:
+        axes = _with_constants(guess, signature, facts.sets)
         try:
             binding = bind(
                 signature,
@@ -180,6 +182,34 @@ def _best_attempt(
     if best is None:
         raise first_error or UsageError("the model has no input that can carry rows")
     return best
+
+
+def _batch_of_one(signature: Signature, constants: Collection[str]) -> dict[str, int | None]:
+    """The rows axes of a model whose batch is fixed at 1: the first axis of each input that has 1 there."""
+    return {
+        spec.name: 0 if spec.name not in constants and spec.shape and spec.shape[0] == 1 else None
+        for spec in signature.inputs
+    }
+
+
+def _with_constants(
+    axes: Mapping[str, int | None], signature: Signature, sets: Mapping[str, str]
+) -> dict[str, int | None]:
+    """The rows axes of inputs given with --set too: where they have the symbol that the others carry the rows on.
+
+    A recurrent state [2, batch, hidden] that starts from zeros has as many rows as the data of each run.
+    """
+    shapes = {spec.name: spec.shape or () for spec in signature.inputs}
+    symbols = {shapes[name][axis] for name, axis in axes.items() if axis is not None and axis < len(shapes[name])}
+    full = dict(axes)
+    for name, value in sets.items():
+        shape = shapes.get(name, ())
+        dynamic = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)]
+        shared = [axis for axis in dynamic if shape[axis] is not None and shape[axis] in symbols]
+        if not shared and value in ("zeros", "ones") and len(dynamic) == 1:
+            shared = dynamic
+        full[name] = shared[0] if len(shared) == 1 else None
+    return full
 
 
 def _keeps_rows(check: AxesCheck) -> bool:
