@@ -135,7 +135,7 @@ def _mend_reshape(
         return target
     if target[0] == 1 and not allow_zero and (before is None or before[:1] == [1]):
         return [0, *target[1:]]
-    if after is not None and len(after) == len(target) and 0 not in after:
+    if after is not None and len(after) == len(target) and min(after) > 0:
         return [-1, *after[1:]]
     if -1 not in target:
         return [-1, *target[1:]]

@@ -198,9 +198,16 @@ def get_session(model: ModelFile, options: SessionOptions) -> Session:
         return session
 
 
+_inherited: list[dict[tuple[ModelFile, SessionOptions, int, int], Session]] = []
+
+
 def _forget_sessions() -> None:
-    """A forked child has none of its parent's threads: not those of a session, nor one that held a lock."""
+    """A forked child has none of its parent's threads: not those of a session, nor one that held a lock.
+
+    The sessions are kept alive, because destroying one would wait for its threads for ever.
+    """
     global _lock
+    _inherited.append(dict(_sessions))
     _sessions.clear()
     _loading.clear()
     _lock = threading.Lock()
