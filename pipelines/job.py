@@ -101,7 +101,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     if options.prepare:
         from transforms.prepare import parse_prepare
 
-        prepare = tuple(parse_prepare(spec) for spec in options.prepare)
+        prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
     _check_keep(options.keep, schema)
     prepared = with_origin_schema(schema)
     for step in prepare:

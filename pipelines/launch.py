@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from models.errors import UsageError
 from pipelines.job import Job, plan_job
 from pipelines.report import Progress, Summary, summarise
-from runners.direct import direct_flags, is_direct
+from runners.direct import direct_flags, direct_runner, is_direct
 from transforms.errors import read_first_errors
 from transforms.infer import NAMESPACE
 from transforms.worker import read_counts
@@ -66,8 +66,11 @@ def _run(
     local: bool,
     started: float,
 ) -> tuple[int, Summary | None]:
-    flags = direct_flags(job.workers, job.worker_type) if local else [f"--runner={options.runner}"]
-    pipeline = beam.Pipeline(options=PipelineOptions([*flags, *rest]))
+    if local:
+        runner = direct_runner(job.workers, job.worker_type, options.debug)
+        pipeline = beam.Pipeline(runner, PipelineOptions([*direct_flags(job.workers), *rest]))
+    else:
+        pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={options.runner}", *rest]))
     first_errors = None if job.errors else f"{job_dir or os.path.dirname(job.output) or '.'}/.first-errors-{os.getpid()}.json"
     write = build(pipeline, job, first_errors)
     try:

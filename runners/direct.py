@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-"""Named by its module: Beam's own `DirectRunner` may switch to Prism and download it at start."""
+import shlex
+import sys
+from typing import Any
 
+NAMES = ("DirectRunner", "direct", "FnApiRunner")
 WORKER_TYPES = ("thread", "process")
-
-
-def direct_flags(workers: int, worker_type: str) -> list[str]:
-    """Beam options for N workers.
-
-    Threads run the pipeline's bundles side by side in this process, without gRPC between them (running mode
-    `in_memory`); processes are workers of Beam's own, started for the job.
-    """
-    if worker_type not in WORKER_TYPES:
-        raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
-    mode = "multi_processing" if worker_type == "process" and workers > 1 else "in_memory"
-    return [f"--runner={RUNNER}", f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
 
 
 def is_direct(runner: str) -> bool:
     """Whether a `--runner` means this runner."""
-    return runner in ("DirectRunner", "direct", "FnApiRunner", RUNNER)
+    return runner in NAMES
+
+
+def direct_flags(workers: int) -> list[str]:
+    """Beam options for N workers, threads or processes."""
+    return [f"--direct_num_workers={workers}", "--direct_running_mode=in_memory"]
+
+
+def direct_runner(workers: int, worker_type: str, debug: bool = False) -> Any:
+    """The runner itself.
+
+    Made by its class: Beam's own `DirectRunner` may switch to Prism and download it at start. Threads run the
+    pipeline's bundles side by side in this process, without gRPC between them; processes are SDK workers that
+    Beam starts for the job and ends with it.
+    """
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+    if worker_type not in WORKER_TYPES:
+        raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
+    if worker_type == "thread" or workers == 1:
+        return FnApiRunner()
+    module = "apache_beam.runners.worker.sdk_worker_main" if debug else "runners.quiet_worker"
+    command = f"{shlex.quote(sys.executable)} -m {module}"
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))

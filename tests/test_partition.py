@@ -6,11 +6,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runners.direct import direct_flags
+from runners.direct import direct_flags, direct_runner
 from transforms.block import ORIGIN_ROW, with_origin
 from transforms.partition import (
     PartitionRows,
@@ -36,7 +37,7 @@ def split(number: int, rows: int | None, **more) -> Split:
 
 
 def pipeline(workers: int = 2) -> beam.Pipeline:
-    return beam.Pipeline(options=beam.options.pipeline_options.PipelineOptions(direct_flags(workers, "thread")))
+    return beam.Pipeline(direct_runner(workers, "thread"), PipelineOptions(direct_flags(workers)))
 
 
 @given(st.integers(0, 10_000), st.integers(1, 64))

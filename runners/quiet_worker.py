@@ -1,0 +1,12 @@
+"""Beam's SDK worker without its log: what matters of it reaches the submitter as the job's error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+if __name__ == "__main__":
+    logging.disable(logging.ERROR)
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
