@@ -145,8 +145,7 @@ def _reason(error: Exception) -> str:
 
 def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> pa.RecordBatch:
     # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
-    objects = (text.startswith(b"{") + text.count(b"\n{")) == rows
-    if not objects and not all(line.lstrip().startswith(b"{") for line in text.split(b"\n") if line.strip()):
+    if not lines.are_objects(text):
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     text.decode("utf-8")
     table = _parse(text, schema)

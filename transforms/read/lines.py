@@ -15,6 +15,7 @@ EndFinder = Callable[[bytes], int]
 """Takes bytes that start at a row; gives the length of the whole rows in it, 0 if the first does not end."""
 
 _QUOTE = ord('"')
+_BLANKS = np.frombuffer(b"\n\r\t ", dtype=np.uint8)
 
 
 def run_bytes(rows: int | None) -> int:
@@ -65,9 +66,25 @@ def count_csv(data: bytes, delimiter: str) -> int:
 
 def count_json(data: bytes) -> int:
     """Lines that are not blank, the last one with or without its newline."""
-    if data[:1].isspace() or any(blank in data for blank in (b"\n\n", b"\n\r", b"\n ", b"\n\t")):
+    firsts = _first_bytes(data)
+    if np.isin(firsts, _BLANKS).any():
         return sum(1 for line in data.split(b"\n") if line.strip())
-    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+    return len(firsts)
+
+
+def are_objects(data: bytes) -> bool:
+    """Whether every line that is not blank begins as a JSON object."""
+    if (_first_bytes(data) == ord("{")).all():
+        return True
+    return all(line.startswith(b"{") for line in map(bytes.strip, data.split(b"\n")) if line)
+
+
+def _first_bytes(data: bytes) -> np.ndarray:
+    array = np.frombuffer(data, dtype=np.uint8)
+    starts = np.flatnonzero(array == ord("\n")) + 1
+    if data.endswith(b"\n"):
+        starts = starts[:-1]
+    return np.concatenate([array[:1], array[starts]])
 
 
 def _row_ends(data: bytes, delimiter: str, marks: bytes) -> np.ndarray:
