@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from models.errors import UsageError
+from models.skeleton import holds
 
 if TYPE_CHECKING:
     import onnx
@@ -93,16 +93,15 @@ def may_have_external_data(path: str) -> bool:
     """False only if no tensor of the model keeps its values in another file.
 
     Each such tensor carries an entry with the key `location`, so a file without these bytes has none. Looking
-    for them costs a pass over mapped pages that ONNX Runtime reads next anyway, and saves importing onnx and
-    parsing every model that keeps its weights inside. ONNX Runtime 1.31 refuses locations outside the model's
-    folder by itself; the check is ours because older versions do not.
+    for them saves importing onnx and parsing every model that keeps its weights inside. ONNX Runtime 1.31
+    refuses locations outside the model's folder by itself; the check is ours because older versions do not.
     """
-    return _contains(path, b"location")
+    return holds(path, "location")
 
 
 def quantises_at_run(path: str) -> bool:
     """True if the model sets scales from the values of the whole run, so that rows change one another slightly."""
-    return _contains(path, b"DynamicQuantize")
+    return holds(path, "DynamicQuantize")
 
 
 def load_source(model: ModelFile) -> str | bytes:
@@ -171,14 +170,6 @@ def _starts_like_onnx(head: bytes) -> bool:
     # Field numbers of onnx.proto's ModelProto with their wire types: 0 a varint, 2 a length.
     tags = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2}
     return bool(head) and tags.get(head[0] >> 3) == head[0] & 7
-
-
-def _contains(path: str, needle: bytes) -> bool:
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return data.find(needle) >= 0
 
 
 def _parse(path: str) -> onnx.ModelProto:
@@ -263,4 +254,4 @@ DATA_DEPENDENT = (
 
 def varies_with_data(path: str) -> bool:
     """False only if inputs of one shape always give outputs of one shape."""
-    return any(_contains(path, name.encode()) for name in DATA_DEPENDENT)
+    return any(holds(path, name) for name in DATA_DEPENDENT)

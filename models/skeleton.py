@@ -1,0 +1,81 @@
+"""A model file without the values of its tensors: a few kilobytes to look for names in, without parsing the file."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+from collections.abc import Iterator
+
+_SMALL = 1024
+"""Bytes up to which a part is kept whole."""
+
+# Fields of onnx.proto that hold other messages with tensors in them, by number.
+_PARTS = {
+    "model": {7: "graph"},
+    "graph": {1: "node", 5: "tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph"},
+    "tensor": {4: "values", 5: "values", 7: "values", 9: "values", 10: "values", 11: "values"},
+}
+
+
+def holds(path: str, name: str) -> bool:
+    """False only if the text occurs nowhere in the model but in the values of tensors."""
+    stat = os.stat(path)
+    return name.encode() in _skeleton(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _skeleton(path: str, mtime: int, size: int) -> bytes:
+    """The parts of the file that are no numbers of a tensor; all of it where it is not laid out like ONNX."""
+    if size == 0:
+        return b""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return b"\0".join(data[begin:end] for begin, end in _kept(data, "model", 0, len(data)))
+        except (ValueError, IndexError, RecursionError):
+            return data[:]
+
+
+def _kept(data: mmap.mmap, kind: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """The ranges to keep of a message of that kind."""
+    if end - begin <= _SMALL:
+        yield begin, end
+        return
+    position = begin
+    while position < end:
+        tag, position = _varint(data, position)
+        wire = tag & 7
+        if wire == 0:
+            _, position = _varint(data, position)
+        elif wire in (1, 5):
+            position += 8 if wire == 1 else 4
+        elif wire == 2:
+            length, position = _varint(data, position)
+            if position + length > end:
+                raise ValueError("a part is longer than the whole")
+            part = _PARTS[kind].get(tag >> 3)
+            if part is None:
+                yield position, position + length
+            elif part != "values":
+                yield from _kept(data, part, position, position + length)
+            position += length
+        else:
+            raise ValueError(f"wire type {wire} is not in use")
+    if position != end:
+        raise ValueError("a part is longer than the whole")
+
+
+def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
+    """A number of variable length, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is longer than 10 bytes")
