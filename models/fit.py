@@ -1,8 +1,8 @@
 """Fit a model to data before anything runs: bind inputs, find the rows axes, shape the outputs, choose the batch.
 
-    model file -> session -> signature -+
-                                        +-> candidates of rows axes -> bind -> run sample rows -> ScoringPlan
-    schema, --columns, --set -----------+                              (together and alone)
+model file -> session -> signature -+
+                                    +-> candidates of rows axes -> bind -> run sample rows -> ScoringPlan
+schema, --columns, --set -----------+                              (together and alone)
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ import pyarrow as pa
 from models.batch_size import BatchSizeChoice, find_batch_size
 from models.binding import Binding, BoundBlock, bind
 from models.errors import UsageError
-from models.graph import DYNAMIC_ROWS, DROP_ZIPMAP, ModelFile, check_model_file, needed_rewrites, quantises_at_run, varies_with_data
+from models.graph import (
+    DROP_ZIPMAP,
+    DYNAMIC_ROWS,
+    ModelFile,
+    check_model_file,
+    needed_rewrites,
+    quantises_at_run,
+    varies_with_data,
+)
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
 from models.scoring import Array, OutputColumn, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
@@ -63,9 +71,7 @@ class _Attempt:
     sample: pa.RecordBatch | None
 
 
-def fit(
-    path: str, options: SessionOptions, schema: pa.Schema, sample: pa.RecordBatch | None, facts: DataFacts
-) -> Fit:
+def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.RecordBatch | None, facts: DataFacts) -> Fit:
     """Bring a model and data together.
 
     Args:
@@ -272,9 +278,7 @@ def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] 
         return None
 
 
-def _output_columns(
-    path: str, signature: Signature, attempt: _Attempt, row_by_row: bool
-) -> tuple[OutputColumn, ...]:
+def _output_columns(path: str, signature: Signature, attempt: _Attempt, row_by_row: bool) -> tuple[OutputColumn, ...]:
     columns = []
     for spec in signature.outputs:
         axis: int | None = 0

@@ -1,10 +1,10 @@
 """Score a block: run the model over its rows in batches and put every row's outputs back in its place.
 
-    block     0 1 2 3 4 5 6 7 8 9     row 4 is null, row 7 makes the model fail
-    runs     [0 1 2 3][5 6 7 8][9]    batch size 4; nulls are never fed
-                         |
-                  [5 6][7 8]          the failed run is bisected
-                       [7][8]         until the row that fails is alone
+block     0 1 2 3 4 5 6 7 8 9     row 4 is null, row 7 makes the model fail
+runs     [0 1 2 3][5 6 7 8][9]    batch size 4; nulls are never fed
+                     |
+              [5 6][7 8]          the failed run is bisected
+                   [7][8]         until the row that fails is alone
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Scorer:
         if failures:
             rows = np.delete(np.arange(block.num_rows), sorted(failures))
         results = _Results(self.plan.outputs, block.num_rows)
-        for group in bound.groups(rows) or [rows]:
+        groups: list[Array | None] = list(bound.groups(rows) or [])
+        for group in groups or [rows]:
             for run in self._runs(group, block.num_rows):
                 self._run(bound, run, results, failures, observe)
         good = np.delete(np.arange(block.num_rows), sorted(failures)) if failures else None

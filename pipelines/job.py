@@ -169,7 +169,9 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
             "input": f"{len(files):,} {format} file{'s' * (len(files) != 1)}"
             + (f", about {rows:,} rows" if rows is not None else ""),
             "inputs": plan.binding.describe(),
-            "outputs": [f"{column.name}: {column.type}" for column in after_finish if column.name not in INTERNAL_COLUMNS],
+            "outputs": [
+                f"{column.name}: {column.type}" for column in after_finish if column.name not in INTERNAL_COLUMNS
+            ],
             "batch size": batch_fact,
             "workers": f"{workers} ({worker_type}s{why}), {threads} thread{'s' * (threads != 1)} a session"
             + (f", rows dealt {options.partition}" if options.partition else ""),

@@ -71,7 +71,7 @@ def _run(
         pipeline = beam.Pipeline(runner, PipelineOptions([*direct_flags(job.workers), *rest]))
     else:
         pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={options.runner}", *rest]))
-    first_errors = None if job.errors else f"{job_dir or os.path.dirname(job.output) or '.'}/.first-errors-{os.getpid()}.json"
+    first_errors = None if job.errors else _first_errors_path(job, job_dir)
     write = build(pipeline, job, first_errors)
     try:
         with _watched(job, job_dir, options.quiet):
@@ -132,6 +132,11 @@ def check_beam_options(rest: list[str]) -> None:
         raise UsageError(f"{unknown[0]!r} is no option of score or of Beam{hint}")
 
 
+def _first_errors_path(job: Job, job_dir: str | None) -> str:
+    folder = job_dir or os.path.dirname(job.output) or "."
+    return f"{folder}/.first-errors-{os.getpid()}.json"
+
+
 @contextlib.contextmanager
 def _job_folder(local: bool) -> Iterator[str | None]:
     """A folder that the local workers of one job share; gone when it is over."""
@@ -185,10 +190,11 @@ def _metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
 
 def _show_first_errors(path: str, summary: Summary) -> None:
     first = read_first_errors(path)
-    print(f"{summary.rows_failed:,} rows failed; give --errors FILE.jsonl to keep them all. The first:", file=sys.stderr)
-    for error in first.errors:
+    count = f"{summary.rows_failed:,} row{'s' * (summary.rows_failed != 1)} failed"
+    print(f"{count}; give --errors FILE.jsonl to keep them all. The first:", file=sys.stderr)
+    for error in first.first:
         print(f"  {error.file} row {error.row}: {error.stage}: {error.reason}", file=sys.stderr)
-    summary.failed_by_stage = dict(first.count_by_stage)
+    summary.failed_by_stage = dict(first.stages)
 
 
 def _root_cause(error: BaseException) -> str:

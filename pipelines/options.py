@@ -46,14 +46,17 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     job = p.add_argument_group("the job")
     job.add_argument("--model", required=True, metavar="M.onnx", help="the ONNX model")
     job.add_argument(
-        "--input", required=True, nargs="+", action="extend", metavar="PATTERN", help="files, globs or folders; gs:// and s3:// too"
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="PATTERN",
+        help="files, globs or folders; gs:// and s3:// too",
     )
     job.add_argument(
         "--output", required=True, metavar="FILE", help="where predictions go: .parquet, .csv or .jsonl, in shards"
     )
-    job.add_argument(
-        "--errors", metavar="FILE.jsonl", help="where rows that could not be scored go, with the reason"
-    )
+    job.add_argument("--errors", metavar="FILE.jsonl", help="where rows that could not be scored go, with the reason")
     job.add_argument(
         "--num_shards", type=_positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
     )
@@ -95,11 +98,15 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
 
     workers = p.add_argument_group("workers")
     workers.add_argument("--runner", default="DirectRunner", help="a Beam runner (default: %(default)s, in-process)")
-    workers.add_argument("--workers", type=_positive, metavar="N", help="replicas of the model (default: one a core or GPU)")
+    workers.add_argument(
+        "--workers", type=_positive, metavar="N", help="replicas of the model (default: one a core or GPU)"
+    )
     workers.add_argument(
         "--worker_type", choices=("thread", "process"), help="default: whichever measures faster for the model"
     )
-    workers.add_argument("--batch_size", type=_batch_size, default="auto", metavar="N|auto", help="rows in a run of the model")
+    workers.add_argument(
+        "--batch_size", type=_batch_size, default="auto", metavar="N|auto", help="rows in a run of the model"
+    )
     workers.add_argument(
         "--partition", choices=("random", "contiguous", "proportional"), help="how rows are dealt to workers"
     )

@@ -63,9 +63,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
         applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, step is job.infer)
         blocks = applied.blocks
         failed.append(applied[FAILED_TAG])
-    write = WriteBlocks(
-        job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1
-    )
+    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1)
     assert blocks.element_type in (pa.RecordBatch, beam.typehints.Any), blocks.element_type
     blocks | "Write" >> write
     errors = tuple(failed) | "Errors" >> beam.Flatten()

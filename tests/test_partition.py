@@ -64,9 +64,7 @@ def test_proportional_is_the_least_skew_there_is(rows, speeds):
         return max(length / speed for length, speed in zip(lengths, speeds, strict=True))
 
     best = min(
-        finish(lengths)
-        for lengths in itertools.product(range(rows + 1), repeat=len(speeds))
-        if sum(lengths) == rows
+        finish(lengths) for lengths in itertools.product(range(rows + 1), repeat=len(speeds)) if sum(lengths) == rows
     )
     assert finish(np.diff(proportional_bounds(rows, speeds))) == pytest.approx(best)
 

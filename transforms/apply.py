@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import PCollection
 
 from transforms.block import origin_of
 from transforms.errors import RowError
@@ -74,7 +75,7 @@ class ApplyStep(beam.PTransform):
         super().__init__()
         self._dofn = _Apply(step, stage, job_dir, count_done)
 
-    def expand(self, blocks: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, blocks: PCollection) -> beam.pvalue.DoOutputsTuple:
         """Wire: one ParDo with two outputs."""
         return blocks | beam.ParDo(self._dofn).with_outputs(FAILED, main="blocks")
 
@@ -96,6 +97,6 @@ class AsRowErrors(beam.PTransform):
         super().__init__()
         self._dofn = _AsRowError(stage, job_dir)
 
-    def expand(self, failures: beam.PCollection) -> beam.PCollection:
+    def expand(self, failures: PCollection) -> PCollection:
         """Wire: one ParDo."""
         return failures | beam.ParDo(self._dofn)

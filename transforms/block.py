@@ -40,9 +40,7 @@ def with_origin(block: pa.RecordBatch, file: str, first_row: int) -> pa.RecordBa
     indices = pa.array(np.zeros(rows, dtype=np.int32))
     files = pa.DictionaryArray.from_arrays(indices, pa.array([file], type=pa.string()))
     numbers = pa.array(np.arange(first_row, first_row + rows, dtype=np.int64))
-    return pa.RecordBatch.from_arrays(
-        [*block.columns, files, numbers], schema=with_origin_schema(block.schema)
-    )
+    return pa.RecordBatch.from_arrays([*block.columns, files, numbers], schema=with_origin_schema(block.schema))
 
 
 def with_origin_schema(schema: pa.Schema) -> pa.Schema:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.pvalue import PBegin, PCollection
 
 from transforms.block import BlockCoder
 from transforms.infer import InferStep
@@ -42,7 +43,7 @@ class MeasureCapacities(beam.PTransform):
         super().__init__()
         self._step, self._sample, self._workers = step, BlockCoder().encode(sample), workers
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+    def expand(self, pbegin: PBegin) -> PCollection:
         """Wire: a number for each worker, spread over them."""
         return (
             pbegin

@@ -21,6 +21,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import PCollection
 
 from transforms.block import ORIGIN_FILE, ORIGIN_ROW
 from transforms.read import count_rows, slice_split
@@ -158,14 +159,14 @@ class PartitionSplits(beam.PTransform):
         strategy: str,
         workers: int,
         capacities: Sequence[float] | None = None,
-        measured: beam.PCollection | None = None,
+        measured: PCollection | None = None,
     ):
         super().__init__()
         self._strategy, self._workers = strategy, workers
         self._capacities, self._measured = capacities, measured
         bounds_for(strategy, 0, workers, capacities)
 
-    def expand(self, splits: beam.PCollection) -> beam.PCollection:
+    def expand(self, splits: PCollection) -> PCollection:
         """Wire: count, gather, assign, group by worker."""
         counted = splits | "Count rows" >> beam.ParDo(_CountRows())
         sides = [beam.pvalue.AsList(counted)]
@@ -199,7 +200,7 @@ class PartitionRows(beam.PTransform):
         super().__init__()
         self._workers, self._seed = workers, seed
 
-    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+    def expand(self, blocks: PCollection) -> PCollection:
         """Wire: deal rows, group by worker."""
         return (
             blocks
