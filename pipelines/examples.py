@@ -16,22 +16,6 @@ import pyarrow.parquet
 
 ROWS = 2_000
 WORDS = ("the", "a", "cat", "dog", "tree", "river", "runs", "sleeps", "over", "under", "green", "old", "new", "and")
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "tree",
-    "river",
-    "runs",
-    "sleeps",
-    "over",
-    "under",
-    "green",
-    "small",
-    "old",
-    "new",
-    "and",
-]
 
 
 def main(argv: list[str] | None = None) -> int:

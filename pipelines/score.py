@@ -60,7 +60,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
     steps += [("infer", job.infer)]
     steps += [("finish", step) for step in job.finish]
     for number, (stage, step) in enumerate(steps):
-        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, step is job.infer)
+        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, number == len(steps) - 1)
         blocks = applied.blocks
         failed.append(applied[FAILED_TAG])
     write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1)

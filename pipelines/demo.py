@@ -1,0 +1,145 @@
+"""The demo: which types are the files of this Python installation? Scored by Magika's trained model.
+
+`make demo` runs it. It prints the command that it runs, so that you can run it on files of your own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+import sys
+import sysconfig
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from models.errors import UsageError
+
+MODEL = Path("models", "standard_v3_3")
+SKIPPED = ("site-packages", "dist-packages")
+"""Folders of the standard library's folder that hold other people's packages."""
+
+
+TOO_SMALL = "too small to tell"
+
+
+@dataclass(frozen=True)
+class Magika:
+    """The parts of the package `magika` that are used: its files; none of its code runs."""
+
+    model: Path
+    labels: list[str]
+    """The type that each output of the model stands for."""
+
+    extensions: dict[str, list[str]]
+    """Type -> the extensions that its files have."""
+
+    first: int
+    last: int
+    padding: int
+    block: int
+    """First and last bytes that the model sees, what short files are filled with, where white space is stripped."""
+
+    least: int
+    """Bytes that a file must have for the model to tell its type."""
+
+
+def find_magika() -> Magika:
+    """Read the model's description.
+
+    Raises:
+        UsageError: the package is not installed.
+    """
+    spec = importlib.util.find_spec("magika")
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError("the demo's model is in the package magika; type make demo, or pip install --no-deps magika")
+    root = Path(spec.submodule_search_locations[0])
+    config = json.loads((root / MODEL / "config.min.json").read_text(encoding="utf-8"))
+    types = json.loads((root / "config" / "content_types_kb.min.json").read_text(encoding="utf-8"))
+    return Magika(
+        model=root / MODEL / "model.onnx",
+        labels=config["target_labels_space"],
+        extensions={name: about["extensions"] for name, about in types.items()},
+        first=config["beg_size"],
+        last=config["end_size"],
+        padding=config["padding_token"],
+        block=config["block_size"],
+        least=config["min_file_size_for_dl"],
+    )
+
+
+def main() -> int:
+    """Score the files and print what was found; the exit code of `score`."""
+    folder = Path("out/demo")
+    try:
+        magika = find_magika()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = folder / "labels.txt"
+    labels.write_text("\n".join(magika.labels) + "\n", encoding="utf-8")
+    output = folder / "file_types.parquet"
+    library = Path(sysconfig.get_paths()["stdlib"])
+    inputs = sorted(str(path) for path in library.iterdir() if path.name not in SKIPPED)
+    features = f"bytes:begin={magika.first},end={magika.last},pad={magika.padding},strip=true,block_size={magika.block}"
+    command = [
+        *("--model", str(magika.model)),
+        *("--input_format", "files"),
+        *("--prepare", features),
+        *("--finish", "argmax", "--finish", f"labels:{labels}"),
+        *("--keep", "path", "--num_shards", "1"),
+        *("--errors", str(folder / "errors.jsonl")),
+        *("--output", str(output)),
+    ]
+    shown = shlex.join(["python", "-m", "pipelines.score", *command, "--input", f"{library}/*"])
+    print(f"{shown}   (without {' and '.join(SKIPPED)})\n")
+    from pipelines.score import main as score
+
+    code = score([*command, "--input", *inputs])
+    if code == 0:
+        report(output, magika)
+    return code
+
+
+def report(output: Path, magika: Magika) -> None:
+    """Print a table of the types found, and how often they agree with the files' extensions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = pq.read_table(output)
+    paths, types = table.column("path").to_pylist(), table.column(table.num_columns - 1).to_pylist()
+    types = [
+        kind if os.path.getsize(path) >= magika.least else TOO_SMALL for path, kind in zip(paths, types, strict=True)
+    ]
+    found: Counter[str] = Counter(types)
+    agreeing: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    extensions = {extension for names in magika.extensions.values() for extension in names}
+    for path, kind in zip(paths, types, strict=True):
+        extension = Path(path).suffix.lstrip(".").lower()
+        if extension in extensions and kind != TOO_SMALL:
+            known[kind] += 1
+            agreeing[kind] += extension in magika.extensions.get(kind, ())
+    shown = Table("type", "files", "share", "agrees with the extension", title="Types of the files of this Python")
+    for kind, count in found.most_common(15):
+        agrees = f"{agreeing[kind] / known[kind]:.1%} of {known[kind]:,}" if known[kind] else "no known extension"
+        shown.add_row(kind, f"{count:,}", f"{count / len(types):.1%}", agrees)
+    if len(found) > 15:
+        rest = sum(count for _, count in found.most_common()[15:])
+        shown.add_row(f"{len(found) - 15} more", f"{rest:,}", f"{rest / len(types):.1%}", "")
+    console = Console()
+    console.print()
+    console.print(shown)
+    total = sum(known.values())
+    agreement = sum(agreeing.values()) / max(total, 1)
+    print(f"the predicted type agrees with the extension for {agreement:.1%} of {total:,} files")
+    print(f"all predictions: {output}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
