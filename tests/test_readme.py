@@ -1,0 +1,50 @@
+"""The README's examples, run as they stand, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+MAKE_DATA, *EXAMPLES = BLOCKS
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block as a user would who has activated the environment."""
+    script = script.replace(". .venv/bin/activate\n", "")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.run(
+        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    made = run(MAKE_DATA, folder)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def title(block: str) -> str:
+    """The output or the last words of an example, to tell the tests apart."""
+    found = re.search(r"--output (\S+)", block)
+    return (found[1] if found else block.split()[0]) + (" dry" if "dry_run" in block else "")
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=[f"{i}: {title(block)}" for i, block in enumerate(EXAMPLES)])
+def test_example(block: str, folder: Path):
+    done = run(block, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    if "--dry_run_plan" not in block:
+        assert " scored, " in done.stdout
