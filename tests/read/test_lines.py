@@ -91,3 +91,12 @@ def test_line_starts_begin_lines(texts, target):
     assert starts == sorted(set(starts))
     assert starts[0] == 0
     assert all(data[start - 1 : start] == b"\n" and start < len(data) for start in starts[1:])
+
+
+@given(st.text(alphabet='",\n\ra', max_size=40).map(str.encode), st.integers(1, 9))
+@settings(max_examples=200, deadline=None)
+def test_a_scan_finds_and_counts_the_same_rows(data, run_bytes):
+    scan = lines.CsvScan(",")
+    found = [(run, scan.rows(run)) for run in lines.runs(io.BytesIO(data), None, scan, run_bytes)]
+    plain = list(lines.runs(io.BytesIO(data), None, lines.csv_end(","), run_bytes))
+    assert found == [(run, lines.count_csv(run, ",")) for run in plain]

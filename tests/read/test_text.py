@@ -163,6 +163,7 @@ def test_csv_splits_hold_every_row_once_in_order(cells, newline, last_newline, q
     schema = pa.schema([("x", pa.string()), ("y", pa.string())])
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "RUN_BYTES", run_bytes)
+        patch.setattr(lines, "SCAN_BYTES", run_bytes)
         path = Path(folder, "t.csv")
         path.write_bytes(data)
         rows, failures, splits = read(path, schema, split_bytes)

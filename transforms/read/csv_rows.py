@@ -122,17 +122,18 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
     delimiter = delimiter_of(path)
     splits: list[Split] = []
     first_row = rows = length = 0
+    scan = lines.CsvScan(delimiter)
 
     def add() -> None:
         splits.append(Split("csv", (path,), (number, len(splits)), start, start + length, first_row, rows, length))
 
     with open_stream(path) as stream:
         stream.seek(start)
-        for run in lines.runs(stream, None, lines.csv_end(delimiter), min(target_bytes, lines.RUN_BYTES)):
+        for run in lines.runs(stream, None, scan, min(target_bytes, lines.SCAN_BYTES)):
             if length and length + len(run) // 2 >= target_bytes:
                 add()
                 start, first_row, rows, length = start + length, first_row + rows, 0, 0
-            rows += lines.count_csv(run, delimiter)
+            rows += scan.rows(run)
             length += len(run)
     if length:
         add()

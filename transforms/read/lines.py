@@ -11,6 +11,9 @@ import numpy as np
 RUN_BYTES = 8 << 20
 """Bytes of text parsed at a time."""
 
+SCAN_BYTES = 256 << 10
+"""Bytes of text looked at together where nothing is parsed: they stay in the cache."""
+
 EndFinder = Callable[[bytes], int]
 """Takes bytes that start at a row; gives the length of the whole rows in it, 0 if the first does not end."""
 
@@ -42,6 +45,33 @@ def csv_end(delimiter: str) -> EndFinder:
         return int(ends[-1]) + 1 if len(ends) else 0
 
     return end
+
+
+class CsvScan:
+    """Finds the whole CSV rows as `csv_end` does, and counts them in the same pass over the bytes."""
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+        self._rows: int | None = None
+
+    def __call__(self, data: bytes) -> int:
+        """Length of the whole rows in `data`, which starts at one."""
+        ends = _row_ends(data, self.delimiter, b"\n")
+        returns = b"\r" in data
+        if not len(ends) or (returns and data.count(b"\r") != data.count(b"\r\n")):
+            self._rows = None
+            return csv_end(self.delimiter)(data)
+        lengths = np.diff(ends, prepend=-1) - 1
+        self._rows = int(np.count_nonzero(lengths > 1 if returns else lengths))
+        if returns:
+            single = ends[lengths == 1] - 1
+            self._rows += int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8)[single] != ord("\r")))
+        return int(ends[-1]) + 1
+
+    def rows(self, run: bytes) -> int:
+        """The rows of the run that was found last; what is left at the end of a file was not found."""
+        rows, self._rows = self._rows, None
+        return count_csv(run, self.delimiter) if rows is None else rows
 
 
 def csv_first_end(delimiter: str) -> EndFinder:
