@@ -121,6 +121,11 @@ def drop_rows(block: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
     return block.filter(pa.array(keep))
 
 
+def survivors(rows: int, failures: Iterable[RowFailure]) -> Array:
+    """The positions in a block of `rows` of the rows that did not fail."""
+    return np.delete(np.arange(rows), [failure.row for failure in failures])
+
+
 def failures_of(column: TensorColumn, name: str) -> list[RowFailure]:
     """The rows that are no tensors, each once, in order."""
     reasons: dict[int, str] = {}

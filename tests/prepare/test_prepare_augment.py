@@ -80,7 +80,7 @@ def test_wrong_options(spec: str, message: str):
 
 def test_wrong_columns():
     flip = parse_prepare("augment:flip")
-    with pytest.raises(UsageError, match="column 'image' .*which is missing"):
+    with pytest.raises(UsageError, match=r"column 'image' .*which is missing"):
         flip.output_schema(pa.schema([("path", pa.string())]))
     with pytest.raises(UsageError, match="images of one shape"):
         flip.output_schema(pa.schema([("image", pa.list_(pa.float32()))]))

@@ -180,5 +180,7 @@ def test_pillow_missing(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_wrong_columns():
-    with pytest.raises(UsageError, match="column 'image', but the data has a column of that name already.*output=NAME"):
+    with pytest.raises(
+        UsageError, match=r"column 'image', but the data has a column of that name already.*output=NAME"
+    ):
         parse_prepare("image").output_schema(pa.schema([("bytes", pa.binary()), ("image", pa.int64())]))

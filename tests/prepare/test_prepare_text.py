@@ -98,9 +98,9 @@ def test_threads_share_one_tokenizer(tokenizer: str):
 
 
 def test_wrong_files_and_options(tmp_path: Path, tokenizer: str):
-    with pytest.raises(UsageError, match="file is missing; for example: --prepare text:tokenizer.json"):
+    with pytest.raises(UsageError, match=r"file is missing; for example: --prepare text:tokenizer.json"):
         parse_prepare("text")
-    with pytest.raises(UsageError, match="cannot read 'nowhere.json'.*No such file"):
+    with pytest.raises(UsageError, match=r"cannot read 'nowhere.json'.*No such file"):
         parse_prepare("text:nowhere.json")
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UsageError, match=r"other.json is no tokenizer.json"):
@@ -111,7 +111,7 @@ def test_wrong_files_and_options(tmp_path: Path, tokenizer: str):
         parse_prepare(f"text:{tokenizer},mask=input_ids")
     with pytest.raises(UsageError, match="'body' is no flag of text"):
         parse_prepare(f"text:{tokenizer},body")
-    with pytest.raises(UsageError, match="column 'text' .strings., which is missing, did you mean 'texts'"):
+    with pytest.raises(UsageError, match=r"column 'text' .strings., which is missing, did you mean 'texts'"):
         parse_prepare(f"text:{tokenizer}").output_schema(pa.schema([("texts", pa.string())]))
 
 

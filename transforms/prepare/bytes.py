@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.tensors import output_field, to_arrow
-from transforms.columns import check_column, drop_rows, null_failures, replace_columns, replace_fields
+from transforms.columns import check_column, drop_rows, null_failures, replace_columns, replace_fields, survivors
 from transforms.spec import SpecStep, boolean, one_of, option, text, whole
 from transforms.step import RowFailure, StepResult
 
@@ -109,7 +109,7 @@ class Bytes(SpecStep):
                 sizes = np.where(whole_row, np.maximum(tail_stop - head_start, 0), sizes)
             short = np.flatnonzero(sizes < self.min)
             if short.size:
-                kept = np.setdiff1d(np.arange(block.num_rows), [failure.row for failure in failures])
+                kept = survivors(block.num_rows, failures)
                 failures += [
                     RowFailure(int(kept[row]), f"{sizes[row]} bytes in column {self.column!r}, min={self.min}")
                     for row in short.tolist()
