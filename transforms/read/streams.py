@@ -33,7 +33,7 @@ def open_stream(path: str, decompress: bool = False) -> BinaryIO:
     from apache_beam.io.filesystems import FileSystems
 
     kind = CompressionTypes.AUTO if decompress else CompressionTypes.UNCOMPRESSED
-    return cast(BinaryIO, FileSystems.open(path, compression_type=kind))
+    return FileSystems.open(path, compression_type=kind)
 
 
 def open_arrow(path: str) -> pa.NativeFile:
