@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from models.errors import UsageError
 from transforms import errors as module
 from transforms.errors import FailureSummary, FirstErrors, RowError, WriteErrors, absolute_origin, read_first_errors
+from transforms.read import splits
 from transforms.write import remove_temp
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -82,20 +82,15 @@ def test_absolute_origin(tmp_path):
     assert absolute_origin(f"{path}#byte=0", 0) == (str(path), 0)
 
 
-def test_each_file_is_read_once(tmp_path, monkeypatch):
+def test_each_byte_of_a_file_is_counted_once(tmp_path, monkeypatch):
     path = tmp_path / "data.jsonl"
-    path.write_bytes(b"{}\n" * 100)
-    opened = []
-
-    def open_input(name: str) -> io.BytesIO:
-        opened.append(name)
-        with open(name, "rb") as file:
-            return io.BytesIO(file.read())
-
-    monkeypatch.setattr("transforms.errors.open_input", open_input)
-    write(tmp_path / "errors.jsonl", [error(0, f"{path}#byte={byte}") for byte in range(0, 300, 3)])
-    assert opened.count(str(path)) == 1
-    assert [line["row"] for line in read_lines(tmp_path / "errors.jsonl")] == list(range(100))
+    path.write_bytes(b"{}\n" * 50 + b" \n" + b"{}\n" * 50)
+    counted = []
+    count = splits.count_rows
+    monkeypatch.setattr(splits, "count_rows", lambda split: counted.append((split.start, split.stop)) or count(split))
+    found = module.row_bases((str(path), byte) for byte in [242, 0, 30, 150])
+    assert list(found.values()) == [0, 10, 50, 80]
+    assert counted == [(0, 30), (30, 150), (150, 242)]
 
 
 def test_a_failed_job_leaves_the_earlier_file(tmp_path):

@@ -15,11 +15,13 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.lines import CHUNK, rows_before
-from transforms.split import parse_origin_file
+from transforms.split import Split, parse_origin_file
 from transforms.write.names import check_writable, temp_folder
 from transforms.write.storage import open_input, open_output, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import TempFile, origin_order
+
+CHUNK = 4 << 20
+"""Bytes copied at a time."""
 
 FLUSH_ROWS = 4096
 """Errors of a bundle that wait in memory before they are written."""
@@ -52,20 +54,33 @@ class _Failures(NamedTuple):
 def row_bases(origins: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """The number of the first row at each (path, byte); each file is read once, as far as its last byte.
 
-    A row is a line that is not empty. In CSV the first line is the header and is not counted, and a line feed
-    between quotes ends no line.
+    Rows are what the readers take for rows: lines that are not blank, in CSV without the header, and there a line
+    feed between quotes ends no row.
     """
+    from transforms.read.splits import count_rows
+
     by_path: dict[str, set[int]] = {}
     for path, byte in origins:
         by_path.setdefault(path, set()).add(byte)
     bases = {}
     for path, found in by_path.items():
-        offsets = sorted(found)
-        is_csv = path.lower().endswith((".csv", ".tsv"))
-        with open_input(path) as file:
-            for byte, rows in zip(offsets, rows_before(file, offsets, quotes=is_csv), strict=True):
-                bases[path, byte] = max(rows - is_csv, 0)
+        begin, rows = _rows_begin(path), 0
+        for byte in sorted(found):
+            if byte > begin:
+                rows += count_rows(Split(_format(path), (path,), (0, 0), begin, byte, None, None, byte - begin))
+                begin = byte
+            bases[path, byte] = rows
     return bases
+
+
+def _format(path: str) -> str:
+    return "csv" if path.lower().endswith((".csv", ".tsv")) else "jsonl"
+
+
+def _rows_begin(path: str) -> int:
+    from transforms.read.csv_rows import header
+
+    return header(path)[1] if _format(path) == "csv" else 0
 
 
 def absolute_origin(file: str, row: int) -> tuple[str, int]:

@@ -7,8 +7,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from transforms.lines import CHUNK, line_ends
+from transforms.write.rows import line_ends
 from transforms.write.storage import open_input, open_output
+
+CHUNK = 4 << 20
+"""Bytes copied at a time."""
 
 ENCODE_BYTES = 16 << 20
 """Bytes of a block that are turned into text at once: text is a few times larger, and must stay below 2 GB."""
