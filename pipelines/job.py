@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.binding import Binding
 from models.errors import UsageError
 from models.fit import DataFacts, Fit, choose_batch_size, fit
 from models.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
-from transforms.block import INTERNAL_COLUMNS, with_origin_schema
+from transforms.block import COPY, INTERNAL_COLUMNS, with_origin_schema
 from transforms.infer import InferStep
 from transforms.model_file import localize
 from transforms.read import MakeSplits, ReadOptions, find_files, format_of, input_schema, read_sample, total_rows
@@ -137,6 +138,8 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         after_finish = step.output_schema(after_finish)
 
     needed = None if prepare else tuple(dict.fromkeys([*plan.binding.columns, *options.keep]))
+    if text:
+        schema = _as_the_model_wants(schema, plan.binding, options.keep)
     read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
     rows = total_rows(files, format)
     steps = (*prepare, infer, *finish)
@@ -197,6 +200,21 @@ def _check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
         )
 
 
+def _as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str]) -> pa.Schema:
+    """Read numbers of text formats as floats where they only feed float inputs.
+
+    The types come from the first rows; a column of whole numbers there may well have fractions further down.
+    """
+    floats = {"float32": pa.float32(), "float64": pa.float64()}
+    wanted = {name: floats.get(bound.dtype) for bound in binding.inputs for name in bound.columns if name not in keep}
+    fields = []
+    for field in schema:
+        kind = wanted.get(field.name)
+        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        fields.append(pa.field(field.name, kind) if kind is not None and numeric else field)
+    return pa.schema(fields)
+
+
 def _check_names(keep: Sequence[str], made: Fit) -> None:
     twice = sorted(set(keep) & {output.name for output in made.plan.outputs})
     if twice:
@@ -234,18 +252,19 @@ def _with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
 def _finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
     if not options.finish and not options.prepare:
         return ()
-    from transforms.finish import MeanOfCopies, parse_finish
+    from transforms.finish import parse_finish, with_mean_of_copies
 
-    steps: list[Step] = []
-    if any(spec == "augment" or spec.startswith("augment:") for spec in options.prepare):
-        steps.append(MeanOfCopies(tuple(output.name for output in made.plan.outputs)))
-    steps += [parse_finish(spec, outputs=tuple(output.name for output in made.plan.outputs)) for spec in options.finish]
+    outputs = [output.name for output in made.plan.outputs]
+    steps = [parse_finish(spec, outputs) for spec in options.finish]
+    if COPY in schema.names:
+        steps = with_mean_of_copies(steps, outputs)
     return tuple(steps)
 
 
 def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool) -> dict[str, int]:
     if not prepared:
-        return {"block_rows": 1 << 20, "block_bytes": 256 << 20}
+        # Decoded rows that stay in cache until they are scored, and pages that the next block uses again.
+        return {"block_rows": 131_072, "block_bytes": 32 << 20}
     row_bytes = sample.nbytes // max(1, sample.num_rows) if sample is not None else PREPARED_BLOCK_BYTES // 8
     rows = max(1, PREPARED_BLOCK_BYTES // max(1, row_bytes))
     # Whole runs of the model, so that no run is left half empty at the end of each block.
@@ -282,7 +301,7 @@ def _worker_type(
     if alone < PROCESS_START_SECONDS:
         # Processes would not even have started when one thread is done.
         return "thread", ""
-    speedup = max(1.0, thread_scaling(once, workers))
+    speedup = max(1.0, thread_scaling(once, workers, budget_seconds=0.03))
     by_threads, by_processes = alone / speedup, alone / min(workers, _cores()) + PROCESS_START_SECONDS
     kind = "thread" if by_threads <= by_processes else "process"
     return kind, f", measured: {workers} threads do {speedup:.1f} times the work of one"

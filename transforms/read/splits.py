@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -47,6 +48,31 @@ def make_splits(inputs: Sequence[InputFile], format: str, target_splits: int) ->
         least = target_bytes(inputs, target_splits, least=1)
         return files.split([f.path for f in inputs], [f.size for f in inputs], 0, max(least, 1), each)
     return [split for at, file in enumerate(inputs) for split in split_file(file, at, format, size)]
+
+
+EVEN = 1.02
+"""Workers whose rows differ by less than this factor are left as they are."""
+
+
+def even_tail(splits: Sequence[Split], workers: int) -> list[Split]:
+    """Cut the last splits so that workers who are dealt the list in turn get equal rows.
+
+        3 workers, 5 splits       dealt in turn          last two cut in three
+        0 1 2 3 4                 0 3 | 1 4 | 2          0 3a 4a | 1 3b 4b | 2 3c 4c
+
+    Only for formats whose splits can be entered anywhere at little cost and whose rows are counted.
+    """
+    loads = [sum(count_rows(split) for split in splits[k::workers]) for k in range(workers)] if splits else []
+    countable = all(split.format in ("parquet", "arrow") and split.rows is not None for split in splits)
+    if workers < 2 or not splits or not countable or max(loads) < EVEN * max(min(loads), 1):
+        return list(splits)
+    head = len(splits) - (len(splits) % workers or workers)
+    pieces = []
+    for split in splits[head:]:
+        rows = count_rows(split)
+        bounds = [rows * k // workers for k in range(workers + 1)]
+        pieces += [slice_split(split, start, stop) for start, stop in itertools.pairwise(bounds) if start < stop]
+    return [*splits[:head], *pieces]
 
 
 def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> list[Split]:
