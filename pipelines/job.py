@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from models.binding import Binding
@@ -20,7 +21,7 @@ from transforms.infer import InferStep
 from transforms.model_file import localize
 from transforms.read import MakeSplits, ReadOptions, find_files, format_of, input_schema, read_sample, total_rows
 from transforms.step import Step
-from transforms.write import check_output
+from transforms.write import check_apart, check_output
 
 SAMPLE_ROWS = 256
 """Rows read at the start to check binding and axes and to time the model on."""
@@ -33,6 +34,9 @@ PREPARED_BLOCK_BYTES = 8 << 20
 
 MODEL_MEMORY_CAP = 256 << 20
 """Most bytes of inputs and outputs of one run, for `--batch_size auto`."""
+
+TIMED_RUNS = 8
+"""Runs of the model in a block that workers are timed on."""
 
 PROCESS_START_SECONDS = 2.5
 """What a job pays for workers that are processes: each imports Beam and loads the model."""
@@ -94,7 +98,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         UsageError: something cannot work; one line with the fix.
     """
     files = tuple(find_files(options.input))
-    check_output(options.output, [file.path for file in files])
+    _check_written(options, [options.model, *(file.path for file in files)])
     format = format_of(files, options.input_format)
     schema = input_schema(files, format)
 
@@ -143,7 +147,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
     rows = total_rows(files, format)
     steps = (*prepare, infer, *finish)
-    worker_type, why = _worker_type(options.worker_type, workers, steps, raw, rows)
+    worker_type, why = _worker_type(options.worker_type, workers, steps, raw, read, plan.batch_size, rows)
     return Job(
         splits=MakeSplits(files, format, workers),
         total_rows=rows,
@@ -176,7 +180,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
                 f"{column.name}: {column.type}" for column in after_finish if column.name not in INTERNAL_COLUMNS
             ],
             "batch size": batch_fact,
-            "workers": f"{workers} ({worker_type}s{why}), {threads} thread{'s' * (threads != 1)} a session"
+            "workers": f"{workers} ({worker_type}{'es' if worker_type == 'process' else 's'}{why}), {threads} thread{'s' * (threads != 1)} a session"
             + (f", rows dealt {options.partition}" if options.partition else ""),
             "providers": ", ".join(providers),
             "output": options.output,
@@ -189,6 +193,14 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _check_written(options: argparse.Namespace, read: list[str]) -> None:
+    check_output(options.output, read)
+    if options.errors:
+        check_apart("--errors", options.errors, options.output, read)
+    if options.summary:
+        check_apart("--summary", options.summary, options.output, [*read, *filter(None, [options.errors])])
 
 
 def _check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
@@ -277,6 +289,8 @@ def _worker_type(
     workers: int,
     steps: Sequence[Step],
     raw: pa.RecordBatch | None,
+    read: ReadOptions,
+    infer_batch: int,
     rows: int | None,
 ) -> tuple[str, str]:
     """Threads or processes: whichever is measured to be done first, start-up counted."""
@@ -287,8 +301,12 @@ def _worker_type(
     if raw is None or not raw.num_rows:
         return "thread", ""
 
+    # As many rows as a block has, else what is measured is the cost of a call.
+    rows_of_block = min(read.block_rows, TIMED_RUNS * infer_batch)
+    sample = raw.take(pa.array(np.arange(rows_of_block) % raw.num_rows))
+
     def once() -> None:
-        block = raw
+        block = sample
         for step in steps:
             block = step(block).block
             if not block.num_rows:
@@ -297,7 +315,7 @@ def _worker_type(
     once()
     started = time.perf_counter()
     once()
-    alone = (time.perf_counter() - started) * (rows or raw.num_rows) / raw.num_rows
+    alone = (time.perf_counter() - started) * (rows or sample.num_rows) / sample.num_rows
     if alone < PROCESS_START_SECONDS:
         # Processes would not even have started when one thread is done.
         return "thread", ""

@@ -30,6 +30,7 @@ def direct_runner(workers: int, worker_type: str, debug: bool = False) -> Any:
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+    _end_bundles_promptly()
     if worker_type not in WORKER_TYPES:
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
     if worker_type == "thread" or workers == 1:
@@ -37,3 +38,15 @@ def direct_runner(workers: int, worker_type: str, debug: bool = False) -> Any:
     module = "apache_beam.runners.worker.sdk_worker_main" if debug else "runners.quiet_worker"
     command = f"{shlex.quote(sys.executable)} -m {module}"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+
+
+def _end_bundles_promptly() -> None:
+    """Let Beam's state sampler look every 10 ms instead of every 200.
+
+    Each bundle ends by waiting for its sampler's thread to wake up: a tenth of a second on average, which a job of
+    one bundle a worker pays in full. The period is a default argument that no option reaches.
+    """
+    from apache_beam.runners.worker.statesampler import DEFAULT_SAMPLING_PERIOD_MS, StateSampler
+
+    if StateSampler.__init__.__defaults__ == (DEFAULT_SAMPLING_PERIOD_MS,):
+        StateSampler.__init__.__defaults__ = (10,)

@@ -77,7 +77,10 @@ class ApplyStep(beam.PTransform):
 
     def expand(self, blocks: PCollection) -> beam.pvalue.DoOutputsTuple:
         """Wire: one ParDo with two outputs."""
-        return blocks | beam.ParDo(self._dofn).with_outputs(FAILED, main="blocks")
+        # With the type the blocks' own coder is used, which also judges their size without writing them.
+        made = blocks | beam.ParDo(self._dofn).with_output_types(pa.RecordBatch).with_outputs(FAILED, main="blocks")
+        made[FAILED].element_type = RowError
+        return made
 
 
 class _AsRowError(beam.DoFn):
@@ -99,4 +102,4 @@ class AsRowErrors(beam.PTransform):
 
     def expand(self, failures: PCollection) -> PCollection:
         """Wire: one ParDo."""
-        return failures | beam.ParDo(self._dofn)
+        return failures | beam.ParDo(self._dofn).with_output_types(RowError)
