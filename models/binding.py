@@ -216,7 +216,7 @@ def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
     """The type of one column that was named for an input."""
     count = data.schema.names.count(name)
     if count == 0:
-        _fail(f"--columns {spec.name}=…: the data has no column {name!r}, it has {_listed(data.schema.names, name)}")
+        _fail(f"--columns {spec.name}=…: the data has no column {name!r}, it has {_listed(data.names, name)}")
     if count > 1:
         _fail(f"the data has {count} columns named {name!r}, wanted for the model's input '{spec}'; rename all but one")
     arrow = data.schema.field(name).type

@@ -26,12 +26,13 @@ from transforms.infer import NAMESPACE
 from transforms.worker import read_counts
 from transforms.write import remove_temp
 from transforms.write.finalize import files_of
+from transforms.write.storage import open_output
 
-OK, FAILED, ROWS_FAILED = 0, 1, 3
+OK, ROWS_FAILED = 0, 3
 
 
 def launch(
-    options: argparse.Namespace, rest: list[str], build: Callable[..., Any], started: float
+    options: argparse.Namespace, rest: list[str], build: Callable[..., list[tuple[str, str]]], started: float
 ) -> tuple[int, Summary | None]:
     """Plan and run a job; (exit code, summary).
 
@@ -43,6 +44,7 @@ def launch(
 
     Raises:
         UsageError: the job cannot work; nothing was started.
+        Exception: the job failed; nothing is left of what it wrote.
     """
     check_beam_options(rest)
     local = is_direct(options.runner)
@@ -60,32 +62,28 @@ def launch(
 def _run(
     options: argparse.Namespace,
     rest: list[str],
-    build: Callable[..., Any],
+    build: Callable[..., list[tuple[str, str]]],
     job: Job,
     job_dir: str | None,
     local: bool,
     started: float,
 ) -> tuple[int, Summary | None]:
-    if local:
-        runner = direct_runner(job.workers, job.worker_type, options.debug)
-        pipeline = beam.Pipeline(runner, PipelineOptions([*direct_flags(job.workers), *rest]))
-    else:
-        pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={options.runner}", *rest]))
+    runner = direct_runner(job.workers, job.worker_type, options.debug) if local else None
+    flags = direct_flags(job.workers) if local else [f"--runner={options.runner}"]
+    try:
+        pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
+    except ValueError as error:
+        raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
     first_errors = None if job.errors else _first_errors_path(job, job_dir)
-    write = build(pipeline, job, first_errors)
+    written = build(pipeline, job, first_errors)
     try:
         with _watched(job, job_dir, options.quiet):
             result = pipeline.run()
             result.wait_until_finish()
-    except KeyboardInterrupt:
-        remove_temp(job.output, write.job_id)
+    except BaseException:
+        for path, job_id in written:
+            remove_temp(path, job_id)
         raise
-    except Exception as error:
-        remove_temp(job.output, write.job_id)
-        if options.debug:
-            raise
-        print(f"error: the job failed, nothing was written: {_root_cause(error)} (--debug shows all)", file=sys.stderr)
-        return FAILED, None
     counters, inference = _metrics(result)
     counts = read_counts(job_dir) if job_dir else []
     summary = summarise(
@@ -107,8 +105,8 @@ def _run(
     if not options.quiet:
         print("\n".join(summary.lines()))
     if options.summary:
-        with open(options.summary, "w", encoding="utf-8") as file:
-            file.write(summary.to_json() + "\n")
+        with open_output(options.summary) as file:
+            file.write(summary.to_json().encode() + b"\n")
     return code, summary
 
 
@@ -195,14 +193,6 @@ def _show_first_errors(path: str, summary: Summary) -> None:
     for error in first.first:
         print(f"  {error.file} row {error.row}: {error.stage}: {error.reason}", file=sys.stderr)
     summary.failed_by_stage = dict(first.stages)
-
-
-def _root_cause(error: BaseException) -> str:
-    """The first line of what went wrong on the worker, without Beam's wrapping."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def summary_of(path: str) -> dict[str, Any]:

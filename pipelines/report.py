@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -55,12 +56,13 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary as text, a line a fact."""
-        stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.stage_seconds.items())
+        stages = [f"{name} {seconds:.2f} s" for name, seconds in self.stage_seconds.items()]
         lines = [
             f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed",
             f"time     {self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s",
-            f"stages   {stages} (all workers together)",
         ]
+        if stages:
+            lines.append(f"stages   {', '.join(stages)} (all workers together)")
         if self.worker_rows:
             shown = ", ".join(f"{k}: {rows:,}" for k, rows in enumerate(self.worker_rows[:16]))
             more = f", and {len(self.worker_rows) - 16} more" if len(self.worker_rows) > 16 else ""
@@ -97,6 +99,23 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         summary.worker_rows = [rows_of.get(k, 0) for k in range(count)]
     summary.rows_per_second = summary.rows_in / summary.seconds if summary.seconds else 0.0
     return summary
+
+
+_RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*: (?=\S)")
+_STEP = re.compile(r" \[while running '[^']*'\]")
+
+
+def root_cause(error: BaseException) -> str:
+    """The first line of what went wrong, without Beam's wrapping.
+
+    A worker that is a process sends its traceback as text: the line behind the last frame says what was raised.
+    """
+    lines = [_STEP.sub("", line.rstrip()) for line in str(error).splitlines()]
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    if frames:
+        raised = [line for line in lines[frames[-1] :] if _RAISED.match(line)]
+        lines = [_RAISED.sub("", raised[0], count=1)] if raised else lines
+    return next((line.strip() for line in lines if line.strip()), type(error).__name__)
 
 
 class Progress:

@@ -6,11 +6,14 @@ import gc
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from pipelines.options import parse
+from runners.direct import is_direct
+from runners.lean_import import import_beam
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -22,8 +25,8 @@ OK, FAILED, WRONG_USE, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
 
 
-def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
-    """Wire the job into a pipeline; gives the transform that writes, whose temporary files can be removed.
+def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[tuple[str, str]]:
+    """Wire the job into a pipeline; gives the (path, job id) of each output, whose temporary files can be removed.
 
         splits -> [partition] -> read -> [random] -> prepare -> infer -> finish -> write
                                    |                    |         |        |
@@ -35,7 +38,6 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
         first_errors: where to leave the first few errors if the job has no errors file.
     """
     import apache_beam as beam
-    import pyarrow as pa
 
     from transforms.apply import FAILED as FAILED_TAG
     from transforms.apply import ApplyStep, AsRowErrors
@@ -64,14 +66,16 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Any:
         blocks = applied.blocks
         failed.append(applied[FAILED_TAG])
     write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1)
-    assert blocks.element_type in (pa.RecordBatch, beam.typehints.Any), blocks.element_type
     blocks | "Write" >> write
     errors = tuple(failed) | "Errors" >> beam.Flatten()
+    written = [(job.output, write.job_id)]
     if job.errors:
-        errors | "Write errors" >> WriteErrors(job.errors)
+        write_errors = WriteErrors(job.errors)
+        errors | "Write errors" >> write_errors
+        written.append((job.errors, write_errors.job_id))
     elif first_errors:
         errors | "First errors" >> FirstErrors(5, first_errors)
-    return write
+    return written
 
 
 def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary | None]:
@@ -79,12 +83,15 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
 
     Raises:
         UsageError: nothing was started, for the reason in the message.
+        Exception: the job failed; nothing is left of what it wrote.
     """
     started = time.perf_counter() if started is None else started
     options, rest = parse(argv)
     _quiet_logs(options.debug)
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
     gc.disable()
+    if is_direct(options.runner):
+        import_beam()
     from pipelines.launch import launch
 
     gc.freeze()
@@ -106,14 +113,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(argv, started)[0]
     except UsageError as error:
-        if "--debug" in argv:
-            raise
-        print(f"error: {error}", file=sys.stderr)
+        _show(f"error: {error}", "--debug" in argv)
         return WRONG_USE
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:  # libraries and the user's own steps may raise anything
+        from pipelines.report import root_cause
+
+        _show(f"error: the job failed, nothing was written: {root_cause(error)} (--debug shows all)", "--debug" in argv)
+        return FAILED
+
+
+def _show(line: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # Nothing is left to do, and taking Beam's objects apart one by one takes a while.
+    gc.freeze()
+    sys.exit(code)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -271,8 +270,6 @@ class _Last:
 class FirstErrors(beam.PTransform):
     """PCollection[RowError] -> PCollection[str]: a small JSON file at `path` for `read_first_errors`.
 
-    It also counts the failed rows in the metric `rows_failed` (`WriteErrors` does not).
-
     Args:
         n: How many errors to keep; they are the first in input order.
         path: A file that the submitter can read.
@@ -312,7 +309,6 @@ def read_first_errors(path: str) -> FirstErrorsRead:
 class _Summarise(beam.DoFn):
     def __init__(self, n: int) -> None:
         self._n = n
-        self._failed = Metrics.counter("beamsplit", "rows_failed")
 
     def start_bundle(self) -> None:
         self._summary = FailureSummary(self._n)
@@ -322,7 +318,6 @@ class _Summarise(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._summary.counts:
-            self._failed.inc(self._summary.counts.total())
             yield GlobalWindows.windowed_value_at_end_of_window(self._summary)
 
 

@@ -48,6 +48,7 @@ class InferStep:
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Score the block; a row that the model or the binding refuses is a failure."""
         scored = self._scorer().score(block, _observe)
+        self._tell_of_loading()
         carried = [*self.keep, *(name for name in block.schema.names if name in INTERNAL_COLUMNS)]
         kept = block.select(carried)
         if scored.good is not None:
@@ -70,15 +71,20 @@ class InferStep:
                 options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
             model = replace(self.plan.model, path=localize(self.source)) if self.source else self.plan.model
             session = get_session(model, options)
-            metrics = _metrics()
-            metrics.load_latency.update(round(session.load_seconds * 1000))
-            metrics.model_bytes.update(session.model_bytes)
             scorer = self.__dict__["_made"] = Scorer(self.plan, session)
         return scorer
 
+    def _tell_of_loading(self) -> None:
+        # Beam drops what is told to a metric in setup: only a bundle has metrics.
+        if "_told" not in self.__dict__:
+            self.__dict__["_told"] = True
+            session = self._scorer().session
+            _metrics().load_latency.update(round(session.load_seconds * 1000))
+            _metrics().model_bytes.update(session.model_bytes)
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the session."""
-        return {name: value for name, value in self.__dict__.items() if name != "_made"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "_told")}
 
 
 class _InferenceMetrics:

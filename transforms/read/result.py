@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from models.errors import UsageError
 from transforms.block import with_origin, with_origin_schema
 
 
@@ -98,7 +99,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBat
     """The columns of `schema` out of `batch`, cast where the file has another type.
 
     Raises:
-        ValueError: a column is missing, or its values cannot be cast without loss; names file, column and types.
+        UsageError: a column is missing, or its values cannot be cast without loss; names file, column and types.
     """
     columns = []
     for wanted in schema:
@@ -110,9 +111,9 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBat
             try:
                 column = column.cast(wanted.type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise ValueError(
+                raise UsageError(
                     f"{path}: column {wanted.name!r} is {column.type} in this file, but {wanted.type} was asked "
-                    f"for, as in the first file: {_one_line(error)}"
+                    f"for, as in the first file: {_one_line(error)}; read files of one schema together"
                 ) from error
         columns.append(column)
     if not columns:
@@ -120,10 +121,11 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def missing_column(path: str, wanted: pa.Field, names: list[str]) -> ValueError:
+def missing_column(path: str, wanted: pa.Field, names: list[str]) -> UsageError:
     """The error for a file without a column that the other files have."""
-    return ValueError(
-        f"{path}: no column {wanted.name!r} ({wanted.type}) in this file, it has {', '.join(names) or 'none'}"
+    return UsageError(
+        f"{path}: no column {wanted.name!r} ({wanted.type}) in this file, it has {', '.join(names) or 'none'}; "
+        "read files of one schema together"
     )
 
 

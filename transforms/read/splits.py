@@ -9,11 +9,16 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from transforms.read import arrow_ipc, csv_rows, files, json_rows, lines, parquet
+from transforms.lazy import lazy
+from transforms.read import files, lines, parquet
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadOptions, ReadResult
 from transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
 from transforms.split import Split
+
+arrow_ipc = lazy("transforms.read.arrow_ipc")
+csv_rows = lazy("transforms.read.csv_rows")
+json_rows = lazy("transforms.read.json_rows")
 
 LEAST_BYTES = 1 << 20
 """Splits are not made smaller only to get more of them."""
@@ -96,7 +101,8 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     Of a file that is not local, a thread reads one block ahead. Close the iterator to end early.
 
     Raises:
-        ValueError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
+        UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
+        OSError: the file is damaged; names it.
     """
     readers = {
         "parquet": parquet.read,
@@ -105,10 +111,20 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         "arrow": arrow_ipc.read,
         "files": files.read,
     }
-    results = readers[split.format](split, options)
+    results = _named(split, readers[split.format](split, options))
     if not is_local(split.paths[0]):
         results = read_ahead(results)
     return results
+
+
+def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
+    """The results, and errors of a damaged file with its name: what Arrow raises has none."""
+    try:
+        yield from results
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise OSError(f"{split.paths[0]} cannot be read as {split.format}: {' '.join(str(error).split())}") from error
 
 
 def count_rows(split: Split) -> int:

@@ -2,6 +2,6 @@
 
 from transforms.write.blocks import WriteBlocks
 from transforms.write.finalize import remove_temp
-from transforms.write.names import check_output
+from transforms.write.names import check_apart, check_output
 
-__all__ = ["WriteBlocks", "check_output", "remove_temp"]
+__all__ = ["WriteBlocks", "check_apart", "check_output", "remove_temp"]

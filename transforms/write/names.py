@@ -84,6 +84,26 @@ def check_output(output: str, inputs: Iterable[str] = ()) -> None:
             )
 
 
+def check_apart(option: str, path: str, output: str, taken: Iterable[str]) -> None:
+    """Check that a file written beside the output can be written and overwrites nothing of the job.
+
+    Args:
+        option: The option that named it, for errors.
+        path: As the user gave it.
+        output: The job's output; its shards are taken too.
+        taken: Files that the job reads or writes.
+
+    Raises:
+        UsageError: the file cannot be written, or its name is taken.
+    """
+    check_writable(path, option)
+    whole = _absolute(path)
+    if is_shard_of(_absolute(output), whole):
+        raise UsageError(f"{option} {path} is a name that --output {output} writes; give it another name")
+    if any(_absolute(other) == whole for other in taken):
+        raise UsageError(f"{option} {path} is a file that the job reads or writes otherwise; give it another name")
+
+
 def check_writable(path: str, option: str) -> None:
     """Check that a local file of this name can be made; remote names are not looked at.
 
