@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from models.errors import UsageError
-from transforms.read import arrow_ipc, csv_rows, files, json_rows, parquet
+from transforms.read import files
+from transforms.read.formats import reader
 from transforms.read.streams import COMPRESSED, is_local
 from transforms.split import FORMATS
 
@@ -169,14 +170,9 @@ def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
 
 
 def _schema(file: InputFile, format: str) -> pa.Schema | None:
-    readers = {
-        "parquet": parquet.schema,
-        "csv": csv_rows.schema,
-        "jsonl": json_rows.schema,
-        "arrow": arrow_ipc.schema,
-    }
     try:
-        return readers[format](file.path)
+        schema: pa.Schema | None = reader(format).schema(file.path)
+        return schema
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         if isinstance(error, (FileNotFoundError, PermissionError)):
             raise UsageError(f"{file.path} cannot be opened: {error.strerror}") from error
@@ -186,7 +182,9 @@ def _schema(file: InputFile, format: str) -> pa.Schema | None:
 
 
 def _header_only(file: InputFile) -> bool:
-    return is_local(file.path) and csv_rows.header(file.path)[1] >= file.size and not file.path.endswith(COMPRESSED)
+    if not is_local(file.path) or file.path.endswith(COMPRESSED):
+        return False
+    return bool(reader("csv").header(file.path)[1] >= file.size)
 
 
 def _check_same(first: InputFile, schema: pa.Schema, others: Sequence[InputFile]) -> None:

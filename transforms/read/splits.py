@@ -9,16 +9,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from transforms.lazy import lazy
-from transforms.read import files, lines, parquet
+from transforms.read import files, lines
+from transforms.read.formats import reader
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadOptions, ReadResult
 from transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
 from transforms.split import Split
-
-arrow_ipc = lazy("transforms.read.arrow_ipc")
-csv_rows = lazy("transforms.read.csv_rows")
-json_rows = lazy("transforms.read.json_rows")
 
 LEAST_BYTES = 1 << 20
 """Splits are not made smaller only to get more of them."""
@@ -87,12 +83,8 @@ def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> l
     if not file.size:
         return []
     if format == "parquet":
-        return parquet.split(file.path, number, split_bytes)
-    if format == "csv":
-        return csv_rows.split(file.path, number, file.size, split_bytes)
-    if format == "jsonl":
-        return json_rows.split(file.path, number, file.size, split_bytes)
-    return arrow_ipc.split(file.path, number, file.size, split_bytes)
+        return list(reader(format).split(file.path, number, split_bytes))
+    return list(reader(format).split(file.path, number, file.size, split_bytes))
 
 
 def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
@@ -104,14 +96,7 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
         OSError: the file is damaged; names it.
     """
-    readers = {
-        "parquet": parquet.read,
-        "csv": csv_rows.read,
-        "jsonl": json_rows.read,
-        "arrow": arrow_ipc.read,
-        "files": files.read,
-    }
-    results = _named(split, readers[split.format](split, options))
+    results: Iterator[ReadResult] = reader(split.format).read(split, options)
     if not is_local(split.paths[0]):
         results = read_ahead(results)
     return results
@@ -129,14 +114,7 @@ def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
 
 def count_rows(split: Split) -> int:
     """The rows of the split, `row_start` and `row_stop` applied; reads the text where nothing has counted them."""
-    if split.rows is not None:
-        rows = split.rows
-    elif split.format == "csv":
-        rows = csv_rows.count(split)
-    elif split.format == "jsonl":
-        rows = json_rows.count(split)
-    else:
-        rows = arrow_ipc.count(split)
+    rows = split.rows if split.rows is not None else reader(split.format).count(split)
     stop = rows if split.row_stop is None else min(split.row_stop, rows)
     return max(0, stop - split.row_start)
 
@@ -205,17 +183,19 @@ def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
 
 def _rows_about(file: InputFile, format: str) -> float | None:
     if format == "parquet":
-        return float(parquet.footer(file.path).num_rows)
+        return float(reader("parquet").footer(file.path).num_rows)
     if is_compressed(file.path):
         return None
     if format in ("csv", "jsonl"):
-        end = csv_rows.header(file.path)[1] if format == "csv" else 0
+        end = reader("csv").header(file.path)[1] if format == "csv" else 0
         with open_stream(file.path) as stream:
             stream.seek(end)
             head = stream.read(1 << 18)
-        rows = lines.count_csv(head, csv_rows.delimiter_of(file.path)) if format == "csv" else lines.count_json(head)
+        rows = (
+            lines.count_csv(head, reader("csv").delimiter_of(file.path)) if format == "csv" else lines.count_json(head)
+        )
         return rows * (file.size - end) / max(len(head), 1)
-    splits = arrow_ipc.split(file.path, 0, file.size, file.size)
+    splits = reader("arrow").split(file.path, 0, file.size, file.size)
     if any(split.rows is None for split in splits):
         return None
     return float(sum(count_rows(split) for split in splits))
