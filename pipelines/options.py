@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -32,6 +33,28 @@ schema, 3 rows failed and no --errors was given, 130 interrupted
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
+
+    def format_help(self) -> str:
+        """The help with the steps that there are, which are looked up only here."""
+        return f"{super().format_help()}\n{_steps_help()}"
+
+
+def _steps_help() -> str:
+    from runners.lean_import import import_beam
+
+    import_beam()
+    from transforms.finish import list_finish
+    from transforms.prepare import list_prepare
+
+    lines = []
+    for option, steps in (("--prepare", list_prepare()), ("--finish", list_finish())):
+        lines.append(f"steps for {option} SPEC:")
+        for step in steps:
+            lines += [f"  {step.name:<10} {step.summary}", f"             e.g. {step.example}"]
+            options = f"options: {', '.join(step.options)}"
+            lines += textwrap.wrap(options, 110, initial_indent=" " * 13, subsequent_indent=" " * 22)
+        lines += ["  module:function", "             your own: takes and returns a pyarrow.RecordBatch of as many rows", ""]
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
@@ -136,8 +159,9 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
         UsageError: an option is missing or has a wrong value.
     """
     options, rest = parser(prog).parse_known_args(argv)
-    options.columns = {name: tuple(value.split(",")) for name, value in _pairs("--columns", options.columns).items()}
-    options.set = _pairs("--set", options.set)
+    columns = _pairs("--columns", options.columns, "x=a,b")
+    options.columns = {name: tuple(value.split(",")) for name, value in columns.items()}
+    options.set = _pairs("--set", options.set, "x=zeros")
     options.keep = tuple(name for name in options.keep.split(",") if name)
     if options.capacities is not None and options.partition != "proportional":
         raise UsageError("--capacities is for --partition proportional; add that, or leave --capacities out")
@@ -152,14 +176,14 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
     return options, rest
 
 
-def _pairs(option: str, values: list[str]) -> dict[str, str]:
+def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for value in values:
         name, equals, right = value.partition("=")
         if not (name and equals and right):
-            raise UsageError(f"{option} {value!r} is not of the form INPUT=VALUE, e.g. {option} x=a,b")
+            raise UsageError(f"{option} {value!r} is not of the form INPUT=VALUE, e.g. {option} {example}")
         if name in pairs:
-            raise UsageError(f"{option} names the input {name!r} twice; give all of its columns at once, x=a,b")
+            raise UsageError(f"{option} names the input {name!r} twice; give it once, e.g. {option} {example}")
         pairs[name] = right
     return pairs
 

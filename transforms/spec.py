@@ -156,6 +156,8 @@ def help_of(steps: Sequence[type[SpecStep]]) -> list[StepHelp]:
                     options.append(f"{field.name}=")
                 else:
                     value = str(default).lower() if isinstance(default, bool) else default
+                    if isinstance(default, tuple):
+                        value = "/".join(map(str, default))
                     options.append(f"{field.name}={value}")
         shown.append(StepHelp(cls.NAME, cls.SUMMARY, cls.EXAMPLE, tuple(options)))
     return shown
