@@ -53,7 +53,8 @@ def _steps_help() -> str:
             lines += [f"  {step.name:<10} {step.summary}", f"             e.g. {step.example}"]
             options = f"options: {', '.join(step.options)}"
             lines += textwrap.wrap(options, 110, initial_indent=" " * 13, subsequent_indent=" " * 22)
-        lines += ["  module:function", "             your own: takes and returns a pyarrow.RecordBatch of as many rows", ""]
+        own = "your own: takes and returns a pyarrow.RecordBatch of as many rows"
+        lines += ["  module:function", f"{'':<13}{own}", ""]
     return "\n".join(lines[:-1]) + "\n"
 
 
