@@ -6,9 +6,7 @@ from setuptools import find_packages, setup
 
 # onnxruntime-gpu has wheels for Linux and Windows on x86-64 only; where there is no GPU it runs on the CPU.
 GPU_WHEELS = "(sys_platform == 'linux' and platform_machine == 'x86_64') or (sys_platform == 'win32' and platform_machine == 'AMD64')"
-NO_GPU_WHEELS = (
-    "(sys_platform != 'linux' or platform_machine != 'x86_64') and (sys_platform != 'win32' or platform_machine != 'AMD64')"
-)
+NO_GPU_WHEELS = "(sys_platform != 'linux' or platform_machine != 'x86_64') and (sys_platform != 'win32' or platform_machine != 'AMD64')"
 
 EXTRAS = {
     "image": ["pillow>=10"],

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from models.binding import Binding
-from models.errors import UsageError
 from models.fit import DataFacts, Fit, choose_batch_size, fit
-from models.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
+from pipelines.columns import as_the_model_wants, check_keep, check_outputs, needed_columns
+from pipelines.workers import Workers, choose_worker_type, count_workers
 from transforms.block import COPY, INTERNAL_COLUMNS, with_origin_schema
+from transforms.chain import chain_schema
 from transforms.infer import InferStep
 from transforms.model_file import localize
 from transforms.read import MakeSplits, ReadOptions, find_files, format_of, input_schema, read_sample, total_rows
@@ -34,12 +31,6 @@ PREPARED_BLOCK_BYTES = 8 << 20
 
 MODEL_MEMORY_CAP = 256 << 20
 """Most bytes of inputs and outputs of one run, for `--batch_size auto`."""
-
-TIMED_RUNS = 8
-"""Runs of the model in a block that workers are timed on."""
-
-PROCESS_START_SECONDS = 2.5
-"""What a job pays for workers that are processes: each imports Beam and loads the model."""
 
 TEXT_FORMATS = ("csv", "jsonl")
 
@@ -107,18 +98,10 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         from transforms.prepare import parse_prepare
 
         prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
-    _check_keep(options.keep, schema)
-    prepared = with_origin_schema(schema)
-    for step in prepare:
-        prepared = step.output_schema(prepared)
+    prepared = chain_schema(prepare, with_origin_schema(schema))
+    check_keep(options.keep, prepared)
 
-    providers = resolve_providers(options.providers)
-    gpus = gpu_count() if local and providers[0] != "CPUExecutionProvider" else 0
-    cores = _cores()
-    workers = options.workers or (max(gpus, 1) if gpus else cores)
-    threads = options.threads or max(1, cores // workers)
-    session = SessionOptions(providers, threads, 0 if gpus else None)
-
+    workers = count_workers(options.workers, options.threads, options.providers, local)
     raw = read_sample(files, format, ReadOptions(schema), 8 if prepare and format == "files" else SAMPLE_ROWS)
     sample = _prepared(raw, prepare)
     text = format in TEXT_FORMATS and not prepare
@@ -130,26 +113,26 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
     )
     path = localize(options.model)
-    made = fit(path, session, prepared, sample, facts)
-    _check_names(options.keep, made)
+    made = fit(path, workers.session, prepared, sample, facts)
+    check_outputs(options.keep, [output.name for output in made.plan.outputs])
 
     plan, batch_fact = _with_batch_size(made, options.batch_size)
-    infer = InferStep(plan, session, options.model, options.keep, gpus, job_dir)
+    infer = InferStep(plan, workers.session, options.model, options.keep, workers.gpus, job_dir)
     after_infer = infer.output_schema(prepared)
     finish = _finish_steps(options, after_infer, made)
-    after_finish = after_infer
-    for step in finish:
-        after_finish = step.output_schema(after_finish)
+    after_finish = chain_schema(finish, after_infer)
 
-    needed = None if prepare else tuple(dict.fromkeys([*plan.binding.columns, *options.keep]))
+    needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text:
-        schema = _as_the_model_wants(schema, plan.binding, options.keep)
+        schema = as_the_model_wants(schema, plan.binding, options.keep)
     read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
     rows = total_rows(files, format)
     steps = (*prepare, infer, *finish)
-    worker_type, why = _worker_type(options.worker_type, workers, steps, raw, read, plan.batch_size, rows)
+    worker_type, why = options.worker_type, ""
+    if worker_type is None:
+        worker_type, why = choose_worker_type(steps, raw, read.block_rows, workers.count, rows)
     return Job(
-        splits=MakeSplits(files, format, workers),
+        splits=MakeSplits(files, format, workers.count),
         total_rows=rows,
         read=read,
         prepare=prepare,
@@ -164,7 +147,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         output=options.output,
         errors=options.errors,
         num_shards=options.num_shards,
-        workers=workers,
+        workers=workers.count,
         worker_type=worker_type,
         partition=options.partition,
         capacities=options.capacities,
@@ -173,26 +156,33 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         notes=made.notes,
         facts={
             "model": options.model,
-            "input": f"{len(files):,} {format} file{'s' * (len(files) != 1)}"
-            + (f", about {rows:,} rows" if rows is not None else ""),
+            "input": _input_fact(len(files), format, rows),
             "inputs": plan.binding.describe(),
-            "outputs": [
-                f"{column.name}: {column.type}" for column in after_finish if column.name not in INTERNAL_COLUMNS
-            ],
+            "outputs": [f"{column.name}: {column.type}" for column in _data(after_finish)],
             "batch size": batch_fact,
-            "workers": f"{workers} ({worker_type}{'es' if worker_type == 'process' else 's'}{why}), {threads} thread{'s' * (threads != 1)} a session"
-            + (f", rows dealt {options.partition}" if options.partition else ""),
-            "providers": ", ".join(providers),
+            "workers": _workers_fact(workers, worker_type, why, options.partition),
+            "providers": ", ".join(workers.session.providers),
             "output": options.output,
         },
     )
 
 
-def _cores() -> int:
-    """Cores this process may use, which a container may have cut."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _input_fact(files: int, format: str, rows: int | None) -> str:
+    known = f", about {rows:,} rows" if rows is not None else ""
+    return f"{files:,} {format} file{'s' * (files != 1)}{known}"
+
+
+def _workers_fact(workers: Workers, worker_type: str, why: str, partition: str | None) -> str:
+    kind = {"thread": "threads", "process": "processes"}[worker_type]
+    threads = workers.session.threads
+    dealt = f", rows dealt {partition}" if partition else ""
+    return (
+        f"{workers.count} {kind}, {threads} thread{'s' * (threads != 1)} a session{dealt}{f' ({why})' if why else ''}"
+    )
+
+
+def _data(schema: pa.Schema) -> list[pa.Field]:
+    return [column for column in schema if column.name not in INTERNAL_COLUMNS]
 
 
 def _check_written(options: argparse.Namespace, read: list[str]) -> None:
@@ -201,38 +191,6 @@ def _check_written(options: argparse.Namespace, read: list[str]) -> None:
         check_apart("--errors", options.errors, options.output, read)
     if options.summary:
         check_apart("--summary", options.summary, options.output, [*read, *filter(None, [options.errors])])
-
-
-def _check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
-    missing = [name for name in keep if name not in schema.names]
-    if missing:
-        raise UsageError(
-            f"--keep names {', '.join(missing)}, and the data has the columns {', '.join(schema.names[:20])}"
-            f"{', ...' if len(schema.names) > 20 else ''}; name columns of the data"
-        )
-
-
-def _as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str]) -> pa.Schema:
-    """Read numbers of text formats as floats where they only feed float inputs.
-
-    The types come from the first rows; a column of whole numbers there may well have fractions further down.
-    """
-    floats = {"float32": pa.float32(), "float64": pa.float64()}
-    wanted = {name: floats.get(bound.dtype) for bound in binding.inputs for name in bound.columns if name not in keep}
-    fields = []
-    for field in schema:
-        kind = wanted.get(field.name)
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        fields.append(pa.field(field.name, kind) if kind is not None and numeric else field)
-    return pa.schema(fields)
-
-
-def _check_names(keep: Sequence[str], made: Fit) -> None:
-    twice = sorted(set(keep) & {output.name for output in made.plan.outputs})
-    if twice:
-        raise UsageError(
-            f"--keep and the model's outputs both name {', '.join(twice)}; rename the column, or leave it out of --keep"
-        )
 
 
 def _prepared(sample: pa.RecordBatch | None, prepare: Sequence[Step]) -> pa.RecordBatch | None:
@@ -282,44 +240,3 @@ def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool
     # Whole runs of the model, so that no run is left half empty at the end of each block.
     rows = max(batch_size, rows // batch_size * batch_size)
     return {"block_rows": min(rows, 65_536), "block_bytes": 64 << 20}
-
-
-def _worker_type(
-    wanted: str | None,
-    workers: int,
-    steps: Sequence[Step],
-    raw: pa.RecordBatch | None,
-    read: ReadOptions,
-    infer_batch: int,
-    rows: int | None,
-) -> tuple[str, str]:
-    """Threads or processes: whichever is measured to be done first, start-up counted."""
-    if wanted is not None:
-        return wanted, ""
-    if workers == 1:
-        return "thread", ""
-    if raw is None or not raw.num_rows:
-        return "thread", ""
-
-    # As many rows as a block has, else what is measured is the cost of a call.
-    rows_of_block = min(read.block_rows, TIMED_RUNS * infer_batch)
-    sample = raw.take(pa.array(np.arange(rows_of_block) % raw.num_rows))
-
-    def once() -> None:
-        block = sample
-        for step in steps:
-            block = step(block).block
-            if not block.num_rows:
-                return
-
-    once()
-    started = time.perf_counter()
-    once()
-    alone = (time.perf_counter() - started) * (rows or sample.num_rows) / sample.num_rows
-    if alone < PROCESS_START_SECONDS:
-        # Processes would not even have started when one thread is done.
-        return "thread", ""
-    speedup = max(1.0, thread_scaling(once, workers, budget_seconds=0.03))
-    by_threads, by_processes = alone / speedup, alone / min(workers, _cores()) + PROCESS_START_SECONDS
-    kind = "thread" if by_threads <= by_processes else "process"
-    return kind, f", measured: {workers} threads do {speedup:.1f} times the work of one"

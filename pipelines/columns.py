@@ -1,0 +1,75 @@
+"""Which columns of the input a job reads, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pyarrow as pa
+
+from models.binding import Binding
+from models.errors import UsageError
+from transforms.block import INTERNAL_COLUMNS, with_origin_schema
+from transforms.chain import chain_schema
+from transforms.step import Step
+from transforms.user_function import UserFunction
+
+
+def check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
+    """Raise unless every `--keep` column is there, after `--prepare`."""
+    missing = [name for name in keep if name not in schema.names]
+    if missing:
+        names = [name for name in schema.names if name not in INTERNAL_COLUMNS]
+        raise UsageError(
+            f"--keep names {', '.join(missing)}, and the data has the columns {', '.join(names[:20])}"
+            f"{', ...' if len(names) > 20 else ''}; name columns of the data"
+        )
+
+
+def check_outputs(keep: Sequence[str], outputs: Collection[str]) -> None:
+    """Raise if a kept column and an output of the model would have one name."""
+    twice = sorted(set(keep) & set(outputs))
+    if twice:
+        raise UsageError(
+            f"--keep and the model's outputs both name {', '.join(twice)}; rename the column, or leave it out of --keep"
+        )
+
+
+def needed_columns(schema: pa.Schema, prepare: Sequence[Step], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The columns of `schema` that the steps and `wanted` (what is there after the steps) cannot do without.
+
+    A column is needed if without it the steps refuse the schema or do not give what is wanted. A user's own
+    function is given every column: what it looks at cannot be told.
+    """
+    if not prepare:
+        return tuple(dict.fromkeys(wanted))
+    if any(isinstance(step, UserFunction) for step in prepare):
+        return tuple(schema.names)
+    needed = list(schema.names)
+    for name in schema.names:
+        fewer = [other for other in needed if other != name]
+        if fewer and _suffices(pa.schema([schema.field(other) for other in fewer]), prepare, wanted):
+            needed = fewer
+    return tuple(needed)
+
+
+def _suffices(schema: pa.Schema, prepare: Sequence[Step], wanted: Sequence[str]) -> bool:
+    try:
+        prepared = chain_schema(prepare, with_origin_schema(schema))
+    except UsageError:
+        return False
+    return set(wanted) <= set(prepared.names)
+
+
+def as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str]) -> pa.Schema:
+    """Read numbers of text formats as floats where they only feed float inputs.
+
+    The types come from the first rows; a column of whole numbers there may well have fractions further down.
+    """
+    floats = {"float32": pa.float32(), "float64": pa.float64()}
+    wanted = {name: floats.get(bound.dtype) for bound in binding.inputs for name in bound.columns if name not in keep}
+    fields = []
+    for column in schema:
+        kind = wanted.get(column.name)
+        numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        fields.append(pa.field(column.name, kind) if kind is not None and numeric else column)
+    return pa.schema(fields)

@@ -1,0 +1,98 @@
+"""How many workers, of which kind, with how many threads each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from models.providers import CPU
+from models.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
+from transforms.step import Step
+
+PROCESS_START_SECONDS = 2.5
+"""What a job pays for workers that are processes: each imports Beam and loads the model."""
+
+TIMED_SECONDS = 0.03
+"""About how long one thread is timed for, and how long all of them together."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The replicas of the model."""
+
+    count: int
+    gpus: int
+    """GPUs that local workers take in turn; 0 on the CPU."""
+
+    session: SessionOptions
+    """Of each worker: workers times threads fill the cores."""
+
+
+def cores() -> int:
+    """Cores this process may use, which a container may have cut."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def count_workers(wanted: int | None, threads: int | None, providers: str, local: bool) -> Workers:
+    """One worker a GPU, else one a core, unless the user says otherwise.
+
+    Raises:
+        UsageError: a provider is not here.
+    """
+    names = resolve_providers(providers)
+    gpus = gpu_count() if local and names[0] != CPU else 0
+    count = wanted or gpus or cores()
+    return Workers(count, gpus, SessionOptions(names, threads or max(1, cores() // count), 0 if gpus else None))
+
+
+def choose_worker_type(
+    steps: Sequence[Step], raw: pa.RecordBatch | None, block_rows: int, workers: int, rows: int | None
+) -> tuple[str, str]:
+    """(`thread` or `process`, what was measured): whichever is done first, start-up counted.
+
+    Args:
+        steps: everything that is done to a block.
+        raw: sample rows as they are read.
+        block_rows: rows of a block: on a few rows, what is measured is the cost of a call.
+        workers: how many there will be.
+        rows: rows in the input; None where nothing is known.
+    """
+    if workers == 1 or raw is None or not raw.num_rows:
+        return "thread", ""
+    _seconds(_scoring(steps, raw))
+    seconds_a_row = _seconds(_scoring(steps, raw)) / raw.num_rows
+    enough = int(TIMED_SECONDS / workers / max(seconds_a_row, 1e-9))
+    timed = max(1, min(block_rows, enough))
+    once = _scoring(steps, raw.take(pa.array(np.arange(timed) % raw.num_rows)))
+    alone = _seconds(once) * (rows or timed) / timed
+    if alone < PROCESS_START_SECONDS:
+        # Processes would not even have started when one thread is done.
+        return "thread", ""
+    speedup = max(1.0, thread_scaling(once, workers, budget_seconds=TIMED_SECONDS))
+    by_threads, by_processes = alone / speedup, alone / min(workers, cores()) + PROCESS_START_SECONDS
+    kind = "thread" if by_threads <= by_processes else "process"
+    return kind, f"measured: {workers} threads do {speedup:.1f} times the work of one"
+
+
+def _scoring(steps: Sequence[Step], block: pa.RecordBatch) -> Callable[[], None]:
+    def once() -> None:
+        current = block
+        for step in steps:
+            current = step(current).block
+            if not current.num_rows:
+                return
+
+    return once
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
