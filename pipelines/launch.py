@@ -142,9 +142,12 @@ def _job_folder(local: bool) -> Iterator[str | None]:
         yield None
         return
     folder = tempfile.mkdtemp(prefix="beamsplit-job-")
+    # Beam leaves folders of staged files behind: made in this one, they go with it.
+    before, tempfile.tempdir = tempfile.tempdir, folder
     try:
         yield folder
     finally:
+        tempfile.tempdir = before
         shutil.rmtree(folder, ignore_errors=True)
 
 
