@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.errors import UsageError
 from pipelines.job import Job, plan_job
-from pipelines.report import Progress, Summary, summarise
+from pipelines.report import Progress, Summary, say, summarise
 from runners.direct import direct_flags, direct_runner, is_direct
 from transforms.errors import read_first_errors
 from transforms.infer import NAMESPACE
@@ -54,7 +54,7 @@ def launch(
             if not options.quiet and not options.dry_run_plan:
                 print(f"note: {note}", file=sys.stderr)
         if options.dry_run_plan:
-            print("\n".join(job.lines()))
+            say(job.lines())
             return OK, None
         return _run(options, rest, build, job, job_dir, local, started)
 
@@ -103,7 +103,7 @@ def _run(
         with contextlib.suppress(FileNotFoundError):
             os.unlink(first_errors)
     if not options.quiet:
-        print("\n".join(summary.lines()))
+        say(summary.lines())
     if options.summary:
         with open_output(options.summary) as file:
             file.write(summary.to_json().encode() + b"\n")

@@ -118,6 +118,15 @@ def root_cause(error: BaseException) -> str:
     return next((line.strip() for line in lines if line.strip()), type(error).__name__)
 
 
+def say(lines: list[str]) -> None:
+    """Print lines on the standard output; whoever reads it may stop reading (`| head`), which is no failure."""
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:
+        # What is printed later, at the interpreter's end too, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Progress:
     """Shows rows done, rows/s, time left and errors while the block of code inside it runs.
 
