@@ -1,0 +1,1 @@
+"""Benchmarks: one file a question, each against named alternatives in the same run."""

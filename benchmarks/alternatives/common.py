@@ -1,0 +1,52 @@
+"""What the loops share: how images become tensors, how token vectors become one vector, where a job's files are."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+SIDE, RESIZED = 224, 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one program is asked to do."""
+
+    kind: str
+    """`table`, `images` or `texts`."""
+
+    source: Path
+    model: Path
+    output: Path
+    tokenizer: Path | None = None
+
+
+def parse() -> Job:
+    """The job of the command line: KIND SOURCE MODEL OUTPUT [TOKENIZER]."""
+    import sys
+
+    kind, source, model, output, *tokenizer = sys.argv[1:]
+    return Job(kind, Path(source), Path(model), Path(output), Path(tokenizer[0]) if tokenizer else None)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """A JPEG as float32 [3, 224, 224]: short side to 256, the centre of 224, normalised."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    width, height = (max(RESIZED, RESIZED * side // min(image.size)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - SIDE) / 2), round((height - SIDE) / 2)
+    pixels = np.asarray(image.crop((left, top, left + SIDE, top + SIDE)), np.float32) / 255
+    return ((pixels - MEAN) / STD).transpose(2, 0, 1)
+
+
+def mean_of_tokens(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """[rows, tokens, width] and [rows, tokens] -> [rows, width], the mean over tokens that are no padding."""
+    weights = mask[..., None].astype(np.float32)
+    return (hidden * weights).sum(1) / weights.sum(1)

@@ -1,0 +1,103 @@
+"""The cases of `benchmarks.batch`: inputs, models, commands, and what beamsplit is to reach."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import data
+
+OURS, PLAIN, TUNED, RUN_INFERENCE, DAFT = "beamsplit", "plain loop", "tuned loop", "RunInference", "Daft"
+PROGRAMS = (OURS, PLAIN, TUNED, DAFT, RUN_INFERENCE)
+MODULES = {PLAIN: "plain_loop", TUNED: "tuned_loop", RUN_INFERENCE: "run_inference", DAFT: "daft_loop"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and one model."""
+
+    name: str
+    kind: str
+    """`table`, `images` or `texts`."""
+
+    rows: int
+    source: Path
+    model: Path
+    programs: tuple[str, ...]
+    goals: dict[str, float] = field(default_factory=dict)
+    """Program -> how many times its rows a second ours are to be."""
+
+    tokenizer: Path | None = None
+    fewer: dict[str, tuple[int, Path]] = field(default_factory=dict)
+    """Programs so slow that they get fewer rows: program -> (rows, source)."""
+
+    def rows_for(self, program: str) -> int:
+        """Rows that the program is given."""
+        return self.fewer[program][0] if program in self.fewer else self.rows
+
+    def command(self, program: str, output: Path) -> list[str]:
+        """The command of one program that writes to `output`."""
+        source = self.fewer[program][1] if program in self.fewer else self.source
+        if program == OURS:
+            return [*_score(self, source), "--output", str(output), "--quiet"]
+        extra = [str(self.tokenizer)] if self.tokenizer else []
+        module = f"benchmarks.alternatives.{MODULES[program]}"
+        return [sys.executable, "-m", module, self.kind, str(source), str(self.model), str(output), *extra]
+
+
+def _score(case: Case, source: Path) -> list[str]:
+    command = [sys.executable, "-m", "pipelines.score", "--model", str(case.model), "--input", str(source)]
+    if case.kind == "images":
+        prepare = "image:size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
+        command += ["--prepare", prepare, "--keep", "path"]
+    if case.kind == "texts":
+        command += ["--prepare", f"text:{case.tokenizer},column=text,max_length=128", "--keep", "id"]
+        command += ["--finish", "benchmarks.pooling:mean_of_tokens"]
+    return command
+
+
+def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
+    """The cases of these names, their data made if it is not there; `scale` below 1 gives fewer rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    daft = (DAFT,) if importlib.util.find_spec("daft") else ()
+    loops = (OURS, PLAIN, TUNED)
+
+    def rows(full: int) -> int:
+        return max(100, int(full * scale))
+
+    def tabular(name: str, full: int, goals: dict[str, float], with_inference: bool) -> Case:
+        count, fewer = rows(full), {}
+        if with_inference:
+            few = min(rows(100_000), count)
+            fewer[RUN_INFERENCE] = (few, data.table(folder, few))
+        programs = (*loops, *daft, *fewer)
+        return Case(name, "table", count, data.table(folder, count), data.mlp(folder), programs, goals, fewer=fewer)
+
+    made = []
+    for name in names:
+        if name == "tabular_1m":
+            made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, with_inference=True))
+        elif name == "tabular_10m":
+            made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}, with_inference=False))
+        elif name == "trees":
+            count = rows(500_000)
+            source = data.table(folder, count)
+            made.append(Case(name, "table", count, source, data.trees(folder), (*loops, *daft), {PLAIN: 1.0}))
+        elif name == "cnn":
+            count = rows(2_000)
+            goals = {PLAIN: 1.25, TUNED: 0.97}
+            source = data.photos(folder, count)
+            made.append(Case(name, "images", count, source, data.squeezenet(folder), loops, goals))
+        elif name == "encoder":
+            count = rows(5_000)
+            tokenizer = data.tokenizer(folder)
+            source, model = data.texts(folder, count), data.encoder()
+            made.append(Case(name, "texts", count, source, model, loops, {PLAIN: 1.0}, tokenizer))
+        else:
+            raise SystemExit(f"no case {name!r}; cases are {', '.join(CASES)}")
+    return made
+
+
+CASES = ("tabular_1m", "tabular_10m", "cnn", "encoder", "trees")
