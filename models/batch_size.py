@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from models.session import ModelRunError
+
 MEMORY_CAP = 256 * 1024 * 1024
 """Bytes of inputs and outputs that one run may hold, by default."""
 
@@ -14,6 +16,9 @@ CANDIDATES = tuple(1 << power for power in range(17))
 
 NEAR_BEST = 0.95
 """The smallest size that reaches this share of the best rows a second is chosen: it delays and holds less."""
+
+LEAST_SECONDS = 0.001
+"""Of those near the best, sizes whose run is shorter are passed over: what surrounds a run holds Python's lock."""
 
 _PATIENCE = 3
 """Sizes in a row without gain that end the search."""
@@ -48,8 +53,8 @@ def find_batch_size(
     """Double the rows of a run while that scores more of them a second, and choose the smallest size near the best.
 
     Sizes whose inputs and outputs take more than `memory_cap` bytes are left out (one row always may run). The
-    search ends before a run that would, by what the last one took, go beyond the budget, or when three sizes in
-    a row bring nothing.
+    search ends before a run that would, by what the last one took, go beyond the budget, when three sizes in a
+    row bring nothing (and runs are not too short to tell), or at a size that the model cannot run.
 
     Args:
         run: runs the model on that many rows.
@@ -67,16 +72,23 @@ def find_batch_size(
     best = 0.0
     without_gain = 0
     for i, size in enumerate(sizes):
-        seconds = _fastest(run, size, budget_seconds / 20, clock)
+        try:
+            seconds = _fastest(run, size, budget_seconds / 20, clock)
+        except ModelRunError:
+            if not measured:
+                raise
+            # Too many rows at once, e.g. for the memory of a GPU.
+            break
         measured.append((size, seconds))
         rate = size / seconds
         without_gain = 0 if rate > best * 1.02 else without_gain + 1
         best = max(best, rate)
-        if without_gain == _PATIENCE or i + 1 == len(sizes):
+        if (without_gain >= _PATIENCE and seconds >= LEAST_SECONDS) or i + 1 == len(sizes):
             break
         if clock() - began + seconds * sizes[i + 1] / size > budget_seconds:
             break
-    chosen, seconds = next((size, s) for size, s in measured if size / s >= NEAR_BEST * best)
+    near = [(size, s) for size, s in measured if size / s >= NEAR_BEST * best]
+    chosen, seconds = next((one for one in near if one[1] >= LEAST_SECONDS), near[-1])
     return BatchSizeChoice(chosen, chosen / seconds, tuple(measured))
 
 

@@ -20,8 +20,9 @@ from transforms.read import MakeSplits, ReadOptions, find_files, format_of, inpu
 from transforms.step import Step
 from transforms.write import check_apart, check_output
 
-SAMPLE_ROWS = 256
-"""Rows read at the start to check binding and axes and to time the model on."""
+SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
+"""Rows read at the start to check binding and axes and to time the model on: of tables that need no preparing, of
+others, and of inputs in which each file is a row."""
 
 SAMPLE_BYTES = 4 << 20
 """Most bytes of prepared sample rows: a few images are enough."""
@@ -102,7 +103,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     check_keep(options.keep, prepared)
 
     workers = count_workers(options.workers, options.threads, options.providers, local)
-    raw = read_sample(files, format, ReadOptions(schema), 8 if prepare and format == "files" else SAMPLE_ROWS)
+    raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
     sample = _prepared(raw, prepare)
     text = format in TEXT_FORMATS and not prepare
     facts = DataFacts(
@@ -191,6 +192,12 @@ def _check_written(options: argparse.Namespace, read: list[str]) -> None:
         check_apart("--errors", options.errors, options.output, read)
     if options.summary:
         check_apart("--summary", options.summary, options.output, [*read, *filter(None, [options.errors])])
+
+
+def _sample_rows(format: str, prepared: bool) -> int:
+    if format == "files":
+        return SAMPLE_FILES
+    return SAMPLE_PREPARED if prepared else SAMPLE_ROWS
 
 
 def _prepared(sample: pa.RecordBatch | None, prepare: Sequence[Step]) -> pa.RecordBatch | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ PROCESS_START_SECONDS = 2.5
 
 TIMED_SECONDS = 0.03
 """About how long one thread is timed for, and how long all of them together."""
+
+DOUBTFUL = 0.75
+"""Share of what the machine gives below which threads are timed again."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,12 @@ def choose_worker_type(
         # Processes would not even have started when one thread is done.
         return "thread", ""
     speedup = max(1.0, thread_scaling(once, workers, budget_seconds=TIMED_SECONDS))
-    by_threads, by_processes = alone / speedup, alone / min(workers, cores()) + PROCESS_START_SECONDS
+    # What the machine gives to work that holds no lock of Python's: others may be using it too.
+    machine = max(1.0, thread_scaling(_hash, workers, budget_seconds=TIMED_SECONDS))
+    if speedup < DOUBTFUL * machine:
+        # A short look catches whatever else runs at that moment: look longer before paying for processes.
+        speedup = max(speedup, thread_scaling(once, workers, budget_seconds=10 * TIMED_SECONDS))
+    by_threads, by_processes = alone / speedup, alone / max(machine, speedup) + PROCESS_START_SECONDS
     kind = "thread" if by_threads <= by_processes else "process"
     return kind, f"measured: {workers} threads do {speedup:.1f} times the work of one"
 
@@ -90,6 +99,14 @@ def _scoring(steps: Sequence[Step], block: pa.RecordBatch) -> Callable[[], None]
                 return
 
     return once
+
+
+def _hash() -> None:
+    hashlib.sha256(_HASHED).digest()
+
+
+_HASHED = bytes(1 << 20)
+"""Hashing it takes about a millisecond, without Python's lock."""
 
 
 def _seconds(run: Callable[[], None]) -> float:

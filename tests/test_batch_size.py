@@ -95,3 +95,12 @@ def test_never_above_the_cap_nor_far_beyond_the_budget(
     assert choice.batch_size in [size for size, _ in choice.measured]
     # The first two runs are made in any case; a size may be repeated for a twentieth of the budget.
     assert machine.now <= max(2 * machine.seconds(1), 1.1 * budget) + 1e-9
+
+
+def test_runs_too_short_to_share_a_process_are_passed_over() -> None:
+    # 1 us a row whatever the size: one row would do, but a run of it is shorter than what surrounds it.
+    assert Machine(lambda rows: 1e-6 * rows).choose(budget_seconds=10.0).batch_size == 1024
+    assert Machine(lambda rows: 4e-4 * rows).choose(budget_seconds=10.0).batch_size == 4
+    # A model that slows down long before its runs last that long keeps the largest size near its best.
+    slower = Machine(lambda rows: rows * (1e-6 if rows <= 128 else 3e-6))
+    assert slower.choose(budget_seconds=10.0).batch_size == 128
