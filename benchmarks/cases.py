@@ -82,7 +82,7 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
         elif name == "tabular_10m":
             made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}, with_inference=False))
         elif name == "trees":
-            count = rows(500_000)
+            count = rows(2_000_000)
             source = data.table(folder, count)
             made.append(Case(name, "table", count, source, data.trees(folder), (*loops, *daft), {PLAIN: 1.0}))
         elif name == "cnn":

@@ -21,6 +21,9 @@ PROCESS_START_SECONDS = 2.5
 TIMED_SECONDS = 0.03
 """About how long one thread is timed for, and how long all of them together."""
 
+FEW_ROWS = 2
+"""Rows of the first look, which may be images that take a tenth of a second each."""
+
 DOUBTFUL = 0.75
 """Share of what the machine gives below which threads are timed again."""
 
@@ -70,8 +73,11 @@ def choose_worker_type(
     """
     if workers == 1 or raw is None or not raw.num_rows:
         return "thread", ""
-    _seconds(_scoring(steps, raw))
-    seconds_a_row = _seconds(_scoring(steps, raw)) / raw.num_rows
+    _seconds(_scoring(steps, raw.slice(0, 1)))
+    few = raw.slice(0, FEW_ROWS)
+    seconds_a_row = _seconds(_scoring(steps, few)) / few.num_rows
+    if seconds_a_row * few.num_rows < TIMED_SECONDS / 10:
+        seconds_a_row = _seconds(_scoring(steps, raw)) / raw.num_rows
     enough = int(TIMED_SECONDS / workers / max(seconds_a_row, 1e-9))
     timed = max(1, min(block_rows, enough))
     once = _scoring(steps, raw.take(pa.array(np.arange(timed) % raw.num_rows)))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.batch_size import BatchSizeChoice, find_batch_size
+from models.session import ModelRunError
 
 
 class Machine:
@@ -104,3 +105,12 @@ def test_runs_too_short_to_share_a_process_are_passed_over() -> None:
     # A model that slows down long before its runs last that long keeps the largest size near its best.
     slower = Machine(lambda rows: rows * (1e-6 if rows <= 128 else 3e-6))
     assert slower.choose(budget_seconds=10.0).batch_size == 128
+
+
+def test_a_size_that_the_model_cannot_run_ends_the_search():
+    def run(rows: int) -> None:
+        if rows > 8:
+            raise ModelRunError("out of memory")
+
+    choice = find_batch_size(run, bytes_per_row=1)
+    assert choice.batch_size <= 8 and [rows for rows, _ in choice.measured] == [1, 2, 4, 8][: len(choice.measured)]
