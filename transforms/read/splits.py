@@ -96,7 +96,7 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
         OSError: the file is damaged; names it.
     """
-    results: Iterator[ReadResult] = reader(split.format).read(split, options)
+    results = _named(split, reader(split.format).read(split, options))
     if not is_local(split.paths[0]):
         results = read_ahead(results)
     return results
