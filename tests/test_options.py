@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from models.errors import UsageError
+from pipelines.options import parse
+
+NEEDED = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
+
+
+def test_defaults():
+    options, rest = parse(NEEDED)
+    assert rest == []
+    assert (options.model, options.input, options.output) == ("m.onnx", ["a.csv"], "o.csv")
+    assert (options.batch_size, options.runner, options.providers, options.seed) == ("auto", "DirectRunner", "auto", 0)
+    assert (options.columns, options.set, options.keep, options.prepare, options.finish) == ({}, {}, (), [], [])
+    assert options.workers is options.capacities is options.partition is options.num_shards is None
+
+
+def test_lists_may_be_given_at_once_or_one_by_one():
+    options, _ = parse([*NEEDED, "--input", "b.csv", "c.csv", "--columns", "x=a,b", "m=k", "--columns", "n=l"])
+    assert options.input == ["a.csv", "b.csv", "c.csv"]
+    assert options.columns == {"x": ("a", "b"), "m": ("k",), "n": ("l",)}
+    options, _ = parse([*NEEDED, "--set", "sr=16000", "path=/a=b.npy", "--prepare", "a", "--prepare", "b"])
+    assert options.set == {"sr": "16000", "path": "/a=b.npy"} and options.prepare == ["a", "b"]
+    assert parse([*NEEDED, "--keep", "id,name"])[0].keep == ("id", "name")
+
+
+def test_what_is_not_known_is_left_for_beam():
+    assert parse([*NEEDED, "--job_name", "x", "--region=y"])[1] == ["--job_name", "x", "--region=y"]
+    assert parse([*NEEDED, "--work", "3"])[1] == ["--work", "3"], "no option is abbreviated"
+
+
+def test_capacities_say_how_many_workers_there_are():
+    options, _ = parse([*NEEDED, "--partition", "proportional", "--capacities", "1,2.5"])
+    assert (options.capacities, options.workers) == ([1.0, 2.5], 2)
+    options, _ = parse([*NEEDED, "--partition", "proportional", "--capacities", "measured"])
+    assert (options.capacities, options.workers) == ("measured", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "0"], "--workers: '0' is not a whole number above 0"),
+        (["--threads", "-1"], "--threads"),
+        (["--num_shards", "1.5"], "--num_shards: '1.5' is not a whole number above 0"),
+        (["--batch_size", "many"], "--batch_size: 'many'"),
+        (["--capacities", "inf,1"], "'inf,1' is neither 'measured' nor numbers above 0"),
+        (["--capacities", "0,1"], "'0,1' is neither"),
+        (["--capacities", ""], "'' is neither"),
+        (["--partition", "contiguous", "--capacities", "1,1"], "--capacities is for --partition proportional"),
+        (["--worker_type", "fibre"], "invalid choice: 'fibre'"),
+        (["--columns", "=a"], "not of the form INPUT=VALUE"),
+        (["--set", "a="], "not of the form INPUT=VALUE"),
+    ],
+)
+def test_wrong_values(options: list[str], message: str):
+    with pytest.raises(UsageError) as error:
+        parse([*NEEDED, *options])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_options_are_named():
+    with pytest.raises(UsageError, match="required: --model, --input, --output; see --help"):
+        parse([])

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+import pytest
+
+from pipelines.report import Progress, Summary, root_cause, summarise
+
+
+def test_summary_of_counters():
+    counters = {"rows_read": 90, "rows_unreadable": 10, "rows_scored": 85, "rows_failed": 5, "read_usec": 1_500_000}
+    summary = summarise(counters, seconds=4.0, worker_rows=[40, 45], files=["a", "b", "c", "d"], errors="e.jsonl")
+    assert (summary.rows_in, summary.rows_scored, summary.rows_failed) == (100, 85, 15)
+    assert summary.stage_seconds == {"read": 1.5} and summary.rows_per_second == 25
+    assert summary.lines() == [
+        "rows     100 in, 85 scored, 15 failed",
+        "time     4.00 s, 25 rows/s",
+        "stages   read 1.50 s (all workers together)",
+        "workers  0: 40, 1: 45 rows",
+        "written  a, b, c and 1 more",
+        "errors   e.jsonl",
+    ]
+    assert json.loads(summary.to_json())["worker_rows"] == [40, 45]
+
+
+def test_rows_of_workers_that_were_dealt_are_those_of_the_partition():
+    counters = {"rows_of_worker_0": 3, "rows_of_worker_2": 7}
+    assert summarise(counters, worker_rows=[10, 0]).worker_rows == [3, 0, 7]
+
+
+def test_an_empty_summary():
+    assert Summary().lines() == ["rows     0 in, 0 scored, 0 failed", "time     0.00 s, 0 rows/s"]
+
+
+class Watched(io.StringIO):
+    """A stream that tells when something was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if "\n" in text:
+            self.told.set()
+        return written
+
+
+def test_plain_lines_where_there_is_no_terminal():
+    stream = Watched()
+    with Progress(lambda: (1200, 30), 5000, stream, line_seconds=0.001):
+        assert stream.told.wait(30)
+    first = stream.getvalue().splitlines()[0]
+    assert first.startswith("1,200 of 5,000 rows, ") and first.endswith(" s left, 30 failed") and " rows/s, " in first
+
+
+def test_no_line_before_it_is_time():
+    stream = io.StringIO()
+    with Progress(lambda: (1, 0), 5, stream, line_seconds=3600):
+        pass
+    assert stream.getvalue() == ""
+
+
+def test_without_a_total_there_is_no_time_left():
+    line = Progress(lambda: (7, 0), None, io.StringIO()).line()
+    assert line.startswith("7 rows, ") and " left" not in line
+
+
+def test_the_thread_ends_with_the_block_also_when_it_fails():
+    progress = Progress(lambda: (0, 0), None, io.StringIO(), line_seconds=3600)
+    with pytest.raises(ZeroDivisionError), progress:
+        _ = 1 / 0
+    assert not any(thread.name == "progress" for thread in threading.enumerate())
+
+
+WORKER = """Traceback (most recent call last):
+  File "/x/common.py", line 1512, in process
+ValueError: inner: first
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/x/sdk_worker.py", line 311, in _execute
+    response = task()
+  File "/x/steps.py", line 4, in late
+RuntimeError: the step broke: badly
+and says more [while running 'infer/ParDo(_Apply)']
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n  two [while running '0: infer/ParDo(_Apply)']"), "two"),
+        (ValueError(), "ValueError"),
+        (RuntimeError(WORKER), "the step broke: badly"),
+        (RuntimeError('Traceback\n  File "x.py", line 1\npkg.errors.UsageError: no column'), "no column"),
+    ],
+)
+def test_root_cause(error: BaseException, line: str):
+    assert root_cause(error) == line
