@@ -164,6 +164,7 @@ def _best_attempt(
     first_error: UsageError | None = None
     best: _Attempt | None = None
     constants = frozenset(facts.sets)
+    _check_batch(session.model.path, signature, constants)
     for guess in input_axes_candidates(signature, constants) or [_batch_of_one(signature, constants)]:
         axes = _with_constants(guess, signature, facts.sets)
         try:
@@ -188,6 +189,17 @@ def _best_attempt(
     if best is None:
         raise first_error or UsageError("the model has no input that can carry rows")
     return best
+
+
+def _check_batch(path: str, signature: Signature, constants: Collection[str]) -> None:
+    """Raise for a model that takes a fixed number of rows other than 1."""
+    shapes = [spec.shape for spec in signature.inputs if spec.name not in constants]
+    if all(shape and all(isinstance(dim, int) for dim in shape) and shape[0] != 1 for shape in shapes) and shapes:
+        sizes = ", ".join(str(spec) for spec in signature.inputs if spec.name not in constants)
+        raise UsageError(
+            f"--model {path} takes inputs of fixed size ({sizes}), none with an axis for the rows or a batch of 1; "
+            "export it with a dynamic first dimension"
+        )
 
 
 def _batch_of_one(signature: Signature, constants: Collection[str]) -> dict[str, int | None]:

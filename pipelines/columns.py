@@ -25,6 +25,43 @@ def check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
         )
 
 
+def check_names(schema: pa.Schema) -> None:
+    """Raise if a column of the data has a name that beamsplit gives to its own."""
+    taken = sorted(set(schema.names) & INTERNAL_COLUMNS)
+    if taken:
+        raise UsageError(
+            f"the data has a column {taken[0]!r}, a name that beamsplit needs for its own; rename the data's column"
+        )
+
+
+def mostly_numbers(schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:
+    """The schema of a text file with columns of strings made numbers where most of the first rows have numbers.
+
+    A column without any value is a number too. Cells that are none then fail their rows.
+    """
+    fields = []
+    for column in schema:
+        if not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
+            fields.append(column)
+            continue
+        cells = [] if sample is None else [str(cell) for cell in sample.column(column.name).to_pylist() if cell]
+        floats = [cell for cell in cells if _parses(float, cell)]
+        if 2 * len(floats) < len(cells):
+            fields.append(column)
+            continue
+        whole = bool(floats) and all(_parses(int, cell) for cell in floats)
+        fields.append(pa.field(column.name, pa.int64() if whole else pa.float64()))
+    return pa.schema(fields)
+
+
+def _parses(kind: type[int] | type[float], cell: str) -> bool:
+    try:
+        kind(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def check_outputs(keep: Sequence[str], outputs: Collection[str]) -> None:
     """Raise if a kept column and an output of the model would have one name."""
     twice = sorted(set(keep) & set(outputs))

@@ -9,8 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.errors import UsageError
 from models.fit import DataFacts, Fit, choose_batch_size, fit
-from pipelines.columns import as_the_model_wants, check_keep, check_outputs, needed_columns
+from pipelines.columns import (
+    as_the_model_wants,
+    check_keep,
+    check_names,
+    check_outputs,
+    mostly_numbers,
+    needed_columns,
+)
 from pipelines.workers import Workers, choose_worker_type, count_workers
 from transforms.block import COPY, INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
@@ -99,13 +107,14 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         from transforms.prepare import parse_prepare
 
         prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
+    check_names(schema)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(options.keep, prepared)
 
     workers = count_workers(options.workers, options.threads, options.providers, local)
     raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
-    sample = _prepared(raw, prepare)
-    text = format in TEXT_FORMATS and not prepare
+    sample = _prepared(raw, prepare, options.prepare)
+    text = format in TEXT_FORMATS
     facts = DataFacts(
         columns=options.columns,
         sets=options.set,
@@ -114,7 +123,17 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
     )
     path = localize(options.model)
-    made = fit(path, workers.session, prepared, sample, facts)
+    try:
+        made = fit(path, workers.session, prepared, sample, facts)
+    except UsageError:
+        # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
+        numbers = mostly_numbers(schema, raw) if text and not prepare else schema
+        if numbers == schema:
+            raise
+        schema = numbers
+        prepared = with_origin_schema(schema)
+        sample = raw = read_sample(files, format, ReadOptions(schema), SAMPLE_ROWS)
+        made = fit(path, workers.session, prepared, sample, facts)
     check_outputs(options.keep, [output.name for output in made.plan.outputs])
 
     plan, batch_fact = _with_batch_size(made, options.batch_size)
@@ -124,7 +143,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     after_finish = chain_schema(finish, after_infer)
 
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
-    if text:
+    if text and not prepare:
         schema = as_the_model_wants(schema, plan.binding, options.keep)
     read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
     rows = total_rows(files, format)
@@ -169,7 +188,8 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
 
 
 def _input_fact(files: int, format: str, rows: int | None) -> str:
-    known = f", about {rows:,} rows" if rows is not None else ""
+    about = "about " if format in TEXT_FORMATS else ""
+    known = f", {about}{rows:,} rows" if rows is not None else ""
     return f"{files:,} {format} file{'s' * (files != 1)}{known}"
 
 
@@ -200,12 +220,20 @@ def _sample_rows(format: str, prepared: bool) -> int:
     return SAMPLE_PREPARED if prepared else SAMPLE_ROWS
 
 
-def _prepared(sample: pa.RecordBatch | None, prepare: Sequence[Step]) -> pa.RecordBatch | None:
+def _prepared(sample: pa.RecordBatch | None, prepare: Sequence[Step], specs: Sequence[str]) -> pa.RecordBatch | None:
     """The first rows, prepared; None if there are none (an empty input, or rows that all fail)."""
-    for step in prepare:
+    for step, spec in zip(prepare, specs, strict=True):
         if sample is None or not sample.num_rows:
             return None
-        sample = step(sample).block
+        try:
+            sample = step(sample).block
+        except UsageError:
+            raise
+        except Exception as error:  # the user's own step may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(
+                f"--prepare {spec} fails on the first rows of the input: {reason}; mend the step"
+            ) from error
     if sample is None or not sample.num_rows:
         return None
     keep = max(4, SAMPLE_BYTES // max(1, sample.nbytes // sample.num_rows))

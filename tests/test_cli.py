@@ -257,7 +257,7 @@ def test_debug_shows_the_traceback_of_a_failed_job(command: Command, failing: li
 
 def test_a_step_that_drops_rows_is_found_before_the_job_starts(command: Command, failing: list[str]):
     code, _, err = command.run("--prepare", "steps_that_fail:fewer")
-    assert code == 1 and "was given 256 rows and returned 255: it must keep all" in err and err.count("\n") == 1
+    assert code == 2 and "was given 256 rows and returned 255: it must keep all" in err and err.count("\n") == 1
 
 
 def test_a_damaged_input_file_is_named(command: Command):

@@ -16,13 +16,13 @@ from transforms.block import ORIGIN_ROW, with_origin
 from transforms.partition import (
     PartitionRows,
     PartitionSplits,
-    assign_splits,
     bounds_for,
     contiguous_bounds,
     proportional_bounds,
     random_workers,
     split_random,
 )
+from transforms.read import assign_splits
 from transforms.split import Split
 
 SPEEDS = st.lists(st.floats(0.01, 100), min_size=1, max_size=5)

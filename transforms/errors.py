@@ -125,7 +125,10 @@ def to_line(error: RowError) -> bytes:
 
 
 def merge_errors(failures: Iterable[_Failures], out: object) -> None:
-    """Write the errors of all bundles to a binary file, in input order, with row numbers of whole files."""
+    """Write the errors of all bundles to a binary file, with row numbers of whole files.
+
+    Bundles come in input order, by their first error; inside a bundle errors come as they were found.
+    """
     ordered = sorted(failures, key=lambda found: (found.file.order, found.file.path))
     bases = row_bases({origin for found in ordered for origin in found.bytes})
     for found in ordered:

@@ -24,7 +24,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
 from transforms.block import ORIGIN_FILE, ORIGIN_ROW
-from transforms.read import count_rows, slice_split
+from transforms.read import assign_splits, count_rows, slice_split
 from transforms.split import Split
 
 STRATEGIES = ("random", "contiguous", "proportional")
@@ -83,22 +83,6 @@ def split_random(block: pa.RecordBatch, workers: int, seed: int) -> Iterator[tup
     for worker, (start, stop) in enumerate(itertools.pairwise([0, *ends.tolist()])):
         if stop > start:
             yield worker, block.take(pa.array(order[start:stop]))
-
-
-def assign_splits(splits: Iterable[Split], bounds: Sequence[int]) -> Iterator[tuple[int, Split]]:
-    """Deal ranges of rows to workers: a split that crosses a bound is cut there.
-
-    `splits` carry their numbers of rows; the rows are numbered through in the splits' order, and worker k gets
-    those from `bounds[k]` to `bounds[k + 1]`.
-    """
-    first = 0
-    for split in sorted(splits, key=lambda split: (split.order, split.row_start)):
-        rows = count_rows(split)
-        for worker, (start, stop) in enumerate(itertools.pairwise(bounds)):
-            low, high = max(start, first), min(stop, first + rows)
-            if low < high:
-                yield worker, slice_split(split, low - first, high - first)
-        first += rows
 
 
 def bounds_for(strategy: str, rows: int, workers: int, capacities: Sequence[float] | None) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import daft
 import numpy as np
 import onnxruntime as ort
@@ -35,3 +37,5 @@ def table(job: Job) -> None:
 if __name__ == "__main__":
     wanted = parse()
     table(wanted)
+    # Daft's threads now and then crash the interpreter while it ends, with everything written.
+    os._exit(0)

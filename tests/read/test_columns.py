@@ -179,7 +179,7 @@ def test_reading_holds_about_a_block(tmp_path):
     assert most < table.nbytes / 2
 
 
-def test_ranges_of_a_row_group_share_the_decoding(tmp_path, monkeypatch):
+def test_ranges_of_a_row_group_go_on_with_one_decoder(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "LEAST_ROWS", 10)
     write(table_of(100), tmp_path / "t.parquet")
     files = find_files([str(tmp_path / "t.parquet")])
@@ -191,20 +191,31 @@ def test_ranges_of_a_row_group_share_the_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "_Decoder", lambda *args: opened.append(args) or decoder(*args))
     assert len(read(splits, schema, block_rows=7)) == 100
     assert len(opened) == 1
-    assert not parquet._shared
+    assert not parquet._idle
 
-    # Two readers in step, then one that comes too late and one that leaves early.
+    # Two readers in step, then one that goes on where the first ended, and one that leaves early.
     left, right = (read_split(split, ReadOptions(schema, block_rows=7)) for split in (splits[0], splits[5]))
     assert next(left).block.column("i")[0].as_py() == 0
     assert next(right).block.column("i")[0].as_py() == 50
     assert [i for r in left for i in r.block.column("i").to_pylist()] == [7, 8, 9]
+    assert len(opened) == 3 and len(parquet._idle) == 1
     late = read([splits[1]], schema, block_rows=7)
     assert [row["i"] for row in late] == list(range(10, 20))
+    assert len(opened) == 3
     right.close()
-    assert all(not shared.readers for shared in parquet._shared.values())
+    assert [decoder.at for _, decoder in parquet._idle] == [21]
+    parquet.forget_decoders()
 
 
-def test_threads_share_a_row_group(tmp_path, monkeypatch):
+def test_a_sample_leaves_no_decoder_behind(tmp_path):
+    write(table_of(100), tmp_path / "t.parquet")
+    files = find_files([str(tmp_path / "t.parquet")])
+    schema = input_schema(files, "parquet")
+    assert read_sample(files, "parquet", ReadOptions(schema), 10).num_rows == 10
+    assert not parquet._idle
+
+
+def test_threads_read_ranges_of_a_row_group(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "LEAST_ROWS", 100)
     write(table_of(4000), tmp_path / "t.parquet")
     files = find_files([str(tmp_path / "t.parquet")])
@@ -223,5 +234,5 @@ def test_threads_share_a_row_group(tmp_path, monkeypatch):
         for thread in threads:
             thread.join()
         assert sorted(i for part in got for i in part) == list(range(4000)), turn
-    kept = sum(len(shared.kept) for shared in parquet._shared.values())
-    assert kept <= 2
+    assert len(parquet._idle) <= parquet.IDLE_DECODERS
+    parquet.forget_decoders()

@@ -3,6 +3,7 @@
 from transforms.read.inputs import InputFile, find_files, format_of, input_schema
 from transforms.read.result import ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
+    assign_splits,
     count_rows,
     make_splits,
     read_all,
@@ -22,6 +23,7 @@ __all__ = [
     "ReadOptions",
     "ReadResult",
     "ReadSplits",
+    "assign_splits",
     "count_rows",
     "find_files",
     "format_of",

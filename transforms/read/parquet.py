@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -123,7 +122,10 @@ class _Decoder:
         # Remote column chunks are fetched together rather than page by page.
         self.file = pq.ParquetFile(open_arrow(path), pre_buffer=not is_local(path), metadata=meta)
         self.batches = self.file.iter_batches(batch_rows, row_groups=[group], columns=list(names), use_threads=False)
+        self.rows = meta.row_group(group).num_rows
         self.at = 0
+        self.last: tuple[int, pa.RecordBatch] | None = None
+        """What was decoded last: the next range may start in it."""
 
     def __iter__(self) -> _Decoder:
         return self
@@ -131,113 +133,61 @@ class _Decoder:
     def __next__(self) -> tuple[int, pa.RecordBatch]:
         batch = next(self.batches)
         start, self.at = self.at, self.at + batch.num_rows
-        return start, batch
+        self.last = (start, batch)
+        return self.last
+
+    def holding(self, row: int) -> tuple[int, pa.RecordBatch]:
+        """The batch that holds the row, which is in the last batch or behind it."""
+        while self.last is None or row >= self.at:
+            if next(self, None) is None:
+                raise ValueError("the row group ends before the rows that its footer tells")
+        return self.last
 
 
-class _Shared:
-    """One decoder for all splits of a process that read parts of the same row group.
+IDLE_DECODERS = 4
+"""Decoders kept that stand in mid row group."""
 
-    The batch decoded last is kept, as the next range may start in it. Batches that a reader passes over on its
-    way are kept only while another reader that wants them is at work.
-    """
-
-    def __init__(self, decoder: _Decoder) -> None:
-        self.decoder = decoder
-        self.lock = threading.Lock()
-        self.last_start = 0
-        self.failed = False
-        self.readers: dict[object, tuple[int, int]] = {}
-        self.kept: dict[int, tuple[pa.RecordBatch, set[object]]] = {}
-
-    def join(self, reader: object, begin: int, end: int) -> bool:
-        """Take part as the reader of rows begin to end; False where those are gone."""
-        with self.lock:
-            if begin < self.last_start or self.failed:
-                return False
-            self.readers[reader] = (begin, end)
-            for start, (batch, waiting) in self.kept.items():
-                if start <= begin < start + batch.num_rows:
-                    waiting.add(reader)
-            return True
-
-    def leave(self, reader: object) -> None:
-        """Keep nothing for this reader any more."""
-        with self.lock:
-            self.readers.pop(reader, None)
-            for start in list(self.kept):
-                self._taken(start, reader)
-
-    def take(self, reader: object, row: int) -> tuple[int, pa.RecordBatch]:
-        """The batch that holds the row, with the row that it starts at."""
-        with self.lock:
-            for start, (batch, _) in self.kept.items():
-                if start <= row < start + batch.num_rows:
-                    self._taken(start, reader)
-                    return start, batch
-            while True:
-                start, batch = self._decode(reader)
-                if start <= row < start + batch.num_rows:
-                    return start, batch
-
-    def _decode(self, reader: object) -> tuple[int, pa.RecordBatch]:
-        try:
-            start, batch = next(self.decoder)
-        except StopIteration:
-            self.failed = True
-            raise ValueError("the row group ends before the rows that its footer tells") from None
-        except BaseException:
-            self.failed = True
-            raise
-        stop = start + batch.num_rows
-        waiting = {
-            other
-            for other, (begin, end) in self.readers.items()
-            if begin < stop and start < end and other is not reader
-        }
-        last, self.last_start = self.last_start, start
-        self.kept[start] = (batch, waiting)
-        if start > last:
-            self._taken(last, reader)
-        return start, batch
-
-    def _taken(self, start: int, reader: object) -> None:
-        if start not in self.kept:
-            return
-        waiting = self.kept[start][1]
-        waiting.discard(reader)
-        if not waiting and start != self.last_start:
-            del self.kept[start]
-
-
-_shared: OrderedDict[tuple[object, ...], _Shared] = OrderedDict()
-_shared_lock = threading.Lock()
+_idle: list[tuple[tuple[object, ...], _Decoder]] = []
+_idle_lock = threading.Lock()
 
 
 def _read_rows(
     path: str, meta: pq.FileMetaData, group: int, names: tuple[str, ...], batch_rows: int, begin: int, end: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Rows begin to end of a row group. Readers of its other rows in this process share the decoding."""
+    """Rows begin to end of a row group.
+
+    Parquet has no way into the middle of a row group: what lies before is decoded and dropped. The next range
+    of the same row group goes on where the last one in this process ended; several at a time decode each for
+    itself, which is sooner done than waiting for one another.
+    """
     key = (path, _stamp(path), group, names, batch_rows)
-    reader = object()
-    with _shared_lock:
-        shared = _shared.get(key)
-        if shared is None or not shared.join(reader, begin, end):
-            shared = _Shared(_Decoder(path, meta, group, names, batch_rows))
-            shared.join(reader, begin, end)
-        _shared[key] = shared
-        _shared.move_to_end(key)
-        while len(_shared) > 2:
-            _shared.popitem(last=False)
-    try:
-        row = begin
-        while row < end:
-            start, batch = shared.take(reader, row)
-            stop = min(start + batch.num_rows, end)
-            yield row, batch.slice(row - start, stop - row)
-            row = stop
-    finally:
-        shared.leave(reader)
-        with _shared_lock:
-            over = shared.failed or (shared.decoder.at >= meta.row_group(group).num_rows and not shared.readers)
-            if over and _shared.get(key) is shared:
-                del _shared[key]
+    decoder = _take_idle(key, begin) or _Decoder(path, meta, group, names, batch_rows)
+    row = begin
+    while row < end:
+        start, batch = decoder.holding(row)
+        stop = min(start + batch.num_rows, end)
+        yield row, batch.slice(row - start, stop - row)
+        row = stop
+    if end < decoder.rows:
+        with _idle_lock:
+            _idle.append((key, decoder))
+            del _idle[:-IDLE_DECODERS]
+
+
+def _take_idle(key: tuple[object, ...], begin: int) -> _Decoder | None:
+    """The decoder of the row group that stands closest before the row; nobody else has it from then on."""
+    with _idle_lock:
+        fit = [
+            at
+            for at, (other, decoder) in enumerate(_idle)
+            if other == key and decoder.last is not None and decoder.last[0] <= begin
+        ]
+        if not fit:
+            return None
+        return _idle.pop(max(fit, key=lambda at: _idle[at][1].at))[1]
+
+
+def forget_decoders() -> None:
+    """Drop the decoders that stand in mid row group, with the pages they hold."""
+    with _idle_lock:
+        _idle.clear()

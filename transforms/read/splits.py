@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -51,29 +51,58 @@ def make_splits(inputs: Sequence[InputFile], format: str, target_splits: int) ->
     return [split for at, file in enumerate(inputs) for split in split_file(file, at, format, size)]
 
 
-EVEN = 1.02
-"""Workers whose rows differ by less than this factor are left as they are."""
+def assign_splits(splits: Iterable[Split], bounds: Sequence[int]) -> Iterator[tuple[int, Split]]:
+    """Deal ranges of rows to workers: a split that crosses a bound is cut there.
 
-
-def even_tail(splits: Sequence[Split], workers: int) -> list[Split]:
-    """Cut the last splits so that workers who are dealt the list in turn get equal rows.
-
-        3 workers, 5 splits       dealt in turn          last two cut in three
-        0 1 2 3 4                 0 3 | 1 4 | 2          0 3a 4a | 1 3b 4b | 2 3c 4c
-
-    Only for formats whose splits can be entered anywhere at little cost and whose rows are counted.
+    `splits` carry their numbers of rows; the rows are numbered through in the splits' order, and worker k gets
+    those from `bounds[k]` to `bounds[k + 1]`.
     """
-    loads = [sum(count_rows(split) for split in splits[k::workers]) for k in range(workers)] if splits else []
-    countable = all(split.format in ("parquet", "arrow") and split.rows is not None for split in splits)
-    if workers < 2 or not splits or not countable or max(loads) < EVEN * max(min(loads), 1):
-        return list(splits)
-    head = len(splits) - (len(splits) % workers or workers)
-    pieces = []
-    for split in splits[head:]:
+    first = 0
+    for split in sorted(splits, key=lambda split: (split.order, split.row_start)):
         rows = count_rows(split)
-        bounds = [rows * k // workers for k in range(workers + 1)]
-        pieces += [slice_split(split, start, stop) for start, stop in itertools.pairwise(bounds) if start < stop]
-    return [*splits[:head], *pieces]
+        for worker, (start, stop) in enumerate(itertools.pairwise(bounds)):
+            low, high = max(start, first), min(stop, first + rows)
+            if low < high:
+                yield worker, slice_split(split, low - first, high - first)
+        first += rows
+
+
+def deal_in_order(splits: Sequence[Split], workers: int) -> list[Split]:
+    """Order splits so that workers who are dealt them in turn each get one range of the input, all of equal size.
+
+        2 workers, splits 0 to 4      ranges 0 1 2a | 2b 3 4      dealt in turn 0 2b 1 3 2a 4
+
+    What one worker writes is then in input order, and so are the workers' files. Splits are cut only where that
+    costs little and their rows are counted; others are dealt whole.
+    """
+    if workers < 2 or len(splits) < 2:
+        return list(splits)
+    if all(split.format in ("parquet", "arrow") and split.rows is not None for split in splits):
+        rows = sum(count_rows(split) for split in splits)
+        ranges: list[list[Split]] = [[] for _ in range(workers)]
+        for worker, split in assign_splits(splits, [rows * k // workers for k in range(workers + 1)]):
+            ranges[worker].append(split)
+        most = max(len(dealt) for dealt in ranges)
+        for dealt in ranges:
+            _cut_into(dealt, most)
+        # Few rows may leave a worker with less: those who have more are dealt first.
+        ranges.sort(key=len, reverse=True)
+    else:
+        ends = [-(-len(splits) * k // workers) for k in range(workers + 1)]
+        ranges = [list(splits[start:stop]) for start, stop in itertools.pairwise(ends)]
+    turns = itertools.zip_longest(*ranges)
+    return [split for turn in turns for split in turn if split is not None]
+
+
+def _cut_into(splits: list[Split], count: int) -> None:
+    """Halve the largest splits until there are so many."""
+    while splits and len(splits) < count:
+        at = max(range(len(splits)), key=lambda k: count_rows(splits[k]))
+        rows = count_rows(splits[at])
+        if rows < 2:
+            return
+        whole = splits[at]
+        splits[at : at + 1] = [slice_split(whole, 0, rows // 2), slice_split(whole, rows // 2, rows)]
 
 
 def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> list[Split]:
@@ -154,6 +183,8 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
                         left -= result.block.num_rows
         if left <= 0:
             break
+    if format == "parquet":
+        reader(format).forget_decoders()
     if not blocks:
         return None
     return pa.concat_batches(_one_dictionary(blocks))

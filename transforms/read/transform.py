@@ -13,7 +13,7 @@ from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 from transforms import block as _block  # registers the coder of blocks  # noqa: F401
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadFailure, ReadOptions
-from transforms.read.splits import even_tail, make_splits, read_split, split_file, target_bytes, target_splits
+from transforms.read.splits import deal_in_order, make_splits, read_split, split_file, target_bytes, target_splits
 from transforms.read.streams import is_local
 from transforms.split import Split
 
@@ -88,7 +88,7 @@ class MakeSplits(beam.PTransform):
         self.target_splits = target_splits(workers)
         self.splits: list[Split] | None = None
         if format == "files" or (len(self.inputs) <= FILES_SPLIT_AT_ONCE and all(is_local(f.path) for f in inputs)):
-            self.splits = even_tail(make_splits(self.inputs, format, self.target_splits), workers)
+            self.splits = deal_in_order(make_splits(self.inputs, format, self.target_splits), workers)
 
     def expand(self, pbegin: PBegin) -> PCollection[Split]:
         """Give the splits."""

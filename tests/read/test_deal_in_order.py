@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transforms.read.splits import count_rows, deal_in_order
+from transforms.split import Split
+
+
+def split(number: int, rows: int | None, format: str = "parquet") -> Split:
+    return Split(format, ("a",), (0, number), number, number + 1, 0, rows, 100)
+
+
+def numbers(splits: list[Split]) -> list[tuple[int, int]]:
+    """(split, row in it) of every row, in order."""
+    return [(part.order[1], part.row_start + row) for part in splits for row in range(count_rows(part))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(0, 500), min_size=2, max_size=12), st.integers(2, 5))
+def test_each_worker_gets_a_range_in_order_and_all_rows_are_there_once(counts, workers):
+    splits = [split(number, rows) for number, rows in enumerate(counts)]
+    dealt = deal_in_order(splits, workers)
+    ranges = [numbers(dealt[k::workers]) for k in range(workers)]
+    for rows in ranges:
+        assert rows == sorted(rows)
+    assert sorted(row for rows in ranges for row in rows) == numbers(splits)
+    together = [rows for rows in sorted(ranges) if rows]
+    assert [row for rows in together for row in rows] == numbers(splits)
+
+
+@given(st.integers(2, 20), st.integers(1, 1_000_000), st.integers(2, 5))
+def test_rows_are_dealt_evenly(groups, last, workers):
+    splits = [*(split(number, 1_000_000) for number in range(groups)), split(groups, last)]
+    dealt = deal_in_order(splits, workers)
+    loads = np.array([sum(count_rows(part) for part in dealt[k::workers]) for k in range(workers)])
+    assert loads.max() - loads.min() <= 1
+
+
+def test_an_example():
+    dealt = deal_in_order([split(number, 10) for number in range(5)], 2)
+    assert [(part.order[1], part.row_start, part.row_stop) for part in dealt] == [
+        (0, 0, 10),
+        (2, 5, 10),
+        (1, 0, 10),
+        (3, 0, 10),
+        (2, 0, 5),
+        (4, 0, 10),
+    ]
+
+
+def test_text_is_dealt_whole():
+    splits = [split(number, None, "csv") for number in range(5)]
+    assert [part.order[1] for part in deal_in_order(splits, 2)] == [0, 3, 1, 4, 2]

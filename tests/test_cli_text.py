@@ -1,0 +1,43 @@
+"""CSV whose first rows mislead: cells that are no numbers, no rows at all, fractions further down."""
+
+from __future__ import annotations
+
+import json
+
+from tests.command import Command
+
+
+def write(command: Command, text: str):
+    path = command.folder / "data.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_cell_that_is_no_number_fails_its_row_only(command: Command):
+    path = write(command, "id,a,b,c,d\n0,1,2,3,4\n1,1,oops,3,4\n2,1,2,3,4\n")
+    errors = command.folder / "errors.jsonl"
+    code, _, err = command.run("--keep", "id", "--errors", errors, input=path)
+    assert code == 0, err
+    assert command.rows().column("id").to_pylist() == [0, 2]
+    (error,) = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert (error["row"], error["stage"]) == (1, "read")
+    assert "oops" in error["reason"] and "'b'" in error["reason"]
+
+
+def test_a_header_without_rows_gives_an_empty_output(command: Command):
+    code, _, err = command.run("--keep", "id", input=write(command, "id,a,b,c,d\n"))
+    assert code == 0, err
+    assert command.rows().num_rows == 0
+
+
+def test_columns_of_words_are_still_an_error(command: Command):
+    path = write(command, "id,a,b,c,d\n0,red,2,3,4\n1,green,2,3,4\n")
+    assert "column 'a' is string" in command.error(input=path)
+
+
+def test_fractions_far_below_whole_numbers_are_read(command: Command):
+    rows = [f"{row},1,2,3,4" for row in range(200_000)] + ["200000,0.5,0.5,0.5,0.5"]
+    path = write(command, "\n".join(["id,a,b,c,d", *rows]) + "\n")
+    code, _, err = command.run("--keep", "id", input=path)
+    assert code == 0, err
+    assert command.rows().num_rows == 200_001
