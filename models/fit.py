@@ -252,11 +252,15 @@ def _try(
     feeds = {name: np.array(values) for name, values in bound.take(indices).items()}
     names = [spec.name for spec in signature.outputs]
     quantised = quantises_at_run(session.model.path)
-    check = check_axes(session.run, feeds, axes, SAMPLE_RUN_ROWS, names, quantised=quantised)
-    try:
-        outputs = run_once(session, feeds)
-    except ModelRunError:
-        outputs = None
+    runs: list[list[Array]] = []
+
+    def run(part: Mapping[str, Array]) -> list[Array]:
+        runs.append(session.run(dict(part)))
+        return runs[-1]
+
+    check = check_axes(run, feeds, axes, SAMPLE_RUN_ROWS, names, quantised=quantised)
+    # The first run is the one of all rows, and the only one if it fails.
+    outputs = dict(zip(names, runs[0], strict=True)) if runs else None
     return _Attempt(binding, check, feeds, outputs, usable)
 
 
@@ -280,7 +284,9 @@ def _usable_rows(session: Session, binding: Binding, sample: pa.RecordBatch | No
         return None
     # The rows tried come first: they are the ones that are known to run.
     rest = [row for row in rows.tolist() if row > max(taken)] if len(taken) == SAMPLE_RUN_ROWS else []
-    return sample.take(pa.array(taken + rest))
+    kept = taken + rest
+    # Taking rows one by one imports pyarrow.compute, which a small job would notice.
+    return sample if kept == list(range(sample.num_rows)) else sample.take(pa.array(kept))
 
 
 def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] | None:

@@ -318,13 +318,21 @@ def ragged_to_arrow(rows: Sequence[Array], field: pa.Field) -> pa.Array:
     return _nest(np.concatenate(flat) if flat else np.empty(0, dtype=numpy_dtype(kind.dtype)), shapes, field.type)
 
 
+def _leaves(flat: Array, data_type: pa.DataType) -> pa.Array:
+    """All elements as one flat column, numbers without a copy."""
+    if flat.dtype.kind in "iuf" and data_type == pa.from_numpy_dtype(flat.dtype):
+        # pa.array would do, but asks whether numpy's values are masked, which imports numpy.ma.
+        return pa.Array.from_buffers(data_type, len(flat), [None, pa.py_buffer(np.ascontiguousarray(flat))])
+    return pa.array(flat, type=data_type)
+
+
 def _nest(flat: Array, shapes: Array, data_type: pa.DataType) -> pa.Array:
     """Wrap all elements of all rows in the list levels of `data_type`; shapes is int64[rows, depth]."""
     types: list[pa.DataType] = []
     while pa.types.is_list(data_type) or pa.types.is_fixed_size_list(data_type):
         types.append(data_type)
         data_type = data_type.value_type
-    array = pa.array(flat, type=data_type)
+    array = _leaves(flat, data_type)
     items = len(shapes)
     # The storage of a fixed_shape_tensor is one flat list, however many dimensions it has.
     if len(types) == 1 and pa.types.is_fixed_size_list(types[0]):

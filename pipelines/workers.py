@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from models.providers import CPU
@@ -80,7 +79,8 @@ def choose_worker_type(
         seconds_a_row = _seconds(_scoring(steps, raw)) / raw.num_rows
     enough = int(TIMED_SECONDS / workers / max(seconds_a_row, 1e-9))
     timed = max(1, min(block_rows, enough))
-    once = _scoring(steps, raw.take(pa.array(np.arange(timed) % raw.num_rows)))
+    block = pa.concat_batches([raw] * -(-timed // raw.num_rows)).slice(0, timed)
+    once = _scoring(steps, block)
     alone = _seconds(once) * (rows or timed) / timed
     if alone < PROCESS_START_SECONDS:
         # Processes would not even have started when one thread is done.

@@ -37,10 +37,16 @@ class Origin(NamedTuple):
 def with_origin(block: pa.RecordBatch, file: str, first_row: int) -> pa.RecordBatch:
     """Append the origin columns to a block whose rows are consecutive rows of one file."""
     rows = block.num_rows
-    indices = pa.array(np.zeros(rows, dtype=np.int32))
-    files = pa.DictionaryArray.from_arrays(indices, pa.array([file], type=pa.string()))
-    numbers = pa.array(np.arange(first_row, first_row + rows, dtype=np.int64))
+    files = pa.DictionaryArray.from_arrays(
+        _integers(np.zeros(rows, dtype=np.int32), pa.int32()), pa.array([file], type=pa.string())
+    )
+    numbers = _integers(np.arange(first_row, first_row + rows, dtype=np.int64), pa.int64())
     return pa.RecordBatch.from_arrays([*block.columns, files, numbers], schema=with_origin_schema(block.schema))
+
+
+def _integers(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    # pa.array would do, but asks whether numpy's values are masked, which imports numpy.ma.
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def with_origin_schema(schema: pa.Schema) -> pa.Schema:
