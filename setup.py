@@ -15,7 +15,15 @@ EXTRAS = {
     "gcp": ["apache-beam[gcp]>=2.70"],
     "aws": ["apache-beam[aws]>=2.70"],
     "lint": ["ruff>=0.8", "mypy>=1.13"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scikit-learn>=1.5", "skl2onnx>=1.18"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6.100",
+        "scikit-learn>=1.5",
+        "skl2onnx>=1.18",
+        "psutil>=5.9",
+        "matplotlib>=3.8",
+    ],
     "bench": ["scikit-learn>=1.5", "skl2onnx>=1.18", "daft>=0.7", "matplotlib>=3.8", "psutil>=5.9"],
     # Magika itself is installed by `make demo` without its dependencies: it asks for the package
     # onnxruntime, which overwrites the files of onnxruntime-gpu. Only its model files are used.

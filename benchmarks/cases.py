@@ -30,25 +30,18 @@ class Case:
     """Program -> how many times its rows a second ours are to be."""
 
     tokenizer: Path | None = None
-    fewer: dict[str, tuple[int, Path]] = field(default_factory=dict)
-    """Programs so slow that they get fewer rows: program -> (rows, source)."""
-
-    def rows_for(self, program: str) -> int:
-        """Rows that the program is given."""
-        return self.fewer[program][0] if program in self.fewer else self.rows
 
     def command(self, program: str, output: Path) -> list[str]:
         """The command of one program that writes to `output`."""
-        source = self.fewer[program][1] if program in self.fewer else self.source
         if program == OURS:
-            return [*_score(self, source), "--output", str(output), "--quiet"]
+            return [*_score(self), "--output", str(output), "--quiet"]
         extra = [str(self.tokenizer)] if self.tokenizer else []
         module = f"benchmarks.alternatives.{MODULES[program]}"
-        return [sys.executable, "-m", module, self.kind, str(source), str(self.model), str(output), *extra]
+        return [sys.executable, "-m", module, self.kind, str(self.source), str(self.model), str(output), *extra]
 
 
-def _score(case: Case, source: Path) -> list[str]:
-    command = [sys.executable, "-m", "pipelines.score", "--model", str(case.model), "--input", str(source)]
+def _score(case: Case) -> list[str]:
+    command = [sys.executable, "-m", "pipelines.score", "--model", str(case.model), "--input", str(case.source)]
     if case.kind == "images":
         prepare = "image:size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
         command += ["--prepare", prepare, "--keep", "path"]
@@ -67,20 +60,17 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
     def rows(full: int) -> int:
         return max(100, int(full * scale))
 
-    def tabular(name: str, full: int, goals: dict[str, float], with_inference: bool) -> Case:
-        count, fewer = rows(full), {}
-        if with_inference:
-            few = min(rows(100_000), count)
-            fewer[RUN_INFERENCE] = (few, data.table(folder, few))
-        programs = (*loops, *daft, *fewer)
-        return Case(name, "table", count, data.table(folder, count), data.mlp(folder), programs, goals, fewer=fewer)
+    def tabular(name: str, full: int, goals: dict[str, float], *more: str) -> Case:
+        count = rows(full)
+        programs = (*loops, *daft, *more)
+        return Case(name, "table", count, data.table(folder, count), data.mlp(folder), programs, goals)
 
     made = []
     for name in names:
         if name == "tabular_1m":
-            made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, with_inference=True))
+            made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, RUN_INFERENCE))
         elif name == "tabular_10m":
-            made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}, with_inference=False))
+            made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}))
         elif name == "trees":
             count = rows(2_000_000)
             source = data.table(folder, count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,14 +31,16 @@ def peak_private_bytes(command: list[str]) -> int:
 
     Looked at from outside every 50 ms, which takes time from the process: never measured in the run that is timed.
     """
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     peak = 0
-    while process.poll() is None:
-        peak = max(peak, _tree_bytes(process.pid))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.05)
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            peak = max(peak, _tree_bytes(process.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        if process.returncode:
+            errors.seek(0)
+            raise ProgramFailed(errors.read().strip()[-800:])
     return peak
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from benchmarks.alternatives.common import Job, decode, parse
 ROWS = 4_096
 """Rows of a run of the model."""
 
+CORES = len(os.sched_getaffinity(0))
+
 
 def one_thread_session(model: Path) -> ort.InferenceSession:
     """A session that threads share, each running it by itself."""
@@ -34,7 +37,7 @@ def one_thread_session(model: Path) -> ort.InferenceSession:
 
 def in_threads(pieces: Iterable[Any], work: Callable[[Any], None]) -> None:
     """Give the pieces to a thread a core, each the next one as it is done."""
-    left, lock = iter(list(pieces)), threading.Lock()
+    left, lock = iter(pieces), threading.Lock()
 
     def run() -> None:
         while True:
@@ -44,37 +47,45 @@ def in_threads(pieces: Iterable[Any], work: Callable[[Any], None]) -> None:
                 return
             work(piece)
 
-    threads = [threading.Thread(target=run) for _ in range(len(os.sched_getaffinity(0)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(CORES) as pool:
+        for done in [pool.submit(run) for _ in range(CORES)]:
+            done.result()  # raises what the thread raised
 
 
 def table(job: Job) -> None:
-    """Row groups, or parts of one where there are fewer than threads."""
+    """Row groups; where they are too few for the threads, batches that one thread at a time decodes."""
     session = one_thread_session(job.model)
     name = session.get_inputs()[0].name
     meta = pq.ParquetFile(job.source).metadata
     writer = pq.ParquetWriter(job.output, pa.schema([("y", pa.float32())]), use_dictionary=False)
     lock = threading.Lock()
 
-    def score(group: int) -> None:
+    def decode(groups: list[int]) -> Iterator[pa.RecordBatch]:
         file = pq.ParquetFile(job.source, memory_map=True, metadata=meta)
-        buffer = np.empty((ROWS, meta.num_columns), np.float32)
-        for batch in file.iter_batches(131_072, row_groups=[group], use_threads=False):
-            columns = [column.to_numpy() for column in batch.columns]
-            scores = np.empty(batch.num_rows, np.float32)
-            for start in range(0, batch.num_rows, ROWS):
-                stop = min(start + ROWS, batch.num_rows)
-                x = buffer[: stop - start]
-                for at, column in enumerate(columns):
-                    x[:, at] = column[start:stop]
-                scores[start:stop] = session.run(None, {name: x})[0][:, 0]
-            with lock:
-                writer.write_table(pa.table({"y": scores}))
+        return file.iter_batches(131_072, row_groups=groups, use_threads=False)
 
-    in_threads(range(meta.num_row_groups), score)
+    def score(batch: pa.RecordBatch) -> None:
+        buffer = np.empty((ROWS, meta.num_columns), np.float32)
+        columns = [column.to_numpy() for column in batch.columns]
+        scores = np.empty(batch.num_rows, np.float32)
+        for start in range(0, batch.num_rows, ROWS):
+            stop = min(start + ROWS, batch.num_rows)
+            x = buffer[: stop - start]
+            for at, column in enumerate(columns):
+                x[:, at] = column[start:stop]
+            scores[start:stop] = session.run(None, {name: x})[0][:, 0]
+        with lock:
+            writer.write_table(pa.table({"y": scores}))
+
+    def score_group(group: int) -> None:
+        for batch in decode([group]):
+            score(batch)
+
+    groups = list(range(meta.num_row_groups))
+    if len(groups) < 2 * CORES:
+        in_threads(decode(groups), score)
+    else:
+        in_threads(groups, score_group)
     writer.close()
 
 
