@@ -11,7 +11,7 @@ import numpy as np
 _LOCAL = threading.local()
 _LOCK = threading.Lock()
 
-WEIGHTS = ("rows_done", "rows_failed")
+COUNTS = ("rows_done", "rows_failed")
 """What a worker keeps count of while it runs, each an int64 in its file."""
 
 
@@ -33,7 +33,7 @@ class WorkerFile:
         while True:
             try:
                 with open(job_dir / f"worker-{number}", "xb") as file:
-                    file.write(bytes(8 * len(WEIGHTS)))
+                    file.write(bytes(8 * len(COUNTS)))
                 return number
             except FileExistsError:
                 number += 1
@@ -57,7 +57,7 @@ def read_counts(job_dir: str) -> list[tuple[int, int]]:
     counts = []
     for path in sorted(Path(job_dir).glob("worker-*"), key=lambda path: int(path.name.split("-")[1])):
         data = path.read_bytes()
-        if len(data) == 8 * len(WEIGHTS):
+        if len(data) == 8 * len(COUNTS):
             done, failed = np.frombuffer(data, dtype=np.int64).tolist()
             counts.append((done, failed))
     return counts

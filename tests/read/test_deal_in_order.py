@@ -53,3 +53,18 @@ def test_an_example():
 def test_text_is_dealt_whole():
     splits = [split(number, None, "csv") for number in range(5)]
     assert [part.order[1] for part in deal_in_order(splits, 2)] == [0, 3, 1, 4, 2]
+
+
+def test_one_split_is_shared_by_all_workers():
+    dealt = deal_in_order([split(0, 10)], 2)
+    assert [(part.row_start, part.row_stop) for part in dealt] == [(0, 5), (5, 10)]
+
+
+def test_files_are_dealt_evenly_too():
+    paths = tuple(f"photo-{number}.jpg" for number in range(7))
+    splits = [
+        Split("files", paths[:5], (0, 0), 0, 5, 0, 5, 500),
+        Split("files", paths[5:], (5, 0), 5, 7, 0, 2, 200),
+    ]
+    dealt = deal_in_order(splits, 2)
+    assert sorted(sum(count_rows(part) for part in dealt[k::2]) for k in range(2)) == [3, 4]

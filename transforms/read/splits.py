@@ -22,6 +22,9 @@ LEAST_BYTES = 1 << 20
 SPLITS_PER_WORKER = 4
 """So that workers that are done early find more to do."""
 
+CUTTABLE = ("parquet", "arrow", "files")
+"""Formats whose splits can be entered at any row at little cost."""
+
 MOST_BYTES = 256 << 20
 """Splits are made no larger where the file can be cut, so that progress can be seen and work shared."""
 
@@ -75,9 +78,9 @@ def deal_in_order(splits: Sequence[Split], workers: int) -> list[Split]:
     What one worker writes is then in input order, and so are the workers' files. Splits are cut only where that
     costs little and their rows are counted; others are dealt whole.
     """
-    if workers < 2 or len(splits) < 2:
+    if workers < 2 or not splits:
         return list(splits)
-    if all(split.format in ("parquet", "arrow") and split.rows is not None for split in splits):
+    if all(split.format in CUTTABLE and split.rows is not None for split in splits):
         rows = sum(count_rows(split) for split in splits)
         ranges: list[list[Split]] = [[] for _ in range(workers)]
         for worker, split in assign_splits(splits, [rows * k // workers for k in range(workers + 1)]):
