@@ -40,9 +40,14 @@ class Binding:
         """One line an input, e.g. `x: float32[rows, 32] <- 32 columns f0, f1, f2, f3, …, f31 (float64)`."""
         return [*map(str, self.inputs), *map(str, self.constants)]
 
-    def open(self, block: pa.RecordBatch) -> BoundBlock:
-        """View a block of the schema that was bound as the model's inputs."""
-        return BoundBlock(self.inputs, self.constants, block)
+    def open(self, block: pa.RecordBatch, *, reuse: bool = True) -> BoundBlock:
+        """View a block of the schema that was bound as the model's inputs.
+
+        Args:
+            block: the rows.
+            reuse: whether feeds may be written over by the next ones.
+        """
+        return BoundBlock(self.inputs, self.constants, block, reuse=reuse)
 
 
 @dataclass(frozen=True)

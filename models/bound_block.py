@@ -33,12 +33,14 @@ class BoundBlock:
     Not for several threads at a time: runs of an input made of several columns share one buffer.
     """
 
-    def __init__(self, inputs: Sequence[BoundInput], constants: Sequence[Constant], block: pa.RecordBatch) -> None:
+    def __init__(
+        self, inputs: Sequence[BoundInput], constants: Sequence[Constant], block: pa.RecordBatch, *, reuse: bool = True
+    ) -> None:
         self._inputs = inputs
         self._constants = constants
         self._rows = block.num_rows
         self._fillers: list[_Filler] = [
-            _SideBySide(bound, block) if len(bound.columns) > 1 else _OneColumn(bound, block) for bound in inputs
+            _SideBySide(bound, block, reuse) if len(bound.columns) > 1 else _OneColumn(bound, block) for bound in inputs
         ]
         self._symbols = {dim for constant in constants for dim in constant.dims if isinstance(dim, str)}
         self._sized: tuple[tuple[Any, ...], dict[str, Array]] | None = None
@@ -82,8 +84,8 @@ class BoundBlock:
     def feeds(self, start: int, stop: int) -> dict[str, Array]:
         """All inputs for the consecutive rows start..stop, which are of one shape and not bad.
 
-        C-contiguous, the rows on each input's rows axis. The arrays are views or a shared buffer: valid until
-        the next call, and not to be written to.
+        C-contiguous, the rows on each input's rows axis. The arrays are views or a shared buffer: not to be written
+        to, and valid until the next call (with `reuse=False` for good).
         """
         return self._feeds([filler.run(start, stop) for filler in self._fillers], stop - start)
 
@@ -135,8 +137,9 @@ class _SideBySide:
 
     shapes: Array | None = None
 
-    def __init__(self, bound: BoundInput, block: pa.RecordBatch) -> None:
+    def __init__(self, bound: BoundInput, block: pa.RecordBatch, reuse: bool) -> None:
         self._bound = bound
+        self._reuse = reuse
         self._columns = [unpack(block.column(name)) for name in bound.columns]
         self._values = [column.values.reshape(block.num_rows) for column in self._columns]
         self._row_shape = tuple(size or 0 for size in bound.row_shape)
@@ -150,9 +153,9 @@ class _SideBySide:
         return self._fill(len(indices), indices)
 
     def _fill(self, count: int, rows: slice | Array) -> Array:
-        if len(self._buffer) < count:
+        if self._reuse and len(self._buffer) < count:
             self._buffer = np.empty((count, len(self._values)), dtype=self._buffer.dtype)
-        filled = self._buffer[:count]
+        filled = self._buffer[:count] if self._reuse else np.empty((count, len(self._values)), self._buffer.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             for axis, values in enumerate(self._values):
                 filled[:, axis] = values[rows]

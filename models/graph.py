@@ -114,6 +114,16 @@ def load_source(model: ModelFile) -> str | bytes:
     """
     if not model.rewrites:
         return model.path
+    serialised: bytes = parse_model(model).SerializeToString(deterministic=True)
+    return serialised
+
+
+def parse_model(model: ModelFile) -> onnx.ModelProto:
+    """The rewritten model without the values of its external data, which lies relative to `external_folder`.
+
+    Raises:
+        UsageError: the file is no ONNX model, or a rewrite does not fit it.
+    """
     from models import rewrites
 
     known = {DROP_ZIPMAP: rewrites.drop_zipmap, DYNAMIC_ROWS: rewrites.dynamic_rows}
@@ -134,8 +144,7 @@ def load_source(model: ModelFile) -> str | bytes:
             known[name](proto)
         except rewrites.RewriteError as error:
             raise UsageError(f"--model {model.path}: {error}") from None
-    serialised: bytes = proto.SerializeToString(deterministic=True)
-    return serialised
+    return proto
 
 
 def external_folder(path: str) -> str:
@@ -151,6 +160,26 @@ def model_bytes(path: str) -> int:
         names = {_location(tensor) for tensor in _external_tensors(_parse(path))}
         total += sum(os.path.getsize(os.path.join(folder, name)) for name in names)
     return total
+
+
+def external_locations(path: str) -> tuple[str, ...]:
+    """The files of the model's external data as the model names them, in order; they need not be there.
+
+    Raises:
+        UsageError: the file is no ONNX model, or is cut short.
+    """
+    if not may_have_external_data(path):
+        return ()
+    return tuple(sorted({_location(tensor) for tensor in _external_tensors(_parse(path))}))
+
+
+def external_file(path: str, location: str) -> str:
+    """Where a file of external data really lies.
+
+    Raises:
+        UsageError: that is outside the model's folder, or not there.
+    """
+    return _inside_folder(path, location)
 
 
 def unknown_ranks(model: ModelFile) -> frozenset[str]:

@@ -9,8 +9,8 @@ runs     [0 1 2 3][5 6 7 8][9]    batch size 4; nulls are never fed
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -19,12 +19,15 @@ import pyarrow as pa
 
 from models.binding import Binding, BoundBlock
 from models.graph import ModelFile
-from models.session import ModelRunError, Session
+from models.runs import Runs, StageRunError, overlaps, run_many
+from models.session import ModelRunError
 from models.tensors import ragged_to_arrow, to_arrow
 
 Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
 Observe: TypeAlias = Callable[[int, float], None]
 """Told after each run of the model: rows in it, seconds it took."""
+Run: TypeAlias = "slice | np.ndarray"
+"""Rows of a block that are run together, by position."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class Scored:
     failures: list[tuple[int, str]] = field(default_factory=list)
     """(position in the block, reason), by position."""
 
+    failed_stages: dict[int, int] = field(default_factory=dict)
+    """Position in the block -> stage of the split model that failed, for failures in one."""
+
 
 def _ignore(rows: int, seconds: float) -> None:
     """Observe nothing."""
@@ -85,7 +91,7 @@ def _ignore(rows: int, seconds: float) -> None:
 class Scorer:
     """A plan with its session."""
 
-    def __init__(self, plan: ScoringPlan, session: Session):
+    def __init__(self, plan: ScoringPlan, session: Runs):
         self.plan = plan
         self.session = session
         self._names = [spec.name for spec in session.signature.outputs]
@@ -93,73 +99,92 @@ class Scorer:
 
     def score(self, block: pa.RecordBatch, observe: Observe = _ignore) -> Scored:
         """Run the model over all rows of the block; a row that cannot be scored is a failure, not an error."""
-        bound = self.plan.binding.open(block)
+        bound = self.plan.binding.open(block, reuse=not overlaps(self.session))
         failures = dict(bound.bad_rows())
         rows = None
         if failures:
             rows = np.delete(np.arange(block.num_rows), sorted(failures))
         results = _Results(self.plan.outputs, block.num_rows)
+        failed_stages: dict[int, int] = {}
         groups: list[Array | None] = list(bound.groups(rows) or [])
-        for group in groups or [rows]:
-            for run in self._runs(group, block.num_rows):
-                self._run(bound, run, results, failures, observe)
-        good = np.delete(np.arange(block.num_rows), sorted(failures)) if failures else None
-        return Scored(results.columns(good), good, sorted(failures.items()))
-
-    def _runs(self, rows: np.ndarray | None, total: int) -> Iterator[slice | np.ndarray]:
         size = 1 if self.plan.row_by_row else self.plan.batch_size
-        if rows is None:
-            for start in range(0, total, size):
-                yield slice(start, min(start + size, total))
-        else:
-            for start in range(0, len(rows), size):
-                yield rows[start : start + size]
+        runs: list[Run] = [run for group in groups or [rows] for run in runs_of(group, block.num_rows, size)]
+        while runs:
+            again: list[Run] = []
+            for run, error in self._run(bound, runs, results, observe):
+                if count_of(run) > 1:
+                    again.extend(halves(run))
+                    continue
+                row = int(run.start if isinstance(run, slice) else run[0])
+                failures[row] = f"the model failed: {error}"
+                if isinstance(error, StageRunError):
+                    failed_stages[row] = error.stage
+            runs = again
+        good = np.delete(np.arange(block.num_rows), sorted(failures)) if failures else None
+        return Scored(results.columns(good), good, sorted(failures.items()), failed_stages)
+
+    def _rows(self, outputs: list[Array], rows: int) -> list[Array]:
+        return rows_of_outputs(self.plan.outputs, [outputs[at] for at in self._positions], rows)
 
     def _run(
-        self,
-        bound: BoundBlock,
-        run: slice | np.ndarray,
-        results: _Results,
-        failures: dict[int, str],
-        observe: Observe,
-    ) -> None:
-        rows = run.stop - run.start if isinstance(run, slice) else len(run)
-        feeds = bound.feeds(run.start, run.stop) if isinstance(run, slice) else bound.take(run)
-        started = time.perf_counter()
-        try:
-            outputs = self._checked(self.session.run(feeds), rows)
-        except ModelRunError as error:
-            if rows == 1:
-                failures[int(run.start if isinstance(run, slice) else run[0])] = f"the model failed: {error}"
-                return
-            for half in _halves(run):
-                self._run(bound, half, results, failures, observe)
-            return
-        observe(rows, time.perf_counter() - started)
-        results.put(run, outputs)
-
-    def _checked(self, outputs: list[Array], rows: int) -> list[Array]:
-        """Outputs of the plan with the rows on the first axis."""
-        checked = []
-        for output, position in zip(self.plan.outputs, self._positions, strict=True):
-            values = outputs[position]
-            if output.rows_axis is None:
-                checked.append(values[np.newaxis])
-                continue
-            if output.rows_axis:
-                values = np.moveaxis(values, output.rows_axis, 0)
-            if values.shape[0] != rows:
-                raise ModelRunError(f"output {output.name!r} has {values.shape[0]} rows where {rows} went in")
-            if output.row_shape is not None and values.shape[1:] != output.row_shape:
-                raise ModelRunError(
-                    f"output {output.name!r} has the shape {list(values.shape[1:])} a row "
-                    f"where the sample had {list(output.row_shape)}"
-                )
-            checked.append(values)
-        return checked
+        self, bound: BoundBlock, runs: Sequence[Run], results: _Results, observe: Observe
+    ) -> Iterator[tuple[Run, ModelRunError]]:
+        """Put what the runs give into the results; yield those that failed."""
+        feeds = (bound.feeds(run.start, run.stop) if isinstance(run, slice) else bound.take(run) for run in runs)
+        with closing(run_many(self.session, feeds)) as outcomes:
+            for run, outcome in zip(runs, outcomes, strict=True):
+                error = outcome.error
+                if outcome.outputs is not None:
+                    try:
+                        results.put(run, self._rows(outcome.outputs, count_of(run)))
+                        observe(count_of(run), outcome.seconds)
+                    except ModelRunError as wrong:
+                        error = wrong
+                if error is not None:
+                    yield run, error
 
 
-def _halves(run: slice | np.ndarray) -> tuple[slice | np.ndarray, slice | np.ndarray]:
+def rows_of_outputs(columns: Sequence[OutputColumn], values: Sequence[Array], rows: int) -> list[Array]:
+    """What a run gave for each column, with the rows on the first axis.
+
+    Raises:
+        ModelRunError: an output has another number of rows than went in, or another shape than the sample had.
+    """
+    checked = []
+    for column, one in zip(columns, values, strict=True):
+        if column.rows_axis is None:
+            checked.append(one[np.newaxis])
+            continue
+        if column.rows_axis:
+            one = np.moveaxis(one, column.rows_axis, 0)
+        if one.shape[0] != rows:
+            raise ModelRunError(f"output {column.name!r} has {one.shape[0]} rows where {rows} went in")
+        if column.row_shape is not None and one.shape[1:] != column.row_shape:
+            raise ModelRunError(
+                f"output {column.name!r} has the shape {list(one.shape[1:])} a row "
+                f"where the sample had {list(column.row_shape)}"
+            )
+        checked.append(one)
+    return checked
+
+
+def runs_of(rows: np.ndarray | None, total: int, size: int) -> Iterator[Run]:
+    """Runs of `size` rows: of these positions, or of all `total` rows."""
+    if rows is None:
+        for start in range(0, total, size):
+            yield slice(start, min(start + size, total))
+    else:
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+
+def count_of(run: Run) -> int:
+    """Rows in a run."""
+    return run.stop - run.start if isinstance(run, slice) else len(run)
+
+
+def halves(run: Run) -> tuple[Run, Run]:
+    """The two halves of a run of at least two rows."""
     if isinstance(run, slice):
         middle = (run.start + run.stop) // 2
         return slice(run.start, middle), slice(middle, run.stop)
@@ -206,7 +231,7 @@ class _Results:
         return columns
 
 
-def run_once(session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def run_once(session: Runs, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Run the model and name its outputs."""
     outputs = session.run(dict(feeds))
     return {spec.name: values for spec, values in zip(session.signature.outputs, outputs, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import threading
@@ -17,6 +16,7 @@ import onnxruntime as ort
 
 from models.errors import UsageError
 from models.graph import ModelFile, external_folder, load_source, model_bytes, unknown_ranks
+from models.ort_values import ODD_TYPES, to_numpy, to_ort_value
 from models.providers import (
     CPU,
     CUDA,
@@ -46,8 +46,6 @@ _DTYPES = {"float": "float32", "double": "float64"}
 _TAKES_DEVICE_ID = frozenset(
     {CUDA, "TensorrtExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider"}
 )
-_BFLOAT16 = 16
-"""TensorProto.BFLOAT16: numpy has no such type, so ONNX Runtime is told by number."""
 
 
 class ModelRunError(RuntimeError):
@@ -71,8 +69,21 @@ class SessionOptions:
 class Session:
     """A loaded model. `run` may be called from many threads at once."""
 
-    def __init__(self, model: ModelFile, options: SessionOptions) -> None:
+    def __init__(
+        self,
+        model: ModelFile,
+        options: SessionOptions,
+        *,
+        source: bytes | None = None,
+        configure: Callable[[ort.SessionOptions], None] | None = None,
+    ) -> None:
         """Load the model; use `get_session`, which does it once.
+
+        Args:
+            model: the file.
+            options: how it runs.
+            source: a serialised model to load in place of the file, whose folder holds its external data.
+            configure: sets more of ONNX Runtime's options, e.g. its profiler.
 
         Raises:
             UsageError: ONNX Runtime cannot load the model or start the provider.
@@ -80,18 +91,19 @@ class Session:
         started = time.perf_counter()
         self.model = model
         """What was loaded."""
-        self.raw = _make_session(model, options)
+        self.raw = _make_session(model, options, source, configure)
         """ONNX Runtime's own session, e.g. for `graph.needed_rewrites`."""
         self.load_seconds = time.perf_counter() - started
         """Seconds that loading took."""
         self._output_names = [output.name for output in self.raw.get_outputs()]
         inputs = {i.name: i.type for i in self.raw.get_inputs()}
-        self._bfloat16 = frozenset(name for name, kind in inputs.items() if kind == "tensor(bfloat16)")
+        odd = {f"tensor({dtype})": dtype for dtype in ODD_TYPES}
+        self._odd = {name: odd[kind] for name, kind in inputs.items() if kind in odd}
         outputs = [output.type for output in self.raw.get_outputs()]
-        # Strings have no place on a device and bfloat16 has no numpy type: such models are run the plain way.
-        plain = {"tensor(string)", "tensor(bfloat16)"}.isdisjoint([*inputs.values(), *outputs])
+        self._decodes = not odd.keys().isdisjoint(outputs)
+        # Strings have no place on a device, and some types are none of numpy's: such models are run the plain way.
+        plain = not (self._odd or self._decodes) and "tensor(string)" not in [*inputs.values(), *outputs]
         self._bound = CUDA in self.raw.get_providers() and plain
-        self._decodes = "tensor(bfloat16)" in outputs
         self._device = options.device or 0
 
     @cached_property
@@ -112,8 +124,7 @@ class Session:
     def run(self, feeds: dict[str, Array]) -> list[Array]:
         """All outputs, in the order of the signature, for one array an input.
 
-        numpy has no bfloat16: such inputs are given and such outputs come as float32 (inputs are rounded to
-        the nearest, ties to even).
+        Types that numpy lacks are given and come in another: `models.ort_values` says which (bfloat16 as float32).
 
         Raises:
             ModelRunError: ONNX Runtime refused the arrays or failed in the model.
@@ -121,13 +132,11 @@ class Session:
         try:
             if self._bound:
                 return self._run_on_device(feeds)
-            given: dict[str, Any] = feeds
-            if self._bfloat16:
-                given = {name: _to_bfloat16(v) if name in self._bfloat16 else v for name, v in feeds.items()}
-            if self._decodes:
-                values = {n: v if isinstance(v, ort.OrtValue) else _to_ort_value(v) for n, v in given.items()}
-                return [_to_numpy(value) for value in self.raw.run_with_ort_values(self._output_names, values)]
-            outputs: list[Array] = self.raw.run(self._output_names, given)
+            if self._odd or self._decodes:
+                values = {name: to_ort_value(value, self._odd.get(name)) for name, value in feeds.items()}
+                made = self.raw.run_with_ort_values(self._output_names, values)
+                return [to_numpy(value) for value in made]
+            outputs: list[Array] = self.raw.run(self._output_names, feeds)
             return outputs
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise ModelRunError(one_line(error)) from error
@@ -198,6 +207,19 @@ def get_session(model: ModelFile, options: SessionOptions) -> Session:
         return session
 
 
+def drop_session(session: object) -> None:
+    """Let go of a session that nobody in this process needs any more; who still has it can go on using it."""
+    with _lock:
+        for key in [key for key, known in _sessions.items() if known is session]:
+            del _sessions[key]
+
+
+def forget_sessions() -> None:
+    """Let go of every session of this process, as `drop_session` does of one."""
+    with _lock:
+        _sessions.clear()
+
+
 _inherited: list[dict[tuple[ModelFile, SessionOptions, int, int], Session]] = []
 
 
@@ -217,7 +239,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_sessions)
 
 
-def _make_session(model: ModelFile, options: SessionOptions) -> ort.InferenceSession:
+def _make_session(
+    model: ModelFile,
+    options: SessionOptions,
+    source: str | bytes | None = None,
+    configure: Callable[[ort.SessionOptions], None] | None = None,
+) -> ort.InferenceSession:
     # Everything that goes wrong comes back as an exception too; the log would print it a second time.
     ort.set_default_logger_severity(4)
     settings = ort.SessionOptions()
@@ -225,7 +252,7 @@ def _make_session(model: ModelFile, options: SessionOptions) -> ort.InferenceSes
     settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
     settings.inter_op_num_threads = 1
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = load_source(model)
+    source = load_source(model) if source is None else source
     if isinstance(source, bytes):
         folder = external_folder(model.path)
         settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
@@ -240,6 +267,8 @@ def _make_session(model: ModelFile, options: SessionOptions) -> ort.InferenceSes
             # The default times every algorithm of every convolution anew for each size of block.
             given["cudnn_conv_algo_search"] = "HEURISTIC"
         providers.append((name, given))
+    if configure is not None:
+        configure(settings)
     try:
         session = ort.InferenceSession(source, settings, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base.
@@ -272,29 +301,6 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = " ".join(_NOISE.sub("", text).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _to_bfloat16(value: Array) -> ort.OrtValue:
-    bits = np.ascontiguousarray(value, dtype=np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    rounded[np.isnan(value)] = 0x7FC0
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(rounded, _BFLOAT16)
-
-
-def _to_ort_value(value: Array) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
-
-
-def _to_numpy(value: ort.OrtValue) -> Array:
-    if value.data_type() != "tensor(bfloat16)":
-        array: Array = value.numpy()
-        return array
-    shape = tuple(value.shape())
-    if 0 in shape:
-        return np.empty(shape, np.float32)
-    address = ctypes.cast(value.data_ptr(), ctypes.POINTER(ctypes.c_uint16))
-    bits = np.ctypeslib.as_array(address, shape=shape or (1,)).astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(shape)
 
 
 def thread_scaling(

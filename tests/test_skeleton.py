@@ -9,9 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from models import skeleton as module
 from models.light import light_model_path
 from models.skeleton import _skeleton, holds
 from tests import onnx_models
+
+
+@pytest.fixture(autouse=True)
+def every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SMALL_FILE", 0)
+
+
+def test_a_small_file_is_searched_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SMALL_FILE", 4 << 20)
+    path = onnx_models.save(onnx_models.mlp(), tmp_path / "m.onnx")
+    assert _skeleton(path, 0, Path(path).stat().st_size) == Path(path).read_bytes()
+    assert holds(path, "Gemm") and not holds(path, "Conv")
 
 
 def test_weights_are_left_out(tmp_path: Path) -> None:

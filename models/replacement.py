@@ -1,0 +1,129 @@
+"""A model that takes the place of another while rows flow: what they must have in common.
+
+signature the same -> every row that the old one scores -> rows keep apart, on the same axes -> warm -> takes over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.graph import ModelFile, quantises_at_run
+from models.rows_axis import check_axes
+from models.scoring import Scorer
+from models.session import Session, SessionOptions
+from models.signature import Signature, TensorSpec
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+CHECK_ROWS = 256
+"""Most rows that a new model is tried on."""
+
+_TOGETHER = 3
+"""Rows run together and alone: `check_axes` needs as many."""
+
+
+def load_replacement(old: Scorer, path: str, options: SessionOptions, rows: pa.RecordBatch) -> Scorer:
+    """Load a model in the place of another, try it and warm it.
+
+    Args:
+        old: what scores now.
+        path: the new model, on this machine.
+        options: of its session.
+        rows: a few rows as the model gets them.
+
+    Raises:
+        UsageError: it cannot take the place; one line with both sides.
+    """
+    model = ModelFile(path, old.plan.model.rewrites)
+    session = Session(model, options)
+    difference = signature_difference(old.session.signature, session.signature)
+    if difference is not None:
+        raise UsageError(f"{difference}; a new model takes and gives what the one before did")
+    new = Scorer(replace(old.plan, model=model), session)
+    check_scores(old, new, rows)
+    if not old.plan.row_by_row:
+        check_rows_apart(new, rows)
+    new.score(rows)
+    return new
+
+
+def signature_difference(old: Signature, new: Signature) -> str | None:
+    """The first difference of two signatures in one line: names, types, ranks, sizes fixed in both; None for none."""
+    for role, before, after in (("input", old.inputs, new.inputs), ("output", old.outputs, new.outputs)):
+        there = {spec.name: spec for spec in after}
+        for spec in before:
+            found = there.pop(spec.name, None)
+            if found is None:
+                return f"it has no {role} '{spec}', only {_listed(after)}"
+            if not _alike(spec, found):
+                return f"its {role} '{found}' is '{spec}' before"
+        if there:
+            return f"it has the {role} '{next(iter(there.values()))}', which is not there before"
+    return None
+
+
+def _listed(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"'{spec}'" for spec in specs) or "none"
+
+
+def _alike(old: TensorSpec, new: TensorSpec) -> bool:
+    if old.dtype != new.dtype:
+        return False
+    if old.shape is None or new.shape is None:
+        return True
+    sizes = zip(old.shape, new.shape, strict=False)
+    same = all(a == b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+    return len(old.shape) == len(new.shape) and same
+
+
+def check_scores(old: Scorer, new: Scorer, rows: pa.RecordBatch) -> None:
+    """Raise if the new model fails on a row that the old one scores.
+
+    Raises:
+        UsageError: with how many, and the first reason.
+    """
+    failed = dict(new.score(rows).failures)
+    if not failed:
+        return
+    before = {row for row, _ in old.score(rows).failures}
+    worse = [row for row in failed if row not in before]
+    if worse:
+        raise UsageError(
+            f"it fails on {len(worse)} of {rows.num_rows} rows that the one before scores: {failed[worse[0]]}"
+        )
+
+
+def check_rows_apart(new: Scorer, rows: pa.RecordBatch) -> None:
+    """Raise if rows influence one another, or lie on other axes of the outputs than planned.
+
+    Raises:
+        UsageError: with what was seen.
+    """
+    plan = new.plan
+    bound = plan.binding.open(rows, reuse=False)
+    bad = sorted({row for row, _ in bound.bad_rows()})
+    good = np.delete(np.arange(rows.num_rows), bad)
+    groups = bound.groups(good)
+    good = max(groups, key=len) if groups else good
+    if not len(good):
+        return
+    feeds = {name: np.array(values) for name, values in bound.take(good[np.arange(_TOGETHER) % len(good)]).items()}
+    axes: dict[str, int | None] = {one.name: one.rows_axis for one in plan.binding.inputs}
+    axes |= {one.name: one.rows_axis for one in plan.binding.constants}
+    names = [spec.name for spec in new.session.signature.outputs]
+    quantised = quantises_at_run(plan.model.path)
+    found = check_axes(lambda feeds: new.session.run(dict(feeds)), feeds, axes, _TOGETHER, names, quantised=quantised)
+    if not found.independent:
+        raise UsageError(f"it does not take rows together, as the one before does: {found.message}")
+    for column in plan.outputs:
+        if found.outputs[column.name] != column.rows_axis:
+            raise UsageError(
+                f"its output {column.name!r} has the rows on axis {found.outputs[column.name]}, "
+                f"and {column.rows_axis} is wanted"
+            )

@@ -1,0 +1,166 @@
+"""Other ways to use the same workers, without splitting: measured where they are this machine's, else predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from models.graph import ModelFile
+from models.session import Session, SessionOptions
+from models.split.cluster import ClusterWorker
+from models.split.plan import Alternative, StagePlan
+from models.split.stage_times import open_stages, time_together, time_window
+from models.split.trace import time_runs
+from models.tensors import Array
+
+BUDGET_SECONDS = 1.5
+"""For the runs of one alternative, at least."""
+
+_MOST_SECONDS = 10.0
+_RUNS = 12
+"""Of one alternative, where they take no longer than `_MOST_SECONDS`."""
+
+_TURNS = 3
+
+AT_ONCE = 2e9
+"""Bytes of weights that may be in memory while alternatives take turns."""
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Here:
+    """The split and its alternatives, timed on this machine."""
+
+    stage_seconds: tuple[float, ...]
+    """Of each stage per micro-batch while all run; empty where there is one stage only."""
+
+    alternatives: tuple[Alternative, ...]
+    """Without the split."""
+
+
+def measure_here(
+    model: ir.Model,
+    model_file: ModelFile,
+    stages: Sequence[StagePlan],
+    feeds: dict[str, Array],
+    options: SessionOptions,
+    workers: Sequence[ClusterWorker],
+    *,
+    rows: int,
+    weight_bytes: float,
+    whole_bytes: float,
+    run_seconds: float,
+) -> Here:
+    """Time the stages side by side, a replica of the whole model a worker, and the whole model with all threads.
+
+    They take turns, so that what else the machine does meanwhile falls on all alike; a model too large to be in
+    memory three times has its turns one after the other.
+
+    Args:
+        model: of `load_graph`.
+        model_file: its file.
+        stages: the split, with replicas.
+        feeds: of one micro-batch.
+        options: of one worker.
+        workers: all of this machine, each with cores of its own.
+        rows: in the micro-batch.
+        weight_bytes: of the whole model.
+        whole_bytes: memory that a worker needs for it.
+        run_seconds: of the whole model on one micro-batch, about; slow models are given more time.
+    """
+    number, each = len(workers), options.threads
+    every = min(core_count(), each * number)
+    share = max(BUDGET_SECONDS, min(_RUNS * run_seconds, _MOST_SECONDS)) / _TURNS
+
+    def split() -> _Window:
+        runs = list(open_stages(model, model_file, stages, feeds, options))
+        return lambda: time_window(stages, runs, share)
+
+    def replicas() -> _Window:
+        run = functools.partial(Session(model_file, options).run, feeds)
+        return lambda: time_together([run] * number, share)
+
+    def whole() -> _Window:
+        run = functools.partial(Session(model_file, dataclasses.replace(options, threads=every)).run, feeds)
+        return lambda: [time_runs(run, share)]
+
+    contenders = [replicas]
+    if every > each:
+        contenders.append(whole)
+    if len(stages) > 1:
+        contenders.append(split)
+    times = [np.median(one, axis=0) for one in _take_turns(contenders, weight_bytes * len(contenders) <= AT_ONCE)]
+    fits = all(worker.memory_bytes >= whole_bytes for worker in workers)
+    rates = [float((rows / np.maximum(one, 1e-12)).sum()) for one in times]
+    name = replicas_name(number, f" ({each} {'thread' if each == 1 else 'threads'} each)")
+    found = [Alternative(name, rates[0], weight_bytes, True, fits)]
+    if every > each:
+        found.append(Alternative(f"the whole model with {every} threads", rates[1], weight_bytes, True, fits))
+    seconds = tuple(float(one) for one in times[-1]) if len(stages) > 1 else ()
+    return Here(seconds, tuple(found))
+
+
+_Window = Callable[[], "list[float]"]
+
+
+def _take_turns(contenders: Sequence[Callable[[], _Window]], at_once: bool) -> list[list[list[float]]]:
+    """For each contender its seconds in each turn."""
+    if at_once:
+        windows = [one() for one in contenders]
+        turns = [[window() for window in windows] for _ in range(_TURNS)]
+        return [list(one) for one in zip(*turns, strict=True)]
+    found = []
+    for one in contenders:
+        window = one()
+        found.append([window() for _ in range(_TURNS)])
+        del window
+    return found
+
+
+def replicas_name(number: int, detail: str = "") -> str:
+    """E.g. `4 replicas of the whole model`."""
+    return f"{number} {'replica' if number == 1 else 'replicas'} of the whole model{detail}"
+
+
+def predict_alternatives(
+    workers: Sequence[ClusterWorker],
+    total_seconds: float,
+    *,
+    rows: int,
+    weight_bytes: float,
+    whole_bytes: float,
+    transfer_bytes: float = 0.0,
+) -> tuple[Alternative, ...]:
+    """Replicas of the whole model on the workers that hold it, from their speeds, memory and bandwidth.
+
+    Where none holds it, that is an alternative that does not fit.
+
+    Args:
+        workers: those to use.
+        total_seconds: of a micro-batch at speed 1.
+        rows: in the micro-batch.
+        weight_bytes: of the whole model.
+        whole_bytes: memory that a worker needs for it.
+        transfer_bytes: inputs and outputs of a micro-batch.
+    """
+    able = [worker for worker in workers if worker.memory_bytes >= whole_bytes]
+    used = able or workers
+    number = len(used)
+    seconds = [total_seconds / worker.speed + transfer_bytes / worker.bandwidth for worker in used]
+    rate = sum(rows / max(one, 1e-12) for one in seconds)
+    name = replicas_name(number)
+    if able and number < len(workers):
+        name += f" (the only {'worker' if number == 1 else 'workers'} of {len(workers)} with the memory)"
+    return (Alternative(name, rate, weight_bytes, False, bool(able)),)

@@ -1,0 +1,263 @@
+"""The balance solver: cut a graph of units into a chain of stages so that the busiest stage has least to do.
+
+Numbers in, numbers out. `evaluate` states the model of cost. Chains are solved exactly, graphs exactly while they have
+few down-sets, else by the best of exact solutions over several orders, with a proven bound on what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.split.solver.chain import Chain
+from models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
+from models.split.solver.ideals import ideals
+from models.split.solver.moves import improve
+from models.split.solver.orders import orders, staged
+from models.split.solver.period import ANY_PERIOD, Solution, Solver
+from models.split.solver.problem import Balance, CannotSplit, Problem, Value, Weight, Worker, check_workers
+from models.split.solver.staffing import Staffing, any_order, in_order
+
+__all__ = [
+    "Balance",
+    "CannotSplit",
+    "Problem",
+    "Value",
+    "Weight",
+    "Worker",
+    "balance",
+    "equal_count",
+    "equal_weight_bytes",
+    "evaluate",
+]
+
+MOST_NUMBERS = 20_000_000
+"""Table entries of one test of a period, beyond which unlike workers are tried in a few orders only."""
+
+MOST_MOVES = 4_000
+"""Ways to give workers to stages, beyond which unlike workers are tried in a few orders only."""
+
+MOST_IDEALS = 3_000
+"""Down-sets of a graph beyond which it is not solved exactly."""
+
+MOST_IDEALS_WITH_MEMORY = 500
+"""The same where a worker's memory is limited: pairs of down-sets are then compared."""
+
+
+def balance(
+    problem: Problem,
+    workers: Sequence[Worker],
+    stages: int | None = None,
+    *,
+    replicate: bool = False,
+    fixed_order: bool = False,
+    keep_order: bool = False,
+    effort: int = 1,
+) -> Balance:
+    """The split with the least period (exact where `Balance.optimal` says so).
+
+    Args:
+        stages: exactly so many; None: any number up to the number of workers. Workers may be left out.
+        replicate: whether a stage may run on several workers.
+        fixed_order: a later stage never runs on an earlier worker. Else the best order is sought, exactly while
+            classes of equal workers are few (MOST_MOVES, MOST_NUMBERS), else in a few orders.
+        keep_order: stages are runs of the units in the order given, as in a chain; always exact but for unlike
+            workers beyond the limits. Else any split along the graph's edges.
+        effort: how many times four random orders are tried. Counted, not timed: the same on every machine.
+
+    Raises:
+        CannotSplit: no split exists, or none was found; says how many stages or how much memory there could be.
+        ValueError: stages, effort or a worker out of range.
+    """
+    check_workers(workers)
+    if effort < 1 or (stages is not None and stages < 1):
+        raise ValueError(f"stages and effort must be at least 1, got stages={stages}, effort={effort}")
+    if stages is not None and stages > len(workers):
+        raise CannotSplit(
+            f"{stages} stages are wanted, but there are only {len(workers)} workers: ask for at most {len(workers)}",
+            most_stages=len(workers),
+        )
+    low = _bound(problem, workers, stages, replicate)
+    given = Chain(problem)
+    alone = keep_order or all(unit in problem.before[unit + 1] for unit in range(len(problem.seconds) - 1))
+    staffing = None if fixed_order else _exact_staffing(problem, workers, stages, replicate)
+    if fixed_order:
+        staffings = [in_order(workers, range(len(workers)), replicate, stages)]
+    else:
+        staffings = [staffing] if staffing else _few_orders(workers, replicate, stages)
+    every = fixed_order or staffing is not None
+    if alone:
+        found, used, bound = _best(given, staffings, stages, low)
+        if found is None:
+            raise _cannot(problem, workers, stages, [given], proven=every)
+        return evaluate(
+            problem,
+            given.stage_of(found.places),
+            used.name(found.teams),
+            workers,
+            lower_bound=bound if every else low,
+            method="chain" if every else "orders",
+        )
+    return _graph(problem, workers, stages, staffings, low, every, effort)
+
+
+def _graph(
+    problem: Problem,
+    workers: Sequence[Worker],
+    stages: int | None,
+    staffings: list[Staffing],
+    low: float,
+    every: bool,
+    effort: int,
+) -> Balance:
+    best: Balance | None = None
+    tried = []
+    best_order: list[int] = []
+    for order in orders(problem, 4 * effort):
+        chain = Chain(problem, order)
+        tried.append(chain)
+        better = _along(problem, workers, stages, chain, staffings, low, best)
+        if better:
+            best, best_order = better, order
+    for _ in range(8 * effort):
+        if best is None or best.optimal:
+            break
+        moved = improve(problem, best, workers)
+        best_order = staged(best_order, moved.stage_of)
+        again = _along(problem, workers, stages, Chain(problem, best_order), staffings, low, moved)
+        if not again and moved.period >= best.period * (1 - 1e-9):
+            break
+        best = again or moved
+    if best is not None and best.optimal:
+        return best
+    limited = any(worker.memory_bytes < math.inf for worker in workers)
+    lattice = ideals(problem, MOST_IDEALS_WITH_MEMORY if limited else MOST_IDEALS) if every else None
+    if lattice is None:
+        if best is None:
+            raise _cannot(problem, workers, stages, tried, proven=False)
+        return best
+    found, bound = Solver(lattice, staffings[0], stages).least(low)
+    if found is None:
+        raise _cannot(problem, workers, stages, tried, proven=True)
+    stage_of = lattice.stage_of(found.places)
+    return evaluate(problem, stage_of, staffings[0].name(found.teams), workers, lower_bound=bound, method="ideals")
+
+
+def _along(
+    problem: Problem,
+    workers: Sequence[Worker],
+    stages: int | None,
+    chain: Chain,
+    staffings: list[Staffing],
+    low: float,
+    best: Balance | None,
+) -> Balance | None:
+    """The best split along one order if it is better than the best so far."""
+    improved: Balance | None = None
+    for staffing in staffings:
+        solver = Solver(chain, staffing, stages)
+        found = solver.within(best.period * (1 - 1e-9) if best else ANY_PERIOD)
+        if found is not None:
+            found, _ = solver.least(low, found, 1e-12)
+            assert found is not None
+            best = evaluate(
+                problem,
+                chain.stage_of(found.places),
+                staffing.name(found.teams),
+                workers,
+                lower_bound=low,
+                method="orders",
+            )
+            improved = best
+    return improved
+
+
+def _best(
+    chain: Chain, staffings: list[Staffing], stages: int | None, low: float
+) -> tuple[Solution | None, Staffing, float]:
+    best, used, bound = None, staffings[0], math.inf
+    for staffing in staffings:
+        found, proven = Solver(chain, staffing, stages).least(low)
+        bound = min(bound, proven)
+        if found is not None and (best is None or found.period < best.period):
+            best, used = found, staffing
+    return best, used, bound
+
+
+def _exact_staffing(
+    problem: Problem, workers: Sequence[Worker], stages: int | None, replicate: bool
+) -> Staffing | None:
+    staffing = any_order(workers, replicate, MOST_MOVES)
+    if staffing and staffing.size(stages) * (len(problem.seconds) + 1) > MOST_NUMBERS:
+        return None
+    return staffing
+
+
+def _few_orders(workers: Sequence[Worker], replicate: bool, stages: int | None) -> list[Staffing]:
+    count = range(len(workers))
+    fast = sorted(count, key=lambda at: (-workers[at].speed, -workers[at].memory_bytes, at))
+    large = sorted(count, key=lambda at: (-workers[at].memory_bytes, -workers[at].speed, at))
+    return [in_order(workers, order, replicate, stages) for order in (fast, fast[::-1], large, list(count))]
+
+
+def _bound(problem: Problem, workers: Sequence[Worker], stages: int | None, replicate: bool) -> float:
+    """Seconds below which no split can be, whatever the graph: all work over all speed, and the heaviest units."""
+    speeds = sorted((worker.speed for worker in workers), reverse=True)
+    most = len(speeds) if replicate or stages is None else stages
+    team = 1 if not replicate else len(speeds) - (stages or 1) + 1
+    bounds = [math.fsum(problem.seconds) / math.fsum(speeds[:most]), max(problem.seconds) / math.fsum(speeds[:team])]
+    if not replicate:
+        heavy = sorted(problem.seconds, reverse=True)
+        # Of the q * most + 1 heaviest units, some stage has q + 1, at least the lightest of them.
+        for q in range(1, (len(heavy) - 1) // most + 1):
+            last = q * most + 1
+            bounds.append(math.fsum(heavy[last - q - 1 : last]) / speeds[0])
+    # Sums of floats may err upwards by their last digits.
+    return max(bounds) * (1 - 1e-12)
+
+
+def _cannot(
+    problem: Problem, workers: Sequence[Worker], stages: int | None, chains: list[Chain], proven: bool
+) -> CannotSplit:
+    known = "no split exists" if proven else "no split was found"
+    wanted = f"{stages} stages" if stages else f"up to {len(workers)} stages"
+    count = max(int(chain.allowed.sum()) - 1 for chain in chains)
+    if stages and stages > count:
+        return CannotSplit(
+            f"{wanted} are wanted; {known}: {len(problem.seconds)} units can be cut into at most {count} stages "
+            f"{'where values may cross' if len(chains) == 1 else 'in the orders tried'}: ask for at most {count}",
+            most_stages=count,
+        )
+    needs = min(_least_memory(chain, len(workers), stages) for chain in chains)
+    largest = max(worker.memory_bytes for worker in workers)
+    return CannotSplit(
+        f"{wanted} are wanted; {known} that fits the workers' memory (largest: {largest:.0f} bytes): "
+        f"with {needs:.0f} bytes in each of {len(workers)} workers there is one",
+        smallest_memory_bytes=needs,
+    )
+
+
+def _least_memory(chain: Chain, workers: int, stages: int | None) -> float:
+    """Bytes in each of so many workers with which the chain can be cut."""
+    problem = chain.problem
+    low, high = 0.0, chain.whole_bytes
+
+    def fits(memory_bytes: float) -> Solution | None:
+        # As many workers as stages: none is left out, so the stages need not be counted.
+        like = [Worker(memory_bytes=memory_bytes)] * (stages or workers)
+        return Solver(chain, in_order(like, range(len(like)), False, stages), stages).within(ANY_PERIOD)
+
+    for _ in range(60):
+        middle = (low + high) / 2
+        found = fits(middle)
+        if found is None:
+            low = middle
+        else:
+            like = [Worker()] * len(found.teams)
+            numbers = evaluate(problem, chain.stage_of(found.places), [[at] for at in range(len(like))], like)
+            high = max(numbers.stage_memory)
+        if high - low <= 1e-12 * high:
+            break
+    return float(np.ceil(high)) if high > 2**20 else high

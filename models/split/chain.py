@@ -1,0 +1,142 @@
+"""The stages run one after another in this process, and the check that they give what the whole model gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from models.errors import UsageError
+from models.graph import ModelFile
+from models.runs import Runs
+from models.session import ModelRunError, Session, SessionOptions, get_session
+from models.split.plan import Plan
+from models.tensors import Array
+
+TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}
+"""Largest difference by an output's type, as a share of its largest magnitude; other types must be equal."""
+
+
+class Chain:
+    """Sessions of a plan's stages, in their order. `run` may be called from many threads at once."""
+
+    def __init__(self, sessions: Sequence[Runs], plan: Plan) -> None:
+        """One session a stage of a plan that `save_stages` returned."""
+        self.sessions = tuple(sessions)
+        self.plan = plan
+
+    def run(self, feeds: dict[str, Array]) -> list[Array]:
+        """All outputs of the whole model, in its order, for one array an input.
+
+        Raises:
+            ModelRunError: a stage failed; the message begins with it.
+        """
+        values = dict(feeds)
+        for stage, session in zip(self.plan.stages, self.sessions, strict=True):
+            try:
+                made = session.run({name: values[name] for name in stage.inputs})
+            except ModelRunError as error:
+                raise ModelRunError(f"stage {stage.index}: {error}") from error
+            kept = {*stage.passes, *self.plan.outputs}
+            for later in self.plan.stages[stage.index + 1 :]:
+                kept.update(later.inputs)
+            values = {name: value for name, value in values.items() if name in kept}
+            values.update(zip(stage.outputs, made, strict=True))
+        return [values[name] for name in self.plan.outputs]
+
+
+def open_chain(plan: Plan, folder: str, options: SessionOptions) -> Chain:
+    """The chain of the stages saved in the folder.
+
+    Raises:
+        UsageError: a stage's file is missing or ONNX Runtime cannot load it.
+    """
+    missing = [stage for stage in plan.stages if stage.file is None]
+    if missing:
+        raise UsageError(f"stage {missing[0].index} of the plan has no file: save the stages with --save_stages DIR")
+    files = [ModelFile(os.path.join(folder, str(stage.file))) for stage in plan.stages]
+    return Chain([get_session(file, options) for file in files], plan)
+
+
+@dataclass(frozen=True)
+class ChainCheck:
+    """How far the chain is from the whole model."""
+
+    differences: dict[str, float]
+    """Largest difference of each output, as a share of its largest magnitude; infinite where shapes differ."""
+
+    lines: tuple[str, ...]
+    """One line an output for the user."""
+
+
+class RunsModel(Protocol):
+    """What gives all outputs of a model."""
+
+    def run(self, feeds: dict[str, Array]) -> list[Array]:
+        """All outputs of the model, in its order, for one array an input."""
+
+
+def check_chain(
+    whole: Session, chain: RunsModel, feeds: dict[str, Array], tolerance: float | None = None
+) -> ChainCheck:
+    """`check_same` for the stages of a model split by depth."""
+    return check_same(whole, chain, feeds, tolerance, of="the stages do", fix="use fewer stages")
+
+
+def check_same(
+    whole: Runs, parts: RunsModel, feeds: dict[str, Array], tolerance: float | None = None, *, of: str, fix: str
+) -> ChainCheck:
+    """Run both on the same rows and compare each output.
+
+    Numbers are compared by their largest difference over the output's largest magnitude; NaN equals NaN, an
+    infinity itself. Integers, booleans and strings must be equal.
+
+    Args:
+        whole: the whole model.
+        parts: what it was split into.
+        feeds: one array an input.
+        tolerance: for all floating-point outputs; by default that of `TOLERANCES`.
+        of: what was split, with its verb, for the message.
+        fix: what to do about a difference.
+
+    Raises:
+        UsageError: an output differs by more than the tolerance.
+    """
+    differences, lines, broken = {}, [], []
+    for spec, one, other in zip(whole.signature.outputs, whole.run(feeds), parts.run(feeds), strict=True):
+        limit = TOLERANCES.get(spec.dtype, 0.0)
+        if limit and tolerance is not None:
+            limit = tolerance
+        difference = difference_of(one, other)
+        differences[spec.name] = difference
+        line = f"{spec.name}: largest difference {difference:.2g} of its magnitude (at most {limit:.2g})"
+        lines.append(line)
+        if not difference <= limit:
+            broken.append(line)
+    if broken:
+        raise UsageError(f"{of} not give what the whole model gives: {'; '.join(broken)}: {fix}")
+    return ChainCheck(differences, tuple(lines))
+
+
+def difference_of(one: Array, other: Array) -> float:
+    """Largest difference between two arrays as a share of the largest finite magnitude in the first.
+
+    E.g. `difference_of([1, 2], [1, 2.5])` is 0.25. Infinite where shapes, NaNs or infinities are not the same, and
+    where values that are no floating-point numbers are unequal.
+    """
+    one, other = np.asarray(one), np.asarray(other)
+    if one.shape != other.shape or one.dtype.kind != other.dtype.kind:
+        return float("inf")
+    if one.dtype.kind != "f":
+        return 0.0 if np.array_equal(one, other) else float("inf")
+    finite = np.isfinite(one)
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    if not np.array_equal(finite, np.isfinite(other)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    largest = float(np.abs(a[finite] - b[finite]).max())
+    return largest / max(float(np.abs(a[finite]).max()), float(np.finfo(np.float32).tiny))

@@ -1,0 +1,365 @@
+"""The plan of a split: graph, profile and workers in; stages, the period that is predicted, and the verdict out.
+
+load -> units -> profile -> balance -> assign -> time the stages --+--> verdict
+                              ^                                    |
+                              +--- units' seconds, corrected ------+     at most three rounds
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from models.errors import UsageError
+from models.graph import ModelFile
+from models.session import Session, SessionOptions
+from models.split.alternatives import core_count, measure_here, predict_alternatives, replicas_name
+from models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
+from models.split.cluster import ClusterWorker, format_bytes
+from models.split.cuts import SplitGraph, split_graph
+from models.split.load import file_name, load_graph
+from models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, model_hash
+from models.split.problem import make_problem, solver_workers, unit_seconds
+from models.split.profile import Profile
+from models.split.profiled import profile_model, threads_of_worker
+from models.split.repeat import repeat_where_cheaper
+from models.split.stage import assign
+from models.split.stage_times import BUDGET_SECONDS, time_stages
+from models.split.trace import time_runs
+from models.split.verdict import make_verdict, rank
+from models.tensors import Array
+
+MOST_ROUNDS = 3
+"""Times that stages are extracted and timed."""
+
+CLOSE = 0.05
+"""Share by which every stage's time may differ from its prediction for the plan to stand as it is."""
+
+Timer = Callable[[Sequence[StagePlan]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A plan as far as the solver goes."""
+
+    balance: Balance
+    stages: tuple[StagePlan, ...]
+    """With seconds, replicas and workers."""
+
+    problem: Problem
+    """What was balanced, with the seconds that it was last corrected to."""
+
+
+def make_plan(
+    model_file: ModelFile,
+    feeds: dict[str, Array],
+    *,
+    stages: int | None,
+    workers: Sequence[ClusterWorker],
+    micro_batch: int,
+    options: SessionOptions,
+    stage_memory: float | None = None,
+    refine: bool = True,
+    compare: bool = True,
+    fixed_order: bool = False,
+    graph: SplitGraph | None = None,
+    profile: Profile | None = None,
+    layouts: Mapping[str, tuple[int | None, bool]] | None = None,
+    cache_folder: str | None = "",
+) -> Plan:
+    """Plan the stages of a model.
+
+    Args:
+        model_file: the model.
+        feeds: one array an input, with the micro-batch's rows.
+        stages: exactly so many; None is any number from 1 to that of the workers, whatever is fastest.
+        workers: of `read_cluster`; more than stages run stages side by side.
+        micro_batch: rows.
+        options: of one worker's session; `threads` 0 is this machine's cores over the workers that are its own.
+        stage_memory: bytes of weights and activations that a stage may take in any worker; None is what each has.
+        refine: time the extracted stages and correct the plan by what they take.
+        compare: measure the whole model for the verdict where the workers are this machine's; else it is predicted.
+        fixed_order: stages take the workers in the order given, as where the first half shall run on a GPU.
+        graph: where the model has been loaded already.
+        profile: where it has been measured already, or is an estimate.
+        layouts: where known, rows axis and whether it is folded, for each boundary tensor.
+        cache_folder: as in `measure_profile`.
+
+    Raises:
+        UsageError: the model cannot be cut into so many stages, or not so that they fit the workers; the line says
+            how many there could be, or how much memory it takes.
+    """
+    if stages is not None and stages > len(workers):
+        raise UsageError(
+            f"--stages {stages} are wanted, but there are only {len(workers)} workers: "
+            f"use --workers {stages} or --stages {len(workers)}"
+        )
+    if stage_memory is not None:
+        workers = [dataclasses.replace(one, memory_bytes=min(one.memory_bytes, stage_memory)) for one in workers]
+    options = dataclasses.replace(options, threads=options.threads or threads_of_worker(workers))
+    graph = split_graph(load_graph(model_file)) if graph is None else graph
+    if stages is not None:
+        graph.check_stages(stages)
+    if profile is None:
+        profile = profile_model(graph, model_file, feeds, options, micro_batch, cache_folder)
+    graph = _with_repeated(graph, profile, stages, workers, fixed_order)
+    local = all(worker.local for worker in workers)
+    # Workers that have no cores of their own here cannot be timed side by side.
+    here = local and len(workers) * options.threads <= core_count()
+    timer: Timer | None = None
+    if refine and profile.source == "measured":
+
+        def timer(plans: Sequence[StagePlan]) -> Sequence[float]:
+            together = here and sum(plan.replicas for plan in plans) > 1
+            return time_stages(graph.model, model_file, plans, feeds, options, together=together)
+
+    drawn = draw_stages(graph, profile, stages, workers, fixed_order=fixed_order, timer=timer)
+    whole_bytes = whole_memory(graph, drawn.problem)
+    weight_bytes = float(sum(graph.weight_bytes.values()))
+    # Where some worker does not hold the whole model, there is nothing to be timed against.
+    fits = all(worker.memory_bytes >= whole_bytes for worker in workers)
+    if compare and here and fits and timer is not None:
+        found = measure_here(
+            graph.model,
+            model_file,
+            drawn.stages,
+            feeds,
+            options,
+            workers,
+            rows=micro_batch,
+            weight_bytes=weight_bytes,
+            whole_bytes=whole_bytes,
+            run_seconds=profile.total_seconds,
+        )
+        others = found.alternatives
+        if found.stage_seconds:
+            drawn = corrected(graph, profile, drawn, found.stage_seconds, workers)
+            drawn = _bounded(drawn, workers, stages, fixed_order)
+    else:
+        total = profile.total_seconds
+        if timer is not None:
+            # Like is compared with like: a profile may be from an hour when the machine had other work.
+            total = _whole_seconds(model_file, feeds, options) if fits else sum(drawn.problem.seconds)
+        others = predict_alternatives(
+            workers,
+            total,
+            rows=micro_batch,
+            weight_bytes=weight_bytes,
+            whole_bytes=whole_bytes,
+            transfer_bytes=sum(profile.value_bytes.get(name, 0.0) for name in (*graph.inputs, *graph.outputs)),
+        )
+    plan = plan_of(graph, profile, model_file, drawn, layouts)
+    if local and not here and len(workers) > 1:
+        note = f"predicted as if each of the {len(workers)} workers had {options.threads} of its own cores"
+        plan = dataclasses.replace(plan, notes=(*plan.notes, f"{note}: this machine has {core_count()} in all"))
+    return with_verdict(plan, drawn.balance, others, whole_bytes=whole_bytes, here=here)
+
+
+def _with_repeated(
+    graph: SplitGraph, profile: Profile, stages: int | None, workers: Sequence[ClusterWorker], fixed_order: bool
+) -> SplitGraph:
+    def period(one: SplitGraph) -> float:
+        problem = make_problem(one, profile, unit_seconds(one, profile))
+        return _balanced(problem, workers, stages, fixed_order).period
+
+    return repeat_where_cheaper(graph, profile, workers, period)
+
+
+def _whole_seconds(model_file: ModelFile, feeds: dict[str, Array], options: SessionOptions) -> float:
+    session = Session(model_file, options)
+    return time_runs(lambda: session.run(feeds), BUDGET_SECONDS)
+
+
+def draw_stages(
+    graph: SplitGraph,
+    profile: Profile,
+    stages: int | None,
+    workers: Sequence[ClusterWorker],
+    *,
+    fixed_order: bool = False,
+    timer: Timer | None = None,
+) -> Drawn:
+    """Balance, cut and, with a timer, correct by what the stages take.
+
+    Each round scales the seconds of a stage's units by measured over predicted and balances anew. It ends when every
+    stage is within `CLOSE` of its prediction or the same stages come out again, after three rounds at the latest; the
+    plan with the shortest measured period is taken, with its measured seconds.
+
+    Args:
+        graph: the units.
+        profile: what they cost.
+        stages: exactly so many; None: any number up to the workers.
+        workers: that run them.
+        fixed_order: stages take the workers in the order given.
+        timer: measures the seconds of extracted stages on this machine.
+
+    Raises:
+        UsageError: no such split exists.
+    """
+    seconds = unit_seconds(graph, profile)
+    best: Drawn | None = None
+    problem = make_problem(graph, profile, seconds)
+    seen = set()
+    for _ in range(MOST_ROUNDS):
+        found = _balanced(problem, workers, stages, fixed_order)
+        drawn = Drawn(found, _staffed(assign(graph, found.stage_of), found, problem, workers), problem)
+        if timer is None:
+            return drawn
+        if found.stage_of in seen:
+            break
+        seen.add(found.stage_of)
+        real = corrected(graph, profile, drawn, timer(drawn.stages), workers)
+        problem = real.problem
+        if best is None or real.balance.period < best.balance.period:
+            best = real
+        pairs = zip(real.stages, drawn.stages, strict=True)
+        if all(abs(one.seconds - other.seconds) <= CLOSE * other.seconds for one, other in pairs):
+            break
+    assert best is not None
+    return _bounded(best, workers, stages, fixed_order)
+
+
+def _bounded(drawn: Drawn, workers: Sequence[ClusterWorker], stages: int | None, fixed_order: bool) -> Drawn:
+    """With the least period that its units' seconds, as they were corrected last, allow."""
+    low = min(_balanced(drawn.problem, workers, stages, fixed_order).lower_bound, drawn.balance.period)
+    return dataclasses.replace(drawn, balance=dataclasses.replace(drawn.balance, lower_bound=low))
+
+
+def corrected(
+    graph: SplitGraph, profile: Profile, drawn: Drawn, took: Sequence[float], workers: Sequence[ClusterWorker]
+) -> Drawn:
+    """The same split with the seconds that its stages really took; their units' are scaled to them."""
+    predicted = stage_seconds(drawn.problem, drawn.balance)
+    ratio = [a / b if b > 0 else 1.0 for a, b in zip(took, predicted, strict=True)]
+    of = drawn.balance.stage_of
+    problem = make_problem(
+        graph, profile, [one * ratio[stage] for one, stage in zip(drawn.problem.seconds, of, strict=True)]
+    )
+    real = evaluate(problem, of, drawn.balance.workers_of, solver_workers(workers), method=drawn.balance.method)
+    return Drawn(real, _staffed(drawn.stages, real, problem, workers), problem)
+
+
+def stage_seconds(problem: Problem, found: Balance) -> list[float]:
+    """Compute seconds per micro-batch of each stage at speed 1."""
+    seconds = [0.0] * found.stages
+    for one, stage in zip(problem.seconds, found.stage_of, strict=True):
+        seconds[stage] += one
+    return seconds
+
+
+def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | None, fixed_order: bool) -> Balance:
+    try:
+        return balance(problem, solver_workers(workers), stages, replicate=True, fixed_order=fixed_order)
+    except CannotSplit as error:
+        most = error.most_stages
+        needed = error.smallest_memory_bytes
+        if needed is not None:
+            largest = max(worker.memory_bytes for worker in workers)
+            wanted = "a split" if stages is None else f"a split into {stages} stages"
+            raise UsageError(
+                f"{wanted} over {len(workers)} workers needs {format_bytes(needed)} in each (weights and "
+                f"activations of a micro-batch), but the largest has {format_bytes(largest)}: "
+                f"use --stage_memory {needed / 1e9:.3g}GB, more workers or a smaller --micro_batch"
+            ) from None
+        fix = f"use --stages {most}" if most else "use fewer stages"
+        raise UsageError(f"--stages {stages}: {error}: {fix}") from None
+
+
+def _staffed(
+    plans: Sequence[StagePlan], found: Balance, problem: Problem, workers: Sequence[ClusterWorker]
+) -> tuple[StagePlan, ...]:
+    seconds = stage_seconds(problem, found)
+    return tuple(
+        dataclasses.replace(
+            plan,
+            seconds=seconds[plan.index],
+            replicas=len(team),
+            workers=tuple(workers[at].name for at in team),
+        )
+        for plan, team in zip(plans, found.workers_of, strict=True)
+    )
+
+
+def plan_of(
+    graph: SplitGraph,
+    profile: Profile,
+    model_file: ModelFile,
+    drawn: Drawn,
+    layouts: Mapping[str, tuple[int | None, bool]] | None = None,
+) -> Plan:
+    """The plan without its verdict: sizes of what crosses, and where the numbers come from."""
+    sizes = profile.value_bytes
+    crossing = dict.fromkeys(name for stage in drawn.stages[1:] for name in (*stage.inputs, *stage.passes))
+    into = [sum(sizes.get(name, 0.0) for name in (*stage.inputs, *stage.passes)) for stage in drawn.stages]
+    into.append(sum(sizes.get(name, 0.0) for name in graph.outputs))
+    stages = tuple(
+        dataclasses.replace(stage, bytes_in=into[stage.index], bytes_out=into[stage.index + 1])
+        for stage in drawn.stages
+    )
+    values = ir.convenience.create_value_mapping(graph.model.graph, include_subgraphs=False)
+    return Plan(
+        model=file_name(model_file),
+        model_hash=model_hash(model_file.path),
+        micro_batch=profile.rows,
+        stages=stages,
+        boundaries=tuple(_boundary(values[name], sizes, layouts) for name in crossing),
+        rewrites=model_file.rewrites,
+        period=drawn.balance.period,
+        lower_bound=drawn.balance.lower_bound,
+        method=drawn.balance.method,
+        source=profile.source,
+        provider=profile.provider,
+        threads=profile.threads,
+        notes=(*graph.notes, *profile.notes),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+    )
+
+
+def _boundary(
+    value: ir.Value, sizes: Mapping[str, float], layouts: Mapping[str, tuple[int | None, bool]] | None
+) -> BoundaryTensor:
+    name = str(value.name)
+    shape = None
+    if value.shape is not None:
+        shape = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    axis, folded = (layouts or {}).get(name, (None if shape == () else 0, False))
+    dtype = "float32" if value.dtype is None else _dtype_name(value.dtype)
+    return BoundaryTensor(name, dtype, shape, axis, folded, sizes.get(name, 0.0))
+
+
+def _dtype_name(dtype: ir.DataType) -> str:
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype.name, dtype.name.lower())
+
+
+def with_verdict(plan: Plan, found: Balance, others: Sequence[Alternative], *, whole_bytes: float, here: bool) -> Plan:
+    """The plan with its alternatives, itself among them, and the verdict.
+
+    Args:
+        plan: the split.
+        found: its balance, for the memory that its workers need.
+        others: ways to use the same workers without splitting.
+        whole_bytes: memory that a worker needs for the whole model.
+        here: whether the workers are this machine's.
+    """
+    number = len(plan.stages)
+    used = sum(stage.replicas for stage in plan.stages)
+    name = f"{number} stages" if number > 1 else replicas_name(used)
+    if used > number > 1:
+        name += f" on {used} workers"
+    weights = float(max(stage.weight_bytes for stage in plan.stages))
+    split = Alternative(name, plan.rows_per_second, weights, False, found.fits)
+    verdict = make_verdict(
+        split, others, stages=number, stage_bytes=max(found.stage_memory), whole_bytes=whole_bytes, here=here
+    )
+    # One stage is the whole model, which is among the others already where it fits.
+    every = [split, *others] if number > 1 or not any(one.fits for one in others) else others
+    return dataclasses.replace(plan, alternatives=rank(every), verdict=verdict)
+
+
+def whole_memory(graph: SplitGraph, problem: Problem) -> float:
+    """Bytes that a worker needs for the whole model: its weights and the most activations at once."""
+    return float(sum(graph.weight_bytes.values())) + max(problem.activation_bytes, default=0.0)

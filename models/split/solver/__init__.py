@@ -1,0 +1,1 @@
+"""Parts of the balance solver: numbers in, numbers out. Imports numpy and the standard library only."""

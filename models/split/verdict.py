@@ -1,0 +1,100 @@
+"""Whether splitting helps, said with the numbers that it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.split.cluster import format_bytes, format_rate
+from models.split.plan import Alternative
+
+EVEN = 1.03
+"""Ratios below this are no difference: two measurements of the same thing differ by as much."""
+
+
+def rank(alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
+    """The best first: those that fit the workers' memory before those that do not, then by rows a second.
+
+    A split comes after what does without it and is as fast: there is less to set up and to go wrong.
+    """
+    best = max((one.rows_per_second for one in alternatives if one.fits), default=0.0)
+
+    def place(one: Alternative) -> tuple[bool, bool, bool, float]:
+        even = one.rows_per_second * EVEN > best
+        return not one.fits, not even, even and "stages" in one.name, -one.rows_per_second
+
+    return tuple(sorted(alternatives, key=place))
+
+
+def make_verdict(
+    split: Alternative,
+    others: Sequence[Alternative],
+    *,
+    stages: int,
+    stage_bytes: float,
+    whole_bytes: float,
+    here: bool = True,
+) -> str:
+    """A sentence or two on what to do.
+
+    Args:
+        split: the plan; with one stage, replicas of the whole model.
+        others: ways to use the same workers without splitting.
+        stages: of the plan.
+        stage_bytes: memory that a worker needs for its stage, at most.
+        whole_bytes: memory that a worker needs for the whole model.
+        here: whether the workers are this machine's.
+    """
+    able = [one for one in others if one.fits]
+    place = "here" if here else "on these workers"
+    if not split.fits:
+        return (
+            f"{_name(split)} needs {format_bytes(stage_bytes)} in a worker, which none of them has: "
+            "use more stages, smaller micro-batches or larger workers."
+        )
+    if not able:
+        if stages == 1:
+            return f"{_name(split)}, {_rate(split)}, is the only way that fits."
+        return (
+            f"No worker holds the whole model ({format_bytes(whole_bytes)}): splitting is what makes it possible, "
+            f"with {format_bytes(stage_bytes)} in a worker and {_rate(split)}."
+        )
+    best = max(able, key=lambda one: one.rows_per_second)
+    if stages == 1:
+        return (
+            f"No split is faster {place} than {best.name} ({_rate(best)}); "
+            f"split only if a worker has less than {format_bytes(whole_bytes)}."
+        )
+    ratio = best.rows_per_second / split.rows_per_second if split.rows_per_second else float("inf")
+    if ratio >= EVEN:
+        return (
+            f"{_name(best)} {_is(best)} {ratio:.2g}x faster {place} than {split.name}{_how(best, split)}; "
+            f"split only if a worker has less than {format_bytes(whole_bytes)}."
+        )
+    if ratio > 1 / EVEN:
+        return (
+            f"{_name(split)} and {best.name} are equally fast {place}{_how(best, split)}: split if a worker has "
+            f"less than {format_bytes(whole_bytes)} (a stage needs {format_bytes(stage_bytes)}), else do not."
+        )
+    return (
+        f"Split: {split.name} are {1 / ratio:.2g}x faster {place} than {best.name}{_how(best, split)}, "
+        f"and a worker holds {format_bytes(stage_bytes)} in place of {format_bytes(whole_bytes)}."
+    )
+
+
+def _name(one: Alternative) -> str:
+    return one.name[:1].upper() + one.name[1:]
+
+
+def _is(one: Alternative) -> str:
+    # "1 replica of the whole model", "the whole model with 2 threads": one thing.
+    return "is" if one.name.startswith(("1 ", "the ")) else "are"
+
+
+def _rate(one: Alternative) -> str:
+    return f"{format_rate(one.rows_per_second)} rows/s {'measured' if one.measured else 'predicted'}"
+
+
+def _how(one: Alternative, other: Alternative) -> str:
+    if one.measured and other.measured:
+        return " (both measured)"
+    return "" if one.measured or other.measured else " (predicted)"

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from models.errors import UsageError
+from models.split.cluster import ClusterWorker, format_bytes, format_rate, parse_bandwidth, parse_bytes, read_cluster
+
+
+def test_a_number_is_so_many_workers_of_this_machine():
+    workers = read_cluster("3", memory_bytes=2e9, bandwidth=1e9)
+    assert [worker.name for worker in workers] == ["worker-0", "worker-1", "worker-2"]
+    assert all((worker.speed, worker.memory_bytes, worker.bandwidth) == (1, 2e9, 1e9) for worker in workers)
+    assert all(worker.local for worker in workers)
+    assert read_cluster("1") == (ClusterWorker("worker-0"),)
+    assert read_cluster("1")[0].memory_bytes == math.inf
+
+
+def write(tmp_path: Path, value: object) -> str:
+    path = tmp_path / "cluster.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return str(path)
+
+
+def test_unlike_workers_from_a_file(tmp_path: Path):
+    path = write(
+        tmp_path,
+        [
+            {"name": "gpu-box", "speed": {"cpu": 1, "cuda": 12}, "memory": "16GB", "bandwidth": "10Gbit"},
+            {"speed": 0.5, "count": 2},
+            {"name": "old", "count": 2, "memory": 500},
+        ],
+    )
+    gpu, second, third, fourth, fifth = read_cluster(path, memory_bytes=1e9, bandwidth=5e8)
+    assert (gpu.name, gpu.speed, gpu.memory_bytes, gpu.bandwidth) == ("gpu-box", 12, 16e9, 1.25e9)
+    assert gpu.provider_speeds == {"CPUExecutionProvider": 1, "CUDAExecutionProvider": 12}
+    assert (second.name, second.speed, second.memory_bytes, second.bandwidth) == ("worker-0", 0.5, 1e9, 5e8)
+    assert (third.name, fourth.name, fifth.name) == ("worker-1", "old-0", "old-1")
+    assert fourth.memory_bytes == 500
+    assert not any(worker.local for worker in (gpu, second, third, fourth, fifth))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{", r"is not JSON .*write e\.g\. \["),
+        ([], r"a list of one object or more is wanted: write e\.g\. \["),
+        ([{"name": "a", "ram": "2GB"}], r"worker a: 'ram' is not known: use name, speed, memory, bandwidth, count"),
+        ([{"name": "a"}, {"name": "a"}], "two workers are called 'a': give each a name of its own"),
+        ([{"name": 3}], 'its name is 3, but a text is wanted: e.g. "name": "gpu-box"'),
+        ([{"speed": 0}], "worker 0: speed is 0, but a number above 0 is wanted"),
+        ([{"speed": "fast"}], "speed is 'fast', but a number above 0 is wanted"),
+        ([{"speed": {}}], "speed names no provider"),
+        ([{"speed": {"gpux": 2}}], "'gpux' is no provider: use one of"),
+        ([{"count": 0}], "count is 0, but a whole number from 1 is wanted"),
+        ([{"memory": "2 apples"}], "memory 2 apples is no number of bytes: write e.g. 2GB"),
+        ([{"memory": True}], 'memory is True, but a size is wanted: e.g. "memory": "2GB"'),
+        ([{"bandwidth": "10"}], "bandwidth 10 is no bandwidth: write e.g. 10Gbit"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_fix(tmp_path: Path, value: object, message: str):
+    with pytest.raises(UsageError, match=message):
+        read_cluster(write(tmp_path, value))
+
+
+@pytest.mark.parametrize("text", ["0", "-2"])
+def test_too_few_workers(text: str):
+    with pytest.raises(UsageError, match=f"--workers {text}: at least one worker is wanted: e.g. --workers 4"):
+        read_cluster(text)
+
+
+def test_no_such_file():
+    with pytest.raises(UsageError, match=r"--workers four is neither a number nor a file .*e\.g\. --workers 4"):
+        read_cluster("four")
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [
+        ("2GB", 2e9),
+        ("2G", 2e9),
+        ("1.5 GiB", 1.5 * 2**30),
+        ("512mb", 512e6),
+        ("100", 100),
+        (".5kB", 500),
+        ("1KiB", 1024),
+    ],
+)
+def test_bytes(text: str, nbytes: float):
+    assert parse_bytes(text) == nbytes
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "2 Gbit", "1e9", "inf"])
+def test_no_bytes(text: str):
+    with pytest.raises(UsageError, match=r"--stage_memory .*is no number of bytes: write e\.g\. 2GB, 512MB or 1\.5GiB"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_per_second"),
+    [("10Gbit", 1.25e9), ("10Gb", 1.25e9), ("100 Mbit/s", 12.5e6), ("1.25GB/s", 1.25e9), ("1GB", 1e9), ("8bit", 1)],
+)
+def test_bandwidth(text: str, bytes_per_second: float):
+    assert parse_bandwidth(text) == bytes_per_second
+
+
+@pytest.mark.parametrize("text", ["", "10", "fast", "0Gbit", "-1Gbit", "10G"])
+def test_no_bandwidth(text: str):
+    with pytest.raises(UsageError, match=r"--bandwidth .*is no bandwidth: write e\.g\. 10Gbit, 100Mbit or 1\.25GB/s"):
+        parse_bandwidth(text)
+
+
+def test_bytes_are_shown_as_they_are_typed():
+    assert format_bytes(3.1e9) == "3.1 GB"
+    assert format_bytes(12_345) == "12.3 kB"
+    assert format_bytes(7) == "7 bytes"
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "text"),
+    [(999.6e3, "1 MB"), (1_000, "1 kB"), (999, "999 bytes"), (123_456_789, "123 MB"), (2.5e15, "2,500 TB")],
+)
+def test_bytes_are_never_written_with_an_exponent(nbytes: float, text: str):
+    assert format_bytes(nbytes) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(2_590_123.0, "2,590,000"), (999.7, "1,000"), (41.26, "41.3"), (0.012345, "0.0123"), (10.0, "10"), (0.0, "0")],
+)
+def test_rates_have_three_digits_and_separators(rate: float, text: str):
+    assert format_rate(rate) == text

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from models.graph import ModelFile
+from models.split.estimate import MachineRate, bind_shapes, estimate_profile, node_flops
+from models.split.load import load_graph
+from tests import onnx_models
+
+
+def loaded(tmp_path: Path, *args, **kwargs):
+    return load_graph(ModelFile(onnx_models.save(onnx_models.build(*args, **kwargs), tmp_path / "model.onnx")))
+
+
+def test_a_large_convolution_costs_more_than_an_addition(tmp_path: Path):
+    weights = {"w": np.zeros((64, 32, 3, 3), np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "c"], ["y"], name="add"),
+    ]
+    ends = ([("x", TensorProto.FLOAT, ["n", 32, "h", "w_"])], [("y", TensorProto.FLOAT, ["n", 64, "h", "w_"])])
+    model = loaded(tmp_path, nodes, *ends, weights)
+    profile = estimate_profile(model, rows=2, input_shapes={"x": (2, 32, 28, 28)})
+    assert profile.source == "estimate" and profile.notes
+    assert profile.node_seconds["conv"] > 5 * profile.node_seconds["add"]
+    assert profile.value_bytes["c"] == 2 * 64 * 28 * 28 * 4
+    assert profile.total_seconds == pytest.approx(sum(profile.node_seconds.values()))
+    shapes = bind_shapes(model, {"x": (2, 32, 28, 28)}, 2)
+    conv, add = model.graph
+    assert node_flops(conv, shapes) == 2 * (2 * 64 * 28 * 28) * (32 * 3 * 3)
+    assert node_flops(add, shapes) == 2 * 64 * 28 * 28
+
+
+def test_products_and_recurrences_are_counted_from_their_shapes(tmp_path: Path):
+    weights = {
+        "w": np.zeros((1, 4 * 6, 5), np.float32),
+        "r": np.zeros((1, 4 * 6, 6), np.float32),
+        "m": np.zeros((6, 9), np.float32),
+        "one": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["h"], name="lstm", hidden_size=6),
+        helper.make_node("Squeeze", ["h", "one"], ["s"], name="squeeze"),
+        helper.make_node("MatMul", ["s", "m"], ["y"], name="product"),
+    ]
+    ends = ([("x", TensorProto.FLOAT, ["time", "rows", 5])], [("y", TensorProto.FLOAT, ["time", "rows", 9])])
+    model = loaded(tmp_path, nodes, *ends, weights)
+    shapes = bind_shapes(model, {"x": (7, 3, 5)}, 3)
+    flops = {node.name: node_flops(node, shapes) for node in model.graph}
+    assert flops["lstm"] == 2 * 7 * 3 * (24 * 5 + 24 * 6)
+    assert flops["product"] == 2 * 7 * 3 * 9 * 6
+
+
+def test_a_faster_machine_takes_less(tmp_path: Path):
+    path = onnx_models.save(onnx_models.mlp(hidden=512), tmp_path / "mlp.onnx")
+    model = load_graph(ModelFile(path))
+    slow = estimate_profile(model, rows=64, rate=MachineRate(flops=1e9, bandwidth=1e9, call_seconds=0))
+    fast = estimate_profile(model, rows=64, rate=MachineRate(flops=2e9, bandwidth=2e9, call_seconds=0))
+    assert slow.total_seconds == pytest.approx(2 * fast.total_seconds)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import UsageError
+from models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, from_json, read_plan, to_json
+
+NAMES = st.text(min_size=1, max_size=5)
+TUPLES = st.lists(NAMES, max_size=3).map(tuple)
+FINITE = st.floats(0, 1e12)
+STAGES = st.builds(
+    StagePlan,
+    index=st.integers(0, 9),
+    nodes=TUPLES,
+    inputs=TUPLES,
+    outputs=TUPLES,
+    passes=TUPLES,
+    weight_bytes=st.integers(0, 1 << 40),
+    seconds=FINITE,
+    bytes_in=FINITE,
+    bytes_out=FINITE,
+    replicas=st.integers(1, 9),
+    workers=TUPLES,
+    file=st.none() | NAMES,
+)
+DIMS = st.lists(st.integers(0, 9) | NAMES | st.none(), max_size=4).map(tuple)
+TENSORS = st.builds(
+    BoundaryTensor,
+    name=NAMES,
+    dtype=st.sampled_from(["float32", "bfloat16", "int4", "string"]),
+    shape=st.none() | DIMS,
+    rows_axis=st.none() | st.integers(0, 3),
+    folded=st.booleans(),
+    nbytes=FINITE,
+)
+PLANS = st.builds(
+    Plan,
+    model=NAMES,
+    model_hash=NAMES,
+    micro_batch=st.integers(1, 99),
+    stages=st.lists(STAGES, max_size=3).map(tuple),
+    boundaries=st.lists(TENSORS, max_size=3).map(tuple),
+    rewrites=TUPLES,
+    period=FINITE,
+    lower_bound=FINITE,
+    alternatives=st.lists(
+        st.builds(Alternative, name=NAMES, rows_per_second=FINITE, worker_bytes=FINITE), max_size=2
+    ).map(tuple),
+    notes=TUPLES,
+)
+
+
+@given(PLANS)
+def test_json_gives_the_same_plan(plan: Plan):
+    assert from_json(to_json(plan)) == plan
+
+
+def skip_plan() -> Plan:
+    """x -> a -> b -> c -> y, where c also reads a (it passes through b's stage) and x."""
+    return Plan(
+        "m.onnx",
+        "0",
+        8,
+        (
+            StagePlan(0, ("a",), ("x",), ("ta",)),
+            StagePlan(1, ("b",), ("ta",), ("tb",), passes=("ta", "x")),
+            StagePlan(2, ("c",), ("tb", "ta", "x"), ("y",)),
+        ),
+        tuple(BoundaryTensor(name, "float32", ("rows", 2)) for name in ("x", "ta", "tb")),
+        period=0.5,
+        lower_bound=0.4,
+    )
+
+
+def test_boundary_names_what_crosses_a_cut():
+    assert skip_plan().boundary(0) == ("x", "ta")
+    assert skip_plan().boundary(1) == ("x", "ta", "tb")
+
+
+def test_rates_follow_from_the_period():
+    assert skip_plan().rows_per_second == 16
+    assert skip_plan().gap == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "no plan of version 1"),
+        ({"micro_batch": "8"}, "'8' is not int"),
+        ({"micro_batch": True}, "True is not int"),
+        ({"stages": {}}, "is not a list"),
+        ({"stages": [3]}, "3 is not an object"),
+        ({"color": 1}, "unknown field 'color'"),
+        ({"boundaries": [{"name": "t", "dtype": "float32", "shape": [1.5]}]}, "1.5 is not"),
+    ],
+)
+def test_refuses_what_is_no_plan(change: dict[str, object], message: str):
+    text = json.dumps(json.loads(to_json(skip_plan())) | change)
+    with pytest.raises(UsageError, match=message):
+        from_json(text)
+
+
+def test_a_missing_field_is_named():
+    values = json.loads(to_json(skip_plan()))
+    del values["model_hash"]
+    with pytest.raises(UsageError, match="model_hash"):
+        from_json(json.dumps(values))
+
+
+def test_a_file_that_is_no_plan(tmp_path):
+    with pytest.raises(UsageError, match=r"--plan .*missing.json cannot be read"):
+        read_plan(str(tmp_path / "missing.json"))
+    (tmp_path / "p.json").write_text("{")
+    with pytest.raises(UsageError, match="is not JSON"):
+        read_plan(str(tmp_path / "p.json"))
