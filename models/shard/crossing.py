@@ -1,0 +1,56 @@
+"""What crosses between the steps of a divided model when each runs elsewhere, and how it lies in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.shard.plan import ShardPlan
+from models.shard.sharded import ShardedSession
+from models.shard.stages import part_name
+from models.split.boundary import Layout, find_layouts
+from models.tensors import Array
+
+
+def crossing(plan: ShardPlan) -> list[tuple[str, ...]]:
+    """For each step the tensors that are there before it and are read by it or later, or are outputs of the model.
+
+    A shard's part of a tensor is called `TENSOR@shardK`.
+    """
+    made = [
+        {part_name(name, shard) for name in stage.outputs for shard in range(plan.shards)}
+        if stage.sharded
+        else {*stage.outputs}
+        for stage in plan.stages
+    ]
+    ever = set().union(*made)
+    there = dict.fromkeys(name for stage in plan.stages for name in stage.inputs if name not in ever)
+    cuts = []
+    for at in range(len(plan.stages)):
+        needed = {*plan.outputs}.union(*(stage.inputs for stage in plan.stages[at:]))
+        cuts.append(tuple(name for name in there if name in needed))
+        there |= dict.fromkeys(sorted(made[at]))
+    return cuts
+
+
+def shard_layouts(
+    session: ShardedSession,
+    take: Callable[[Array], dict[str, Array]],
+    *,
+    fixed: bool,
+    quantised: bool = False,
+    unlike: bool = True,
+) -> list[tuple[Layout, ...]]:
+    """For each step how the tensors lie that cross the cut before it; arguments as of `find_layouts`."""
+    cuts = crossing(session.model.plan)
+    names = {name for cut in cuts for name in cut}
+    dtypes: dict[str, str] = {}
+    for stage, sessions in zip(session.model.plan.stages, session.sessions, strict=True):
+        for shard, one in enumerate(sessions):
+            dtypes |= {spec.name: spec.dtype for spec in one.signature.inputs}
+            dtypes |= {
+                part_name(spec.name, shard) if stage.sharded else spec.name: spec.dtype
+                for spec in one.signature.outputs
+            }
+    wanted = {name: dtypes[name] for name in names}
+    found = find_layouts(session.tensors, take, wanted, fixed=fixed, quantised=quantised, unlike=unlike)
+    return [tuple(found[name] for name in cut) for cut in cuts]

@@ -1,0 +1,116 @@
+"""How one tensor lies on the shards of a model.
+
+whole      every shard has all of it
+split      shard k has a slice along one axis       joined by Concat
+partial    shard k has a term of the tensor         joined by Sum
+sizes      a shape vector with shard k's own sizes  joined by writing the whole sizes into it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from math import gcd, prod
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Every shard has the whole tensor."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Each shard has a slice along one axis, in the order of the shards."""
+
+    axis: int
+    """From 0."""
+
+    pieces: tuple[int, ...]
+    """Length of each shard's slice; they add up to the axis."""
+
+    origins: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the nodes at which the split began: their granule decides where it is cut."""
+
+    outer: int = 1
+    """Size, on the sample, of what was merged into the axis from before it: [rows, heads, ...] -> [rows x heads, ...].
+
+    The axis is then `outer` times `pieces`, and a shard has its slice of each.
+    """
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Each shard has a term: the tensor is their sum."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A vector of sizes, in which some are those of the shard's own slices."""
+
+    positions: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    """(position in the vector, length of each shard's slice)."""
+
+
+Layout: TypeAlias = Whole | Split | Partial | Sizes
+
+WHOLE, PARTIAL = Whole(), Partial()
+
+
+class NeedsGranule(Exception):
+    """A split is cut where a later node cannot use it: `origins` must cut at multiples of `granule` only."""
+
+    def __init__(self, origins: frozenset[str], granule: int):
+        super().__init__(f"{', '.join(sorted(origins))} must be cut at multiples of {granule}")
+        self.origins = origins
+        self.granule = granule
+
+
+def cut_evenly(size: int, shards: int, granule: int = 1) -> tuple[int, ...] | None:
+    """Lengths of `shards` slices of an axis, multiples of `granule`, that differ by one granule at most.
+
+    None where the axis is no multiple of the granule or has fewer granules than there are shards.
+
+    >>> cut_evenly(10, 4)
+    (3, 3, 2, 2)
+    >>> cut_evenly(384, 5, 32)
+    (96, 96, 64, 64, 64)
+    """
+    if size % granule or size // granule < shards:
+        return None
+    each, more = divmod(size // granule, shards)
+    return tuple((each + (k < more)) * granule for k in range(shards))
+
+
+def bounds(pieces: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """(start, stop) of each slice."""
+    ends = list(accumulate(pieces))
+    return tuple(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def move_split(layout: Split, source: tuple[int, ...], result: tuple[int, ...]) -> Split | None:
+    """Where the split lies after a reshape; None if its slices would not stay in one piece.
+
+    >>> move_split(Split(2, (64, 32)), (3, 7, 96), (3, 7, 3, 32)).pieces
+    (2, 1)
+    >>> move_split(Split(1, (2, 1)), (5, 3, 4, 4), (5, 48)).pieces
+    (32, 16)
+    >>> move_split(Split(1, (2, 1)), (5, 3, 4), (15, 4)).outer
+    5
+    """
+    before, behind = prod(source[: layout.axis]) * layout.outer, prod(source[layout.axis + 1 :])
+    axis = next((at for at in range(len(result)) if prod(result[:at]) <= before < prod(result[: at + 1])), None)
+    if axis is None or before % prod(result[:axis]):
+        return None
+    outer, inner = before // prod(result[:axis]), prod(result[axis + 1 :])
+    size = sum(layout.pieces)
+    if result[axis] * inner != outer * size * behind:
+        return None
+    # One step along the new axis covers `inner` elements, one along the old axis `behind`.
+    if any(piece * behind % inner for piece in layout.pieces):
+        step = inner // gcd(inner, behind)
+        if size % step:
+            return None
+        raise NeedsGranule(layout.origins, step)
+    return Split(axis, tuple(piece * behind // inner for piece in layout.pieces), layout.origins, outer)

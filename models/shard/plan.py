@@ -1,0 +1,218 @@
+"""What a model divided over shards consists of: which stages, what each reads and makes, and where its files lie.
+
+A plan is data: immutable, printable, stored as JSON. The same plan gives the same shards on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from models import plain
+from models.errors import UsageError
+
+VERSION = 1
+"""Of the JSON form; a reader refuses versions it does not know."""
+
+
+@dataclass(frozen=True)
+class ShardStagePlan:
+    """One step: a model that is whole, or one model a shard."""
+
+    sharded: bool
+
+    inputs: tuple[str, ...]
+    """Tensors that each model reads; a whole one also reads `TENSOR@shardK`, shard K's part of what it joins."""
+
+    outputs: tuple[str, ...]
+    """Tensors that each model makes."""
+
+    weight_bytes: tuple[int, ...]
+    """Bytes of weights of each model: one number, or one a shard."""
+
+    files: tuple[str, ...]
+    """ONNX files, relative to the folder: one, or one a shard."""
+
+    depth: int = 0
+    """Stage that it is a step of, from 0, where the model is split by depth too."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """A tensor of which the shards' parts are brought together."""
+
+    tensor: str
+
+    stage: int
+    """Number of the sharded stage that makes the parts."""
+
+    how: str
+    """`"concat"`, `"sum"`, or `"sizes"` for a shape vector."""
+
+
+@dataclass(frozen=True)
+class KeptWhole:
+    """A layer with weights that is not divided."""
+
+    node: str
+    weight_bytes: int
+
+    why: str
+    """In words, for the user."""
+
+
+@dataclass(frozen=True)
+class ShardedLayer:
+    """A layer whose weight is divided."""
+
+    node: str
+    op_type: str
+
+    weight: str
+    """The tensor that is divided; empty for an ensemble of trees."""
+
+    axis: int | None
+    """Of the weight; None for trees."""
+
+    pieces: tuple[int, ...]
+    """How long each shard's slice is along the axis, or how many trees it has."""
+
+    step: int
+    """Number of the sharded stage that it runs in."""
+
+    makes: str
+    """`"slices"` of its output, or `"terms"` of which it is the sum."""
+
+    weight_bytes: int
+
+    @property
+    def how(self) -> str:
+        """E.g. `columns (axis 1: 128 + 128)`."""
+        each = " + ".join(map(str, self.pieces)) if len(self.pieces) <= 4 else f"{len(self.pieces)} x {self.pieces[-1]}"
+        if self.axis is None:
+            return f"trees ({each})"
+        return f"{_kind(self)} (axis {self.axis}: {each})"
+
+
+def _kind(layer: ShardedLayer) -> str:
+    """What the axis of the weight is to the layer."""
+    slices = layer.makes == "slices"
+    if "Conv" in layer.op_type:
+        return "output channels" if slices else "input channels"
+    if layer.op_type == "Gather":
+        return "table columns" if slices else "table rows"
+    return "columns" if slices else "rows"
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """A model divided over shards."""
+
+    model: str
+    """File name of the whole model, without its folder."""
+
+    model_hash: str
+    """SHA-256, hex, of the model file (external data not included)."""
+
+    shards: int
+    stages: tuple[ShardStagePlan, ...]
+    """In the order in which they run."""
+
+    outputs: tuple[str, ...]
+    """Outputs of the whole model, in its order."""
+
+    weight_bytes: int
+    """Bytes of the whole model's weights, those of trees included."""
+
+    sharded_bytes: int
+    """Bytes of them that are divided over the shards."""
+
+    joins: tuple[Join, ...] = ()
+    layers: tuple[ShardedLayer, ...] = ()
+    """In the order in which they run."""
+
+    kept_whole: tuple[KeptWhole, ...] = ()
+    """The largest first."""
+
+    rewrites: tuple[str, ...] = ()
+    """Rewrites of `ModelFile` done before the graph was divided."""
+
+    least_bytes: int = 1
+    """Bytes of weights from which a layer was divided."""
+
+    configuration: str = ""
+    """Name of the model's own configuration that it was divided by; empty where the division was planned."""
+
+    devices: tuple[str, ...] = ()
+    """Names of the shards' devices in that configuration."""
+
+    @property
+    def bare_stages(self) -> tuple[ShardStagePlan, ...]:
+        """The stages with the names of their files only, wherever these lie."""
+        return tuple(replace(stage, files=tuple(PurePath(one).name for one in stage.files)) for stage in self.stages)
+
+    @property
+    def meetings(self) -> int:
+        """How often in one pass the shards' results are brought together; several tensors may be joined at once."""
+        return len({join.stage for join in self.joins})
+
+    def shard_bytes(self, shard: int) -> int:
+        """Bytes of weights that the worker of one shard holds."""
+        return sum(stage.weight_bytes[shard] for stage in self.stages if stage.sharded)
+
+    @property
+    def whole_bytes(self) -> int:
+        """Bytes of weights of the whole stages together."""
+        return sum(stage.weight_bytes[0] for stage in self.stages if not stage.sharded)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The division in words, for the user: what each worker holds, the joins, what stays whole and why."""
+        shards = ", ".join(f"{self.shard_bytes(shard) / 1e6:,.1f}" for shard in range(self.shards))
+        sums = sum(join.how == "sum" for join in self.joins)
+        kept = [f"{one.node} ({one.weight_bytes / 1e6:,.1f} MB) stays whole: {one.why}" for one in self.kept_whole[:5]]
+        if len(self.kept_whole) > 5:
+            rest = self.kept_whole[5:]
+            held = sum(one.weight_bytes for one in rest) / 1e6
+            kept.append(f"{len(rest)} smaller layers ({held:,.1f} MB) stay whole too")
+        by = f", as annotated ({self.configuration!r}: {', '.join(self.devices)})" if self.configuration else ""
+        return (
+            f"{self.sharded_bytes / 1e6:,.1f} of {self.weight_bytes / 1e6:,.1f} MB of weights over "
+            f"{self.shards} shards: {shards} MB each; {self.whole_bytes / 1e6:,.1f} MB stay whole{by}",
+            f"{len(self.stages)} steps with {self.meetings} joins: {sums} tensors summed, "
+            f"{len(self.joins) - sums} put side by side",
+            *kept,
+        )
+
+
+def moved(plan: ShardPlan, folder: str) -> ShardPlan:
+    """The same with its files as seen from elsewhere: in `folder`, a relative path."""
+    steps = (replace(step, files=tuple(f"{folder}/{file}" for file in step.files)) for step in plan.stages)
+    return replace(plan, stages=tuple(steps))
+
+
+def to_json(plan: ShardPlan) -> str:
+    """The plan as JSON text, which `from_json` reads back to an equal plan."""
+    return plain.to_json(plan, VERSION)
+
+
+def from_json(text: str, path: str = "the plan") -> ShardPlan:
+    """Read a plan.
+
+    Raises:
+        UsageError: the text is no plan of a version that this program reads.
+    """
+    return plain.from_json(ShardPlan, VERSION, text, path, "divide the model again with --shards")
+
+
+def read_plan(path: str) -> ShardPlan:
+    """Read a plan.json.
+
+    Raises:
+        UsageError: the file is missing or is no plan of shards.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): give a plan.json of shards") from None
+    return from_json(text, path)

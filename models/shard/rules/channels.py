@@ -1,0 +1,112 @@
+"""Convolutions by output or input channels, and what stands between them: normalisation and pooling a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Maker, Slice
+from models.shard.layout import PARTIAL, NeedsGranule, Split, Whole, bounds
+from models.shard.weights import weight_bytes
+
+
+def conv(node: ir.Node, context: Context) -> Decision | None:
+    """Conv(X, W [out, in / groups, ...], B [out]).
+
+    whole x, one group       each shard makes some output channels
+    whole x, several groups  each shard takes the channels of its groups: output split
+    x split, one group       each shard sums over its input channels: partial
+    x split, several groups  each shard has whole groups: output split
+    """
+    data, weight, *rest = node.inputs
+    bias = rest[0] if rest else None
+    shape = context.shape(weight)
+    layout = context.layout(data)
+    if shape is None or not context.is_constant(weight) or (bias is not None and not context.is_constant(bias)):
+        return None
+    name = str(node.outputs[0].name)
+    groups = node.attributes.get_int("group", 1) or 1
+    size = weight_bytes(weight)
+    if isinstance(layout, Whole):
+        split = context.begin(node, 1, shape[0], 1 if groups == 1 else shape[0] // groups)
+        if split is None:
+            return None
+        decision = Decision({name: split}, _outputs(split.pieces, bias), sharded_bytes=size)
+        if groups > 1:
+            decision.replace = _own_groups(node, shape, groups, split.pieces)
+        return decision
+    if not isinstance(layout, Split) or layout.axis != 1:
+        return None
+    if groups == 1:
+        first = frozenset([2] if bias is not None else [])
+        return Decision({name: PARTIAL}, {1: Slice(1, layout.pieces)}, first, sharded_bytes=size)
+    each = shape[1]
+    if any(piece % each for piece in layout.pieces):
+        raise NeedsGranule(layout.origins, each)
+    pieces = tuple(piece // each * (shape[0] // groups) for piece in layout.pieces)
+    return Decision(
+        {name: Split(1, pieces, layout.origins)},
+        _outputs(pieces, bias),
+        attributes={"group": [piece // each for piece in layout.pieces]},
+        sharded_bytes=size,
+    )
+
+
+def _own_groups(
+    node: ir.Node, shape: tuple[int, ...], groups: int, pieces: tuple[int, ...]
+) -> Callable[[Maker, int, list[ir.Value | None]], list[ir.Value]]:
+    """The convolution on the channels of a shard's groups, which are taken out of the whole data."""
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    each, made = shape[1], shape[0] // groups
+
+    def on_shard(make: Maker, shard: int, given: list[ir.Value | None]) -> list[ir.Value]:
+        start, stop = (end // made for end in bounds(pieces)[shard])
+        channels = make.constant(np.arange(start * each, stop * each))
+        # Not Slice, which is another operator before opset 10.
+        mine = make.node("Gather", [given[0], channels], axis=1)
+        return [make.node("Conv", [mine, *given[1:]], **{**attributes, "group": stop - start})]
+
+    return on_shard
+
+
+def _outputs(pieces: tuple[int, ...], bias: ir.Value | None) -> dict[int, Slice]:
+    slices = {1: Slice(0, pieces)}
+    if bias is not None:
+        slices[2] = Slice(0, pieces)
+    return slices
+
+
+def batch_normalization(node: ir.Node, context: Context) -> Decision | None:
+    """Scale, bias, mean and variance are a number a channel."""
+    layout = context.layout(node.inputs[0])
+    constant = all(context.is_constant(value) for value in node.inputs[1:])
+    if not isinstance(layout, Split) or layout.axis != 1 or not constant or len(node.outputs) != 1:
+        return None
+    return Decision({str(node.outputs[0].name): layout}, {k: Slice(0, layout.pieces) for k in range(1, 5)})
+
+
+def instance_normalization(node: ir.Node, context: Context) -> Decision | None:
+    """Each channel is normalised by itself."""
+    layout = context.layout(node.inputs[0])
+    if not isinstance(layout, Split) or layout.axis != 1 or not all(map(context.is_constant, node.inputs[1:])):
+        return None
+    return Decision({str(node.outputs[0].name): layout}, {k: Slice(0, layout.pieces) for k in (1, 2)})
+
+
+def pool(node: ir.Node, context: Context) -> Decision | None:
+    """Each channel is pooled by itself; so is each row."""
+    layout = context.layout(node.inputs[0])
+    if not isinstance(layout, Split) or layout.axis > 1 or len(node.outputs) != 1:
+        return None
+    return Decision({str(node.outputs[0].name): layout})
+
+
+POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "GlobalLpPool", "MaxPool")
+RULES = {("", name): pool for name in POOLS}
+RULES |= {
+    ("", "BatchNormalization"): batch_normalization,
+    ("", "Conv"): conv,
+    ("", "InstanceNormalization"): instance_normalization,
+}

@@ -1,0 +1,98 @@
+"""Operators that work on each element by itself: a split goes through, a constant operand is sliced along with it."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Slice
+from models.shard.layout import PARTIAL, Partial, Sizes, Split
+from models.shard.rules.sizes import same_sizes
+
+UNARY = (
+    "Abs", "Acos", "Asin", "Atan", "Cast", "Ceil", "Celu", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu",
+    "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not",
+    "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
+    "Swish", "Tan", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+BROADCAST = (
+    "Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean",
+    "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+)  # fmt: skip
+LINEAR = ("Identity", "Neg")
+"""Of the above, those that give terms of the result for terms of the input."""
+
+
+def unary(node: ir.Node, context: Context) -> Decision | None:
+    """Each shard works on its slice."""
+    layout = context.layout(node.inputs[0])
+    if isinstance(layout, Sizes):
+        return same_sizes(node, context) if node.op_type in ("Cast", "Identity") else None
+    if isinstance(layout, Partial) and node.op_type in LINEAR:
+        return Decision({str(node.outputs[0].name): PARTIAL})
+    return Decision({str(node.outputs[0].name): layout}) if isinstance(layout, Split) else None
+
+
+def dropout(node: ir.Node, context: Context) -> Decision | None:
+    """As in inference, where it does nothing; a mask that is read, or training, needs the whole tensor."""
+    training = node.inputs[2] if len(node.inputs) > 2 else None
+    asked = training is not None and (training.const_value is None or bool(training.const_value.numpy()))
+    if asked or any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
+        return None
+    layout = context.layout(node.inputs[0])
+    return Decision({str(node.outputs[0].name): layout}) if isinstance(layout, (Split, Partial)) else None
+
+
+def broadcast(node: ir.Node, context: Context) -> Decision | None:
+    """Operands are split alike, or broadcast along the split, or constants that are sliced.
+
+    [rows, heads/N, t, t] + [rows, 1, t, t] whole        [rows, features/N] + bias [features] sliced
+    """
+    rank = _rank(node, context)
+    if rank is None:
+        return None
+    axis: int | None = None
+    found: Split | None = None
+    origins: frozenset[str] = frozenset()
+    for value in node.inputs:
+        layout = context.layout(value)
+        if isinstance(layout, (Partial, Sizes)):
+            return None
+        if isinstance(layout, Split):
+            shape = context.shape(value)
+            if shape is None:
+                return None
+            here = layout.axis + rank - len(shape)
+            if found is None:
+                axis, found, origins = here, layout, layout.origins
+            elif axis != here or sum(found.pieces) != sum(layout.pieces):
+                return None
+            else:
+                origins = context.agree(found, layout)
+    if found is None or axis is None:
+        return None
+    slices = {}
+    for position, value in enumerate(node.inputs):
+        if value is None or isinstance(context.layout(value), Split):
+            continue
+        shape = context.shape(value)
+        if shape is None:
+            return None
+        at = axis - (rank - len(shape))
+        if at < 0 or shape[at] == 1:
+            continue
+        if not context.is_constant(value):
+            return None
+        slices[position] = Slice(at, found.pieces)
+    return Decision({str(node.outputs[0].name): Split(axis, found.pieces, origins)}, slices)
+
+
+def _rank(node: ir.Node, context: Context) -> int | None:
+    shapes = [context.shape(value) for value in node.inputs if value is not None]
+    known = [len(shape) for shape in shapes if shape is not None]
+    return max(known) if known and len(known) == len(shapes) else None
+
+
+RULES = {("", name): unary for name in UNARY} | {("", name): broadcast for name in BROADCAST}
+RULES |= {("", "Dropout"): dropout}
+RULES |= {("com.microsoft", name): unary for name in ("Gelu", "FastGelu", "QuickGelu")}
+RULES |= {("com.microsoft", "BiasGelu"): broadcast}

@@ -1,0 +1,89 @@
+"""Gather from a table: by rows of the table, so that each shard holds some entries; by columns where that is asked.
+
+shard k, rows [start, stop)    id - start -> inside? -> Clip -> Gather -> Where(inside, found, 0)   -> partial
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Maker, Slice
+from models.shard.layout import PARTIAL, Sizes, Split, Whole, bounds, cut_evenly
+from models.shard.rules.sizes import gather_sizes
+from models.shard.weights import weight_bytes
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+def gather(node: ir.Node, context: Context) -> Decision | None:
+    """A constant table by its rows; data that is split on another axis goes through."""
+    data, indices = node.inputs
+    shape = context.shape(data)
+    axis = node.attributes.get_int("axis", 0) or 0
+    if shape is None or data is None:
+        return None
+    axis %= len(shape)
+    if context.is_constant(data) and context.asked_axis(node, 0) == 1 != axis:
+        return _by_columns(node, context, shape)
+    if context.is_constant(data):
+        table = axis == 0 and len(shape) == 2 and data.dtype in _FLOATS
+        if not table or not isinstance(context.layout(indices), Whole) or context.is_constant(indices):
+            return None
+        pieces = cut_evenly(shape[0], context.shards)
+        if pieces is None:
+            return None
+
+        def lookup(make: Maker, shard: int, given: list[ir.Value | None]) -> list[ir.Value]:
+            return [_lookup(make, *bounds(pieces)[shard], shape[0], given)]
+
+        name = str(node.outputs[0].name)
+        return Decision({name: PARTIAL}, {0: Slice(0, pieces)}, replace=lookup, sharded_bytes=weight_bytes(data))
+    layout, chosen = context.layout(data), context.shape(indices)
+    if isinstance(layout, Sizes):
+        return gather_sizes(node, context)
+    if not isinstance(layout, Split) or layout.axis == axis or chosen is None:
+        return None
+    if not isinstance(context.layout(indices), Whole):
+        return None
+    at = layout.axis if layout.axis < axis else layout.axis + len(chosen) - 1
+    return Decision({str(node.outputs[0].name): Split(at, layout.pieces, layout.origins)})
+
+
+def _by_columns(node: ir.Node, context: Context, shape: tuple[int, ...]) -> Decision | None:
+    """Each shard looks up its columns of every entry."""
+    data, indices = node.inputs
+    chosen = context.shape(indices)
+    if len(shape) != 2 or chosen is None or not isinstance(context.layout(indices), Whole):
+        return None
+    split = context.begin(node, len(chosen), shape[1])
+    if split is None:
+        return None
+    return Decision({str(node.outputs[0].name): split}, {0: Slice(1, split.pieces)}, sharded_bytes=weight_bytes(data))
+
+
+def _lookup(make: Maker, start: int, stop: int, size: int, given: list[ir.Value | None]) -> ir.Value:
+    table, indices = given
+    assert table is not None
+    ids = make.node("Cast", [indices], to=int(ir.DataType.INT64))
+    # Negative ids count from the end of the whole table.
+    negative = make.node("Less", [ids, make.constant(np.array(0))])
+    ids = make.node("Where", [negative, make.node("Add", [ids, make.constant(np.array(size))]), ids])
+    here = make.node("Sub", [ids, make.constant(np.array(start))])
+    above = make.node("GreaterOrEqual", [here, make.constant(np.array(0))])
+    inside = make.node("And", [above, make.node("Less", [here, make.constant(np.array(stop - start))])])
+    nearest = make.node("Clip", [here, make.constant(np.array(0)), make.constant(np.array(stop - start - 1))])
+    # An id outside the whole table fails on every shard, as it does in the whole model.
+    wrong = make.node("Or", [make.node("Less", [ids, make.constant(np.array(0))]), _not_below(make, ids, size)])
+    checked = make.node("Where", [wrong, make.node("Sub", [ids, make.constant(np.array(start))]), nearest])
+    found = make.node("Gather", [table, checked], axis=0)
+    zero = make.node("CastLike", [make.constant(np.array(0.0, np.float32)), found])
+    mask = make.node("Unsqueeze", [inside, make.constant(np.array([-1]))])
+    return make.node("Where", [mask, found, zero])
+
+
+def _not_below(make: Maker, ids: ir.Value, size: int) -> ir.Value:
+    return make.node("GreaterOrEqual", [ids, make.constant(np.array(size))])
+
+
+RULES = {("", "Gather"): gather}

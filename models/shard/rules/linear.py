@@ -1,0 +1,107 @@
+"""Gemm and MatMul: by columns of the weight, by rows of it, or by heads where both operands are data.
+
+    column   x whole         @ w[:, slice k]      -> y split on its last axis
+    row      x split on k    @ w[slice k, :]      -> y partial; with a column layer before it, one sum for both
+    heads    q split on an outer axis @ k split alike -> split there
+
+Source: Shoeybi et al., Megatron-LM, 2019 (arXiv 1909.08053), section 3.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Slice
+from models.shard.layout import PARTIAL, Partial, Split, Whole
+from models.shard.weights import weight_bytes
+
+
+def gemm(node: ir.Node, context: Context) -> Decision | None:
+    """Gemm(A, B, C) with a constant B; alpha, beta and the transpositions stay as they are."""
+    data, weight, *rest = node.inputs
+    bias = rest[0] if rest else None
+    shape = context.shape(weight)
+    if (
+        not context.is_constant(weight)
+        or shape is None
+        or len(shape) != 2
+        or (bias is not None and not context.is_constant(bias))
+    ):
+        return None
+    transposed = bool(node.attributes.get_int("transB", 0))
+    inner, outer = (1, 0) if transposed else (0, 1)
+    name = str(node.outputs[0].name)
+    layout = context.layout(data)
+    if isinstance(layout, Whole):
+        split = context.begin(node, 1, shape[outer])
+        if split is None:
+            return None
+        slices = {1: Slice(outer, split.pieces)}
+        _slice_bias(slices, 2, bias, context, split.pieces)
+        return Decision({name: split}, slices, sharded_bytes=weight_bytes(weight))
+    if not isinstance(layout, Split):
+        return None
+    contracted = 0 if node.attributes.get_int("transA", 0) else 1
+    if layout.axis != contracted:
+        return None
+    slices = {1: Slice(inner, layout.pieces)}
+    return Decision(
+        {name: PARTIAL}, slices, frozenset([2] if bias is not None else []), sharded_bytes=weight_bytes(weight)
+    )
+
+
+def _slice_bias(
+    slices: dict[int, Slice], position: int, bias: ir.Value | None, context: Context, pieces: tuple[int, ...]
+) -> None:
+    shape = context.shape(bias)
+    if shape and shape[-1] != 1:
+        slices[position] = Slice(len(shape) - 1, pieces)
+
+
+def matmul(node: ir.Node, context: Context) -> Decision | None:
+    """MatMul(A, B): B a constant, or both data that are split alike."""
+    first, second = node.inputs[:2]
+    name = str(node.outputs[0].name)
+    a, b = context.shape(first), context.shape(second)
+    if a is None or b is None or min(len(a), len(b)) < 2:
+        return None
+    left, right = context.layout(first), context.layout(second)
+    rank = max(len(a), len(b))
+    if isinstance(left, Partial) or isinstance(right, Partial):
+        return None
+    if context.is_constant(second) and isinstance(left, Whole):
+        if len(b) != 2:
+            return None
+        split = context.begin(node, rank - 1, b[1])
+        return (
+            None
+            if split is None
+            else Decision({name: split}, {1: Slice(1, split.pieces)}, sharded_bytes=weight_bytes(second))
+        )
+    if isinstance(left, Split) and isinstance(right, Whole):
+        if left.axis == len(a) - 1:
+            if not context.is_constant(second):
+                return None
+            slices = {1: Slice(len(b) - 2, left.pieces)}
+            return Decision({name: PARTIAL}, slices, sharded_bytes=weight_bytes(second))
+        outer = left.axis + rank - len(a)
+        if left.axis < len(a) - 2 and outer - (rank - len(b)) >= 0 and b[outer - (rank - len(b))] != 1:
+            return None
+        return Decision({name: Split(outer, left.pieces, left.origins)})
+    if isinstance(left, Split) and isinstance(right, Split):
+        return _both(name, left, right, len(a), len(b), rank, context)
+    return None
+
+
+def _both(name: str, left: Split, right: Split, a: int, b: int, rank: int, context: Context) -> Decision | None:
+    contracted = left.axis == a - 1 and right.axis == b - 2
+    outer = left.axis + rank - a == right.axis + rank - b and left.axis < a - 2
+    alike = sum(left.pieces) == sum(right.pieces) and left.outer == right.outer
+    if not (contracted or outer) or not alike or (contracted and left.outer != 1):
+        return None
+    origins = context.agree(left, right)
+    axis = left.axis + rank - a
+    return Decision({name: PARTIAL if contracted else Split(axis, left.pieces, origins, left.outer)})
+
+
+RULES = {("", "Gemm"): gemm, ("", "MatMul"): matmul}

@@ -1,0 +1,96 @@
+"""Quantised layers, by output channels: each channel has its own scale, or all have one."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Slice
+from models.shard.layout import Split, Whole
+from models.shard.weights import weight_bytes
+
+
+def matmul_integer(node: ir.Node, context: Context) -> Decision | None:
+    """MatMulInteger(A, B, a_zero_point, b_zero_point) by columns of B; the sums are int32 and exact."""
+    weight = node.inputs[1]
+    return _by_columns(node, context, weight, 1, per_channel=(3,))
+
+
+def qlinear_matmul(node: ir.Node, context: Context) -> Decision | None:
+    """QLinearMatMul(a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp) by columns of b."""
+    return _by_columns(node, context, node.inputs[3], 3, per_channel=(4, 5))
+
+
+def _by_columns(
+    node: ir.Node, context: Context, weight: ir.Value | None, position: int, per_channel: tuple[int, ...]
+) -> Decision | None:
+    shape, data = context.shape(weight), context.shape(node.inputs[0])
+    if not context.is_constant(weight) or shape is None or len(shape) != 2 or data is None:
+        return None
+    if not isinstance(context.layout(node.inputs[0]), Whole):
+        return None
+    split = context.begin(node, len(data) - 1, shape[1])
+    if split is None:
+        return None
+    slices = {position: Slice(1, split.pieces)} | _scales(node, context, per_channel, split.pieces)
+    return Decision({str(node.outputs[0].name): split}, slices, sharded_bytes=weight_bytes(weight))
+
+
+def qlinear_conv(node: ir.Node, context: Context) -> Decision | None:
+    """QLinearConv(x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, B) by output channels."""
+    return _by_output_channels(node, context, 3, per_channel=(4, 5, 8))
+
+
+def conv_integer(node: ir.Node, context: Context) -> Decision | None:
+    """ConvInteger(x, w, x_zp, w_zp) by output channels."""
+    return _by_output_channels(node, context, 1, per_channel=(3,))
+
+
+def _by_output_channels(
+    node: ir.Node, context: Context, position: int, per_channel: tuple[int, ...]
+) -> Decision | None:
+    weight = node.inputs[position]
+    shape = context.shape(weight)
+    if not context.is_constant(weight) or shape is None or (node.attributes.get_int("group", 1) or 1) != 1:
+        return None
+    if not isinstance(context.layout(node.inputs[0]), Whole):
+        return None
+    split = context.begin(node, 1, shape[0])
+    if split is None:
+        return None
+    slices = {position: Slice(0, split.pieces)} | _scales(node, context, per_channel, split.pieces)
+    return Decision({str(node.outputs[0].name): split}, slices, sharded_bytes=weight_bytes(weight))
+
+
+def _scales(node: ir.Node, context: Context, positions: tuple[int, ...], pieces: tuple[int, ...]) -> dict[int, Slice]:
+    found = {}
+    for position in positions:
+        value = node.inputs[position] if position < len(node.inputs) else None
+        shape = context.shape(value)
+        if shape and shape[-1] != 1 and context.is_constant(value):
+            found[position] = Slice(len(shape) - 1, pieces)
+    return found
+
+
+def quantize(node: ir.Node, context: Context) -> Decision | None:
+    """QuantizeLinear and DequantizeLinear of data: element by element, with one scale or one a channel."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    constant = all(value is None or context.is_constant(value) for value in node.inputs[1:])
+    if not isinstance(layout, Split) or shape is None or not constant or node.attributes.get_int("block_size"):
+        return None
+    axis = (node.attributes.get_int("axis", 1) or 0) % len(shape)
+    slices = {}
+    for position, value in enumerate(node.inputs[1:], 1):
+        scale = context.shape(value)
+        if value is not None and (scale is None or (scale and scale != (1,) and axis == layout.axis)):
+            slices[position] = Slice(0, layout.pieces)
+    return Decision({str(node.outputs[0].name): layout}, slices)
+
+
+RULES = {
+    ("", "ConvInteger"): conv_integer,
+    ("", "DequantizeLinear"): quantize,
+    ("", "MatMulInteger"): matmul_integer,
+    ("", "QLinearConv"): qlinear_conv,
+    ("", "QLinearMatMul"): qlinear_matmul,
+    ("", "QuantizeLinear"): quantize,
+}

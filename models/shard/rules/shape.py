@@ -1,0 +1,131 @@
+"""Operators that move elements or reduce over other axes: the split moves with its axis.
+
+[rows, t, heads/N * d] -> Reshape -> [rows, t, heads/N, d] -> Transpose -> [rows, heads/N, t, d]
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision
+from models.shard.layout import Partial, Sizes, Split, move_split
+
+
+def reshape(node: ir.Node, context: Context) -> Decision | None:
+    """Reshape, Flatten, Squeeze, Unsqueeze: what stands before the split's axis stays together, and what is behind."""
+    source, result = context.shape(node.inputs[0]), context.shape(node.outputs[0])
+    layout = context.layout(node.inputs[0])
+    name = str(node.outputs[0].name)
+    if isinstance(layout, Sizes):
+        scalar = node.op_type in ("Squeeze", "Unsqueeze") and result is not None and len(result) < 2
+        return Decision({name: layout}) if scalar else None
+    if source is None or result is None or 0 in source:
+        return None
+    if isinstance(layout, Partial):
+        return Decision({name: layout})
+    if not isinstance(layout, Split):
+        return None
+    moved = move_split(layout, source, result)
+    if moved is None:
+        return None
+    decision = Decision({name: moved})
+    if node.op_type != "Reshape":
+        return decision
+    target = node.inputs[1]
+    values = numbers(target)
+    if values is not None:
+        if values[moved.axis] > 0:
+            if moved.outer != 1:
+                return None
+            each = [np.array([*values[: moved.axis], piece, *values[moved.axis + 1 :]]) for piece in moved.pieces]
+            decision.constants[1] = each
+        return decision
+    return decision if _leaves_room(target, moved, context) else None
+
+
+def _leaves_room(target: ir.Value | None, moved: Split, context: Context) -> bool:
+    """Whether a computed target has, at the split's axis, the shard's own size, -1 or 0 (the size of the data)."""
+    layout = context.layout(target)
+    if isinstance(layout, Sizes) and (moved.axis, moved.pieces) in layout.positions:
+        return moved.outer == 1
+    node = target.producer() if target is not None else None
+    if node is None or node.op_type != "Concat":
+        return False
+    at = 0
+    for part in node.inputs:
+        shape = context.shape(part)
+        if shape is None or len(shape) != 1:
+            return False
+        if at <= moved.axis < at + shape[0]:
+            known = numbers(part)
+            return known is not None and known[moved.axis - at] in (-1, 0)
+        at += shape[0]
+    return False
+
+
+def numbers(value: ir.Value | None) -> list[int] | None:
+    """The integers of an initializer; None where the value is computed."""
+    tensor = value.const_value if value is not None else None
+    return None if tensor is None else [int(number) for number in tensor.numpy().reshape(-1)]
+
+
+def transpose(node: ir.Node, context: Context) -> Decision | None:
+    """The axis goes where the permutation takes it."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    name = str(node.outputs[0].name)
+    if isinstance(layout, Partial):
+        return Decision({name: layout})
+    if not isinstance(layout, Split) or shape is None:
+        return None
+    perm = list(node.attributes.get_ints("perm", tuple(range(len(shape)))[::-1]) or ())
+    return Decision({name: replace(layout, axis=perm.index(layout.axis))})
+
+
+def along_axis(node: ir.Node, context: Context) -> Decision | None:
+    """Softmax and the like work along one axis; the split must be on another."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or shape is None or len(node.outputs) != 1:
+        return None
+    old = context.opsets.get("", 1) < 13 and node.op_type != "LpNormalization"
+    axis = (node.attributes.get_int("axis", 1 if old else -1) or 0) % len(shape)
+    # Before opset 13 Softmax worked on all axes from its own on.
+    if layout.axis == axis or (old and layout.axis > axis):
+        return None
+    return Decision({str(node.outputs[0].name): layout})
+
+
+def reduce(node: ir.Node, context: Context) -> Decision | None:
+    """A reduction over other axes than the split's; the axes must be known."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or shape is None:
+        return None
+    axes = node.attributes.get_ints("axes")
+    if axes is None and len(node.inputs) > 1:
+        axes = numbers(node.inputs[1])
+    if not axes:
+        return None
+    reduced = {axis % len(shape) for axis in axes}
+    if layout.axis in reduced:
+        return None
+    kept = bool(node.attributes.get_int("keepdims", 1))
+    axis = layout.axis if kept else layout.axis - sum(axis < layout.axis for axis in reduced)
+    return Decision({str(node.outputs[0].name): Split(axis, layout.pieces, layout.origins)})
+
+
+def normalise_last(node: ir.Node, context: Context) -> Decision | None:
+    """LayerNormalization over the last axes: the split must be before them."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or shape is None or len(node.outputs) != 1:
+        return None
+    axis = (node.attributes.get_int("axis", -1) or 0) % len(shape)
+    return Decision({str(node.outputs[0].name): layout}) if layout.axis < axis else None
+
+
+_REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+RULES = {("", f"Reduce{name}"): reduce for name in _REDUCE}
+RULES |= {("", name): reshape for name in ("Flatten", "Reshape", "Squeeze", "Unsqueeze")}
+RULES |= {("", name): along_axis for name in ("Hardmax", "LogSoftmax", "LpNormalization", "Softmax")}
+RULES |= {("", "LayerNormalization"): normalise_last, ("", "Transpose"): transpose}

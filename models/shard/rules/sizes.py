@@ -1,0 +1,96 @@
+"""Shapes that are computed on a shard from its own slices, and operators that cut or put together along an axis."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision
+from models.shard.layout import Sizes, Split, Whole
+from models.shard.rules.shape import numbers
+
+
+def shape_of(node: ir.Node, context: Context) -> Decision | None:
+    """Shape of a slice: whole sizes but for the split axis."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or shape is None:
+        return None
+    every = list(range(len(shape)))[node.attributes.get_int("start", 0) : node.attributes.get_int("end", None)]
+    if layout.axis in every and layout.outer != 1:
+        return None
+    positions = [(every.index(layout.axis), layout.pieces)] if layout.axis in every else []
+    return Decision({str(node.outputs[0].name): Sizes(tuple(positions))})
+
+
+def slice_data(node: ir.Node, context: Context) -> Decision | None:
+    """Sizes with constant bounds; data that is cut on other axes than the split's."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if shape is None:
+        return None
+    bounds = [numbers(value) if value is not None else None for value in [*node.inputs[1:], None, None][:4]]
+    starts, ends, axes, steps = bounds
+    name = str(node.outputs[0].name)
+    if len(node.inputs) > 3 and node.inputs[3] is not None and axes is None:
+        return None
+    if isinstance(layout, Sizes):
+        if starts is None or ends is None or len(starts) != 1:
+            return None
+        kept = list(range(shape[0]))[slice(starts[0], ends[0], steps[0] if steps else 1)]
+        return Decision({name: _picked(layout, kept)})
+    if not isinstance(layout, Split):
+        return None
+    cut = {axis % len(shape) for axis in axes} if axes else set(range(len(shape)))
+    return None if layout.axis in cut else Decision({name: layout})
+
+
+def _picked(layout: Sizes, kept: list[int]) -> Sizes:
+    own = dict(layout.positions)
+    return Sizes(tuple((new, own[old]) for new, old in enumerate(kept) if old in own))
+
+
+def gather_sizes(node: ir.Node, context: Context) -> Decision | None:
+    """Some of the sizes, by constant positions."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    chosen = numbers(node.inputs[1])
+    if not isinstance(layout, Sizes) or shape is None or chosen is None:
+        return None
+    return Decision({str(node.outputs[0].name): _picked(layout, [position % shape[0] for position in chosen])})
+
+
+def same_sizes(node: ir.Node, context: Context) -> Decision | None:
+    """Cast, Squeeze and Unsqueeze of sizes; a scalar counts as a vector of one."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.outputs[0])
+    if not isinstance(layout, Sizes) or shape is None or len(shape) > 1:
+        return None
+    return Decision({str(node.outputs[0].name): layout})
+
+
+def concat(node: ir.Node, context: Context) -> Decision | None:
+    """Sizes behind one another; tensors that are split alike on another axis."""
+    layouts = [context.layout(value) for value in node.inputs]
+    name = str(node.outputs[0].name)
+    if any(isinstance(layout, Sizes) for layout in layouts):
+        positions, at = [], 0
+        for value, layout in zip(node.inputs, layouts, strict=True):
+            shape = context.shape(value)
+            if shape is None or len(shape) != 1 or not isinstance(layout, (Sizes, Whole)):
+                return None
+            if isinstance(layout, Sizes):
+                positions += [(at + position, pieces) for position, pieces in layout.positions]
+            at += shape[0]
+        return Decision({name: Sizes(tuple(positions))})
+    shape = context.shape(node.inputs[0])
+    splits = [layout for layout in layouts if isinstance(layout, Split)]
+    if shape is None or len(splits) != len(layouts) or len({split.axis for split in splits}) != 1:
+        return None
+    first = splits[0]
+    if first.axis == (node.attributes.get_int("axis", 0) or 0) % len(shape):
+        return None
+    origins = first.origins
+    for other in splits[1:]:
+        if sum(other.pieces) != sum(first.pieces):
+            return None
+        origins |= context.agree(first, other)
+    return Decision({name: Split(first.axis, first.pieces, origins)})
+
+
+RULES = {("", "Concat"): concat, ("", "Shape"): shape_of, ("", "Slice"): slice_data}

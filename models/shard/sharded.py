@@ -1,0 +1,187 @@
+"""A model divided over shards that stands where a session does: all shards in this process, side by side.
+
+feeds -> whole 0 -> | shard 0 | -> join, whole 1 -> | shard 0 | -> join, whole 2 -> outputs
+                    | shard 1 |                     | shard 1 |
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+from models.graph import ModelFile
+from models.session import ModelRunError, Session, SessionOptions, drop_session, get_session
+from models.shard.plan import ShardPlan, ShardStagePlan
+from models.shard.stages import part_name
+from models.signature import Signature
+from models.tensors import Array
+
+
+@dataclass(frozen=True)
+class ShardedModel:
+    """A divided model on disk and how it runs: data, so that every process makes the same of it."""
+
+    plan: ShardPlan
+
+    folder: str
+    """That the files are relative to."""
+
+    shards: tuple[SessionOptions, ...]
+    """Provider, device and threads of each shard's sessions."""
+
+    whole: SessionOptions
+    """Of the sessions of whole stages."""
+
+    signature: Signature
+    """Inputs and outputs of the whole model."""
+
+    def session(self, stage: ShardStagePlan, shard: int) -> Session:
+        """The session of one model; loaded by the first call.
+
+        Raises:
+            UsageError: the file is missing or ONNX Runtime cannot load it.
+        """
+        options = self.shards[shard] if stage.sharded else self.whole
+        return get_session(ModelFile(os.path.join(self.folder, stage.files[shard])), options)
+
+
+@dataclass
+class ShardStats:
+    """What the shards of one process did."""
+
+    busy_seconds: list[float]
+    """Of each shard."""
+
+    whole_seconds: float = 0.0
+    """In whole steps, which begin with the joins."""
+
+    joins: int = 0
+    """How often the shards' results were brought together."""
+
+
+class ShardedSession:
+    """What `Session` offers, with each sharded stage's shards running side by side. May be called from many threads."""
+
+    def __init__(self, model: ShardedModel) -> None:
+        """Load all shards; use `get_sharded`, which does it once.
+
+        Raises:
+            UsageError: a file is missing or does not load.
+        """
+        self.model = model
+        """What was loaded."""
+        self.sessions = [
+            [model.session(stage, shard) for shard in range(len(stage.files))] for stage in model.plan.stages
+        ]
+        """Of each stage, one a shard."""
+        self.load_seconds = sum(session.load_seconds for sessions in self.sessions for session in sessions)
+        """Seconds that loading took, all together."""
+        self._lock = threading.Lock()
+        self._stats = ShardStats([0.0] * model.plan.shards)
+        self._joined = {join.stage for join in model.plan.joins}
+        self._pool = ThreadPoolExecutor(max(1, model.plan.shards * 2), thread_name_prefix="shard")
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the whole model."""
+        return self.model.signature
+
+    @cached_property
+    def model_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(session.model_bytes for sessions in self.sessions for session in sessions)
+
+    def run(self, feeds: dict[str, Array]) -> list[Array]:
+        """As `Session.run`.
+
+        Raises:
+            ModelRunError: a stage failed; the message begins with the stage, and the shard.
+        """
+        values = self.tensors(feeds)
+        return [values[name] for name in self.model.plan.outputs]
+
+    def tensors(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Every tensor that the stages read or make, by name; a shard's part of one is `TENSOR@shardK`.
+
+        Raises:
+            ModelRunError: a stage failed; the message begins with the stage, and the shard.
+        """
+        values = dict(feeds)
+        for number, (stage, sessions) in enumerate(zip(self.model.plan.stages, self.sessions, strict=True)):
+            given = {name: values[name] for name in stage.inputs}
+            if not stage.sharded:
+                values.update(zip(stage.outputs, self._run(sessions[0], given, number, None), strict=True))
+                continue
+            # The caller's thread runs shard 0: one thread less to wake up.
+            others = [
+                self._pool.submit(self._run, session, given, number, shard)
+                for shard, session in enumerate(sessions[1:], 1)
+            ]
+            results = [self._run(sessions[0], given, number, 0), *(other.result() for other in others)]
+            for shard, made in enumerate(results):
+                values.update((part_name(name, shard), one) for name, one in zip(stage.outputs, made, strict=True))
+        return values
+
+    def take_stats(self) -> ShardStats:
+        """What was done since the last call."""
+        with self._lock:
+            taken, self._stats = self._stats, ShardStats([0.0] * self.model.plan.shards)
+        return taken
+
+    def drop(self) -> None:
+        """Let go of the sessions, which nobody in this process needs any more."""
+        with _lock:
+            if _sharded.get(self.model) is self:
+                del _sharded[self.model]
+        for sessions in self.sessions:
+            for session in sessions:
+                drop_session(session)
+        self._pool.shutdown(wait=False)
+
+    def _run(self, session: Session, feeds: dict[str, Array], step: int, shard: int | None) -> list[Array]:
+        started = time.perf_counter()
+        try:
+            return session.run(feeds)
+        except ModelRunError as error:
+            where = f"stage {step}" if shard is None else f"stage {step}, shard {shard}"
+            raise ModelRunError(f"{where}: {error}") from error
+        finally:
+            seconds = time.perf_counter() - started
+            with self._lock:
+                if shard is None:
+                    self._stats.whole_seconds += seconds
+                else:
+                    self._stats.busy_seconds[shard] += seconds
+                    self._stats.joins += shard == 0 and step in self._joined
+
+
+_sharded: dict[ShardedModel, ShardedSession] = {}
+_lock = threading.Lock()
+
+
+def get_sharded(model: ShardedModel) -> ShardedSession:
+    """This process's sessions of a divided model; loaded by the first call, shared by all threads.
+
+    Raises:
+        UsageError: a shard does not load.
+    """
+    with _lock:
+        session = _sharded.get(model)
+        if session is None:
+            session = _sharded[model] = ShardedSession(model)
+        return session
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads; `models.session` forgets the sessions."""
+    global _lock
+    _sharded.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,102 @@
+"""Steps of a divided model that tell which process runs them, which models that has loaded, and its private memory."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from models import session
+from transforms.shard_step import Part, ShardJoin, ShardStep, ShardSteps
+from transforms.stage_step import StageFailure, StageStep
+
+
+def private_bytes() -> int:
+    """Anonymous memory of this process; 0 where the system does not tell."""
+    path = Path("/proc/self/smaps_rollup")
+    text = path.read_text() if path.exists() else ""
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Anonymous:"))
+
+
+def _tell(who: str) -> None:
+    Metrics.counter("test", f"pid/{who}/{os.getpid()}").inc()
+    Metrics.distribution("test", f"private/{who}").update(private_bytes())
+    for model, *_ in session._sessions:
+        Metrics.counter("test", f"loaded/{who}/{Path(model.path).name}").inc()
+
+
+class WatchedStep(ShardStep):
+    """One shard of one step."""
+
+    def run(self, block: pa.RecordBatch) -> Part:
+        part = super().run(block)
+        _tell(str(self.shard))
+        return part
+
+
+class WatchedWhole(StageStep):
+    """A whole step."""
+
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+        yield from super().run(block)
+        _tell("whole")
+
+
+def as_kind(kind: type, value: Any) -> Any:
+    return kind(**{field.name: getattr(value, field.name) for field in fields(value)})
+
+
+def changed(steps: ShardSteps, step: type = ShardStep, join: type = ShardJoin, whole: type = StageStep) -> ShardSteps:
+    """The same steps, of other classes."""
+    made = [
+        (tuple(as_kind(step, shard) for shard in one[0]), as_kind(join, one[1]))
+        if isinstance(one, tuple)
+        else as_kind(whole, one)
+        for one in steps.steps
+    ]
+    return replace(steps, steps=tuple(made))
+
+
+@dataclass
+class Told:
+    """What `WatchedStep` and `WatchedWhole` told, by shard ("0", "1", ...) or "whole"."""
+
+    pids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    loaded: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    private: dict[str, int] = field(default_factory=dict)
+    """Bytes, at most."""
+
+
+def told_by(result: Any) -> Told:
+    """Read the metrics of a finished job."""
+    told = Told()
+    queried: Mapping[str, Any] = result.metrics().query()
+    for counter in queried["counters"]:
+        kind, _, rest = counter.key.metric.name.partition("/")
+        if kind in ("pid", "loaded"):
+            who, _, value = rest.partition("/")
+            (told.pids if kind == "pid" else told.loaded)[who].add(value)
+    for distribution in queried["distributions"]:
+        kind, _, who = distribution.key.metric.name.partition("/")
+        if kind == "private":
+            told.private[who] = distribution.result.max
+    return told
+
+
+def check_apart(told: Told, shards: int, weight_bytes: int) -> None:
+    """Each shard in processes of its own, which hold its weights, about 1/N of all, and nobody else's."""
+    names = {str(shard) for shard in range(shards)}
+    assert set(told.pids) == {*names, "whole"}
+    every = [pid for pids in told.pids.values() for pid in pids]
+    assert len({*every, str(os.getpid())}) == len(every) + 1
+    for shard in names:
+        assert told.loaded[shard] and all(name.endswith(f"-shard-{shard}.onnx") for name in told.loaded[shard])
+        held = told.private[shard] - told.private["whole"]
+        # Beside its own weights a process has sessions of its own; where the system tells nothing, all are 0.
+        assert not told.private[shard] or 0.5 < held / (weight_bytes / shards) < 1.6, told.private
