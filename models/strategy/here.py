@@ -1,0 +1,67 @@
+"""What the cores of this machine do with a model side by side, so that what is predicted for them holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from models.graph import ModelFile
+from models.session import Session, SessionOptions
+from models.split.alternatives import core_count
+from models.split.profile import Profile
+from models.split.stage_times import time_together
+from models.split.trace import time_runs
+from models.strategy.teams import Links
+from models.tensors import Array
+
+
+@dataclass(frozen=True)
+class Here:
+    """What the cores of this machine do with the whole model; seconds are per micro-batch."""
+
+    cores: int
+
+    alone: float
+    """One thread, the other cores idle."""
+
+    together: float
+    """One thread, while every other core runs the model too."""
+
+    threaded: float
+    """As many threads as cores."""
+
+    def profile(self, of_model: Profile) -> Profile:
+        """What the nodes take while all cores are at work: what was profiled had the machine to itself."""
+        times = self.together / max(of_model.total_seconds, 1e-12)
+        seconds = {name: one * times for name, one in of_model.node_seconds.items()}
+        return replace(of_model, node_seconds=seconds, total_seconds=self.together)
+
+    @property
+    def links(self) -> Links:
+        """Of teams in one process: what stays whole has the team's cores."""
+        if self.cores == 1:
+            return Links()
+        gain = (self.alone / max(self.threaded, 1e-12) - 1) / (self.cores - 1)
+        return Links(thread_gain=min(max(gain, 0.0), 1.0))
+
+
+def measure_here(model: ModelFile, feeds: dict[str, Array], options: SessionOptions, budget_seconds: float) -> Here:
+    """Time the whole model in three ways, on the micro-batch's rows.
+
+    Args:
+        model: fits this machine.
+        feeds: one array an input.
+        options: provider and device; threads are set here.
+        budget_seconds: for all runs, about.
+    """
+    cores, each = core_count(), budget_seconds / 3
+    one = Session(model, SessionOptions(options.providers, 1, options.device))
+    alone = time_runs(partial(one.run, feeds), each)
+    if cores == 1:
+        return Here(1, alone, alone, alone)
+    together = float(np.mean(time_together([partial(one.run, feeds)] * cores, each)))
+    del one
+    every = Session(model, SessionOptions(options.providers, cores, options.device))
+    return Here(cores, alone, together, time_runs(partial(every.run, feeds), each))

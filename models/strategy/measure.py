@@ -1,0 +1,133 @@
+"""Candidates that fit this machine, run on it, to stand beside what was predicted of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from models.errors import UsageError
+from models.graph import ModelFile
+from models.session import ModelRunError, Session, SessionOptions
+from models.shard.planner import divide
+from models.shard.sharded import ShardedModel, ShardedSession
+from models.split.alternatives import AT_ONCE, core_count
+from models.split.cluster import ClusterWorker
+from models.split.cuts import SplitGraph
+from models.split.planner import make_plan
+from models.split.profile import Profile
+from models.split.stage_times import open_stages, time_together, time_window
+from models.strategy.candidate import Candidate
+from models.tensors import Array
+
+BUDGET_SECONDS = 1.5
+"""For the timed runs of one candidate, about."""
+
+TURNS = 3
+"""In which they are done."""
+
+MOST_BYTES = 1e9
+"""Bytes of weights up to which shards are written and timed: beyond, what is predicted must do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What candidates are run with."""
+
+    model_file: ModelFile
+    feeds: dict[str, Array]
+    """One array an input, with the micro-batch's rows."""
+
+    options: SessionOptions
+    """Of one worker."""
+
+    workers: Sequence[ClusterWorker]
+    graph: SplitGraph
+    profile: Profile
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the workers are this machine's, each with cores of its own."""
+        local = all(worker.local and math.isinf(worker.bandwidth) for worker in self.workers)
+        threads = max(1, self.options.threads)
+        return local and self.profile.source == "measured" and len(self.workers) * threads <= core_count()
+
+    def measure(self, candidate: Candidate) -> float | None:
+        """Rows a second; None for what is not run here: several pods of stages, both at once, shards of large ones."""
+        return self.measure_all([candidate])[0]
+
+    def measure_all(self, found: Sequence[Candidate]) -> list[float | None]:
+        """The same of several, which take turns: what else the machine does meanwhile falls on all alike.
+
+        Models too large to be in memory so often have their turns one after the other.
+        """
+        windows: list[list[float]] = [[] for _ in found]
+        together = sum(self.graph.weight_bytes.values()) * len(found) <= AT_ONCE
+        with contextlib.ExitStack() as all_open:
+            if together:
+                opened = [self._opened(one, all_open) for one in found]
+                for _ in range(TURNS):
+                    for at, window in enumerate(opened):
+                        windows[at] += [] if window is None else [window()]
+            else:
+                for at, one in enumerate(found):
+                    with contextlib.ExitStack() as alone:
+                        window = self._opened(one, alone)
+                        windows[at] += [] if window is None else [window() for _ in range(TURNS)]
+                        del window
+        return [statistics.median(rates) if rates else None for rates in windows]
+
+    def _opened(self, candidate: Candidate, undo: contextlib.ExitStack) -> Callable[[], float] | None:
+        """What gives the rows a second of one turn."""
+        pods = sum(pod.count for pod in candidate.pods)
+        try:
+            if candidate.kind == "replicas":
+                session = Session(self.model_file, self.options)
+                return partial(self._rate, partial(session.run, self.feeds), pods)
+            if candidate.kind == "stages" and pods == 1:
+                return self._stages(candidate)
+            if candidate.kind == "shards" and sum(self.graph.weight_bytes.values()) <= MOST_BYTES:
+                return self._shards(candidate.shards, pods, undo)
+        except (UsageError, ModelRunError, MemoryError):
+            # It was predicted to be possible; that it was not run shows in the table.
+            return None
+        return None
+
+    def _rate(self, run: partial[list[Array]], number: int) -> float:
+        rows = self.profile.rows
+        return sum(rows / max(one, 1e-9) for one in time_together([run] * number, BUDGET_SECONDS / TURNS))
+
+    def _stages(self, candidate: Candidate) -> Callable[[], float]:
+        plan = make_plan(
+            self.model_file,
+            self.feeds,
+            stages=candidate.stages,
+            workers=self.workers,
+            micro_batch=self.profile.rows,
+            options=self.options,
+            compare=False,
+            graph=self.graph,
+            profile=self.profile,
+        )
+        runs = list(open_stages(self.graph.model, self.model_file, plan.stages, self.feeds, self.options))
+
+        def window() -> float:
+            seconds = time_window(plan.stages, runs, BUDGET_SECONDS / TURNS)
+            period = max(took / stage.replicas for took, stage in zip(seconds, plan.stages, strict=True))
+            return self.profile.rows / max(period, 1e-9)
+
+        return window
+
+    def _shards(self, shards: int, pods: int, undo: contextlib.ExitStack) -> Callable[[], float]:
+        folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="beamsplit-shards-"))
+        plan = divide(self.model_file, self.feeds, shards, folder)
+        # As an inline worker runs them: what stays whole has the cores of all shards.
+        whole = dataclasses.replace(self.options, threads=self.options.threads * shards)
+        signature = Session(self.model_file, self.options).signature
+        sharded = ShardedSession(ShardedModel(plan, folder, (self.options,) * shards, whole, signature))
+        undo.callback(sharded.drop)
+        return partial(self._rate, partial(sharded.run, self.feeds), pods)

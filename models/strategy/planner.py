@@ -1,0 +1,110 @@
+"""A model, sample rows and workers in; the strategy out.
+
+graph -> profile -> widths -> candidates -> the best of each kind run here, where that can be -> choice
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from models import plain
+from models.graph import ModelFile
+from models.session import SessionOptions
+from models.split.alternatives import core_count
+from models.split.cluster import ClusterWorker
+from models.split.cuts import SplitGraph
+from models.split.load import file_name
+from models.split.profiled import profile_model, threads_of_worker
+from models.strategy.choose import PROCESS_BYTES, Strategy, choose
+from models.strategy.here import measure_here
+from models.strategy.measure import Machine
+from models.strategy.teams import APART, shard_counts
+from models.strategy.width import make_widths
+from models.tensors import Array
+
+HERE_SECONDS = 1.5
+"""For timing the whole model on the cores of this machine."""
+
+VERSION = 1
+"""Of the JSON form."""
+
+
+def plan_strategy(
+    model_file: ModelFile,
+    feeds: dict[str, Array],
+    graph: SplitGraph,
+    *,
+    workers: Sequence[ClusterWorker],
+    micro_batch: int,
+    options: SessionOptions,
+    kind: str = "auto",
+    stage_memory: float | None = None,
+    run: bool = True,
+    together: bool = True,
+    cache_folder: str | None = "",
+) -> Strategy:
+    """Choose among replicas, stages, shards and their combinations.
+
+    Args:
+        model_file: the model.
+        feeds: one array an input, with the micro-batch's rows.
+        graph: its units.
+        workers: of `read_cluster`. Memory that they name is all that they have, of which their process takes a part.
+        micro_batch: rows.
+        options: of one worker's session; `threads` 0 is this machine's cores over the workers that are its own.
+        kind: one of `kinds.KINDS`.
+        stage_memory: bytes of weights and activations that a worker may hold; None is what each has.
+        run: whether the best of each kind are run on this machine where the workers are its own.
+        together: whether stages may be divided over shards.
+        cache_folder: as in `measure_profile`.
+
+    Raises:
+        UsageError: nothing fits the workers; the line says the least memory that there is a way for.
+    """
+    workers = [_usable(one, stage_memory) for one in workers]
+    options = dataclasses.replace(options, threads=options.threads or threads_of_worker(workers))
+    profile = profile_model(graph, model_file, feeds, options, micro_batch, cache_folder)
+    counts = () if kind in ("replicas", "stages") and not together else shard_counts(len(workers))
+    machine = Machine(model_file, feeds, options, workers, graph, profile)
+    links, seen = APART, profile
+    if machine.is_here and stage_memory is None and core_count() > 1:
+        here = measure_here(model_file, feeds, options, HERE_SECONDS)
+        links, seen = here.links, here.profile(profile)
+    widths, notes = make_widths(model_file, feeds, graph, seen, counts if kind != "replicas" else ())
+    return choose(
+        widths,
+        workers,
+        model=file_name(model_file),
+        kind=kind,
+        measure=machine.measure_all if run and machine.is_here else None,
+        together=together,
+        links=links,
+        notes=(*profile.notes, *notes),
+    )
+
+
+def _usable(worker: ClusterWorker, stage_memory: float | None) -> ClusterWorker:
+    """With the memory that it has for weights and activations."""
+    own = max(worker.memory_bytes - PROCESS_BYTES, 0.0)
+    return dataclasses.replace(worker, memory_bytes=own if stage_memory is None else min(own, stage_memory))
+
+
+def to_json(strategy: Strategy) -> str:
+    """The strategy as JSON text, which `from_json` reads back to an equal one."""
+    return plain.to_json(_finite(strategy), VERSION)
+
+
+def from_json(text: str, path: str = "the strategy") -> Strategy:
+    """Read a strategy.
+
+    Raises:
+        UsageError: the text is no strategy of a version that this program reads.
+    """
+    return plain.from_json(Strategy, VERSION, text, path, "make it again with python -m pipelines.plan --strategy auto")
+
+
+def _finite(strategy: Strategy) -> Strategy:
+    """JSON has no infinity: a bound that is none is left out."""
+    return strategy if math.isfinite(strategy.bound) else dataclasses.replace(strategy, bound=0.0)
