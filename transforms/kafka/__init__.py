@@ -1,0 +1,1 @@
+"""Topics as input, output and errors: see `source`, `messages`, `sink` and `errors`."""

@@ -1,0 +1,82 @@
+"""Arrow IPC streams as messages: each a schema and record batches of any number of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from models.errors import UsageError
+from transforms.kafka.messages import EMPTY, Rows
+from transforms.read.result import conform
+
+END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""What a stream ends with."""
+
+
+def parse_arrow(values: pa.Array, schema: pa.Schema) -> Rows:
+    """Values (binary) as rows of the schema; a message may hold several rows, or none."""
+    texts = values.to_pylist()
+    together = _together(texts, schema)
+    if together is not None:
+        return together
+    batches, sources, bad = [], [], {}
+    for number, text in enumerate(texts):
+        try:
+            batch = _conform(_read(text), schema)
+        except (pa.ArrowException, UsageError, OSError, ValueError) as error:
+            bad[number] = EMPTY if text is None else f"no Arrow stream of the schema: {' '.join(str(error).split())}"
+            continue
+        batches.append(batch)
+        sources.append(np.full(batch.num_rows, number))
+    if not batches:
+        return Rows(pa.RecordBatch.from_pylist([], schema=schema), np.empty(0, np.int64), bad)
+    return Rows(pa.concat_batches(batches), np.concatenate(sources), bad)
+
+
+def _together(texts: list[bytes | None], schema: pa.Schema) -> Rows | None:
+    """All messages as one stream, where they begin with one schema and hold a row each; else None.
+
+    schema | batch | end     schema | batch | end     ->     schema | batch | batch | end
+    """
+    first = texts[0] if texts else None
+    if first is None or first[:4] != END[:4]:
+        return None
+    head = first[: 8 + int.from_bytes(first[4:8], "little")]
+    tail = len(END)
+    if not all(text is not None and text.startswith(head) and text.endswith(END) for text in texts):
+        return None
+    begin = len(head)
+    stream = b"".join([head, *(text[begin:-tail] for text in texts if text is not None), END])
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+            batches = list(reader)
+        if len(batches) != len(texts) or any(batch.num_rows != 1 for batch in batches):
+            return None
+        return Rows(_conform(pa.concat_batches(batches), schema), None, {})
+    except (pa.ArrowException, UsageError, OSError, ValueError):
+        return None  # Some message is bad: they are read one by one.
+
+
+def _read(text: bytes | None) -> pa.RecordBatch:
+    if text is None:
+        raise ValueError(EMPTY)
+    with pa.ipc.open_stream(pa.py_buffer(text)) as reader:
+        table = reader.read_all()
+    table.validate(full=True)
+    return pa.concat_batches(table.to_batches()) if table.num_rows else pa.RecordBatch.from_pylist([], table.schema)
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
+    return conform(pa.RecordBatch.from_arrays(columns, names=batch.schema.names), schema, "the message")
+
+
+def arrow_messages(block: pa.RecordBatch) -> list[bytes]:
+    """Each row as an IPC stream of its own."""
+    made = []
+    for row in range(block.num_rows):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, block.schema) as writer:
+            writer.write_batch(block.slice(row, 1))
+        made.append(sink.getvalue().to_pybytes())
+    return made

@@ -1,0 +1,114 @@
+"""Messages made into rows: a step, as any other, whose failures are the messages that are not what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.block import INTERNAL_COLUMNS
+from transforms.kafka.blocks import VALUE
+from transforms.step import RowFailure, StepResult
+
+FORMATS = ("json", "arrow", "tensor", "raw")
+
+
+class Rows(NamedTuple):
+    """What came of the values of some messages."""
+
+    batch: pa.RecordBatch
+    """The rows, in the order of the messages."""
+
+    sources: np.ndarray | None
+    """Which message each row came in; None where every message gave one row."""
+
+    bad: dict[int, str]
+    """Message -> why it gave none."""
+
+
+@dataclass(frozen=True)
+class ParseMessages:
+    """Reads the messages of a block in one of `FORMATS`."""
+
+    format: str
+    schema: pa.Schema
+    """The columns of a row."""
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The declared columns, then what rows of a topic carry along."""
+        return pa.schema([*self.schema, *(field for field in schema if field.name in INTERNAL_COLUMNS)])
+
+    def __call__(self, block: pa.RecordBatch) -> StepResult:
+        """Read the values; a message that cannot be read is a failure."""
+        rows = parse_values(self.format, block.column(VALUE), self.schema)
+        carried = block.select([name for name in block.schema.names if name in INTERNAL_COLUMNS])
+        if rows.sources is not None:
+            carried = carried.take(pa.array(rows.sources))
+        made = pa.RecordBatch.from_arrays(
+            [*rows.batch.columns, *carried.columns], schema=pa.schema([*self.schema, *carried.schema])
+        )
+        return StepResult(made, [RowFailure(row, reason) for row, reason in sorted(rows.bad.items())])
+
+
+def parse_values(format: str, values: pa.Array, schema: pa.Schema) -> Rows:
+    """Values of messages (binary) as rows of the schema."""
+    return _PARSERS[format](values, schema)
+
+
+def _json(values: pa.Array, schema: pa.Schema) -> Rows:
+    from transforms.read.json_rows import parse_texts
+
+    # Outside of strings a line feed means nothing, and in a string JSON has none.
+    texts = [b"" if text is None else text.replace(b"\n", b" ") for text in values.to_pylist()]
+    parsed = parse_texts(texts, schema)
+    return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
+
+
+def _raw(values: pa.Array, schema: pa.Schema) -> Rows:
+    bad = dict.fromkeys(np.flatnonzero(values.is_null()).tolist(), EMPTY) if values.null_count else {}
+    kept = values
+    if pa.types.is_string(schema.field(0).type):
+        kept, wrong = _as_text(values)
+        bad |= wrong
+    sources = np.delete(np.arange(len(values)), sorted(bad)) if bad else None
+    kept = kept if sources is None else kept.take(pa.array(sources))
+    return Rows(pa.RecordBatch.from_arrays([kept], schema=schema), sources, bad)
+
+
+def _as_text(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+    try:
+        return values.cast(pa.string()), {}
+    except pa.ArrowInvalid:
+        texts, bad = [], {}
+        for row, value in enumerate(values.to_pylist()):
+            try:
+                texts.append(None if value is None else value.decode())
+            except UnicodeDecodeError as error:
+                texts.append(None)
+                bad[row] = f"no UTF-8 text: {error}"
+        return pa.array(texts, pa.string()), bad
+
+
+def _tensor(values: pa.Array, schema: pa.Schema) -> Rows:
+    from transforms.kafka.tensor_bytes import parse_tensors
+
+    return parse_tensors(values, schema)
+
+
+def _arrow(values: pa.Array, schema: pa.Schema) -> Rows:
+    from transforms.kafka.arrow_messages import parse_arrow
+
+    return parse_arrow(values, schema)
+
+
+EMPTY = "the message has no value"
+
+_PARSERS: dict[str, Callable[[pa.Array, pa.Schema], Rows]] = {
+    "json": _json,
+    "raw": _raw,
+    "tensor": _tensor,
+    "arrow": _arrow,
+}

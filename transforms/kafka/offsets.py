@@ -1,0 +1,228 @@
+"""Where each partition is read from, and how far it has been read: checkpoint marks and commits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apache_beam as beam
+from apache_beam.io.unbounded_source import CheckpointMark
+
+from transforms.kafka.clients import make_consumer, require_client
+from transforms.kafka.config import ClientConfig
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ANSWER_SECONDS = 10.0
+"""How long one question to the broker may take."""
+
+PATIENCE_SECONDS = 120.0
+"""How long a reader tries to find where to begin: a broker may be starting anew."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A consumer group on a topic."""
+
+    config: ClientConfig
+    topic: str
+    name: str
+
+    commits: bool = True
+    """Whether finalized bundles commit; not where transactions of the sink do."""
+
+
+class Committer:
+    """Commits offsets with the consumer that reads them, where it is in this process.
+
+    Opening a consumer takes a tenth of a second and more, which every bundle's end would pay.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: dict[Group, list[Any]] = {}
+
+    def add(self, group: Group, consumer: Any) -> None:
+        """A consumer of the group is open."""
+        with self._lock:
+            self._live.setdefault(group, []).append(consumer)
+
+    def remove(self, group: Group, consumer: Any) -> None:
+        """A consumer of the group is about to be closed."""
+        with self._lock:
+            self._live[group].remove(consumer)
+
+    def commit(self, group: Group, offsets: Mapping[int, int]) -> None:
+        """Tell the broker that the group has done everything below these offsets."""
+        kafka = require_client()
+        positions = [kafka.TopicPartition(group.topic, partition, offset) for partition, offset in offsets.items()]
+        if not positions:
+            return
+        with self._lock:
+            live = self._live.get(group)
+            if live:
+                live[-1].commit(offsets=positions, asynchronous=True)
+                return
+        consumer = make_consumer(group.config, group_id=group.name)
+        try:
+            consumer.commit(offsets=positions, asynchronous=False)
+        finally:
+            consumer.close()
+
+
+COMMITTER = Committer()
+"""The one of this process."""
+
+
+class OffsetsMark(CheckpointMark):
+    """How far a reader has come: for each of its partitions the offset of the next message."""
+
+    def __init__(self, group: Group, offsets: Mapping[int, int], changed: bool = True, done_file: str | None = None):
+        self.group = group
+        self.offsets = dict(offsets)
+        self.changed = changed
+        """Whether anything was read since the mark before."""
+
+        self.done_file = done_file
+        """Where to leave word that the reader ended here and all is committed; None where it goes on."""
+
+    def finalize_checkpoint(self) -> None:
+        """Commit to the group: the runner has stored what came of these messages."""
+        if self.group.commits and (self.changed or self.done_file):
+            COMMITTER.commit(self.group, self.offsets)
+        if self.done_file and os.path.isdir(os.path.dirname(self.done_file)):
+            Path(self.done_file).touch()
+
+
+class OffsetsMarkCoder(beam.coders.Coder):
+    """A mark as JSON, partitions in order; the group is the source's."""
+
+    def __init__(self, group: Group):
+        self._group = group
+
+    def encode(self, value: OffsetsMark) -> bytes:
+        """Equal marks give equal bytes: Beam finds the open reader by them."""
+        return json.dumps([sorted(value.offsets.items()), value.changed, value.done_file]).encode()
+
+    def decode(self, encoded: bytes) -> OffsetsMark:
+        """Read back the mark."""
+        offsets, changed, done_file = json.loads(encoded)
+        return OffsetsMark(self._group, {int(part): int(offset) for part, offset in offsets}, changed, done_file)
+
+    def is_deterministic(self) -> bool:
+        """Partitions are sorted."""
+        return True
+
+
+@contextlib.contextmanager
+def asking(group: Group, consumer: Any) -> Iterator[Any]:
+    """Who asks for the group's offsets: the consumer, if it is not kept waiting.
+
+    A reader of committed messages would wait for a transaction that a worker has left open when it was killed, which
+    the sink ends, once it has messages. The sink drops what then turns out to be done.
+    """
+    if group.commits:
+        yield consumer
+        return
+    client = make_consumer(group.config, group_id=group.name, isolation_level="read_uncommitted")
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def first_offsets(
+    consumer: Any, topic: str, partitions: Sequence[int], mark: Mapping[int, int], start: str | int
+) -> dict[int, int]:
+    """Where to begin each partition: at the mark, else where the group's commits end, else at `start`.
+
+    Args:
+        consumer: of the group.
+        topic: the topic.
+        partitions: those to read.
+        mark: what an earlier reader reached.
+        start: `earliest` or `committed` (the oldest message there is), `latest`, or milliseconds since 1970.
+
+    Raises:
+        KafkaException: the broker did not answer for `PATIENCE_SECONDS`, or refuses.
+    """
+    return patiently(lambda: _first_offsets(consumer, topic, partitions, mark, start), consumer, topic)
+
+
+def committed_end(consumer: Any, topic: str, partition: int) -> int | None:
+    """How far the consumer's group has done a partition; None where it has no offset.
+
+    Raises:
+        KafkaException: the broker did not answer for `PATIENCE_SECONDS`, or refuses.
+    """
+    kafka = require_client()
+    asked = [kafka.TopicPartition(topic, partition)]
+    found = patiently(lambda: consumer.committed(asked, timeout=ANSWER_SECONDS)[0].offset, consumer, topic)
+    return found if found >= 0 else None
+
+
+def patiently(ask: Callable[[], T], consumer: Any, topic: str) -> T:
+    """Ask the broker, again where it is away for a while.
+
+    Raises:
+        KafkaException: it did not answer for `PATIENCE_SECONDS`, or refuses.
+    """
+    kafka = require_client()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except kafka.KafkaException as error:
+            said = error.args[0]
+            lasting = not (said.retriable() or said.code() in _unreached(kafka))
+            if lasting or time.monotonic() > deadline:
+                raise
+            _LOG.warning("kafka://%s does not answer (%s); trying again", topic, said.str())
+            consumer.poll(0.5)
+
+
+def _unreached(kafka: Any) -> tuple[int, ...]:
+    codes = kafka.KafkaError
+    # The client does not call it retriable that a group's coordinator is moving, or not there yet.
+    moving = (codes.NOT_COORDINATOR, codes.COORDINATOR_NOT_AVAILABLE, codes.COORDINATOR_LOAD_IN_PROGRESS)
+    return (codes._TRANSPORT, codes._TIMED_OUT, codes._ALL_BROKERS_DOWN, codes._WAIT_COORD, *moving)
+
+
+def _first_offsets(
+    consumer: Any, topic: str, partitions: Sequence[int], mark: Mapping[int, int], start: str | int
+) -> dict[int, int]:
+    kafka = require_client()
+    found = {partition: mark[partition] for partition in partitions if partition in mark}
+    asked = [kafka.TopicPartition(topic, partition) for partition in partitions if partition not in found]
+    for position in consumer.committed(asked, timeout=ANSWER_SECONDS) if asked else []:
+        if position.offset >= 0:
+            found[position.partition] = position.offset
+    left = [partition for partition in partitions if partition not in found]
+    if isinstance(start, int) and left:
+        times = [kafka.TopicPartition(topic, partition, start) for partition in left]
+        for position in consumer.offsets_for_times(times, timeout=ANSWER_SECONDS):
+            if position.offset >= 0:
+                found[position.partition] = position.offset
+    for partition in left:
+        if partition not in found:
+            # Numbers, not "the end": a mark that says "the end" would skip what comes before it is used.
+            low, high = end_offsets(consumer, topic, partition)
+            found[partition] = low if start in ("earliest", "committed") else high
+    return found
+
+
+def end_offsets(consumer: Any, topic: str, partition: int) -> tuple[int, int]:
+    """The offsets of the oldest message of a partition and of the one that will come next."""
+    kafka = require_client()
+    position = kafka.TopicPartition(topic, partition)
+    low, high = consumer.get_watermark_offsets(position, timeout=ANSWER_SECONDS)
+    return low, high

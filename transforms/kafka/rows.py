@@ -1,0 +1,117 @@
+"""Writes what came of files to topics: predictions, and rows that failed, each with its file and row in headers.
+
+Delivery:  at least once: a job that failed and is run again sends again what it had sent
+"""
+
+from __future__ import annotations
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+
+from transforms.block import MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW
+from transforms.errors import RowError, row_bases, to_line
+from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.sink import Headers, SendDoFn, encode_rows
+from transforms.model_version import HEADER as VERSION_HEADER
+from transforms.split import parse_origin_file
+
+IN_FILE, IN_ROW = "input.file", "input.row"
+"""Headers that tell which row of which file an output was made of."""
+
+
+class RowBases:
+    """From which row of its file the readers counted: what is known is not counted again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], int] = {}
+
+    def of(self, origin_file: str) -> tuple[str, int]:
+        """(path, number of the row that counts as row 0) of what an origin column holds."""
+        path, byte = parse_origin_file(origin_file)
+        if byte is None:
+            return path, 0
+        if (path, byte) not in self._known:
+            self._known |= row_bases([(path, byte)], self._known)
+        return path, self._known[path, byte]
+
+
+def row_headers(block: pa.RecordBatch, bases: RowBases) -> list[Headers]:
+    """The headers of each row's output: its file, and its row there, from 0."""
+    origins = block.column(ORIGIN_FILE)
+    which = origins.indices.to_numpy()
+    used = np.unique(which).tolist()
+    names, begun = [b""] * len(origins.dictionary), np.zeros(len(origins.dictionary), np.int64)
+    for at in used:
+        path, begun[at] = bases.of(origins.dictionary[at].as_py())
+        names[at] = _bytes(path)
+    numbers = pa.array(block.column(ORIGIN_ROW).to_numpy() + begun[which]).cast(pa.string()).cast(pa.binary())
+    files = [(IN_FILE, name) for name in names]
+    made: list[Headers] = [
+        [files[at], (IN_ROW, number)] for at, number in zip(which.tolist(), numbers.to_pylist(), strict=True)
+    ]
+    if MODEL_VERSION in block.schema.names:
+        versions = block.column(MODEL_VERSION).cast(pa.binary()).to_pylist()
+        made = [[*own, (VERSION_HEADER, version)] for own, version in zip(made, versions, strict=True)]
+    return made
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+class _RowsDoFn(SendDoFn):
+    def __init__(self, config: ClientConfig, topic: Topic, format: str):
+        super().__init__(config, topic)
+        self._format = format
+        self._bases = RowBases()
+
+    def process(self, block: pa.RecordBatch) -> None:
+        assert self._deliveries is not None
+        rows = block.num_rows
+        headers = row_headers(block, self._bases)
+        self._deliveries.send(encode_rows(self._format, block), [None] * rows, headers, [-1] * rows)
+
+
+class SendRows(beam.PTransform):
+    """PCollection of blocks that were read from files -> nothing more: each row a message of the topic, without a key.
+
+    Args:
+        config: how to get in.
+        topic: to write to.
+        format: one of `sink.OUTPUT_FORMATS`.
+    """
+
+    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json"):
+        super().__init__()
+        self._dofn = _RowsDoFn(config, topic, format)
+
+    def expand(self, blocks: PCollection) -> PCollection:
+        """Wire: one ParDo."""
+        return blocks | beam.ParDo(self._dofn).with_output_types(bytes)
+
+
+class _RowErrorsDoFn(SendDoFn):
+    def __init__(self, config: ClientConfig, topic: Topic):
+        super().__init__(config, topic)
+        self._bases = RowBases()
+
+    def process(self, error: RowError) -> None:
+        assert self._deliveries is not None
+        path, first = self._bases.of(error.file)
+        told = error._replace(file=path, row=error.row + first)
+        headers = [(IN_FILE, _bytes(path)), (IN_ROW, str(told.row).encode())]
+        self._deliveries.send([to_line(told).rstrip(b"\n")], [None], [headers], [-1])
+
+
+class SendRowErrors(beam.PTransform):
+    """PCollection[RowError] of rows of files -> nothing more: each a JSON message of the errors topic."""
+
+    def __init__(self, config: ClientConfig, topic: Topic):
+        super().__init__()
+        self._dofn = _RowErrorsDoFn(config, topic)
+
+    def expand(self, errors: PCollection) -> PCollection:
+        """Wire: one ParDo."""
+        return errors | beam.ParDo(self._dofn).with_output_types(bytes)
