@@ -27,13 +27,24 @@ def apply_step(step: Step, stage: str, block: pa.RecordBatch) -> tuple[pa.Record
     result = step(block)
     errors = []
     for row, reason in result.failures:
-        file, number = origin_of(block, row)
-        errors.append(RowError(file, number, stage, reason))
+        part = result.parts.get(row)
+        errors.append(row_error(block, row, f"{stage}: {part}" if part else stage, reason))
     return result.block, errors
 
 
-class _Apply(beam.DoFn):
-    def __init__(self, step: Step, stage: str, job_dir: str | None, count_done: bool):
+def row_error(block: pa.RecordBatch, row: int, stage: str, reason: str) -> RowError:
+    """The error of the row at this position of a block, with where the row came from."""
+    file, number = origin_of(block, row)
+    return RowError(file, number, stage, reason)
+
+
+class CountedStep:
+    """A step that counts its time, its failures and, if it is the last, the rows that are done.
+
+    Args: as of `ApplyStep`.
+    """
+
+    def __init__(self, step: Step, stage: str, job_dir: str | None = None, count_done: bool = False):
         self._step, self._stage = step, stage
         self._job_dir, self._count_done = job_dir, count_done
         self._usec = Metrics.counter("beamsplit", f"{stage}_usec")
@@ -41,22 +52,36 @@ class _Apply(beam.DoFn):
         self._done = Metrics.counter("beamsplit", "rows_scored")
 
     def setup(self) -> None:
+        """What the step wants done once in a worker."""
         setup = getattr(self._step, "setup", None)
         if setup is not None:
             setup()
 
-    def process(self, block: pa.RecordBatch) -> Iterator[Any]:
+    def __call__(self, block: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowError]]:
+        """As `apply_step`."""
         started = time.perf_counter()
         result, errors = apply_step(self._step, self._stage, block)
         self._usec.inc(round((time.perf_counter() - started) * 1e6))
         if errors:
             self._failed.inc(len(errors))
-            for error in errors:
-                yield beam.pvalue.TaggedOutput(FAILED, error)
         if self._count_done:
             self._done.inc(result.num_rows)
         if self._job_dir and (self._count_done or errors) and os.path.isdir(self._job_dir):
             this_worker(self._job_dir).add(result.num_rows if self._count_done else 0, len(errors))
+        return result, errors
+
+
+class _Apply(beam.DoFn):
+    def __init__(self, step: CountedStep):
+        self._step = step
+
+    def setup(self) -> None:
+        self._step.setup()
+
+    def process(self, block: pa.RecordBatch) -> Iterator[Any]:
+        result, errors = self._step(block)
+        for error in errors:
+            yield beam.pvalue.TaggedOutput(FAILED, error)
         if result.num_rows:
             yield result
 
@@ -73,7 +98,7 @@ class ApplyStep(beam.PTransform):
 
     def __init__(self, step: Step, stage: str, job_dir: str | None = None, count_done: bool = False):
         super().__init__()
-        self._dofn = _Apply(step, stage, job_dir, count_done)
+        self._dofn = _Apply(CountedStep(step, stage, job_dir, count_done))
 
     def expand(self, blocks: PCollection) -> beam.pvalue.DoOutputsTuple:
         """Wire: one ParDo with two outputs."""

@@ -1,34 +1,53 @@
-"""The element that flows: an Arrow record batch of rows, with the origin of each row and an IPC coder."""
+"""The element that flows: an Arrow record batch of rows, with the origin of each row."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
 Block = pa.RecordBatch
 
 ORIGIN_FILE = "_origin_file"
-"""Column with the file each row came from (a dictionary: one entry a block, so four bytes a row)."""
+"""Column with the file, or the `topic/partition`, each row came from (a dictionary: so four bytes a row)."""
 
 ORIGIN_ROW = "_origin_row"
-"""Column with the row's number in its file, from 0."""
+"""Column with the row's number in its file, from 0, or the offset of its message."""
 
 COPY = "_copy"
 """Column with the number of an augmented copy of a row; only there between `augment` and its average."""
 
-INTERNAL_COLUMNS = frozenset({ORIGIN_FILE, ORIGIN_ROW, COPY})
+KEY = "_key"
+"""Column with the key of the message that a row came in (binary; null where it has none)."""
+
+HEADERS = "_headers"
+"""Column with that message's headers: name and value pairs in their order; null where it has none."""
+
+TIME = "_time"
+"""Column with that message's timestamp in milliseconds since 1970; -1 where the broker keeps none."""
+
+MODEL_VERSION = "_model_version"
+"""Column with the version of the model that made a prediction, on its way to the header of a message."""
+
+INTERNAL_COLUMNS = frozenset({ORIGIN_FILE, ORIGIN_ROW, COPY, KEY, HEADERS, TIME, MODEL_VERSION})
 
 ORIGIN_FIELDS = (
     pa.field(ORIGIN_FILE, pa.dictionary(pa.int32(), pa.string()), nullable=False),
     pa.field(ORIGIN_ROW, pa.int64(), nullable=False),
 )
 
+MESSAGE_FIELDS = (
+    *ORIGIN_FIELDS,
+    pa.field(KEY, pa.binary()),
+    pa.field(HEADERS, pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())]))),
+    pa.field(TIME, pa.int64(), nullable=False),
+)
+"""What rows from a topic carry along: the origin columns, and what their predictions take over."""
+
 
 class Origin(NamedTuple):
-    """Where a row came from."""
+    """Where a row came from: a file and the row's number in it, or `topic/partition` and the message's offset."""
 
     file: str
     row: int
@@ -62,38 +81,3 @@ def origin_of(block: pa.RecordBatch, row: int) -> Origin:
 def data_columns(schema: pa.Schema) -> list[str]:
     """The column names that belong to the user, in order."""
     return [name for name in schema.names if name not in INTERNAL_COLUMNS]
-
-
-class BlockCoder(beam.coders.Coder):
-    """Arrow IPC: schema and batch in one stream.
-
-    IPC writes only the rows of a slice (pickle would ship its parent's whole buffers), and reading maps the
-    columns onto the received bytes without copying them.
-    """
-
-    def encode(self, value: pa.RecordBatch) -> bytes:
-        """Write one block as an IPC stream."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, value.schema) as writer:
-            writer.write_batch(value)
-        return sink.getvalue().to_pybytes()
-
-    def decode(self, encoded: bytes) -> pa.RecordBatch:
-        """Read back the block; its columns point into `encoded`."""
-        with pa.ipc.open_stream(pa.py_buffer(encoded)) as reader:
-            return reader.read_next_batch()
-
-    def estimate_size(self, value: pa.RecordBatch) -> int:
-        """Bytes of the rows. Beam samples the size of what flows; its default would encode the block for it."""
-        return value.nbytes
-
-    def is_deterministic(self) -> bool:
-        """Blocks are never keys, and equal blocks may differ in padding."""
-        return False
-
-    def to_type_hint(self) -> type:
-        """The type this coder is for."""
-        return pa.RecordBatch
-
-
-beam.coders.registry.register_coder(pa.RecordBatch, BlockCoder)

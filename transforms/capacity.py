@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PBegin, PCollection
 
-from transforms.block import BlockCoder
+from transforms.block_coder import BlockCoder
 from transforms.infer import InferStep
 
 MEASURE_SECONDS = 0.2

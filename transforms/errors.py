@@ -6,7 +6,7 @@ import heapq
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,11 +50,13 @@ class _Failures(NamedTuple):
     """(path, byte) from which rows were counted."""
 
 
-def row_bases(origins: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def row_bases(
+    origins: Iterable[tuple[str, int]], known: Mapping[tuple[str, int], int] | None = None
+) -> dict[tuple[str, int], int]:
     """The number of the first row at each (path, byte); each file is read once, as far as its last byte.
 
     Rows are what the readers take for rows: lines that are not blank, in CSV without the header, and there a line
-    feed between quotes ends no row.
+    feed between quotes ends no row. A file is read from the last byte before them whose number is `known`.
     """
     from transforms.read.splits import count_rows
 
@@ -63,7 +65,8 @@ def row_bases(origins: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         by_path.setdefault(path, set()).add(byte)
     bases = {}
     for path, found in by_path.items():
-        begin, rows = _rows_begin(path), 0
+        before = [(byte, rows) for (name, byte), rows in (known or {}).items() if name == path and byte <= min(found)]
+        begin, rows = max(before) if before else (_rows_begin(path), 0)
         for byte in sorted(found):
             if byte > begin:
                 rows += count_rows(Split(_format(path), (path,), (0, 0), begin, byte, None, None, byte - begin))
@@ -99,13 +102,18 @@ class WriteErrors(beam.PTransform):
     numbers that count from the start of each file, and renames the result. Where there are no errors the file is
     empty. A failed job leaves an earlier file as it was: call `remove_temp(path, transform.job_id)` then.
 
+    Args:
+        path: of the file.
+        line: makes the line of an error; one that is not `to_line` has its rows' numbers as they are.
+
     Raises:
         UsageError: the file cannot be written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, line: Callable[[RowError], bytes] | None = None) -> None:
         super().__init__()
         check_writable(path, "--errors")
+        self._line = line or to_line
         self.job_id = uuid.uuid4().hex[:12]
         """Names the temporary folder."""
         self._path = path
@@ -113,7 +121,7 @@ class WriteErrors(beam.PTransform):
     def expand(self, errors: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
         folder = temp_folder(self._path, self.job_id)
-        files = errors | "Write" >> beam.ParDo(_WriteBundle(folder)).with_output_types(_Failures)
+        files = errors | "Write" >> beam.ParDo(_WriteBundle(folder, self._line)).with_output_types(_Failures)
         once = errors.pipeline | "Once" >> beam.Impulse()
         last = beam.Map(_finish, beam.pvalue.AsList(files), self._path, folder).with_output_types(str)
         return once | "Finalize" >> last
@@ -175,8 +183,9 @@ def _count_lines(path: str) -> int:
 
 
 class _WriteBundle(beam.DoFn):
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, line: Callable[[RowError], bytes] = to_line) -> None:
         self._folder = folder
+        self._line = line
         self._path: str | None = None
 
     def start_bundle(self) -> None:
@@ -196,7 +205,7 @@ class _WriteBundle(beam.DoFn):
             if byte is not None:
                 self._bytes.add((path, byte))
             self._last_file = error.file
-        self._waiting.append(to_line(error))
+        self._waiting.append(self._line(error))
         self._rows += 1
         if len(self._waiting) == FLUSH_ROWS:
             self._flush()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 
+from models.runs import Runs
 from models.scoring import Scorer, ScoringPlan
 from models.session import SessionOptions, get_session
 from transforms.block import INTERNAL_COLUMNS
 from transforms.model_file import localize
 from transforms.step import RowFailure, StepResult
 from transforms.worker import device_in_turn
+
+if TYPE_CHECKING:
+    from models.shard.sharded import ShardedModel, ShardStats
+    from models.split.staged import StagedModel
+    from models.split.worker import PipelineStats
 
 NAMESPACE = "BeamML_OnnxRuntime"
 
@@ -40,6 +45,15 @@ class InferStep:
     job_dir: str | None = None
     """Folder that the job's local workers share, in which they count themselves; None on a cluster."""
 
+    counted: bool = True
+    """Whether Beam's metrics are told of each run: not of those that plan the job."""
+
+    staged: StagedModel | None = None
+    """The model split into stages, which this worker runs itself, overlapping; None runs it whole."""
+
+    sharded: ShardedModel | None = None
+    """The model divided over shards, which this worker runs itself, side by side; None runs it whole."""
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """`--keep` columns, then a column an output, then the origin."""
         internal = [field for field in schema if field.name in INTERNAL_COLUMNS]
@@ -47,16 +61,30 @@ class InferStep:
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Score the block; a row that the model or the binding refuses is a failure."""
-        scored = self._scorer().score(block, _observe)
-        self._tell_of_loading()
+        return self.score_with(self._scorer(), block)
+
+    def score_with(self, scorer: Scorer, block: pa.RecordBatch) -> StepResult:
+        """Score the block with a scorer of this step's plan, or of one with another model in its place."""
+        if self.counted:
+            scored = scorer.score(block, _observe)
+            self._tell_of_loading(scorer.session)
+            if self.staged is not None:
+                # What the stages did since any thread of this process told of it.
+                _tell_of_stages(scorer.session.take_stats())  # type: ignore[attr-defined]
+            if self.sharded is not None:
+                _tell_of_shards(scorer.session.take_stats())  # type: ignore[attr-defined]
+        else:
+            scored = scorer.score(block)
         carried = [*self.keep, *(name for name in block.schema.names if name in INTERNAL_COLUMNS)]
         kept = block.select(carried)
         if scored.good is not None:
-            _metrics().failed_batches.inc()
+            if self.counted:
+                _metrics().failed_batches.inc()
             kept = kept.take(pa.array(scored.good))
         columns = [*kept.columns[: len(self.keep)], *scored.columns, *kept.columns[len(self.keep) :]]
         result = pa.RecordBatch.from_arrays(columns, schema=self.output_schema(block.schema))
-        return StepResult(result, [RowFailure(row, reason) for row, reason in scored.failures])
+        stages = {row: f"stage {stage}" for row, stage in scored.failed_stages.items()}
+        return StepResult(result, [RowFailure(row, reason) for row, reason in scored.failures], stages)
 
     def setup(self) -> None:
         """Load the model before the first block."""
@@ -66,19 +94,34 @@ class InferStep:
         # One a DoFn instance, so one a worker: a GPU is chosen once. Not a field, so it does not travel.
         scorer = self.__dict__.get("_made")
         if scorer is None:
-            options = self.session
-            if self.devices:
-                options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
-            model = replace(self.plan.model, path=localize(self.source)) if self.source else self.plan.model
-            session = get_session(model, options)
-            scorer = self.__dict__["_made"] = Scorer(self.plan, session)
+            scorer = self.__dict__["_made"] = Scorer(self.plan, self._session())
         return scorer
 
-    def _tell_of_loading(self) -> None:
+    def _session(self) -> Runs:
+        if self.staged is not None:
+            from models.split.staged import get_staged
+            from transforms.stage_step import localize_stages
+
+            return get_staged(localize_stages(self.staged))
+        if self.sharded is not None:
+            from models.shard.sharded import get_sharded
+
+            return get_sharded(self.sharded)
+        options = self.session_options()
+        model = replace(self.plan.model, path=localize(self.source)) if self.source else self.plan.model
+        return get_session(model, options)
+
+    def session_options(self) -> SessionOptions:
+        """Those of this worker: with the GPU that falls to it."""
+        options = self.session
+        if self.devices:
+            options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
+        return options
+
+    def _tell_of_loading(self, session: Runs) -> None:
         # Beam drops what is told to a metric in setup: only a bundle has metrics.
-        if "_told" not in self.__dict__:
-            self.__dict__["_told"] = True
-            session = self._scorer().session
+        if self.__dict__.get("_told") is not session:
+            self.__dict__["_told"] = session
             _metrics().load_latency.update(round(session.load_seconds * 1000))
             _metrics().model_bytes.update(session.model_bytes)
 
@@ -91,6 +134,9 @@ class _InferenceMetrics:
     """The names that Beam's RunInference gives the same numbers."""
 
     def __init__(self) -> None:
+        # Imported by a worker: a job is planned before Beam is.
+        from apache_beam.metrics import Metrics
+
         self.num_inferences = Metrics.counter(NAMESPACE, "num_inferences")
         self.batch_size = Metrics.distribution(NAMESPACE, "inference_request_batch_size")
         self.latency = Metrics.distribution(NAMESPACE, "inference_batch_latency_micro_secs")
@@ -113,3 +159,25 @@ def _observe(rows: int, seconds: float) -> None:
     metrics.num_inferences.inc(rows)
     metrics.batch_size.update(rows)
     metrics.latency.update(round(seconds * 1e6))
+
+
+def _tell_of_stages(spent: PipelineStats) -> None:
+    from apache_beam.metrics import Metrics
+
+    told = {"stages_active_usec": spent.active_seconds * 1e6}
+    for stage, one in enumerate(spent.stages):
+        told[f"stage_{stage}_busy_usec"] = one.busy_seconds * 1e6
+        told[f"stage_{stage}_offered_usec"] = one.offered_seconds * 1e6
+        told[f"stage_{stage}_queue_usec"] = one.queue_seconds * 1e6
+        told[f"stage_{stage}_runs"] = one.runs
+    for name, value in told.items():
+        Metrics.counter("beamsplit", name).inc(round(value))
+
+
+def _tell_of_shards(spent: ShardStats) -> None:
+    from apache_beam.metrics import Metrics
+
+    told = {f"shard_{shard}_busy_usec": seconds * 1e6 for shard, seconds in enumerate(spent.busy_seconds)}
+    told |= {"shards_whole_usec": spent.whole_seconds * 1e6, "shard_joins": spent.joins}
+    for name, value in told.items():
+        Metrics.counter("beamsplit", name).inc(round(value))

@@ -25,14 +25,10 @@ from apache_beam.pvalue import PCollection
 
 from transforms.block import ORIGIN_FILE, ORIGIN_ROW
 from transforms.read import assign_splits, count_rows, slice_split
+from transforms.read.splits import contiguous_bounds
 from transforms.split import Split
 
 STRATEGIES = ("random", "contiguous", "proportional")
-
-
-def contiguous_bounds(rows: int, workers: int) -> list[int]:
-    """Equal ranges: worker k gets rows `bounds[k]` to `bounds[k + 1]`; lengths differ by one at most."""
-    return [rows * k // workers for k in range(workers + 1)]
 
 
 def proportional_bounds(rows: int, capacities: Sequence[float]) -> list[int]:

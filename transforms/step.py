@@ -28,6 +28,9 @@ class StepResult:
     failures: list[RowFailure] = field(default_factory=list)
     """The rows that did not; they are not in `block`."""
 
+    parts: dict[int, str] = field(default_factory=dict)
+    """Position of a failed row -> the part of the step that failed, e.g. `"stage 2"` of a split model."""
+
 
 class Step(Protocol):
     """A picklable operation on blocks. Frozen dataclasses implement it; heavy state is made on first use.

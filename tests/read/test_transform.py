@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.block import BlockCoder
+from transforms.block_coder import BlockCoder
 from transforms.read import (
     ReadBlocks,
     ReadFailure,
@@ -19,6 +19,7 @@ from transforms.read import (
     input_schema,
     make_splits,
     read_all,
+    splits,
     streams,
     transform,
 )
@@ -27,7 +28,7 @@ from transforms.read import (
 @pytest.mark.parametrize("split_by_workers", [False, True])
 def test_blocks_and_failures(tmp_path, monkeypatch, split_by_workers):
     if split_by_workers:
-        monkeypatch.setattr(transform, "FILES_SPLIT_AT_ONCE", 0)
+        monkeypatch.setattr(splits, "FILES_SPLIT_AT_ONCE", 0)
     path = tmp_path / "t.csv"
     path.write_text("a\n1\nx\n3\n")
     schema = pa.schema([("a", pa.int64())])
@@ -134,3 +135,14 @@ def test_read_ahead_ends_when_closed_and_raises():
     with pytest.raises(OSError, match="lost"):
         list(streams.read_ahead(items()))
     assert not ahead_threads()
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_splits_are_given_each_once(tmp_path, local):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": list(range(100))}), path, row_group_size=10)
+    make = transform.MakeSplits(find_files([str(path)]), "parquet", 3, local)
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        given = pipeline | make
+        assert given.element_type is transform.Split
+        assert_that(given, equal_to(list(make.splits)))

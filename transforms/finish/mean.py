@@ -60,7 +60,7 @@ class MeanOfCopies:
         fields = self._averaged(block.schema)
         failures = self._failures(block, fields)
         rows = drop_rows(block, [failure.row for failure in failures])
-        starts = _starts(rows)
+        starts = starts_of_originals(rows)
         counts = np.diff(np.append(starts, rows.num_rows))
         averaged = {field.name: _mean(unpack(rows.column(field.name)), starts, counts, field) for field in fields}
         schema = self.output_schema(block.schema)
@@ -71,7 +71,7 @@ class MeanOfCopies:
     def _failures(self, block: pa.RecordBatch, fields: Sequence[pa.Field]) -> list[RowFailure]:
         """Copies that are null, and all copies of a row whose outputs have unlike shapes."""
         reasons: dict[int, str] = {}
-        starts = _starts(block)
+        starts = starts_of_originals(block)
         owner = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, block.num_rows)))
         for field in fields:
             column = unpack(block.column(field.name))
@@ -84,7 +84,7 @@ class MeanOfCopies:
         return [RowFailure(row, reasons[row]) for row in sorted(reasons)]
 
 
-def _starts(block: pa.RecordBatch) -> np.ndarray:
+def starts_of_originals(block: pa.RecordBatch) -> np.ndarray:
     """The rows that begin a new original: another origin than the row before, or a number that does not go up."""
     if not block.num_rows:
         return np.zeros(0, dtype=np.int64)

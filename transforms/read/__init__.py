@@ -1,5 +1,7 @@
 """Reading inputs: patterns to files, files to splits, splits to blocks with the origin of each row."""
 
+from typing import TYPE_CHECKING, Any
+
 from transforms.read.inputs import InputFile, find_files, format_of, input_schema
 from transforms.read.result import ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
@@ -13,7 +15,9 @@ from transforms.read.splits import (
     split_file,
     total_rows,
 )
-from transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
+
+if TYPE_CHECKING:
+    from transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
 
 __all__ = [
     "InputFile",
@@ -36,3 +40,12 @@ __all__ = [
     "split_file",
     "total_rows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The transforms, imported when they are asked for: a job is planned before Beam is imported."""
+    if name not in ("MakeSplits", "ReadBlocks", "ReadSplits"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from transforms.read import transform
+
+    return getattr(transform, name)

@@ -113,13 +113,21 @@ def parse(run: bytes, schema: pa.Schema) -> Parsed:
         return Parsed(_parse_rows(run, rows, schema), rows)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         pass  # some line is bad: look for it below
-    texts = [line for line in run.split(b"\n") if line.strip()]
+    return parse_texts([line for line in run.split(b"\n") if line.strip()], schema)
+
+
+def parse_texts(texts: list[bytes], schema: pa.Schema) -> Parsed:
+    """JSON objects, none with a line feed in it, as columns of `schema`; bad ones apart.
+
+    They are parsed together, and by halves where one is bad.
+    """
     batches: list[pa.RecordBatch] = []
     bad: dict[int, str] = {}
-    _parse_halves(texts, 0, schema, batches, bad)
+    if texts:
+        _parse_halves(texts, 0, schema, batches, bad)
     if not batches:
-        return Parsed(_empty(schema), rows, bad)
-    return Parsed(pa.concat_batches(batches), rows, bad)
+        return Parsed(_empty(schema), len(texts), bad)
+    return Parsed(pa.concat_batches(batches), len(texts), bad)
 
 
 def _parse_halves(

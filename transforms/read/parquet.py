@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -97,13 +98,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         if begin == end:
             continue
         batch_rows = _batch_rows(meta.row_group(group), wanted.names, options)
-        names = tuple(wanted.names)
-        source: Iterator[tuple[int, pa.RecordBatch]]
-        if end - begin == rows:
-            source = _Decoder(path, meta, group, names, batch_rows)
-        else:
-            source = _read_rows(path, meta, group, names, batch_rows, begin, end)
-        for at, batch in source:
+        for at, batch in _read_rows(path, meta, group, tuple(wanted.names), batch_rows, begin, end):
             for block in blocks_of(conform(batch, wanted, path), split.origin_file(), number + at, options):
                 yield ReadResult(block, [])
 
@@ -123,18 +118,55 @@ class _Decoder:
         self.file = pq.ParquetFile(open_arrow(path), pre_buffer=not is_local(path), metadata=meta)
         self.batches = self.file.iter_batches(batch_rows, row_groups=[group], columns=list(names), use_threads=False)
         self.rows = meta.row_group(group).num_rows
+        self.group = (path, group)
         self.at = 0
+        self.begin, self.end = 0, self.rows
+        """Rows that are decoded ahead."""
         self.last: tuple[int, pa.RecordBatch] | None = None
-        """What was decoded last: the next range may start in it."""
+        """What was given last: the next range may start in it."""
+        self.decoded = 0
+        self._ahead: deque[tuple[int, pa.RecordBatch]] = deque()
+        self._lock = threading.Lock()
+        self._taken = False
+
+    @property
+    def first(self) -> int:
+        """The first row that it can still give."""
+        return self.last[0] if self.last else self.begin
 
     def __iter__(self) -> _Decoder:
         return self
 
     def __next__(self) -> tuple[int, pa.RecordBatch]:
-        batch = next(self.batches)
-        start, self.at = self.at, self.at + batch.num_rows
+        start, batch = self._ahead.popleft() if self._ahead else self._decode()
+        self.at = start + batch.num_rows
         self.last = (start, batch)
         return self.last
+
+    def _decode(self) -> tuple[int, pa.RecordBatch]:
+        batch = next(self.batches)
+        start, self.decoded = self.decoded, self.decoded + batch.num_rows
+        return start, batch
+
+    def decode_ahead(self) -> int | None:
+        """Decode one batch for whoever takes the decoder; its bytes, None where it is taken or at row `end`.
+
+        What lies before row `begin` is dropped, and counts no bytes.
+        """
+        with self._lock:
+            if self._taken or self.decoded >= self.end:
+                return None
+            start, batch = self._decode()
+            if self.decoded <= self.begin:
+                return 0
+            self._ahead.append((start, batch))
+            return batch.nbytes
+
+    def take(self) -> _Decoder:
+        """Be the only one who uses it from now on."""
+        self._taken = True
+        with self._lock:
+            return self
 
     def holding(self, row: int) -> tuple[int, pa.RecordBatch]:
         """The batch that holds the row, which is in the last batch or behind it."""
@@ -148,6 +180,8 @@ IDLE_DECODERS = 4
 """Decoders kept that stand in mid row group."""
 
 _idle: list[tuple[tuple[object, ...], _Decoder]] = []
+_started: list[tuple[tuple[object, ...], _Decoder]] = []
+_KEPT = (_idle, _started)
 _idle_lock = threading.Lock()
 
 
@@ -160,7 +194,7 @@ def _read_rows(
     of the same row group goes on where the last one in this process ended; several at a time decode each for
     itself, which is sooner done than waiting for one another.
     """
-    key = (path, _stamp(path), group, names, batch_rows)
+    key = _key(path, group, names, batch_rows)
     decoder = _take_idle(key, begin) or _Decoder(path, meta, group, names, batch_rows)
     row = begin
     while row < end:
@@ -174,20 +208,47 @@ def _read_rows(
             del _idle[:-IDLE_DECODERS]
 
 
+def _key(path: str, group: int, names: tuple[str, ...], batch_rows: int) -> tuple[object, ...]:
+    return path, _stamp(path), group, names, batch_rows
+
+
 def _take_idle(key: tuple[object, ...], begin: int) -> _Decoder | None:
     """The decoder of the row group that stands closest before the row; nobody else has it from then on."""
     with _idle_lock:
         fit = [
-            at
-            for at, (other, decoder) in enumerate(_idle)
-            if other == key and decoder.last is not None and decoder.last[0] <= begin
+            (decoder.first, from_, at)
+            for from_, decoders in enumerate(_KEPT)
+            for at, (other, decoder) in enumerate(decoders)
+            if other == key and decoder.first <= begin
         ]
         if not fit:
             return None
-        return _idle.pop(max(fit, key=lambda at: _idle[at][1].at))[1]
+        _, from_, at = max(fit)
+        decoder = _KEPT[from_].pop(at)[1]
+    return decoder.take()
 
 
 def forget_decoders() -> None:
-    """Drop the decoders that stand in mid row group, with the pages they hold."""
+    """Drop the decoders that stand in mid row group or were started ahead, with the pages they hold."""
     with _idle_lock:
-        _idle.clear()
+        for decoders in _KEPT:
+            decoders.clear()
+
+
+def start_decoders(split: Split, options: ReadOptions) -> list[_Decoder]:
+    """A decoder for each row group of a split, kept for `read`; `decode_ahead` them meanwhile."""
+    path, names = split.paths[0], tuple(options.data_schema.names)
+    meta = footer(path)
+    started = []
+    window = RowWindow(split.row_start, split.row_stop, 0)
+    for group in range(split.start, split.stop):
+        begin, end, _ = window.next(meta.row_group(group).num_rows)
+        if begin == end:
+            continue
+        batch_rows = _batch_rows(meta.row_group(group), list(names), options)
+        decoder = _Decoder(path, meta, group, names, batch_rows)
+        decoder.begin = begin
+        started.append((_key(path, group, names, batch_rows), decoder))
+    with _idle_lock:
+        _started.extend(started)
+    return [decoder for _, decoder in started]

@@ -29,6 +29,9 @@ MOST_BYTES = 256 << 20
 """Splits are made no larger where the file can be cut, so that progress can be seen and work shared."""
 
 
+FILES_SPLIT_AT_ONCE = 1_000
+"""Up to so many local files are split while the pipeline is built, which saves it a step."""
+
 FILES_COUNTED = 100
 """In how many files `total_rows` looks; the others are judged by these."""
 
@@ -52,6 +55,18 @@ def make_splits(inputs: Sequence[InputFile], format: str, target_splits: int) ->
         least = target_bytes(inputs, target_splits, least=1)
         return files.split([f.path for f in inputs], [f.size for f in inputs], 0, max(least, 1), each)
     return [split for at, file in enumerate(inputs) for split in split_file(file, at, format, size)]
+
+
+def splits_at_once(inputs: Sequence[InputFile], format: str, workers: int) -> list[Split] | None:
+    """The splits as they are dealt to the workers; None for many or remote files, which workers split themselves."""
+    if format != "files" and (len(inputs) > FILES_SPLIT_AT_ONCE or not all(is_local(file.path) for file in inputs)):
+        return None
+    return deal_in_order(make_splits(inputs, format, target_splits(workers)), workers)
+
+
+def contiguous_bounds(rows: int, workers: int) -> list[int]:
+    """Equal ranges: worker k gets rows `bounds[k]` to `bounds[k + 1]`; lengths differ by one at most."""
+    return [rows * k // workers for k in range(workers + 1)]
 
 
 def assign_splits(splits: Iterable[Split], bounds: Sequence[int]) -> Iterator[tuple[int, Split]]:
@@ -83,7 +98,7 @@ def deal_in_order(splits: Sequence[Split], workers: int) -> list[Split]:
     if all(split.format in CUTTABLE and split.rows is not None for split in splits):
         rows = sum(count_rows(split) for split in splits)
         ranges: list[list[Split]] = [[] for _ in range(workers)]
-        for worker, split in assign_splits(splits, [rows * k // workers for k in range(workers + 1)]):
+        for worker, split in assign_splits(splits, contiguous_bounds(rows, workers)):
             ranges[worker].append(split)
         most = max(len(dealt) for dealt in ranges)
         for dealt in ranges:

@@ -10,11 +10,10 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 
-from transforms import block as _block  # registers the coder of blocks  # noqa: F401
+from transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadFailure, ReadOptions
-from transforms.read.splits import deal_in_order, make_splits, read_split, split_file, target_bytes, target_splits
-from transforms.read.streams import is_local
+from transforms.read.splits import read_split, split_file, splits_at_once, target_bytes, target_splits
 from transforms.split import Split
 
 BLOCKS = "blocks"
@@ -22,9 +21,6 @@ BLOCKS = "blocks"
 
 FAILURES = "failures"
 """Tag of the rows that could not be read, as `ReadFailure`."""
-
-FILES_SPLIT_AT_ONCE = 1_000
-"""Up to so many local files are split while the pipeline is built, which saves it a step."""
 
 
 class SplitFileDoFn(beam.DoFn):
@@ -80,18 +76,24 @@ class MakeSplits(beam.PTransform):
     Few local files are split at construction; of many, or of remote ones, each is split by a worker.
     """
 
-    def __init__(self, inputs: Sequence[InputFile], format: str, workers: int) -> None:
-        """Enough splits of `inputs`, which are of `format`, for so many workers."""
+    def __init__(self, inputs: Sequence[InputFile], format: str, workers: int, local: bool = False) -> None:
+        """Enough splits of `inputs`, which are of `format`, for so many workers.
+
+        `local` says that the runner deals what is grouped to its workers in turn, as Beam's in-process one does: a
+        reshuffle, which has three times as many steps to build and translate, does the same there.
+        """
         super().__init__()
         self.inputs = list(inputs)
         self.format = format
+        self.local = local
         self.target_splits = target_splits(workers)
-        self.splits: list[Split] | None = None
-        if format == "files" or (len(self.inputs) <= FILES_SPLIT_AT_ONCE and all(is_local(f.path) for f in inputs)):
-            self.splits = deal_in_order(make_splits(self.inputs, format, self.target_splits), workers)
+        self.splits = splits_at_once(self.inputs, format, workers)
 
     def expand(self, pbegin: PBegin) -> PCollection[Split]:
         """Give the splits."""
+        if self.splits is not None and self.local:
+            dealt = pbegin | beam.Impulse() | beam.FlatMap(_numbered, self.splits).with_output_types(tuple[int, Split])
+            return dealt | beam.GroupByKey() | beam.FlatMap(_ungrouped).with_output_types(Split)
         if self.splits is not None:
             return pbegin | beam.Create(self.splits, reshuffle=True).with_output_types(Split)
         return (
@@ -102,6 +104,14 @@ class MakeSplits(beam.PTransform):
             )
             | beam.Reshuffle()
         )
+
+
+def _numbered(_: bytes, splits: Sequence[Split]) -> Iterable[tuple[int, Split]]:
+    return enumerate(splits)
+
+
+def _ungrouped(element: tuple[int, Iterable[Split]]) -> Iterable[Split]:
+    return element[1]
 
 
 class ReadSplits(beam.PTransform):

@@ -1,7 +1,20 @@
 """Writes blocks to Parquet, CSV or JSON Lines; nothing has its final name until every row is written."""
 
-from transforms.write.blocks import WriteBlocks
+from typing import TYPE_CHECKING, Any
+
 from transforms.write.finalize import remove_temp
 from transforms.write.names import check_apart, check_output
 
+if TYPE_CHECKING:
+    from transforms.write.blocks import WriteBlocks
+
 __all__ = ["WriteBlocks", "check_apart", "check_output", "remove_temp"]
+
+
+def __getattr__(name: str) -> Any:
+    """The transform, imported when it is asked for: outputs are checked before Beam is imported."""
+    if name != "WriteBlocks":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from transforms.write import blocks
+
+    return blocks.WriteBlocks

@@ -14,18 +14,19 @@ _ODD = r'["\\\x00-\x1f]'
 
 def json_lines(block: pa.RecordBatch) -> pa.Buffer:
     """One JSON object a row, each with a line feed at its end."""
-    if not block.num_rows:
-        return pa.py_buffer(b"")
+    return _bytes_of(json_objects(block, "\n")) if block.num_rows else pa.py_buffer(b"")
+
+
+def json_objects(block: pa.RecordBatch, end: str = "") -> pa.Array:
+    """One JSON object a row (strings), each with `end` behind it."""
     if not block.num_columns:
-        return pa.py_buffer(b"{}\n" * block.num_rows)
+        return pa.array(["{}" + end] * block.num_rows, pa.string())
     pieces: list[pa.Array | pa.Scalar] = []
     for index, (name, column) in enumerate(zip(block.schema.names, block.columns, strict=True)):
         key = json.dumps(name, ensure_ascii=False)
         pieces.append(_text(f"{',' if index else '{'}{key}:"))
         pieces.append(_or_null(json_text(column)))
-    pieces.append(_text("}\n"))
-    lines = pc.binary_join_element_wise(*pieces, _text(""))
-    return _bytes_of(lines)
+    return pc.binary_join_element_wise(*pieces, _text("}" + end), _text(""))
 
 
 def json_text(column: pa.Array) -> pa.Array:

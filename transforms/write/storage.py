@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+
+UNCOMPRESSED = "uncompressed"
+"""What Beam calls bytes as they are."""
+
+_SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
+"""How a name on another file system begins."""
 
 
 def local_path(path: str) -> str | None:
     """The path on this machine, or None where the name belongs to another file system (`gs://...`)."""
-    scheme = FileSystems.get_scheme(path)
-    if scheme is None:
-        return path
-    return path[len("file://") :] if scheme == "file" else None
+    if path.startswith("file://"):
+        return path[len("file://") :]
+    return None if _SCHEME.match(path) else path
+
+
+def _file_systems() -> Any:
+    """Beam's file systems, imported when a name belongs to one of them."""
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
 
 
 def open_output(path: str) -> Any:
     """A binary file to write; missing folders of a local path are made."""
     local = local_path(path)
     if local is None:
-        return FileSystems.create(path, "application/octet-stream", CompressionTypes.UNCOMPRESSED)
+        return _file_systems().create(path, "application/octet-stream", UNCOMPRESSED)
     os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
     return pa.OSFile(local, "wb")
 
@@ -32,7 +43,7 @@ def open_input(path: str) -> BinaryIO:
     """A binary, seekable file to read, with its bytes as they are."""
     local = local_path(path)
     if local is None:
-        return FileSystems.open(path, "application/octet-stream", CompressionTypes.UNCOMPRESSED)
+        return _file_systems().open(path, "application/octet-stream", UNCOMPRESSED)
     return open(local, "rb")
 
 
@@ -40,7 +51,8 @@ def size_of(path: str) -> int | None:
     """Bytes of the file, None where there is none."""
     local = local_path(path)
     if local is None:
-        return FileSystems.get_filesystem(path).metadata(path).size_in_bytes if FileSystems.exists(path) else None
+        systems = _file_systems()
+        return systems.get_filesystem(path).metadata(path).size_in_bytes if systems.exists(path) else None
     try:
         return os.path.getsize(local)
     except FileNotFoundError:
@@ -54,7 +66,7 @@ def replace(source: str, target: str) -> None:
         os.makedirs(os.path.dirname(local_target) or ".", exist_ok=True)
         os.replace(local_source, local_target)
     else:
-        FileSystems.rename([source], [target])
+        _file_systems().rename([source], [target])
 
 
 def remove(path: str) -> None:
@@ -65,8 +77,8 @@ def remove(path: str) -> None:
             os.remove(local)
         except FileNotFoundError:
             return
-    elif FileSystems.exists(path):
-        FileSystems.delete([path])
+    elif _file_systems().exists(path):
+        _file_systems().delete([path])
 
 
 def remove_folder(folder: str) -> None:
@@ -76,9 +88,9 @@ def remove_folder(folder: str) -> None:
         # A retried bundle's forgotten twin may still write into it, so a file may come or go while we delete.
         shutil.rmtree(local, ignore_errors=True)
         return
-    files = [found.path for found in FileSystems.match([f"{folder}/*"])[0].metadata_list]
+    files = [found.path for found in _file_systems().match([f"{folder}/*"])[0].metadata_list]
     if files:
-        FileSystems.delete(files)
+        _file_systems().delete(files)
 
 
 def files_in(folder: str, prefix: str) -> list[str]:
@@ -90,5 +102,5 @@ def files_in(folder: str, prefix: str) -> list[str]:
         except FileNotFoundError:
             return []
         return [folder + entry.name for entry in entries if entry.name.startswith(prefix)]
-    found = FileSystems.match([f"{folder}{prefix}*"])[0].metadata_list
+    found = _file_systems().match([f"{folder}{prefix}*"])[0].metadata_list
     return [entry.path for entry in found if "/" not in entry.path[len(folder) :]]

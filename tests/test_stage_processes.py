@@ -1,0 +1,91 @@
+"""Stages in processes of their own, as Beam's in-process runner starts them; few, since each start takes seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from models import session
+from runners.direct import direct_flags, direct_runner
+from tests.split import chains
+from tests.test_stages import block, split
+from transforms.stage_step import StageFailure, StageStep
+from transforms.stages import RunStages
+
+
+class WatchedStep(StageStep):
+    """Tells which process runs the stage and which models that has loaded."""
+
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+        yield from super().run(block)
+        Metrics.counter("test", f"pid/{self.stage}/{os.getpid()}").inc()
+        for model, *_ in session._sessions:
+            Metrics.counter("test", f"loaded/{self.stage}/{Path(model.path).name}").inc()
+
+
+class DyingStep(StageStep):
+    """The process that runs stage 1 dies on its first block."""
+
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+        if self.stage == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from super().run(block)
+
+
+def as_kind(kind: type[StageStep], steps: tuple[StageStep, ...]) -> list[StageStep]:
+    return [kind(**{field.name: getattr(step, field.name) for field in fields(step)}) for step in steps]
+
+
+def run(steps: list[StageStep], blocks: list[pa.RecordBatch], out: Path) -> dict[str, int]:
+    """The counters, after the rows that came out were counted into files of `out`."""
+    pipeline = beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1)))
+    made, _ = pipeline | beam.Create(blocks).with_output_types(pa.RecordBatch) | RunStages(steps)
+    made | beam.Map(keep, str(out))
+    result = pipeline.run()
+    result.wait_until_finish()
+    return {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
+
+
+def pids_and_models(counters: dict[str, int]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What `WatchedStep` told: (stage, process id) and (stage, file of a loaded model)."""
+    told = sorted(name.split("/") for name in counters if name.startswith(("pid/", "loaded/")))
+    return [(a, b) for kind, a, b in told if kind == "pid"], [(a, b) for kind, a, b in told if kind == "loaded"]
+
+
+def keep(made: pa.RecordBatch, out: str) -> None:
+    for row in made["_origin_row"].to_pylist():
+        Path(out, str(row)).touch()
+
+
+def test_each_stage_has_a_process_that_loads_only_its_model(tmp_path: Path):
+    given = block(np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
+    steps, _ = split(chains.by_rows(), tmp_path, given)
+    out = tmp_path / "out"
+    out.mkdir()
+    counters = run(as_kind(WatchedStep, steps), [given], out)
+    pids, loaded = pids_and_models(counters)
+    assert [stage for stage, _ in pids] == ["0", "1", "2"]
+    assert len({pid for _, pid in pids} | {str(os.getpid())}) == 4
+    assert loaded == [(str(k), f"stage-{k}.onnx") for k in range(3)]
+    assert sorted(int(path.name) for path in out.iterdir()) == list(range(10, 18))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_stage_whose_process_is_killed_fails_the_job(tmp_path: Path):
+    given = block(np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
+    steps, _ = split(chains.by_rows(), tmp_path, given)
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(RuntimeError):
+        run(as_kind(DyingStep, steps), [given], out)
+    assert list(out.iterdir()) == []

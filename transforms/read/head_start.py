@@ -1,0 +1,65 @@
+"""Reads the first blocks of a job while the rest of it is still being set up."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from transforms.read import parquet
+from transforms.read.result import ReadOptions
+from transforms.split import Split
+
+MOST_BYTES = 128 << 20
+"""Most bytes that wait, of all workers together."""
+
+
+@contextlib.contextmanager
+def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> Iterator[None]:
+    """While the block of code inside runs, a thread decodes where each worker will begin to read.
+
+        this thread    import Beam, build, translate | read ...
+        the other one  decode 0  1  0  1  0  1       |
+
+    Decoding holds no lock of Python's, so a second core does it. A worker whose range begins within a row group
+    finds what lies before it decoded and dropped. Readers in this process take what is there, wherever it stands.
+
+    Args:
+        splits: as they are dealt: the first `workers` of them are the beginnings of the workers' ranges.
+        options: what the readers will be asked for; with other columns they take nothing of this.
+        workers: how many read at a time.
+    """
+    first = [split for split in splits[:workers] if split.format == "parquet"]
+    if not first:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_decode, args=(first, options, stop), name="head-start", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        parquet.forget_decoders()
+
+
+def _decode(splits: Sequence[Split], options: ReadOptions, stop: threading.Event) -> None:
+    waiting = 0
+    # A file that cannot be read is found by the reader too, which knows how to tell.
+    with contextlib.suppress(pa.ArrowException, OSError):
+        left = [decoder for split in splits for decoder in parquet.start_decoders(split, options)]
+        for decoder in left:
+            # Where the next worker begins.
+            begins = [other.begin for other in left if other.group == decoder.group and other.begin > decoder.begin]
+            decoder.end = min([decoder.rows, *begins])
+        while left and waiting < MOST_BYTES and not stop.is_set():
+            # Whoever has least.
+            decoder = min(left, key=lambda one: one.decoded - one.begin)
+            size = decoder.decode_ahead()
+            if size is None:
+                left.remove(decoder)
+            else:
+                waiting += size
