@@ -20,12 +20,18 @@ def direct_flags(workers: int) -> list[str]:
     return [f"--direct_num_workers={workers}", "--direct_running_mode=in_memory"]
 
 
-def direct_runner(workers: int, worker_type: str, debug: bool = False) -> Any:
+def direct_runner(workers: int, worker_type: str, debug: bool = False, apart: bool = False) -> Any:
     """The runner itself.
 
     Made by its class: Beam's own `DirectRunner` may switch to Prism and download it at start. Threads run the
     pipeline's bundles side by side in this process, without gRPC between them; processes are SDK workers that
     Beam starts for the job and ends with it.
+
+    Args:
+        workers: how many, for each environment of the pipeline.
+        worker_type: `thread` or `process`.
+        debug: let processes log.
+        apart: start processes also for one worker: steps with environments of their own shall not share this one.
     """
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
@@ -33,7 +39,7 @@ def direct_runner(workers: int, worker_type: str, debug: bool = False) -> Any:
     _end_bundles_promptly()
     if worker_type not in WORKER_TYPES:
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
-    if worker_type == "thread" or workers == 1:
+    if worker_type == "thread" or (workers == 1 and not apart):
         return FnApiRunner()
     module = "apache_beam.runners.worker.sdk_worker_main" if debug else "runners.quiet_worker"
     command = f"{shlex.quote(sys.executable)} -m {module}"
@@ -41,7 +47,7 @@ def direct_runner(workers: int, worker_type: str, debug: bool = False) -> Any:
 
 
 def _end_bundles_promptly() -> None:
-    """Let Beam's state sampler look every 10 ms instead of every 200.
+    """Let Beam's state sampler look every millisecond instead of every 200.
 
     Each bundle ends by waiting for its sampler's thread to wake up: a tenth of a second on average, which a job of
     one bundle a worker pays in full. The period is a default argument that no option reaches.
@@ -49,4 +55,4 @@ def _end_bundles_promptly() -> None:
     from apache_beam.runners.worker.statesampler import DEFAULT_SAMPLING_PERIOD_MS, StateSampler
 
     if StateSampler.__init__.__defaults__ == (DEFAULT_SAMPLING_PERIOD_MS,):
-        StateSampler.__init__.__defaults__ = (10,)
+        StateSampler.__init__.__defaults__ = (1,)

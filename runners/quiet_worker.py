@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
+from runners.lean_import import import_beam
+
 if __name__ == "__main__":
     logging.disable(logging.ERROR)
+    import_beam()
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)

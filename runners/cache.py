@@ -1,0 +1,52 @@
+"""Things that are fetched or built once a user and kept: jars, distributions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """`beamsplit` in the user's cache folder: `$XDG_CACHE_HOME`, else where the system keeps caches."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return Path(given) / "beamsplit"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "beamsplit"
+
+
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `name` in the cache, made by `make(folder)` if it is not there.
+
+    Several processes may ask at once: one makes it, the others wait. A folder that was not made to its end is not
+    there for anyone.
+    """
+    target = cache_folder() / name
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock")):
+        if not target.is_dir():
+            work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            try:
+                make(work)
+                work.chmod(0o755)
+                work.rename(target)
+            except BaseException:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+    return target
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes for as long as the block of code inside runs; it ends with the process too."""
+    import fcntl
+
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

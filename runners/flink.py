@@ -1,0 +1,259 @@
+"""Flink: embedded in a job server of this machine, or a session cluster.
+
+--runner FlinkRunner                             --flink_master host:8081
+
+submitter --- job server [ Flink inside ]        submitter --- job server --- JobManager
+    |              |                                 |                           |
+worker pool ---- workers                         worker pool ---- workers ---- TaskManagers (of this machine)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.errors import RunnerError
+from runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
+
+if TYPE_CHECKING:
+    from runners.worker_pool import WorkerPool
+
+NAMES = ("FlinkRunner", "flink")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+KEEP_WORKERS_MS = 10_000
+"""How long Flink keeps a worker for the next steps of a batch job, milliseconds: starting one takes seconds.
+
+A stream has all of its steps at once, and would be given a worker that was killed until the time is over.
+"""
+
+BUNDLE_MS = 50
+"""How long Flink keeps a bundle of a stream open, milliseconds (`--max_bundle_time_mills` changes it).
+
+What a worker is to read next lies in Flink's buffer until then: with Beam's second, readers are idle so long each time.
+"""
+
+CANCEL_SECONDS = 30.0
+OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
+"""Flink's states of a job that no longer runs."""
+
+JOB_SERVER_OPTIONS = (
+    "checkpoint_timeout_millis",
+    "min_pause_between_checkpoints",
+    "num_concurrent_checkpoints",
+    "fail_on_checkpointing_errors",
+    "finish_bundle_before_checkpointing",
+    "unaligned_checkpoint_enabled",
+    "number_of_execution_retries",
+    "execution_retry_delay",
+    "object_reuse",
+    "state_backend",
+    "state_backend_storage_path",
+    "retain_externalized_checkpoints_on_cancellation",
+    "max_bundle_size",
+    "max_bundle_time_mills",
+    "auto_watermark_interval",
+    "savepoint_path",
+    "allow_non_restored_state",
+)
+"""Options of Beam's Flink runner that Beam's Python does not know and the job server does."""
+
+
+def is_flink(runner: str) -> bool:
+    """Whether a `--runner` means this runner."""
+    return runner in NAMES
+
+
+@dataclass(frozen=True)
+class FlinkOptions:
+    """Where and how a job runs on Flink."""
+
+    master: str | None = None
+    """`host:port` of a session cluster's REST service; None embeds Flink."""
+
+    parallelism: int = 1
+    """Tasks of each step side by side, each with a worker process."""
+
+    streaming: bool = False
+
+    checkpoint_ms: int | None = 10_000
+    """Between checkpoints of a streaming job, milliseconds; None takes none, so that nothing is finalized."""
+
+    job_server_jar: str | None = None
+    version: str = FLINK_VERSION
+
+    own_workers: bool = False
+    """The user has given an environment (`--environment_type ...`), so no worker pool is started here."""
+
+
+class FlinkFailed(RuntimeError):
+    """The job failed since workers could not start; the message has the end of their log."""
+
+
+def pool_of_this_machine(rest: Sequence[str]) -> bool:
+    """Whether a job has its workers from a pool that we start: not if Beam's options name an environment."""
+    return not any(option.split("=")[0] in ("--environment_type", "--environment_config") for option in rest)
+
+
+def default_parallelism(master: str | None, cores: int) -> int:
+    """The slots of the cluster, or the cores of this machine where Flink is embedded.
+
+    Raises:
+        RunnerError: there is no cluster, or it has no slot.
+    """
+    if master is None:
+        return cores
+    slots = int(_overview(master)["slots-total"])
+    if not slots:
+        raise RunnerError(f"the Flink cluster at {master} has no slots; start a TaskManager")
+    return slots
+
+
+def _overview(master: str) -> dict[str, Any]:
+    try:
+        return _ask(master, "/overview")
+    except (OSError, ValueError) as error:
+        raise RunnerError(
+            f"--flink_master {master} does not answer as Flink's REST service ({error}); start a cluster there "
+            "(python -m runners.local up --flink), or leave --flink_master out to run Flink on this machine"
+        ) from error
+
+
+def _ask(master: str, path: str, method: str = "GET") -> dict[str, Any]:
+    import urllib.request
+
+    url = master if "://" in master else f"http://{master}"
+    with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method=method), timeout=10) as answer:
+        return dict(json.load(answer))
+
+
+def cancel_on_cluster(master: str, name: str) -> None:
+    """Cancel the jobs of that name which are not over, and wait until they are.
+
+    Beam's job server forgets a job of a session cluster when it is told to cancel it: the job would run on.
+    """
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while time.monotonic() < deadline:
+        jobs = _ask(master, "/jobs/overview")["jobs"]
+        running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in OVER]
+        if not running:
+            return
+        for job in running:
+            _ask(master, f"/jobs/{job}?mode=cancel", "PATCH")
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
+    """(the runner, flags for Beam) of one job; what was started for it ends with the block of code inside.
+
+        with flink_runner(FlinkOptions(parallelism=2)) as (runner, flags):
+            result = beam.Pipeline(runner, options=PipelineOptions(flags)).run()
+            result.wait_until_finish()
+
+    A job that still runs when the block is left (Ctrl-C, an exception) is cancelled.
+
+    Raises:
+        RunnerError: before anything runs: no Java, no job server, no such cluster, or no way for it to reach workers.
+        FlinkFailed: workers cannot start.
+    """
+    workers = options.parallelism
+    if options.master is not None:
+        overview = _overview(options.master)
+        # Of each TaskManager: with more, steps beyond the first would start workers beyond the slots.
+        workers = min(workers, max(1, -(-int(overview["slots-total"]) // max(1, int(overview["taskmanagers"])))))
+        host = options.master.split("://")[-1].rsplit(":", 1)[0]
+        if not options.own_workers and host not in LOOPBACK:
+            raise RunnerError(
+                f"the TaskManagers of {options.master} cannot reach workers of this machine; run a worker pool beside "
+                "each (python -m runners.worker_pool) and add --environment_type EXTERNAL "
+                "--environment_config localhost:50000, see docs/clusters.md"
+            )
+    from runners.worker_pool import WorkerPool
+
+    command = job_server_command(
+        options.job_server_jar, options.version, quick=not options.streaming or options.master is not None
+    )
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="beamsplit-flink-", ignore_cleanup_errors=True))
+        )
+        pool = None if options.own_workers else stack.enter_context(WorkerPool(folder))
+        server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism)
+        stack.enter_context(server)
+        runner = _runner(pool, options.master)
+        try:
+            staged = staged_jars(command) if options.master is not None else []
+            flags = [f"--files_to_stage={jar}" for jar in staged]
+            yield runner, [*flags, *_flags(options, server.endpoint, pool, workers)]
+        except BaseException as error:
+            if pool is not None and pool.failure and isinstance(error, Exception):
+                raise FlinkFailed(f"the job's workers cannot start: {pool.failure}") from error
+            raise
+        finally:
+            runner.end()
+
+
+def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, workers: int) -> list[str]:
+    flags = [
+        f"--job_name=beamsplit-{os.urandom(6).hex()}",
+        f"--job_endpoint={endpoint}",
+        f"--parallelism={options.parallelism}",
+        f"--sdk_worker_parallelism={workers}",
+        f"--environment_cache_millis={0 if options.streaming else KEEP_WORKERS_MS}",
+    ]
+    if pool is not None:
+        flags += ["--environment_type=EXTERNAL", f"--environment_config={pool.address}"]
+    if options.streaming:
+        flags += ["--streaming", f"--max_bundle_time_mills={BUNDLE_MS}"]
+        if options.checkpoint_ms is not None:
+            flags.append(f"--checkpointing_interval={options.checkpoint_ms}")
+            # Else what a step gives out while a checkpoint closes its bundle is kept until its next bundle begins: the
+            # one element that says what to read may never leave its step.
+            flags.append("--finish_bundle_before_checkpointing")
+    return flags
+
+
+def _runner(pool: WorkerPool | None, master: str | None) -> Any:
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+    from apache_beam.runners.portability.portable_runner import PortableRunner
+    from apache_beam.runners.runner import PipelineState
+
+    class Runner(PortableRunner):
+        """Remembers its job, and gives it up when workers cannot start: Flink would try again for ever."""
+
+        _result: Any = None
+        _name = ""
+
+        def run_portable_pipeline(self, pipeline: Any, options: Any) -> Any:
+            self._name = options.view_as(GoogleCloudOptions).job_name
+            self._result = super().run_portable_pipeline(pipeline, options)
+            if pool is not None:
+                threading.Thread(target=self._watch, args=(pool,), name="flink-watch", daemon=True).start()
+            return self._result
+
+        def _watch(self, pool: WorkerPool) -> None:
+            pool.failed.wait()
+            if pool.failure:
+                self.end()
+
+        def end(self) -> None:
+            """Cancel the job unless it is over, and wait for that."""
+            if self._result is None or PipelineState.is_terminal(self._result.state):
+                return
+            if master is not None:
+                cancel_on_cluster(master, self._name)
+            self._result.cancel()
+            deadline = time.monotonic() + CANCEL_SECONDS
+            while not PipelineState.is_terminal(self._result.state) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    return Runner()

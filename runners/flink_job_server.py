@@ -1,0 +1,153 @@
+"""Beam's Flink job server: which jar, and the process for the time of a job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.error import URLError
+
+from runners.errors import RunnerError
+from runners.java import OPENED, QUICK, classpath, find_java
+from runners.maven import cached_jars, maven_jars
+from runners.process import Process, free_ports, listens
+
+FLINK_VERSION = "1.19"
+"""The Flink that both jars speak."""
+
+ARTIFACTS = ("org.apache.beam:beam-runners-flink-1.19:2.62.0", "org.slf4j:slf4j-simple:1.7.36")
+"""The job server as a library, where Beam's jar cannot be had, and what writes its log."""
+
+NOT_STAGED = (
+    *("flink-", "chill-", "kryo-", "slf4j-", "beam-sdks-java-extensions-google", "beam-sdks-java-transform-service"),
+    *("google-", "gapic-", "gax-", "grpc-", "gcsio-", "proto-", "opencensus-", "opentelemetry-", "conscrypt-"),
+)
+"""How the names of the libraries begin that a session cluster does without."""
+
+DRIVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+EMBEDDED = "[local]"
+"""The master that is Flink inside the job server."""
+
+READY_SECONDS = 60.0
+
+LOCAL_SETTINGS = {
+    "rest.bind-address": "127.0.0.1",
+    "rest.address": "127.0.0.1",
+    "jobmanager.rpc.address": "127.0.0.1",
+    "jobmanager.bind-host": "127.0.0.1",
+    "taskmanager.host": "127.0.0.1",
+    "taskmanager.bind-host": "127.0.0.1",
+    "taskmanager.memory.network.min": "256m",
+    "taskmanager.memory.network.max": "256m",
+}
+"""Flink's configuration inside the job server's own process."""
+
+
+def job_server_command(jar: str | None, version: str = FLINK_VERSION, quick: bool = True) -> list[str]:
+    """How to start the job server, without its options.
+
+    Args:
+        jar: a path or URL of a job server jar; None takes Beam's own where it can be downloaded, else one put together
+            from Maven's libraries, which is there for Flink 1.19.
+        version: of Flink, e.g. `1.19`.
+        quick: start soon rather than run fast for long.
+
+    Raises:
+        RunnerError: no Java, or no jar.
+    """
+    java = [find_java(), *(QUICK if quick else ()), *OPENED, "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+    if jar:
+        if "://" not in jar and not Path(jar).exists():
+            raise RunnerError(f"--flink_job_server_jar {jar} is not there; give the path of a jar, or leave it out")
+        return [*java, "-jar", _download(jar)]
+    own = _beams_own_url(version)
+    libraries = cached_jars(*ARTIFACTS) if version == FLINK_VERSION else None
+    if libraries is None or _is_downloaded(own):
+        try:
+            return [*java, "-jar", _download(own)]
+        except RunnerError:
+            if version != FLINK_VERSION:
+                raise
+        libraries = maven_jars(*ARTIFACTS)
+    return [*java, "-cp", classpath(libraries), DRIVER]
+
+
+def staged_jars(command: Sequence[str]) -> list[str]:
+    """What a session cluster must be sent, of a job server put together from libraries; empty leaves it to the server.
+
+    Sending all of them takes 20 seconds: the cluster has Flink itself, and Google's clients are for staging alone.
+    """
+    if DRIVER not in command:
+        return []
+    jars = command[command.index("-cp") + 1].split(os.pathsep)
+    return [jar for jar in jars if not os.path.basename(jar).startswith(NOT_STAGED)]
+
+
+def _beams_own_url(version: str) -> str:
+    from apache_beam.utils.subprocess_server import JavaJarServer
+
+    return str(JavaJarServer.path_to_beam_jar(f":runners:flink:{version}:job-server:shadowJar"))
+
+
+def _is_downloaded(url: str) -> bool:
+    from apache_beam.utils.subprocess_server import JavaJarServer
+
+    return (Path(JavaJarServer.JAR_CACHE) / os.path.basename(url)).exists()
+
+
+def _download(url: str) -> str:
+    from apache_beam.utils.subprocess_server import JavaJarServer
+
+    try:
+        return str(JavaJarServer.local_jar(url))
+    except (RuntimeError, URLError, OSError) as error:
+        raise RunnerError(f"the Flink job server {url} cannot be downloaded: {error}") from error
+
+
+class FlinkJobServer:
+    """The job server for the time of a `with`; with the master `[local]` Flink runs inside it.
+
+    Args:
+        command: from `job_server_command`.
+        master: `[local]`, or `host:port` of a session cluster.
+        folder: for its log and what is staged.
+        slots: of the Flink inside it.
+    """
+
+    def __init__(self, command: Sequence[str], master: str, folder: Path, slots: int):
+        self._port = free_ports(1)[0]
+        settings: dict[str, object] = {"io.tmp.dirs": folder}
+        if master == EMBEDDED:
+            settings |= LOCAL_SETTINGS
+            settings |= {"taskmanager.numberOfTaskSlots": slots}
+            settings |= {"state.checkpoints.dir": (folder / "checkpoints").as_uri()}
+        self._settings = "".join(f"{name}: {value}\n" for name, value in settings.items())
+        options = {
+            "--flink-master": master,
+            "--flink-conf-dir": folder,
+            "--artifacts-dir": folder / "staged",
+            "--job-host": "127.0.0.1",
+            "--job-port": self._port,
+            "--artifact-port": 0,
+            "--expansion-port": 0,
+        }
+        flat = [f"{name}={value}" for name, value in options.items()]
+        self.process = Process("job-server", folder, [*command, *flat], tied=True)
+
+    @property
+    def endpoint(self) -> str:
+        """`host:port`, for `--job_endpoint`."""
+        return f"127.0.0.1:{self._port}"
+
+    def __enter__(self) -> FlinkJobServer:
+        (self.process.folder / "flink-conf.yaml").write_text(self._settings, encoding="utf-8")
+        self.process.start()
+        try:
+            self.process.wait_until(lambda: listens(self._port), READY_SECONDS)
+        except BaseException:
+            self.process.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop(10)

@@ -1,0 +1,74 @@
+"""Java libraries with everything that they need, fetched once through Maven and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from runners.cache import cache_folder, made_once
+from runners.errors import RunnerError
+
+PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+SECONDS = 600
+"""Longest that fetching may take."""
+
+POM = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>beamsplit</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>{dependencies}</dependencies>
+</project>
+"""
+
+
+def maven_jars(*artifacts: str) -> Path:
+    """A folder with the jars of these artifacts and of their runtime dependencies.
+
+    Args:
+        artifacts: `group:name:version`, each.
+
+    Raises:
+        RunnerError: there is no `mvn`, or it cannot get them.
+    """
+    return made_once(_folder_name(artifacts), lambda folder: _fetch(artifacts, folder))
+
+
+def cached_jars(*artifacts: str) -> Path | None:
+    """The folder of `maven_jars` if it is there already."""
+    folder = cache_folder() / _folder_name(artifacts)
+    return folder if folder.is_dir() else None
+
+
+def _folder_name(artifacts: tuple[str, ...]) -> str:
+    _, name, version = artifacts[0].split(":")
+    which = hashlib.sha256(" ".join(artifacts).encode()).hexdigest()[:8]
+    return f"jars/{name}-{version}-{which}"
+
+
+def _fetch(artifacts: tuple[str, ...], folder: Path) -> None:
+    mvn = shutil.which("mvn")
+    if mvn is None:
+        raise RunnerError(
+            f"{artifacts[0]} is fetched by Maven, and there is no mvn in PATH; install it (e.g. apt-get install maven)"
+        )
+    coordinates = (artifact.split(":") for artifact in artifacts)
+    dependencies = "".join(
+        f"<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
+        for group, name, version in coordinates
+    )
+    pom = folder / "pom.xml"
+    pom.write_text(POM.format(dependencies=dependencies), encoding="utf-8")
+    command = [mvn, "-B", "-q", "-f", str(pom), f"{PLUGIN}:copy-dependencies", "-DincludeScope=runtime"]
+    try:
+        done = subprocess.run(
+            [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RunnerError(f"mvn did not fetch {artifacts[0]} within {SECONDS} s; check the network") from error
+    if done.returncode:
+        reasons = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
+        reason = reasons[0].replace("[ERROR]", "").strip() if reasons else f"exit code {done.returncode}"
+        raise RunnerError(f"mvn could not fetch {artifacts[0]}: {reason}; check the network and Maven's settings.xml")
+    pom.unlink()

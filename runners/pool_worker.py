@@ -1,0 +1,51 @@
+"""A worker that a pool has started: Beam's SDK worker, which says when it is connected."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from runners.lean_import import import_beam
+
+PROVISION_SECONDS = 30.0
+
+
+def _provision() -> None:
+    """Ask the runner for the pipeline's options, as the start of Beam's containers does."""
+    import grpc
+    from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
+    from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
+    from google.protobuf import json_format
+
+    with grpc.insecure_channel(os.environ["BEAMSPLIT_PROVISION"]) as channel:
+        named = grpc.intercept_channel(channel, WorkerIdInterceptor(os.environ["WORKER_ID"]))
+        stub = beam_provision_api_pb2_grpc.ProvisionServiceStub(named)
+        request = beam_provision_api_pb2.GetProvisionInfoRequest()
+        info = stub.GetProvisionInfo(request, timeout=PROVISION_SECONDS, wait_for_ready=True).info
+    os.environ["PIPELINE_OPTIONS"] = json_format.MessageToJson(info.pipeline_options)
+    os.environ["RUNNER_CAPABILITIES"] = " ".join(info.runner_capabilities)
+
+
+def main() -> None:
+    """Run until the runner has no more work."""
+    logging.basicConfig(level=logging.WARNING)
+    import_beam()
+    from apache_beam.runners.worker import sdk_worker, sdk_worker_main
+
+    _provision()
+
+    class Harness(sdk_worker.SdkHarness):
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            # The control channel is up: what comes now, the runner sees.
+            Path(os.environ["BEAMSPLIT_READY"]).touch()
+
+    sdk_worker_main.SdkHarness = Harness  # type: ignore[misc]
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

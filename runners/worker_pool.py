@@ -1,0 +1,161 @@
+"""Starts the workers that a runner asks for, each a process of this machine: Beam's EXTERNAL environment.
+
+    runner (a Flink TaskManager) --StartWorker--> pool --starts--> worker process --connects--> runner
+
+Beam's own pool starts whatever `python` is first in PATH and answers at once: where that is the wrong one, the runner
+waits for ever. This one starts the Python that it runs in, and answers when the worker has connected; a worker that
+cannot start is told to the runner with the end of its log. `python -m runners.worker_pool` is the sidecar on a cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
+
+from runners.errors import RunnerError
+from runners.process import Process
+
+START_SECONDS = 50.0
+"""Longest that a worker may take until it has connected."""
+
+CALLS = 256
+"""Calls that are answered at the same time; a StartWorker call lasts until its worker has connected."""
+
+MOST_FAILURES = 3
+"""Workers that cannot start, one after another, before the job is given up; before any has started, one is enough."""
+
+
+class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
+    """A pool for the time of a `with`: its workers end with it, also if this process is killed.
+
+    Args:
+        folder: for the workers' logs, `worker-NAME.log`.
+        host: where to listen; only the loopback interface unless told otherwise.
+        port: 0 is a free one.
+        command: what a worker is, for tests.
+    """
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0, command: Sequence[str] | None = None):
+        self.folder = folder
+        self.failure: str | None = None
+        """Why workers cannot start; set once it is no use to go on."""
+        self.failed = threading.Event()
+        """Set with `failure`, and when the pool is closed."""
+
+        self._host, self._port = host, port
+        self._command = list(command or [sys.executable, "-m", "runners.pool_worker"])
+        self._workers: dict[str, Process] = {}
+        self._lock = threading.Lock()
+        self._started, self._failures, self._closed = 0, 0, False
+        self._server: Any = None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, for `--environment_config`."""
+        return f"{self._host}:{self._port}"
+
+    def __enter__(self) -> WorkerPool:
+        self._server = grpc.server(ThreadPoolExecutor(CALLS, "worker-pool"), options=[("grpc.so_reuseport", 0)])
+        beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(self, self._server)
+        try:
+            self._port = self._server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise RunnerError(f"the worker pool cannot listen at {self.address}; choose another port") from error
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closed = True
+            workers, self._workers = list(self._workers.values()), {}
+        for worker in workers:
+            worker.kill()
+        self.failed.set()  # whoever waits for it need wait no longer
+        self._server.stop(0).wait()
+
+    def pids(self) -> list[int]:
+        """Of the workers that run."""
+        with self._lock:
+            return [pid for worker in self._workers.values() if (pid := worker.pid) is not None]
+
+    def StartWorker(self, request: Any, context: Any) -> Any:
+        """Answer when the worker has connected, or with an error."""
+        name = "".join(c if c.isalnum() or c in "-." else "_" for c in request.worker_id)
+        ready = self.folder / f"{name}.ready"
+        env = {
+            "WORKER_ID": request.worker_id,
+            "BEAMSPLIT_READY": str(ready),
+            "BEAMSPLIT_PROVISION": request.provision_endpoint.url,
+            "CONTROL_API_SERVICE_DESCRIPTOR": f'url: "{request.control_endpoint.url}"',
+            "LOGGING_API_SERVICE_DESCRIPTOR": f'url: "{request.logging_endpoint.url}"',
+            **python_environment(),
+        }
+        worker = Process(f"worker-{name}", self.folder, self._command, env, tied=True)
+        with self._lock:
+            if self._closed:
+                return beam_fn_api_pb2.StartWorkerResponse(error="the worker pool is closed")
+            self._workers[request.worker_id] = worker
+            worker.start()
+        try:
+            worker.wait_until(ready.exists, START_SECONDS)
+        except RunnerError as error:
+            worker.kill()
+            self._count_failure(str(error))
+            return beam_fn_api_pb2.StartWorkerResponse(error=str(error))
+        with self._lock:
+            self._started, self._failures = self._started + 1, 0
+        return beam_fn_api_pb2.StartWorkerResponse()
+
+    def StopWorker(self, request: Any, context: Any) -> Any:
+        """End a worker."""
+        with self._lock:
+            worker = self._workers.pop(request.worker_id, None)
+        if worker is not None:
+            worker.stop(5)
+        return beam_fn_api_pb2.StopWorkerResponse()
+
+    def _count_failure(self, reason: str) -> None:
+        with self._lock:
+            self._failures += 1
+            if not self._closed and (not self._started or self._failures >= MOST_FAILURES):
+                self.failure = self.failure or reason
+                self.failed.set()
+
+
+def python_environment() -> dict[str, str]:
+    """Variables with which a worker finds what this process can import, and `python` is this Python."""
+    found = [os.path.abspath(path) for path in sys.path if path == "" or os.path.isdir(path)]
+    return {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([os.getcwd(), *found])),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """A pool that runs until it is ended."""
+    parser = argparse.ArgumentParser(prog="python -m runners.worker_pool", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--port", type=int, default=50000, help="default: %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, since a pool runs what it is told")
+    options = parser.parse_args(argv)
+    with (
+        tempfile.TemporaryDirectory(prefix="beamsplit-pool-") as folder,
+        WorkerPool(Path(folder), options.host, options.port) as pool,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        print(f"worker pool at {pool.address}", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Options of the Flink runner, and the worker pool, without Flink."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from apache_beam.portability.api import beam_fn_api_pb2
+
+from models.errors import UsageError
+from pipelines.options import parse
+from pipelines.runner import settle_runner
+from runners import flink, worker_pool
+from runners.errors import RunnerError
+from runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
+from runners.flink_job_server import DRIVER, job_server_command, staged_jars
+from runners.worker_pool import WorkerPool, python_environment
+from tests.command import Command
+
+GIVEN = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"), [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("off", None), (None, 10_000)]
+)
+def test_checkpoint_times(text: str | None, milliseconds: int | None):
+    given = [] if text is None else ["--checkpoint", text]
+    assert parse([*GIVEN, *given])[0].checkpoint == milliseconds
+
+
+@pytest.mark.parametrize("text", ["10", "0s", "-1s", "fast", "1h"])
+def test_a_wrong_checkpoint_time(text: str):
+    with pytest.raises(UsageError, match="is neither 'off' nor a time such as 500ms, 10s or 2m"):
+        parse([*GIVEN, f"--checkpoint={text}"])
+
+
+@pytest.mark.parametrize("option", ["--flink_master", "--parallelism", "--flink_job_server_jar"])
+def test_options_of_flink_are_for_flink(option: str):
+    with pytest.raises(UsageError, match=f"{option} is for --runner FlinkRunner, and --runner is DirectRunner"):
+        parse([*GIVEN, option, "1"])
+
+
+def test_threads_are_not_for_flink(command: Command):
+    assert "Flink has processes" in command.error("--runner", "FlinkRunner", "--worker_type", "thread")
+
+
+def test_a_jar_that_is_not_there(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("runners.flink_job_server.find_java", lambda: "java")
+    err = command.error("--runner", "FlinkRunner", "--flink_job_server_jar", "none.jar", "--parallelism", "1")
+    assert err == "--flink_job_server_jar none.jar is not there; give the path of a jar, or leave it out"
+
+
+def test_a_given_jar_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("runners.flink_job_server.find_java", lambda: "java")
+    jar = tmp_path / "server.jar"
+    jar.touch()
+    assert job_server_command(str(jar))[-2:] == ["-jar", str(jar)]
+    assert staged_jars(job_server_command(str(jar))) == []
+
+
+def test_a_cluster_is_sent_beam_and_not_flink():
+    jars = "/c/beam-runners-flink-1.19-2.62.0.jar:/c/flink-core-1.19.0.jar:/c/google-api-client-2.jar"
+    assert staged_jars(["java", "-cp", jars, DRIVER]) == ["/c/beam-runners-flink-1.19-2.62.0.jar"]
+
+
+def test_workers_of_another_machine_need_a_pool_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flink, "_overview", lambda master: {"slots-total": 2, "taskmanagers": 1})
+    options = FlinkOptions(master="flink.example.org:8081")
+    with pytest.raises(RunnerError, match="--environment_config localhost:50000"), flink_runner(options):
+        pass
+    assert not pool_of_this_machine(["--environment_type=EXTERNAL"]) and pool_of_this_machine(["--job_name=x"])
+
+
+def start_request(worker: str = "1-1"):
+    return beam_fn_api_pb2.StartWorkerRequest(worker_id=worker)
+
+
+def test_a_worker_that_ends_at_its_start_is_told_with_its_log(tmp_path: Path):
+    command = [sys.executable, "-c", "raise SystemExit('no module named beam')", str(tmp_path)]
+    with WorkerPool(tmp_path, command=command) as pool:
+        answer = pool.StartWorker(start_request(), None)
+        assert "worker-1-1 ended at its start: no module named beam" in answer.error
+        assert pool.failed.is_set() and pool.failure == answer.error
+
+
+def test_a_worker_that_never_connects_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker_pool, "START_SECONDS", 0.3)
+    command = [sys.executable, "-c", "import time; time.sleep(600)", str(tmp_path)]
+    with WorkerPool(tmp_path, command=command) as pool:
+        answer = pool.StartWorker(start_request(), None)
+        assert "worker-1-1 was not ready within 0 s" in answer.error
+        assert pool.pids() == []
+
+
+def test_a_pool_takes_its_workers_with_it(tmp_path: Path):
+    code = "import os, pathlib, time; pathlib.Path(os.environ['BEAMSPLIT_READY']).touch(); time.sleep(600)"
+    with WorkerPool(tmp_path, command=[sys.executable, "-c", code, str(tmp_path)]) as pool:
+        answers = [pool.StartWorker(start_request(name), None).error for name in ("1-1", "1-2")]
+        assert answers == ["", ""] and len(pool.pids()) == 2
+        stopped = beam_fn_api_pb2.StopWorkerRequest(worker_id="1-1")
+        pool.StopWorker(stopped, None)
+        assert len(pool.pids()) == 1
+        left = list(pool._workers.values())
+        assert pool.failure is None
+    assert [worker.pid for worker in left] == [None]
+
+
+def test_later_failures_are_forgiven_a_few_times(tmp_path: Path):
+    code = "import os, pathlib, sys, time; pathlib.Path(os.environ['BEAMSPLIT_READY']).touch(); time.sleep(600)"
+    with WorkerPool(tmp_path, command=[sys.executable, "-c", code, str(tmp_path)]) as pool:
+        pool.StartWorker(start_request("1-1"), None)
+        pool._command = [sys.executable, "-c", "raise SystemExit(1)", str(tmp_path)]
+        for number in range(worker_pool.MOST_FAILURES):
+            assert pool.failure is None
+            assert pool.StartWorker(start_request(f"2-{number}"), None).error
+        assert pool.failure is not None
+
+
+def test_workers_find_this_python_and_what_it_can_import():
+    environment = python_environment()
+    assert environment["PATH"].startswith(str(Path(sys.executable).parent))
+    assert str(Path(__file__).parent.parent) in environment["PYTHONPATH"].split(":")
+
+
+def test_as_many_tasks_as_workers_are_described(tmp_path: Path):
+    cluster = tmp_path / "cluster.json"
+    cluster.write_text('[{"count": 3}, {"name": "big", "speed": 2}]')
+    given = [*GIVEN, "--runner", "FlinkRunner", "--strategy", "auto", "--workers", str(cluster)]
+    options, rest = parse(given)
+    settle_runner(options, rest)
+    assert options.parallelism == 4
+    options, rest = parse([*given, "--parallelism", "2"])
+    settle_runner(options, rest)
+    assert options.parallelism == 2

@@ -1,0 +1,56 @@
+"""Beam without what it does not use, in processes of their own, since Beam is imported here already."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAD = "import sys; from runners.lean_import import import_beam; import_beam()\n"
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", HEAD + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_not_used_is_not_imported():
+    heavy = ["beartype", "httplib2", "yaml", "fastavro", "dateutil", "cryptography", "grpc.aio", "pymongo"]
+    assert run(f"print([name for name in {heavy} if name in sys.modules])").strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "prints"),
+    [
+        ("import apache_beam.typehints.typehints as t; print(t.is_consistent_with(bool, int))", "True"),
+        ("import apache_beam.typehints.typehints as t; print(t.is_consistent_with(str, int))", "False"),
+        # Beam catches beartype's error for what is no hint.
+        ("import apache_beam.typehints.typehints as t; print(t.is_consistent_with('no hint!', int))", "False"),
+        ("from apache_beam.internal import http_client as h; print(h.httplib2.Http.__name__)", "Http"),
+        ("from apache_beam.utils.timestamp import Timestamp as T; print(T.from_rfc3339('1970-01-01T00:00:07Z'))", "7"),
+        ("from apache_beam.transforms.external import yaml; print(yaml.safe_load('[1]'))", "[1]"),
+        ("import grpc; print(grpc.aio.insecure_channel.__name__)", "insecure_channel"),
+        ("import grpc.aio; print(grpc.aio.insecure_channel.__name__)", "insecure_channel"),
+        ("import yaml, httplib2, fastavro.read; print(yaml.__name__, fastavro.read.__name__)", "fastavro.read"),
+        ("import dateutil.parser, beartype.door; print(dateutil.parser.parse('1970-01-02').day)", "2"),
+        ("import apache_beam.io.gcp.bigquery as b; print(b.WriteToBigQuery.__name__)", "WriteToBigQuery"),
+    ],
+)
+def test_all_is_there_when_it_is_used(code: str, prints: str):
+    assert prints in run(code)
+
+
+def test_avro_is_written_and_read(tmp_path: Path):
+    code = f"""
+import apache_beam as beam
+schema = {{"type": "record", "name": "row", "fields": [{{"name": "a", "type": "int"}}]}}
+with beam.Pipeline("FnApiRunner") as p:
+    p | beam.Create([{{"a": 1}}, {{"a": 2}}]) | beam.io.WriteToAvro({str(tmp_path / "t")!r}, schema)
+with beam.Pipeline("FnApiRunner") as p:
+    p | beam.io.ReadFromAvro({str(tmp_path / "t*")!r}) | beam.Map(lambda row: print("row", row["a"]))
+"""
+    assert sorted(run(code).split()) == ["1", "2", "row", "row"]
