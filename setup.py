@@ -22,9 +22,19 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "skl2onnx>=1.18",
         "psutil>=5.9",
+        "trustme>=1.1",
         "matplotlib>=3.8",
     ],
-    "bench": ["scikit-learn>=1.5", "skl2onnx>=1.18", "daft>=0.7", "matplotlib>=3.8", "psutil>=5.9"],
+    "bench": [
+        "scikit-learn>=1.5",
+        "skl2onnx>=1.18",
+        "daft>=0.7",
+        "matplotlib>=3.8",
+        "psutil>=5.9",
+        "confluent-kafka>=2.5",
+        "quixstreams>=3.20",
+        "bytewax>=0.21; python_version < '3.13'",
+    ],
     # Magika itself is installed by `make demo` without its dependencies: it asks for the package
     # onnxruntime, which overwrites the files of onnxruntime-gpu. Only its model files are used.
     "demo": [],
@@ -39,6 +49,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["models*", "transforms*", "pipelines*", "runners*"]),
+    package_data={"pipelines.plan_report": ["*.jinja"]},
     install_requires=[
         "apache-beam>=2.70",
         "onnx>=1.17",
@@ -46,6 +57,7 @@ setup(
         "pyarrow>=18",
         "numpy>=1.26",
         "rich>=13",
+        "jinja2>=3.1",
         f"onnxruntime-gpu>=1.20; {GPU_WHEELS}",
         f"onnxruntime>=1.20; {NO_GPU_WHEELS}",
     ],

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {"score": "score files with an ONNX model"}
+COMMANDS = {
+    "score": "score files with an ONNX model",
+    "plan": "plan how a model is split by depth over workers",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"error: {argv[0]!r} is no command; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    if argv[0] == "plan":
+        from pipelines.plan import main as plan
+
+        return plan(argv[1:])
     from pipelines.score import main as score
 
     return score(argv[1:])

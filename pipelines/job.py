@@ -3,58 +3,65 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.fit import DataFacts, Fit, choose_batch_size, fit
+from models.fit import Fit, choose_batch_size
 from pipelines.columns import (
     as_the_model_wants,
-    check_keep,
-    check_names,
     check_outputs,
-    mostly_numbers,
     needed_columns,
 )
-from pipelines.workers import Workers, choose_worker_type, count_workers
+from pipelines.sample import TEXT_FORMATS, open_sample
+from pipelines.shard_source import leave_aside
+from pipelines.strategy_job import settle_strategy
+from pipelines.topic_ends import TopicEnds, check_tensors, find_topics
+from pipelines.versions import check_version, version_steps
+from pipelines.workers import Workers, choose_worker_type, cores, count_workers
 from transforms.block import COPY, INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.infer import InferStep
-from transforms.model_file import localize
-from transforms.read import MakeSplits, ReadOptions, find_files, format_of, input_schema, read_sample, total_rows
+from transforms.kafka.config import is_kafka
+from transforms.read import InputFile, ReadOptions, find_files, total_rows
 from transforms.step import Step
 from transforms.write import check_apart, check_output
 
-SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
-"""Rows read at the start to check binding and axes and to time the model on: of tables that need no preparing, of
-others, and of inputs in which each file is a row."""
-
-SAMPLE_BYTES = 4 << 20
-"""Most bytes of prepared sample rows: a few images are enough."""
+if TYPE_CHECKING:
+    from models.shard.plan import ShardPlan
+    from pipelines.bounded_job import Messages
+    from pipelines.shard_job import Shards
+    from pipelines.split_job import Split
 
 PREPARED_BLOCK_BYTES = 8 << 20
 """Prepared rows of one block: images stay in cache between the data stage and the model."""
 
+PLAIN_BLOCK_ROWS = 131_072
+"""Rows of one block where nothing is prepared."""
+
+MICRO_BATCHES_A_STAGE = 4
+SPLIT_BLOCK_BYTES = 64 << 20
+"""Prepared rows of one block where a split model overlaps its stages: micro-batches a stage, and most bytes."""
+
 MODEL_MEMORY_CAP = 256 << 20
 """Most bytes of inputs and outputs of one run, for `--batch_size auto`."""
-
-TEXT_FORMATS = ("csv", "jsonl")
 
 
 @dataclass(frozen=True)
 class Job:
     """A job that can run: every name, type, shape and file has been checked."""
 
-    splits: MakeSplits
-    """The input, cut into what one worker reads by itself."""
+    files: tuple[InputFile, ...]
+    format: str
+    """Of the files, one of `transforms.split.FORMATS`."""
 
     total_rows: int | None
     """Rows in the input; an estimate for text formats, None where nothing is known."""
 
-    read: ReadOptions
+    read: ReadOptions | None
+    """None where messages are read."""
+
     prepare: tuple[Step, ...]
     infer: InferStep
     finish: tuple[Step, ...]
@@ -72,9 +79,35 @@ class Job:
     sample: pa.RecordBatch | None
     """Prepared sample rows, to measure workers with."""
 
+    messages: Messages | None = None
+    """What is read of a topic, in place of files."""
+
+    topics: TopicEnds | None = None
+    """Topics that `output` or `errors` name; None where both are files."""
+
+    runner: str = "DirectRunner"
+    """As `--runner` names it."""
+
+    split: Split | None = None
+    """The model cut into stages; None runs it whole."""
+
+    shards: Shards | None = None
+    """The model divided over shards; None runs it whole."""
+
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """The plan in words, for --dry_run_plan and the summary."""
+
+    @property
+    def divided(self) -> ShardPlan | None:
+        """How the model is divided over shards that tell what they did; None where it is not."""
+        if self.shards is not None:
+            return self.shards.model.plan
+        if self.split is None or self.split.shard_steps is None:
+            return None
+        from models.shard.deep import one_chain
+
+        return one_chain(replace(self.split.model.plan, outputs=self.split.model.outputs))
 
     def lines(self) -> list[str]:
         """The plan as text."""
@@ -97,62 +130,84 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     Raises:
         UsageError: something cannot work; one line with the fix.
     """
+    check_version(options)
     files = tuple(find_files(options.input))
-    _check_written(options, [options.model, *(file.path for file in files)])
-    format = format_of(files, options.input_format)
-    schema = input_schema(files, format)
+    check_written(options, [options.model, *(file.path for file in files)])
+    topics = find_topics(options, local)
+    why_so = (*leave_aside(options, local), *settle_strategy(options, files, local))
+    splits = options.stages is not None or options.plan is not None
+    count = options.workers
+    if splits:
+        from pipelines.split_job import default_workers
 
-    prepare: tuple[Step, ...] = ()
-    if options.prepare:
-        from transforms.prepare import parse_prepare
+        count = default_workers(options)
+    elif options.shards is not None:
+        from pipelines.shard_job import default_workers as workers_of_shards
 
-        prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
-    check_names(schema)
-    prepared = chain_schema(prepare, with_origin_schema(schema))
-    check_keep(options.keep, prepared)
-
-    workers = count_workers(options.workers, options.threads, options.providers, local)
-    raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
-    sample = _prepared(raw, prepare, options.prepare)
+        count = workers_of_shards(options)
+    workers = count_workers(count, options.threads, options.providers, local)
+    sample = open_sample(options, files, workers.session)
+    why_so += leave_aside(options, local, sample.made.sample is not None)
+    format, schema, prepare, prepared, made = sample.format, sample.schema, sample.prepare, sample.prepared, sample.made
     text = format in TEXT_FORMATS
-    facts = DataFacts(
-        columns=options.columns,
-        sets=options.set,
-        narrow=options.narrow,
-        text_source=text,
-        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
-    )
-    path = localize(options.model)
-    try:
-        made = fit(path, workers.session, prepared, sample, facts)
-    except UsageError:
-        # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
-        numbers = mostly_numbers(schema, raw) if text and not prepare else schema
-        if numbers == schema:
-            raise
-        schema = numbers
-        prepared = with_origin_schema(schema)
-        sample = raw = read_sample(files, format, ReadOptions(schema), SAMPLE_ROWS)
-        made = fit(path, workers.session, prepared, sample, facts)
     check_outputs(options.keep, [output.name for output in made.plan.outputs])
 
-    plan, batch_fact = _with_batch_size(made, options.batch_size)
-    infer = InferStep(plan, workers.session, options.model, options.keep, workers.gpus, job_dir)
+    plan, batch_fact = with_batch_size(made, options.batch_size)
+    split = None
+    if splits:
+        from pipelines.split_job import plan_split
+
+        at_once = total_rows(files, format)
+        at_once = None if at_once is None else min(PLAIN_BLOCK_ROWS, max(1, at_once // workers.count))
+        split = plan_split(options, made, plan, workers, prepared, job_dir, local, at_once)
+        plan, batch_fact = split.scoring, f"{split.scoring.batch_size} (a micro-batch)"
+    notes = (*why_so, *made.notes)
+    if options.shards == "auto":
+        plan, workers, line = _settled_shards(options, made, plan, workers, local, job_dir)
+        notes = (*notes, line)
+    shards = None
+    if options.shards is not None and split is None:
+        from pipelines.shard_job import check_local, plan_shards
+
+        shards = plan_shards(options, made, plan, workers, prepared, check_local(local, job_dir))
+        plan = shards.scoring
+        batch_fact = batch_fact if options.micro_batch is None else f"{plan.batch_size} (a micro-batch)"
+    staged = split.model if split is not None and not split.apart else None
+    sharded = shards.model if shards is not None and shards.steps is None else None
+    infer = InferStep(
+        plan, workers.session, options.model, options.keep, workers.gpus, job_dir, staged=staged, sharded=sharded
+    )
     after_infer = infer.output_schema(prepared)
-    finish = _finish_steps(options, after_infer, made)
+    finish = finish_steps(options, after_infer, made)
+    around: list[str] = []
+    if staged is not None:
+        from pipelines.split_ends import time_ends
+
+        ends = time_ends(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
+        if options.workers is None and local:
+            workers = replace(workers, count=ends.workers(staged.period, cores()))
+        around = ends.lines(workers.count)
+    finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
+    if topics is not None and topics.output is not None and topics.output_format == "tensor":
+        check_tensors(after_finish)
 
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text and not prepare:
         schema = as_the_model_wants(schema, plan.binding, options.keep)
-    read = ReadOptions(schema, needed, **_block_limits(sample, plan.batch_size, bool(prepare)))
+    read = ReadOptions(schema, needed, **_block_limits(sample.rows, plan.batch_size, bool(prepare), split))
     rows = total_rows(files, format)
-    steps = (*prepare, infer, *finish)
+    steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = options.worker_type, ""
+    if split is not None and worker_type is None:
+        worker_type = "process" if split.apart else "thread"
+    if shards is not None and worker_type is None:
+        worker_type = "process" if shards.steps is not None else "thread"
     if worker_type is None:
-        worker_type, why = choose_worker_type(steps, raw, read.block_rows, workers.count, rows)
+        worker_type, why = choose_worker_type(steps, sample.raw, read.block_rows, workers.count, rows)
     return Job(
-        splits=MakeSplits(files, format, workers.count),
+        files=files,
+        format=format,
         total_rows=rows,
         read=read,
         prepare=prepare,
@@ -172,25 +227,51 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         partition=options.partition,
         capacities=options.capacities,
         seed=options.seed,
-        sample=sample,
-        notes=made.notes,
+        sample=sample.rows,
+        topics=topics,
+        runner=options.runner,
+        split=split,
+        shards=shards,
+        notes=notes + (split.notes if split is not None else ()) + (shards.notes if shards is not None else ()),
         facts={
             "model": options.model,
             "input": _input_fact(len(files), format, rows),
             "inputs": plan.binding.describe(),
-            "outputs": [f"{column.name}: {column.type}" for column in _data(after_finish)],
+            "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
             "batch size": batch_fact,
             "workers": _workers_fact(workers, worker_type, why, options.partition),
             "providers": ", ".join(workers.session.providers),
-            "output": options.output,
+            **(split.facts if split is not None else {}),
+            **({"around them": around} if around else {}),
+            **(shards.facts if shards is not None else {}),
+            "output": (topics and topics.output_fact) or options.output,
         },
     )
+
+
+def _settled_shards(
+    options: argparse.Namespace, made: Fit, plan: Any, workers: Workers, local: bool, job_dir: str | None
+) -> tuple[Any, Workers, str]:
+    """Settle `--shards auto`; (how the whole model is run, the workers for it, why)."""
+    from pipelines.shard_auto import choose_shards
+    from pipelines.shard_job import check_local
+    from pipelines.shard_job import default_workers as workers_of_shards
+
+    chosen = choose_shards(options, made, plan, workers, check_local(local, job_dir))
+    options.shards = chosen.shards if chosen.shards > 1 else None
+    options.shard_source = chosen.source
+    if options.shards is not None:
+        workers = count_workers(workers_of_shards(options), options.threads, options.providers, local)
+    elif options.micro_batch is not None and not plan.row_by_row:
+        plan = replace(plan, batch_size=options.micro_batch)
+    return plan, workers, f"--shards auto: {chosen.line}"
 
 
 def _input_fact(files: int, format: str, rows: int | None) -> str:
     about = "about " if format in TEXT_FORMATS else ""
     known = f", {about}{rows:,} rows" if rows is not None else ""
-    return f"{files:,} {format} file{'s' * (files != 1)}{known}"
+    kind = "" if format == "files" else f"{format} "
+    return f"{files:,} {kind}file{'s' * (files != 1)}{known}"
 
 
 def _workers_fact(workers: Workers, worker_type: str, why: str, partition: str | None) -> str:
@@ -202,45 +283,23 @@ def _workers_fact(workers: Workers, worker_type: str, why: str, partition: str |
     )
 
 
-def _data(schema: pa.Schema) -> list[pa.Field]:
+def user_fields(schema: pa.Schema) -> list[pa.Field]:
+    """The columns that a user sees."""
     return [column for column in schema if column.name not in INTERNAL_COLUMNS]
 
 
-def _check_written(options: argparse.Namespace, read: list[str]) -> None:
-    check_output(options.output, read)
-    if options.errors:
+def check_written(options: argparse.Namespace, read: list[str]) -> None:
+    """Raise for an output, errors or summary file that cannot be written, or is one of those read."""
+    if not is_kafka(options.output):
+        check_output(options.output, read)
+    if options.errors and not is_kafka(options.errors):
         check_apart("--errors", options.errors, options.output, read)
     if options.summary:
         check_apart("--summary", options.summary, options.output, [*read, *filter(None, [options.errors])])
 
 
-def _sample_rows(format: str, prepared: bool) -> int:
-    if format == "files":
-        return SAMPLE_FILES
-    return SAMPLE_PREPARED if prepared else SAMPLE_ROWS
-
-
-def _prepared(sample: pa.RecordBatch | None, prepare: Sequence[Step], specs: Sequence[str]) -> pa.RecordBatch | None:
-    """The first rows, prepared; None if there are none (an empty input, or rows that all fail)."""
-    for step, spec in zip(prepare, specs, strict=True):
-        if sample is None or not sample.num_rows:
-            return None
-        try:
-            sample = step(sample).block
-        except UsageError:
-            raise
-        except Exception as error:  # the user's own step may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UsageError(
-                f"--prepare {spec} fails on the first rows of the input: {reason}; mend the step"
-            ) from error
-    if sample is None or not sample.num_rows:
-        return None
-    keep = max(4, SAMPLE_BYTES // max(1, sample.nbytes // sample.num_rows))
-    return sample.slice(0, keep)
-
-
-def _with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
+def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
+    """(the plan with its batch size, given or measured; that in words)."""
     if made.plan.row_by_row:
         return replace(made.plan, batch_size=1), "1 (row by row)"
     if isinstance(wanted, int):
@@ -254,7 +313,8 @@ def _with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
     )
 
 
-def _finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
+def finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
+    """The steps of `--finish`, and the mean over augmented copies."""
     if not options.finish and not options.prepare:
         return ()
     from transforms.finish import parse_finish, with_mean_of_copies
@@ -266,12 +326,18 @@ def _finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> 
     return tuple(steps)
 
 
-def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool) -> dict[str, int]:
+def _block_limits(
+    sample: pa.RecordBatch | None, batch_size: int, prepared: bool, split: Split | None
+) -> dict[str, int]:
     if not prepared:
         # Decoded rows that stay in cache until they are scored, and pages that the next block uses again.
-        return {"block_rows": 131_072, "block_bytes": 32 << 20}
+        return {"block_rows": PLAIN_BLOCK_ROWS, "block_bytes": 32 << 20}
     row_bytes = sample.nbytes // max(1, sample.num_rows) if sample is not None else PREPARED_BLOCK_BYTES // 8
     rows = max(1, PREPARED_BLOCK_BYTES // max(1, row_bytes))
     # Whole runs of the model, so that no run is left half empty at the end of each block.
     rows = max(batch_size, rows // batch_size * batch_size)
+    if split is not None and not split.apart:
+        # So many micro-batches that the stages overlap for most of the time.
+        wanted = batch_size * MICRO_BATCHES_A_STAGE * len(split.model.sessions)
+        rows = max(rows, min(wanted, max(1, SPLIT_BLOCK_BYTES // max(1, row_bytes)) // batch_size * batch_size))
     return {"block_rows": min(rows, 65_536), "block_bytes": 64 << 20}

@@ -5,30 +5,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import json
+import gc
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.errors import UsageError
 from pipelines.job import Job, plan_job
-from pipelines.report import Progress, Summary, say, summarise
-from runners.direct import direct_flags, direct_runner, is_direct
-from transforms.errors import read_first_errors
+from pipelines.report import Progress, Summary, root_cause, say, summarise
+from pipelines.runner import dry_run, more_options, settle_runner, started_runner
+from pipelines.stream_options import check_bounded, check_no_stream
+from pipelines.workers import cores
+from runners.lean_import import import_beam
 from transforms.infer import NAMESPACE
+from transforms.kafka.config import is_kafka
+from transforms.read.head_start import head_start
+from transforms.read.splits import splits_at_once
 from transforms.worker import read_counts
 from transforms.write import remove_temp
 from transforms.write.finalize import files_of
 from transforms.write.storage import open_output
 
-OK, ROWS_FAILED = 0, 3
+OK, FAILED, ROWS_FAILED = 0, 1, 3
 
 
 def launch(
@@ -46,17 +48,45 @@ def launch(
         UsageError: the job cannot work; nothing was started.
         Exception: the job failed; nothing is left of what it wrote.
     """
-    check_beam_options(rest)
-    local = is_direct(options.runner)
-    with _job_folder(local) as job_dir:
-        job = plan_job(options, job_dir, local)
+    of_topic = any(map(is_kafka, options.input))
+    if of_topic and (is_kafka(options.output) or not options.until_end):
+        from pipelines.stream_launch import launch_stream
+
+        return launch_stream(options, rest, started)
+    (check_bounded if of_topic else check_no_stream)(options)
+    local = settle_runner(options, rest)
+    if local and rest:
+        import_beam()
+    check_beam_options(rest, more_options(options))
+    with job_folder(local) as job_dir:
+        job = _planner(of_topic)(options, job_dir, local)
         for note in job.notes:
             if not options.quiet and not options.dry_run_plan:
                 print(f"note: {note}", file=sys.stderr)
         if options.dry_run_plan:
             say(job.lines())
             return OK, None
-        return _run(options, rest, build, job, job_dir, local, started)
+        if options.dry_run is not None:
+            say(dry_run(options, rest, build, job))
+            return OK, None
+        with _reading_ahead(job, local):
+            code, summary = _run(options, rest, build, job, job_dir, local, started)
+    if job.messages is not None:
+        try:
+            job.messages.commit()
+        except Exception as error:  # of the client; the files are there all the same
+            told = f"the files are written, but the offsets of --group {options.group} could not be committed"
+            print(f"error: {told}, so they would be read again: {root_cause(error)}", file=sys.stderr)
+            return FAILED, summary
+    return code, summary
+
+
+def _planner(of_topic: bool) -> Callable[[argparse.Namespace, str | None, bool], Job]:
+    if not of_topic:
+        return plan_job
+    from pipelines.bounded_job import plan_bounded
+
+    return plan_bounded
 
 
 def _run(
@@ -68,33 +98,50 @@ def _run(
     local: bool,
     started: float,
 ) -> tuple[int, Summary | None]:
-    runner = direct_runner(job.workers, job.worker_type, options.debug) if local else None
-    flags = direct_flags(job.workers) if local else [f"--runner={options.runner}"]
-    try:
-        pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
-    except ValueError as error:
-        raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
+    if local:
+        import_beam()
+    import apache_beam as beam
+
+    from runners.quick_options import QuickOptions
+
     first_errors = None if job.errors else _first_errors_path(job, job_dir)
-    written = build(pipeline, job, first_errors)
+    written: list[tuple[str, str]] = []
     try:
-        with _watched(job, job_dir, options.quiet):
-            result = pipeline.run()
-            result.wait_until_finish()
+        with started_runner(options, rest, job) as (runner, flags):
+            try:
+                pipeline = beam.Pipeline(runner, QuickOptions([*flags, *rest]))
+            except ValueError as error:
+                raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
+            written += build(pipeline, job, first_errors)
+            gc.freeze()
+            gc.enable()
+            with _watched(job, job_dir, options.quiet):
+                result = pipeline.run()
+                result.wait_until_finish()
+            counters, inference = read_metrics(result)
     except BaseException:
         for path, job_id in written:
             remove_temp(path, job_id)
         raise
-    counters, inference = _metrics(result)
     counts = read_counts(job_dir) if job_dir else []
     summary = summarise(
         counters,
         seconds=time.perf_counter() - started,
         worker_rows=[done for done, _ in counts],
-        files=files_of(job.output),
+        files=[job.output] if is_kafka(job.output) else files_of(job.output),
         errors=job.errors,
         plan=job.facts,
         metrics=inference,
     )
+    if job.split is not None and job.split.shard_steps is None:
+        from pipelines.split_report import after_run
+
+        summary.split = after_run(job.split, counters, inference.get("num_inferences", 0), options.replan)
+    divided = job.divided
+    if divided is not None:
+        from pipelines.shard_report import after_shards
+
+        summary.shards = after_shards(divided, counters, inference.get("num_inferences", 0))
     code = OK
     if first_errors and summary.rows_failed:
         code = ROWS_FAILED
@@ -110,16 +157,20 @@ def _run(
     return code, summary
 
 
-def check_beam_options(rest: list[str]) -> None:
-    """Raise for an option that neither we nor Beam know: a typing mistake must not pass silently."""
+def check_beam_options(rest: list[str], more: Sequence[str] = ()) -> None:
+    """Raise for an option that is not ours, Beam's or one of `more`: a typing mistake must not pass silently."""
     if not rest:
         return
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
         add = getattr(options, "_add_argparse_args", None)
         if add is not None:
             with contextlib.suppress(argparse.ArgumentError):
                 add(known)
+    for name in more:
+        known.add_argument(f"--{name}", nargs="?")
     _, unknown = known.parse_known_args(rest)
     if unknown:
         from pipelines.options import parser
@@ -136,7 +187,7 @@ def _first_errors_path(job: Job, job_dir: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _job_folder(local: bool) -> Iterator[str | None]:
+def job_folder(local: bool) -> Iterator[str | None]:
     """A folder that the local workers of one job share; gone when it is over."""
     if not local:
         yield None
@@ -149,6 +200,16 @@ def _job_folder(local: bool) -> Iterator[str | None]:
     finally:
         tempfile.tempdir = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reading_ahead(job: Job, local: bool) -> contextlib.AbstractContextManager[None]:
+    """Start to read now if the readers are in this process and another core is free."""
+    if job.read is None:
+        return contextlib.nullcontext()
+    splits = splits_at_once(job.files, job.format, job.workers)
+    if not splits or not local or job.worker_type == "process" or cores() < 2:
+        return contextlib.nullcontext()
+    return head_start(splits, job.read, job.workers)
 
 
 @contextlib.contextmanager
@@ -165,18 +226,19 @@ def _watched(job: Job, job_dir: str | None, quiet: bool) -> Iterator[None]:
         yield
 
 
-def _metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
+def read_metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
     """(our counters by name, Beam's inference metrics by name)."""
     queried = result.metrics().query()
     counters: dict[str, int] = {}
     inference: dict[str, Any] = {}
     for counter in queried["counters"]:
-        name, value = counter.key.metric.name, counter.result
+        name, value = counter.key.metric.name, counter.result or 0  # Beam gives None for a committed 0
         into = counters if counter.key.metric.namespace == "beamsplit" else None
         if counter.key.metric.namespace == NAMESPACE:
             into = inference
         if into is not None:
-            into[name] = into.get(name, 0) + value
+            # Beam gives None for a 0 that is committed and no longer attempted.
+            into[name] = into.get(name, 0) + (value or 0)
     for distribution in queried["distributions"]:
         if distribution.key.metric.namespace == NAMESPACE:
             value = distribution.result
@@ -190,15 +252,11 @@ def _metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
 
 
 def _show_first_errors(path: str, summary: Summary) -> None:
+    from transforms.errors import read_first_errors
+
     first = read_first_errors(path)
     count = f"{summary.rows_failed:,} row{'s' * (summary.rows_failed != 1)} failed"
     print(f"{count}; give --errors FILE.jsonl to keep them all. The first:", file=sys.stderr)
     for error in first.first:
         print(f"  {error.file} row {error.row}: {error.stage}: {error.reason}", file=sys.stderr)
     summary.failed_by_stage = dict(first.stages)
-
-
-def summary_of(path: str) -> dict[str, Any]:
-    """Read back what --summary wrote."""
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)

@@ -6,9 +6,15 @@ import argparse
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from models.errors import UsageError
+from models.strategy.kinds import KINDS
+from pipelines.arguments import Parser, add_binding, add_prepare, positive, read_binding, stages_count
+from pipelines.stream_options import add_stream
+
+if TYPE_CHECKING:
+    from pipelines.shard_source import ShardSource
 
 EXAMPLES = """\
 examples:
@@ -22,6 +28,8 @@ examples:
   text
     %(prog)s --model encoder.onnx --input texts.jsonl --prepare text:tokenizer.json,column=text,max_length=128 \\
           --output out/vectors.parquet
+  a stream
+    %(prog)s --model m.onnx --input kafka://host:9092/in --output kafka://host:9092/out --errors errors.jsonl
   what would run, without running it
     %(prog)s --model m.onnx --input data.parquet --output out/preds.parquet --dry_run_plan
 
@@ -30,10 +38,7 @@ schema, 3 rows failed and no --errors was given, 130 interrupted
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
-
+class _Parser(Parser):
     def format_help(self) -> str:
         """The help with the steps that there are, which are looked up only here."""
         return f"{super().format_help()}\n{_steps_help()}"
@@ -75,14 +80,14 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="PATTERN",
-        help="files, globs or folders; gs:// and s3:// too",
+        help="files, globs or folders; gs:// and s3:// too; or a topic, kafka://host:port/topic",
     )
     job.add_argument(
         "--output", required=True, metavar="FILE", help="where predictions go: .parquet, .csv or .jsonl, in shards"
     )
     job.add_argument("--errors", metavar="FILE.jsonl", help="where rows that could not be scored go, with the reason")
     job.add_argument(
-        "--num_shards", type=_positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
+        "--num_shards", type=positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
     )
     job.add_argument(
         "--input_format",
@@ -91,31 +96,19 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     )
 
     data = p.add_argument_group("columns and inputs")
-    data.add_argument(
-        "--columns",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="INPUT=COL[,COL]",
-        help="which columns feed which input (default: by name)",
-    )
+    add_binding(data)
     data.add_argument("--keep", default="", metavar="COL[,COL]", help="columns to copy to the output")
     data.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="INPUT=VALUE",
-        help="inputs that are no columns: a number, zeros, ones, or a .npy file",
-    )
-    data.add_argument(
-        "--narrow", action="store_true", help="allow casts that lose range or precision, such as float64 to float32"
+        "--model_version",
+        nargs="?",
+        const="column",
+        choices=("column", "header"),
+        help="tell the model's version (a hash of its files) with each prediction: in the column model_version, or in "
+        "the header model.version of messages",
     )
 
     stages = p.add_argument_group("data stage and output stage")
-    stages.add_argument(
-        "--prepare", action="append", default=[], metavar="SPEC", help="step before the model; repeat to chain"
-    )
+    add_prepare(stages)
     stages.add_argument(
         "--finish", action="append", default=[], metavar="SPEC", help="step after the model; repeat to chain"
     )
@@ -123,7 +116,10 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     workers = p.add_argument_group("workers")
     workers.add_argument("--runner", default="DirectRunner", help="a Beam runner (default: %(default)s, in-process)")
     workers.add_argument(
-        "--workers", type=_positive, metavar="N", help="replicas of the model (default: one a core or GPU)"
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="replicas of the model (default: one a core or GPU); with --strategy also a cluster.json, as for plan",
     )
     workers.add_argument(
         "--worker_type", choices=("thread", "process"), help="default: whichever measures faster for the model"
@@ -142,11 +138,81 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
     )
     workers.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads a session (default: workers x threads fill the cores)"
+        "--threads", type=positive, metavar="N", help="threads a session (default: workers x threads fill the cores)"
     )
 
+    flink = p.add_argument_group("Flink (--runner FlinkRunner)")
+    flink.add_argument("--flink_master", metavar="HOST:8081", help="a session cluster (default: Flink on this machine)")
+    flink.add_argument(
+        "--parallelism", type=positive, metavar="N", help="tasks of a step side by side (default: slots, or cores)"
+    )
+    flink.add_argument(
+        "--checkpoint",
+        type=_milliseconds,
+        default=10_000,
+        metavar="10s|off",
+        help="between checkpoints of a streaming job (default: 10s)",
+    )
+    flink.add_argument(
+        "--flink_job_server_jar", metavar="JAR", help="default: Beam's, or put together by Maven; fetched once"
+    )
+
+    split = p.add_argument_group("a model split by depth or by width")
+    split.add_argument(
+        "--stages",
+        type=stages_count,
+        metavar="N|auto",
+        help="cut the model into a chain of N stages, planned and checked",
+    )
+    split.add_argument(
+        "--shards",
+        type=stages_count,
+        metavar="N|auto",
+        help="divide the weights of the model's layers over N shards, checked beside the whole model (default: as the "
+        "model's ShardingSpecs say; 1 runs an annotated model whole); auto: as many as are fastest here and fit "
+        "--stage_memory",
+    )
+    split.add_argument(
+        "--strategy",
+        choices=KINDS,
+        help="choose replicas, stages or shards by what is fastest on this machine and fits --stage_memory",
+    )
+    split.add_argument(
+        "--placement",
+        choices=("inline", "distributed"),
+        help="inline: every worker runs all stages or shards, overlapping (default); distributed: each stage or shard "
+        "has workers of its own, which hold only its weights",
+    )
+    split.add_argument(
+        "--plan",
+        metavar="plan.json",
+        help="stages, or shards, as planned by python -m pipelines.plan; or the model itself, if it names stages",
+    )
+    split.add_argument(
+        "--micro_batch",
+        type=positive,
+        metavar="N",
+        help="rows that go through the stages or shards together (default: planned)",
+    )
+    split.add_argument("--stage_memory", metavar="2GB", help="most bytes of weights in a stage, or in a shard's worker")
+    split.add_argument(
+        "--stage_providers",
+        type=_stage_providers,
+        metavar="cuda:0,cuda:1,cpu",
+        help="execution provider, and number of the GPU, of each stage",
+    )
+    split.add_argument("--replan", metavar="FILE.json", help="write the plan that what was measured would give")
+
+    add_stream(p)
     watch = p.add_argument_group("watching")
     watch.add_argument("--dry_run_plan", action="store_true", help="check everything, print the plan, run nothing")
+    watch.add_argument(
+        "--dry_run",
+        nargs="?",
+        const="dataflow-job",
+        metavar="FOLDER",
+        help="write the job that DataflowRunner would submit, needs no account (default folder: %(const)s)",
+    )
     watch.add_argument("--summary", metavar="FILE.json", help="write the closing summary as JSON")
     watch.add_argument("--quiet", action="store_true", help="no progress and no summary")
     watch.add_argument("--debug", action="store_true", help="show tracebacks and the log")
@@ -160,12 +226,25 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
         UsageError: an option is missing or has a wrong value.
     """
     options, rest = parser(prog).parse_known_args(argv)
-    columns = _pairs("--columns", options.columns, "x=a,b")
-    options.columns = {name: tuple(value.split(",")) for name, value in columns.items()}
-    options.set = _pairs("--set", options.set, "x=zeros")
+    read_binding(options)
     options.keep = tuple(name for name in options.keep.split(",") if name)
+    given = {"--flink_master": options.flink_master, "--parallelism": options.parallelism}
+    given["--flink_job_server_jar"] = options.flink_job_server_jar
+    for name, value in given.items():
+        if value is not None and "flink" not in options.runner.lower():
+            raise UsageError(
+                f"{name} is for --runner FlinkRunner, and --runner is {options.runner}; change one of them"
+            )
+    if options.dry_run is not None and "dataflow" not in options.runner.lower():
+        raise UsageError(
+            f"--dry_run is for --runner DataflowRunner, and --runner is {options.runner}; --dry_run_plan shows the plan"
+        )
     if options.capacities is not None and options.partition != "proportional":
         raise UsageError("--capacities is for --partition proportional; add that, or leave --capacities out")
+    if isinstance(options.workers, str) and options.strategy is None:
+        raise UsageError(
+            f"--workers {options.workers} describes a cluster to choose for; add --strategy auto, or say N"
+        )
     if isinstance(options.capacities, list):
         if options.workers is None:
             options.workers = len(options.capacities)
@@ -174,29 +253,105 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
                 f"--capacities names {len(options.capacities)} workers and --workers says {options.workers}; "
                 f"type --workers {len(options.capacities)}"
             )
+    _check_split(options)
     return options, rest
 
 
-def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for value in values:
-        name, equals, right = value.partition("=")
-        if not (name and equals and right):
-            raise UsageError(f"{option} {value!r} is not of the form INPUT=VALUE, e.g. {option} {example}")
-        if name in pairs:
-            raise UsageError(f"{option} names the input {name!r} twice; give it once, e.g. {option} {example}")
-        pairs[name] = right
-    return pairs
+SPLIT_OPTIONS = ("placement", "micro_batch", "stage_memory", "stage_providers", "replan")
 
 
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+def _check_split(options: argparse.Namespace) -> None:
+    """Raise for options of a split without a split, and for those that cannot go together."""
+    options.shard_source = None if options.strategy is not None else _shard_source(options)
+    if options.strategy is not None:
+        _check_strategy(options)
+    elif options.shards is not None:
+        _check_shards(options)
+    elif options.stages is None and options.plan is None:
+        given = [name for name in SPLIT_OPTIONS if getattr(options, name) is not None]
+        if given:
+            raise UsageError(f"--{given[0]} is for a model split by depth; add --stages N, or --plan plan.json")
+        return
+    if options.strategy is None:
+        options.placement = options.placement or "inline"
+    if options.stage_memory is not None:
+        from models.split.cluster import parse_bytes
+
+        options.stage_memory = parse_bytes(options.stage_memory)
+    if options.plan is not None and options.stage_memory is not None:
+        raise UsageError("--stage_memory is for planning, and --plan names a plan; leave one of them out")
+    if options.placement == "distributed" and options.capacities == "measured":
+        raise UsageError(
+            "--capacities measured runs the whole model on each worker, which --placement distributed does not; "
+            "give numbers such as --capacities 1,2"
+        )
+
+
+def _workers(text: str) -> int | str:
+    return text if text.endswith(".json") else positive(text)
+
+
+def _check_strategy(options: argparse.Namespace) -> None:
+    given = ("stages", "shards", "plan", "stage_providers", "replan")
+    both = [name for name in given if getattr(options, name) is not None]
+    if both:
+        raise UsageError(f"--strategy chooses how to split, and --{both[0]} says how; leave one of them out")
+    if any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--strategy times sample rows, which a topic does not give beforehand; leave it out")
+
+
+def _shard_source(options: argparse.Namespace) -> ShardSource | None:
+    """A division that is there already; `--shards` then says its number, and `--plan` no longer names it."""
+    from pipelines.shard_source import find_source, is_annotated
+
+    if options.shards == 1 and is_annotated(options.model):
+        options.shards = None
+        return None
+    source = find_source(options)
+    if source is not None:
+        options.shards = source.shards
+        options.plan = None
+    return source
+
+
+def _check_shards(options: argparse.Namespace) -> None:
+    auto = options.shards == "auto"
+    if not auto and options.shards < 2:
+        raise UsageError(f"--shards {options.shards} divides nothing; give 2 or more, or leave it out")
+    deep = [name for name in ("stages", "plan") if getattr(options, name) is not None]
+    if auto and deep:
+        raise UsageError(f"--shards auto looks at the whole model, and --{deep[0]} cuts it; give a number of shards")
+    if auto and any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--shards auto times sample rows, which a topic does not give beforehand; give a number")
+    if options.stage_memory is not None and not auto and not deep:
+        raise UsageError(f"--stage_memory is for --shards auto, and --shards is {options.shards}; leave one out")
+    depth = [name for name in ("stage_providers", "replan") if getattr(options, name) is not None]
+    if depth:
+        raise UsageError(f"--{depth[0]} is for a model split by depth, and --shards divides it by width; leave it out")
+
+
+def _milliseconds(text: str) -> int | None:
+    if text == "off":
+        return None
+    found = re.fullmatch(r"(\d+)(ms|s|m)", text)
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'off' nor a time such as 500ms, 10s or 2m")
+    return int(found[1]) * {"ms": 1, "s": 1000, "m": 60_000}[found[2]]
+
+
+def _stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:
+    """(name, number of the GPU) of each stage."""
+    stages = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\w+)(?::(\d+))?", part.strip())
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{part!r} is no provider such as cpu, cuda or cuda:1")
+        stages.append((match[1], int(match[2]) if match[2] else None))
+    return tuple(stages)
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)
+    return text if text == "auto" else positive(text)
 
 
 def _capacities(text: str) -> list[float] | str:

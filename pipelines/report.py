@@ -45,11 +45,26 @@ class Summary:
     """The errors file, if one was asked for."""
 
     failed_by_stage: dict[str, int] = field(default_factory=dict)
+    backlog: int | None = None
+    """Of a stream: messages behind the end of its partitions when it ended, as far as is known."""
+
+    model_updates: int = 0
+    """Of a stream: models that took over while it ran, added up over its worker processes."""
+
+    model_updates_refused: int = 0
+    """Models that did not, because something was wrong with them."""
+
     plan: dict[str, Any] = field(default_factory=dict)
     """What was run: model, batch size, workers, threads, providers."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
     """Beam's inference metrics by name."""
+
+    split: dict[str, Any] = field(default_factory=dict)
+    """Of a model split by depth: what each stage did beside what was planned, and that in words (`lines`)."""
+
+    shards: dict[str, Any] = field(default_factory=dict)
+    """Of a model divided by width: what each shard did and holds, the joins, and that in words (`lines`)."""
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -64,6 +79,11 @@ class Summary:
         ]
         if stages:
             lines.append(f"stages   {', '.join(stages)} (all workers together)")
+        lines += [*self.split.get("lines", []), *self.shards.get("lines", [])]
+        if self.backlog is not None:
+            lines.append(f"backlog  {self.backlog:,} messages")
+        if self.model_updates or self.model_updates_refused:
+            lines.append(f"models   {self.model_updates} took over, {self.model_updates_refused} refused")
         if self.worker_rows:
             shown = ", ".join(f"{k}: {rows:,}" for k, rows in enumerate(self.worker_rows[:16]))
             more = f", and {len(self.worker_rows) - 16} more" if len(self.worker_rows) > 16 else ""
@@ -91,6 +111,8 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         rows_scored=counters.get("rows_scored", 0),
         rows_failed=counters.get("rows_failed", 0) + counters.get("rows_unreadable", 0),
         stage_seconds=stage_seconds,
+        model_updates=counters.get("model_updates", 0),
+        model_updates_refused=counters.get("model_updates_refused", 0),
     )
     for name, value in known.items():
         setattr(summary, name, value)
@@ -140,11 +162,13 @@ class Progress:
         total: int | None,
         stream: TextIO | None = None,
         line_seconds: float = LINE_SECONDS,
+        backlog: Callable[[], int | None] = lambda: None,
     ):
         self._counts = counts
         self._total = total
         self._stream = stream if stream is not None else sys.stderr
         self._line_seconds = line_seconds
+        self._backlog = backlog
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -166,14 +190,18 @@ class Progress:
             print(self.line(), file=self._stream, flush=True)
 
     def line(self) -> str:
-        """E.g. `12,000 of 100,000 rows, 3,400 rows/s, 26 s left, 2 failed`."""
+        """E.g. `12,000 of 100,000 rows, 3,400 rows/s, 26 s left, 2 failed`; of a stream also `, 500 behind`."""
         done, failed = self._counts()
         rate = (done + failed) / max(time.monotonic() - self._started, 1e-9)
         of_total = f" of {self._total:,}" if self._total else ""
         left = ""
         if self._total and rate:
             left = f", {max(0.0, self._total - done - failed) / rate:.0f} s left"
-        return f"{done:,}{of_total} rows, {rate:,.0f} rows/s{left}, {failed:,} failed"
+        return f"{done:,}{of_total} rows, {rate:,.0f} rows/s{left}, {failed:,} failed{self._behind(', ')}"
+
+    def _behind(self, gap: str) -> str:
+        backlog = self._backlog()
+        return "" if backlog is None else f"{gap}{backlog:,} behind"
 
     def _draw(self) -> None:
         # A job shorter than this needs no bar, and need not wait for the import of rich.
@@ -196,7 +224,7 @@ class Progress:
                 done, failed = self._counts()
                 rate = (done + failed) / max(time.monotonic() - self._started, 1e-9)
                 of_total = f"/{self._total:,}" if self._total else ""
-                text = f"{done:,}{of_total} rows  {rate:,.0f} rows/s  {failed:,} failed"
+                text = f"{done:,}{of_total} rows  {rate:,.0f} rows/s  {failed:,} failed{self._behind('  ')}"
                 bar.update(task, completed=done + failed, text=text)
                 if stopped:
                     return

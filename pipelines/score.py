@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from models.errors import UsageError
 from pipelines.options import parse
 from runners.direct import is_direct
-from runners.lean_import import import_beam
+from transforms.kafka.config import is_kafka
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    from apache_beam.pvalue import PCollection
 
     from pipelines.job import Job
     from pipelines.report import Summary
+    from transforms.step import Step
 
 OK, FAILED, WRONG_USE, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
@@ -39,15 +41,54 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
     """
     import apache_beam as beam
 
+    from pipelines.outputs import write_blocks, write_errors
     from transforms.apply import FAILED as FAILED_TAG
-    from transforms.apply import ApplyStep, AsRowErrors
-    from transforms.capacity import MeasureCapacities
-    from transforms.errors import FirstErrors, WriteErrors
-    from transforms.partition import PartitionRows, PartitionSplits
-    from transforms.read import ReadSplits
-    from transforms.write import WriteBlocks
+    from transforms.apply import ApplyStep
 
-    splits = pipeline | "Splits" >> job.splits
+    steps: list[tuple[str, Step]] = [("prepare", step) for step in job.prepare]
+    steps += [("infer", job.infer)]
+    steps += [("finish", step) for step in job.finish]
+    if job.messages is not None:
+        from transforms.kafka.ranges import ReadRanges
+
+        messages = job.messages
+        blocks = pipeline | "Read" >> ReadRanges(messages.config, messages.topic, messages.ranges, job.workers)
+        failed = []
+        steps = [("read", messages.parse), *steps]
+    else:
+        blocks, unread = _read_files(pipeline, job)
+        failed = [unread]
+    for number, (stage, step) in enumerate(steps):
+        if stage == "infer" and job.split is not None and job.split.steps:
+            from transforms.stages import RunStages
+
+            blocks, unscored = blocks | f"{number}: stages" >> RunStages(job.split.steps, number == len(steps) - 1)
+            failed.append(unscored)
+            continue
+        apart = None if job.split is None else job.split.shard_steps
+        apart = job.shards.steps if job.shards is not None else apart
+        if stage == "infer" and apart is not None:
+            from transforms.shards import RunShards
+
+            blocks, unscored = blocks | f"{number}: shards" >> RunShards(apart, number == len(steps) - 1)
+            failed.append(unscored)
+            continue
+        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, number == len(steps) - 1)
+        blocks = applied.blocks
+        failed.append(applied[FAILED_TAG])
+    errors = tuple(failed) | "Errors" >> beam.Flatten()
+    return [*write_blocks(blocks, job), *write_errors(errors, job, first_errors)]
+
+
+def _read_files(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, PCollection]:
+    """(blocks, rows that could not be read)."""
+    from transforms.apply import AsRowErrors
+    from transforms.capacity import MeasureCapacities
+    from transforms.partition import PartitionRows, PartitionSplits
+    from transforms.read import MakeSplits, ReadSplits
+
+    assert job.read is not None
+    splits = pipeline | "Splits" >> MakeSplits(job.files, job.format, job.workers, is_direct(job.runner))
     if job.partition in ("contiguous", "proportional"):
         measured = None
         if job.capacities == "measured" and job.sample is not None:
@@ -55,27 +96,9 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
         capacities = job.capacities if isinstance(job.capacities, list) else None
         splits = splits | "Partition" >> PartitionSplits(job.partition, job.workers, capacities, measured)
     blocks, unread = splits | "Read" >> ReadSplits(job.read)
-    failed = [unread | "Unread" >> AsRowErrors("read", job.infer.job_dir)]
     if job.partition == "random":
         blocks = blocks | "Partition" >> PartitionRows(job.workers, job.seed)
-    steps = [("prepare", step) for step in job.prepare]
-    steps += [("infer", job.infer)]
-    steps += [("finish", step) for step in job.finish]
-    for number, (stage, step) in enumerate(steps):
-        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, number == len(steps) - 1)
-        blocks = applied.blocks
-        failed.append(applied[FAILED_TAG])
-    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1)
-    blocks | "Write" >> write
-    errors = tuple(failed) | "Errors" >> beam.Flatten()
-    written = [(job.output, write.job_id)]
-    if job.errors:
-        write_errors = WriteErrors(job.errors)
-        errors | "Write errors" >> write_errors
-        written.append((job.errors, write_errors.job_id))
-    elif first_errors:
-        errors | "First errors" >> FirstErrors(5, first_errors)
-    return written
+    return blocks, unread | "Unread" >> AsRowErrors("read", job.infer.job_dir)
 
 
 def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary | None]:
@@ -90,13 +113,12 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     _quiet_logs(options.debug)
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
     gc.disable()
-    if is_direct(options.runner):
-        import_beam()
-    from pipelines.launch import launch
+    try:
+        from pipelines.launch import launch
 
-    gc.freeze()
-    gc.enable()
-    return launch(options, rest, build, started)
+        return launch(options, rest, build, started)
+    finally:
+        gc.enable()
 
 
 def _quiet_logs(debug: bool) -> None:
@@ -116,13 +138,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(f"error: {error}", "--debug" in argv)
         return WRONG_USE
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+        print(f"interrupted: {what_is_left(argv)}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # libraries and the user's own steps may raise anything
         from pipelines.report import root_cause
 
-        _show(f"error: the job failed, nothing was written: {root_cause(error)} (--debug shows all)", "--debug" in argv)
+        done = what_is_left(argv)
+        _show(f"error: the job failed, {done}: {root_cause(error)} (--debug shows all)", "--debug" in argv)
         return FAILED
+
+
+def what_is_left(argv: Sequence[str]) -> str:
+    """What a job that did not come to its end leaves behind, in words."""
+    options, _ = parse(argv)
+    if not is_kafka(options.output):
+        return "nothing was written"
+    if any(map(is_kafka, options.input)):
+        return "what its group committed is done, and the rest will be read again"
+    return f"what was sent to {options.output} stays there, and running it again sends that again"
 
 
 def _show(line: str, debug: bool) -> None:

@@ -82,8 +82,8 @@ def choose_worker_type(
     block = pa.concat_batches([raw] * -(-timed // raw.num_rows)).slice(0, timed)
     once = _scoring(steps, block)
     alone = _seconds(once) * (rows or timed) / timed
-    if alone < PROCESS_START_SECONDS:
-        # Processes would not even have started when one thread is done.
+    if alone * (1 - 1 / workers) < PROCESS_START_SECONDS:
+        # Processes that scale perfectly gain less on threads that do not scale at all than it takes to start them.
         return "thread", ""
     speedup = max(1.0, thread_scaling(once, workers, budget_seconds=TIMED_SECONDS))
     # What the machine gives to work that holds no lock of Python's: others may be using it too.

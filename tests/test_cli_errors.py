@@ -122,7 +122,7 @@ def test_an_unknown_option(command: Command):
         (["--finish", "labels:/no/labels.txt"], "/no/labels.txt"),
         (["--finish", "no_such_module:function"], "module 'no_such_module' does not import"),
         (["--runner", "NoRunner"], "--runner NoRunner: Unexpected pipeline runner: NoRunner. Valid values are"),
-        (["--runner", "DataflowRunner"], "--runner DataflowRunner: "),
+        (["--runner", "DataflowRunner"], "DataflowRunner needs --project, --region, --temp_location; type"),
         (["--input_format", "xml"], "invalid choice: 'xml'"),
         (["--input_format", "arrow"], "cannot be read as arrow"),
         (["--input_format", "files"], "the data has no column 'a', it has path, bytes"),

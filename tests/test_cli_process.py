@@ -94,3 +94,16 @@ def test_a_terminal_gets_a_bar():
             seen += data
     os.close(master)
     assert b"scoring" in seen and b"40/100 rows" in seen and b"2 failed" in seen
+
+
+def test_a_plan_needs_no_beam(tmp_path: Path):
+    model = save(onnx_models.picky(10), tmp_path / "m.onnx")
+    good = write_table(tmp_path / "good.parquet", id=[1, 2], i=pa.array([1, 2], pa.int64()))
+    options = ["--model", model, "--input", good, "--output", tmp_path / "p.parquet", "--dry_run_plan"]
+    code = (
+        "import sys; from pipelines.score import main; "
+        f"code = main({[str(option) for option in options]}); "
+        "assert 'apache_beam' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "") and "workers" in done.stdout

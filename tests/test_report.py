@@ -3,9 +3,13 @@ from __future__ import annotations
 import io
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
+from apache_beam.metrics.execution import MetricKey, MetricResult
+from apache_beam.metrics.metricbase import MetricName
 
+from pipelines.launch import read_metrics
 from pipelines.report import Progress, Summary, root_cause, summarise
 
 
@@ -102,3 +106,12 @@ and says more [while running 'infer/ParDo(_Apply)']
 )
 def test_root_cause(error: BaseException, line: str):
     assert root_cause(error) == line
+
+
+def test_a_zero_that_beam_gives_as_none_counts_as_zero():
+    def told(name: str, committed: int | None, attempted: int | None) -> MetricResult:
+        return MetricResult(MetricKey("step", MetricName("beamsplit", name)), committed, attempted)
+
+    counters = [told("rows_failed", 0, None), told("rows_read", 3, None), told("rows_read", None, 4)]
+    result = SimpleNamespace(metrics=lambda: SimpleNamespace(query=lambda: {"counters": counters, "distributions": []}))
+    assert read_metrics(result) == ({"rows_failed": 0, "rows_read": 7}, {})

@@ -1,0 +1,82 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import NoReturn
+
+from models.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are raised, so that one place shows them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UsageError(f"{message}; see --help")
+
+
+def add_binding(group: argparse._ArgumentGroup) -> None:
+    """`--columns`, `--set` and `--narrow`: which columns feed which inputs; `read_binding` reads them."""
+    group.add_argument(
+        "--columns",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="INPUT=COL[,COL]",
+        help="which columns feed which input (default: by name)",
+    )
+    group.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="INPUT=VALUE",
+        help="inputs that are no columns: a number, zeros, ones, or a .npy file",
+    )
+    group.add_argument(
+        "--narrow", action="store_true", help="allow casts that lose range or precision, such as float64 to float32"
+    )
+
+
+def add_prepare(group: argparse._ArgumentGroup) -> None:
+    """`--prepare`: the data stage."""
+    group.add_argument(
+        "--prepare", action="append", default=[], metavar="SPEC", help="step before the model; repeat to chain"
+    )
+
+
+def read_binding(options: argparse.Namespace) -> None:
+    """Take the values of `--columns` and `--set` apart.
+
+    Raises:
+        UsageError: one is not of the form INPUT=VALUE, or an input is named twice.
+    """
+    columns = _pairs("--columns", options.columns, "x=a,b")
+    options.columns = {name: tuple(value.split(",")) for name, value in columns.items()}
+    options.set = _pairs("--set", options.set, "x=zeros")
+
+
+def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values:
+        name, equals, right = value.partition("=")
+        if not (name and equals and right):
+            raise UsageError(f"{option} {value!r} is not of the form INPUT=VALUE, e.g. {option} {example}")
+        if name in pairs:
+            raise UsageError(f"{option} names the input {name!r} twice; give it once, e.g. {option} {example}")
+        pairs[name] = right
+    return pairs
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def stages_count(text: str) -> int | str:
+    """A number of stages, or `auto`."""
+    return text if text == "auto" else positive(text)

@@ -1,0 +1,152 @@
+"""A job whose model is split by depth and by width: the saved stages are divided, and their steps placed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.fit import SAMPLE_RUN_ROWS, Fit
+from models.scoring import ScoringPlan
+from models.session import SessionOptions, drop_session, get_session
+from models.shard.deep import divide_stages, one_chain, sharded_stages, shards_of
+from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
+from models.shard.timing import time_parts
+from models.split.plan import Plan
+from models.split.staged import StagedModel, tensors_of
+from models.tensors import Array
+from pipelines.sample_feeds import sample_feeds
+from pipelines.shard_placement import placed
+from pipelines.workers import Workers
+
+if TYPE_CHECKING:
+    from transforms.shard_step import ShardSteps
+
+
+BUDGET_SECONDS = 0.3
+"""For the timed runs of one stage as shards, about."""
+
+
+def is_divided(options: argparse.Namespace, plan: Plan) -> bool:
+    """Whether the stages are to be run as shards: by `--shards`, or as the plan has them.
+
+    Raises:
+        UsageError: the two do not agree.
+    """
+    planned = shards_of(plan)
+    if planned > 1 and options.shards not in (None, planned):
+        raise UsageError(
+            f"--plan {options.plan} divides its stages over {planned} shards and --shards says {options.shards}; "
+            "leave --shards out"
+        )
+    return planned > 1 or options.shards is not None
+
+
+def as_shards(
+    model: StagedModel, made: Fit, scoring: ScoringPlan, shards: int | None, job_dir: str | None
+) -> StagedModel:
+    """The same model with its stages run as shards: divided now, or as its plan has them.
+
+    Args:
+        model: its stages are saved on this machine.
+        made: model and data brought together.
+        scoring: of the whole model.
+        shards: how many; None where the plan says.
+        job_dir: folder of the job on this machine.
+
+    Raises:
+        UsageError: no stage can be divided so, or workers run elsewhere.
+    """
+    if job_dir is None or "://" in model.folder:
+        raise UsageError("stages are divided over shards on this machine only so far; leave --shards out")
+    sessions = [get_session(model.stage_file(at), options) for at, options in enumerate(model.sessions)]
+    plan = model.plan
+    if shards_of(plan) == 1:
+        assert shards is not None, "somebody asks for shards"
+        model = _in_own_folder(model, os.path.join(job_dir, "stages"))
+        few = sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS)
+        plan, kept = divide_stages(plan, model.folder, tensors_of(sessions, few), shards)
+        plan = replace(plan, notes=(*plan.notes, *kept))
+    lost = [file for one in plan.stages if one.shards for step in one.shards.stages for file in step.files]
+    lost = [file for file in lost if not os.path.isfile(os.path.join(model.folder, file))]
+    if lost:
+        raise UsageError(
+            f"the plan's file {lost[0]} is not in {model.folder}: make it again with python -m pipelines.plan --stages "
+            f"{len(plan.stages)} --shards {shards_of(plan)} --save_stages {model.folder}"
+        )
+    signatures = [session.signature for session in sessions]
+    divided = sharded_stages(plan, model.folder, model.sessions, signatures)
+    tensors = tensors_of(sessions, sample_feeds(made, scoring, scoring.batch_size))
+    for session, one in zip(sessions, divided, strict=True):
+        if one is not None:
+            drop_session(session)
+    return replace(model, plan=_timed(plan, divided, tensors), shards=divided)
+
+
+def _timed(plan: Plan, divided: Sequence[ShardedModel | None], tensors: dict[str, Array]) -> Plan:
+    """The plan with what its stages take as shards."""
+    stages = tuple(
+        stage
+        if one is None
+        else replace(
+            stage,
+            seconds=time_parts(
+                get_sharded(one), {name: tensors[name] for name in stage.inputs}, BUDGET_SECONDS
+            ).seconds,
+        )
+        for stage, one in zip(plan.stages, divided, strict=True)
+    )
+    period = max(stage.seconds / stage.replicas for stage in stages)
+    return replace(plan, stages=stages, period=period, lower_bound=min(plan.lower_bound, period))
+
+
+def _in_own_folder(model: StagedModel, folder: str) -> StagedModel:
+    """The stages' files in the job's folder: shards go beside them, and not into a folder of the user's."""
+    if os.path.abspath(model.folder) == os.path.abspath(folder):
+        return model
+    os.makedirs(folder)
+    for stage in model.plan.stages:
+        for name in (str(stage.file), f"{stage.file}.data"):
+            if os.path.isfile(os.path.join(model.folder, name)):
+                shutil.copyfile(os.path.join(model.folder, name), os.path.join(folder, name))
+    return replace(model, folder=folder)
+
+
+def placed_apart(
+    options: argparse.Namespace,
+    model: StagedModel,
+    made: Fit,
+    scoring: ScoringPlan,
+    workers: Workers,
+    schema: pa.Schema,
+    job_dir: str,
+) -> ShardSteps:
+    """The steps of all stages with workers of their own; the sessions of this process are dropped.
+
+    Raises:
+        UsageError: the job has augmented copies, which shards cannot keep together.
+    """
+    chain = one_chain(replace(model.plan, outputs=model.outputs))
+    session = SessionOptions(workers.session.providers, options.threads or workers.session.threads)
+    whole = replace(session, device=workers.session.device)
+    together = ShardedModel(chain, model.folder, (session,) * chain.shards, whole, made.session.signature)
+    steps = placed(options, ShardedSession(together), made, scoring, workers, schema, job_dir)
+    for one in model.shards:
+        if one is not None:
+            get_sharded(one).drop()
+    return steps
+
+
+def division_lines(plan: Plan) -> list[str]:
+    """Of each stage, in words, how it is divided."""
+    return [
+        f"{stage.index}: {line}" if stage.shards is not None else f"{stage.index}: whole"
+        for stage in plan.stages
+        for line in (stage.shards.lines[:2] if stage.shards is not None else ("",))
+    ]

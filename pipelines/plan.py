@@ -1,0 +1,208 @@
+"""Plan how a model is split by depth, by width, or not at all: `python -m pipelines.plan --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models.errors import UsageError
+from pipelines.plan_options import parse
+
+if TYPE_CHECKING:
+    from models.shard.plan import ShardPlan
+    from models.split.plan import Plan
+    from models.strategy.choose import Strategy
+    from pipelines.plan_feeds import Rows
+    from pipelines.plan_report import MeasuredRun
+
+OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
+
+def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy:
+    """Run the command: plan, show, write.
+
+    Raises:
+        UsageError: nothing was written, for the reason in the message.
+    """
+    options = parse(argv)
+    _check_written(options)
+    if options.strategy is not None:
+        from pipelines.plan_strategy import run_strategy
+
+        return run_strategy(options)
+    if options.shards is not None and options.stages == "auto":
+        from pipelines.plan_shards import run_shards
+
+        return run_shards(options)
+    from models.split.plan import to_json
+    from pipelines import plan_table
+    from pipelines.plan_write import folder_beside, move_files, with_files_seen_from, write_stages, write_text
+
+    if options.plan is not None:
+        plan, rows = _given(options)
+    else:
+        plan, rows = _made(options)
+    report = _report(options, plan, rows) if options.report else None
+    saved = plan
+    if options.save_stages:
+        more = None
+        if options.shards is not None:
+            from pipelines.plan_deep import divide_saved
+
+            more = partial(divide_saved, rows, shards=options.shards)
+        saved = write_stages(rows.graph.model, plan, options.save_stages, lambda it, at: _check(rows, it, at), more)
+    if options.write_model:
+        from models.split.annotations import save_annotated
+
+        with folder_beside(options.write_model) as hidden:
+            folder, _, name = options.write_model.rpartition("/")
+            save_annotated(rows.graph.model, plan, f"{hidden}/{name}")
+            move_files(hidden, folder or ".")
+    if options.output:
+        named = with_files_seen_from(saved, options.save_stages, options.output) if options.save_stages else plan
+        write_text(options.output, to_json(named))
+    if report is not None:
+        write_text(options.report, report)
+    plan_table.show(plan)
+    return plan
+
+
+def _check_written(options: argparse.Namespace) -> None:
+    """Raise where a file cannot be written, or two of them are one."""
+    from transforms.write.names import check_writable
+
+    read = [options.model, *(options.sample or []), *filter(None, [options.plan, options.measured])]
+    taken = {path: "the command reads" for path in read}
+    for option in ("output", "write_model", "report"):
+        path = getattr(options, option)
+        if path is None:
+            continue
+        check_writable(path, f"--{option}")
+        if path in taken and not (option == "output" and path == options.plan):
+            raise UsageError(f"--{option} {path} is a file that {taken[path]}; give it another name")
+        taken[path] = f"--{option} writes"
+    for option in ("save_stages", "save_shards"):
+        if getattr(options, option):
+            check_writable(f"{getattr(options, option).rstrip('/')}/plan.json", f"--{option}")
+    if options.report:
+        from pipelines.plan_report import check_renderer
+
+        check_renderer()
+
+
+def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
+    from models.session import SessionOptions, drop_session, resolve_providers
+    from models.split.cluster import read_cluster
+    from models.split.planner import make_plan
+    from pipelines.plan_feeds import choose_micro_batch, rows_for
+    from pipelines.workers import cores
+
+    stages = options.stages if isinstance(options.stages, int) else None
+    limits = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
+    workers = read_cluster(options.workers or str(max(cores(), stages or 1)), **limits)
+    session = SessionOptions(resolve_providers(options.providers), options.threads or 0)
+    rows = rows_for(options, session)
+    micro_batch = choose_micro_batch(rows, options.micro_batch, stages or len(workers))
+    feeds = rows.take(micro_batch)
+    # The planner runs the model in sessions of its own: a large one may not fit twice.
+    if rows.session is not None:
+        drop_session(rows.session)
+    plan = make_plan(
+        rows.model,
+        feeds,
+        stages=stages,
+        workers=workers,
+        micro_batch=micro_batch,
+        options=session,
+        stage_memory=options.stage_memory,
+        graph=rows.graph,
+    )
+    return replace(plan, notes=(*rows.notes, *plan.notes)), rows
+
+
+def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
+    from models.session import SessionOptions, drop_session, resolve_providers
+    from models.split.plan import model_hash, read_plan
+    from pipelines.plan_feeds import rows_for
+    from transforms.model_file import localize
+
+    plan = read_plan(options.plan)
+    found = model_hash(localize(options.model))
+    if found != plan.model_hash:
+        raise UsageError(
+            f"--plan {options.plan} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model "
+            f"{options.model} has {found[:12]}: leave --plan out to plan this model"
+        )
+    rows = rows_for(options, SessionOptions(resolve_providers(options.providers)))
+    if rows.session is not None:
+        drop_session(rows.session)
+    if rows.model.rewrites != plan.rewrites:
+        raise UsageError(
+            f"--plan {options.plan} was made with the rewrites {list(plan.rewrites)}, but the model is now run with "
+            f"{list(rows.model.rewrites)}: give the same --sample, or leave --plan out"
+        )
+    return plan, rows
+
+
+def _report(options: argparse.Namespace, plan: Plan, rows: Rows) -> str:
+    from models.split.coarse import coarsen
+    from pipelines.plan_report import read_measured, render_report
+
+    measured: MeasuredRun | None = None
+    if options.measured:
+        measured = read_measured(options.measured, plan)
+    graph = rows.graph
+    return render_report(plan, coarsen(plan, graph.parts, graph.weight_bytes, graph.inputs, graph.outputs), measured)
+
+
+def _check(rows: Rows, plan: Plan, folder: str) -> None:
+    """Compare the saved stages with the whole model and say how far they are apart."""
+    from models.session import drop_session, get_session
+    from models.split.chain import check_chain, open_chain
+
+    if rows.session is None:
+        print("check: left out, the whole model does not fit here to be compared with", file=sys.stderr)
+        return
+    whole = get_session(rows.model, rows.options)
+    chain = open_chain(plan, folder, rows.options)
+    try:
+        check = check_chain(whole, chain, rows.take(plan.micro_batch))
+    finally:
+        for one in (whole, *chain.sessions):
+            drop_session(one)
+    for line in check.lines:
+        print(f"check: {line}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command: prints one clear line for whatever went wrong, and gives the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        run(argv)
+        return OK
+    except UsageError as error:
+        return _fail(f"error: {error}", argv, WRONG_USE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:  # libraries and the user's own steps may raise anything
+        from pipelines.report import root_cause
+
+        return _fail(f"error: no plan could be made: {root_cause(error)} (--debug shows all)", argv, FAILED)
+
+
+def _fail(line: str, argv: Sequence[str], code: int) -> int:
+    if "--debug" in argv:
+        traceback.print_exc()
+    print(line, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""`plan --stages K --shards N --save_stages DIR`: the saved stages are divided over shards, and checked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from models.errors import UsageError
+from models.fit import SAMPLE_RUN_ROWS
+from models.split.plan import Plan, to_json
+
+if TYPE_CHECKING:
+    from pipelines.plan_feeds import Rows
+
+
+def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
+    """Divide the stages in the folder, compare them with the whole model, and write plan.json anew.
+
+    Args:
+        rows: of the plan command.
+        plan: its stages' files are in the folder.
+        folder: on this machine.
+        shards: of each stage.
+
+    Raises:
+        UsageError: no stage can be divided so, or the shards differ from the whole model.
+    """
+    from models.graph import ModelFile, quantises_at_run
+    from models.session import drop_session, get_session
+    from models.shard.deep import divide_stages, one_chain
+    from models.shard.sharded import ShardedModel, ShardedSession
+    from models.split.chain import check_same
+    from models.split.saving import PLAN_FILE
+    from models.split.staged import tensors_of
+    from pipelines.shard_job import QUANTISED
+
+    if rows.session is None:
+        raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
+    feeds = rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS)
+    sessions = [get_session(ModelFile(os.path.join(folder, str(stage.file))), rows.options) for stage in plan.stages]
+    tensors = tensors_of(sessions, feeds)
+    for one in sessions:
+        drop_session(one)
+    divided, kept = divide_stages(plan, folder, tensors, shards)
+    whole = get_session(rows.model, rows.options)
+    chain = ShardedSession(
+        ShardedModel(one_chain(divided), folder, (rows.options,) * shards, rows.options, whole.signature)
+    )
+    tolerance = QUANTISED if quantises_at_run(rows.model.path) else None
+    try:
+        check = check_same(whole, chain, feeds, tolerance, of="the stages' shards do", fix="leave --shards out")
+    finally:
+        chain.drop()
+        drop_session(whole)
+    for line in (*(f"note: {line}" for line in kept), *(f"check: shards: {line}" for line in check.lines)):
+        print(line, file=sys.stderr)
+    with open(os.path.join(folder, PLAN_FILE), "w", encoding="utf-8") as file:
+        file.write(to_json(divided))
+    return divided

@@ -1,0 +1,182 @@
+"""The rows that a model is planned with: sample rows, or rows made up from its input types."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from models.errors import UsageError
+from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
+from models.rows_axis import verify_rows
+from models.session import ModelRunError, Session, SessionOptions, get_session
+from models.signature import Signature, TensorSpec
+from models.split.cuts import SplitGraph, split_graph
+from models.split.feeds import find_id_limits, make_feeds
+from models.split.load import load_graph
+from models.split.micro_batch import find_micro_batch
+from models.split.profiled import free_memory
+from models.tensors import Array
+from pipelines.sample import open_sample
+from pipelines.units import show_bytes
+from transforms.model_file import localize
+from transforms.read import find_files
+
+MADE_UP = "rows were made up from the model's input types: give --sample for times and a check on real ones"
+
+
+NOT_MEASURED = 8
+"""Rows of a micro-batch where the model is too large to be run here."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A model that runs and rows for it."""
+
+    graph: SplitGraph
+    model: ModelFile
+    """With the rewrites that it needs."""
+
+    session: Session | None
+    """The whole model; None where it is too large for this machine."""
+
+    take: Callable[[int], dict[str, Array]]
+    """Feeds of so many rows."""
+
+    row_by_row: bool
+    """Whether the model takes one row a run."""
+
+    options: SessionOptions
+    """Of that session."""
+
+    notes: tuple[str, ...] = ()
+
+
+def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
+    """Bring the model and its rows together.
+
+    Args:
+        options: what `pipelines.plan_options.parse` gave.
+        session: to try the model with.
+
+    Raises:
+        UsageError: the model cannot be loaded or cut, or does not take the sample rows.
+    """
+    path = localize(options.model)
+    check_model_file(path)
+    size, free = model_bytes(path), free_memory()
+    too_large = f"the model takes {show_bytes(size)} and this machine has {show_bytes(free)} free"
+    if size <= free:
+        return _made_up(path, session) if options.sample is None else _sampled(options, session)
+    if options.sample is not None:
+        raise UsageError(
+            f"--sample {options.sample[0]}: {too_large}, so it cannot run on rows here; leave --sample out to "
+            "plan by an estimate, or plan on a larger machine"
+        )
+    return _unrun(path, session, too_large)
+
+
+def _unrun(path: str, options: SessionOptions, reason: str) -> Rows:
+    """Of a model that is not loaded: it is planned by an estimate."""
+    model = ModelFile(path)
+    graph = split_graph(load_graph(model))
+    limits = find_id_limits(graph.model)
+    inputs = tuple(_spec(value) for value in graph.model.graph.inputs)
+    alone = all(spec.shape is not None and spec.shape[:1] == (1,) for spec in inputs)
+
+    def take(rows: int) -> dict[str, Array]:
+        return make_feeds(Signature(inputs, ()), rows, id_limits=limits)
+
+    return Rows(graph, model, None, take, alone, options, (f"{reason}: nothing was run",))
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    names = {ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64"}
+    dtype = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    shape = None
+    if value.shape is not None:
+        shape = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    return TensorSpec(str(value.name), names.get(dtype, dtype.name.lower()), shape)
+
+
+def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
+    made = open_sample(options, tuple(find_files(options.sample)), session).made
+    if made.sample is None:
+        raise UsageError(
+            f"--sample {options.sample[0]} holds no rows that the model takes; give a file that does, or leave it out"
+        )
+    sample, scoring = made.sample, made.plan
+    bound = scoring.binding.open(sample, reuse=False)
+    graph = split_graph(load_graph(scoring.model))
+    return Rows(
+        graph,
+        scoring.model,
+        made.session,
+        lambda rows: bound.take(np.arange(rows) % sample.num_rows),
+        scoring.row_by_row,
+        session,
+        made.notes,
+    )
+
+
+def _made_up(path: str, options: SessionOptions) -> Rows:
+    session = get_session(ModelFile(path), options)
+    rewrites = needed_rewrites(session.raw)
+    lasting = tuple(name for name in rewrites if name != DYNAMIC_ROWS)
+    model = ModelFile(path, lasting)
+    if lasting:
+        session = get_session(model, options)
+    graph = split_graph(load_graph(model))
+    limits = find_id_limits(graph.model)
+
+    def take(rows: int) -> dict[str, Array]:
+        return make_feeds(session.signature, rows, id_limits=limits)
+
+    notes: tuple[str, ...] = (MADE_UP,)
+    alone = False
+    if DYNAMIC_ROWS in rewrites:
+        try:
+            dynamic = get_session(ModelFile(path, rewrites), options)
+            feeds = make_feeds(dynamic.signature, 3, id_limits=limits)
+            reason = verify_rows(session.run, dynamic.run, feeds)
+        except UsageError as error:
+            reason = str(error)
+        if reason is None:
+            session, model = dynamic, ModelFile(path, rewrites)
+            graph = split_graph(load_graph(model))
+            notes += ("the model's batch is fixed at 1; it was made dynamic",)
+        else:
+            alone = True
+            notes += (f"the model's batch is fixed at 1 and could not be made dynamic ({reason})",)
+    try:
+        session.run(take(1))
+    except ModelRunError as error:
+        raise UsageError(
+            f"--model {path} does not run on rows made up from its input types ({error}): give real ones with --sample"
+        ) from None
+    return Rows(graph, model, session, take, alone, options, notes)
+
+
+def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
+    """Rows of a micro-batch: given, or measured on the whole model.
+
+    Args:
+        rows: of the model.
+        wanted: `--micro_batch`.
+        stages: of the split, or workers where that is not yet known.
+    """
+    if rows.row_by_row:
+        return 1
+    if wanted is not None:
+        return wanted
+    session = rows.session
+    if session is None:
+        return NOT_MEASURED
+    feeds = rows.take(2)
+    outputs = session.run(feeds)
+    nbytes = sum(array.nbytes for array in [*feeds.values(), *outputs]) // 2
+    choice = find_micro_batch(lambda size: session.run(rows.take(size)), bytes_per_row=nbytes, stages=stages)
+    return choice.batch_size

@@ -1,0 +1,78 @@
+"""What a run of a plan measured, read from the summary that `score --summary` wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+from models.split.plan import Plan
+
+
+@dataclass(frozen=True)
+class MeasuredStage:
+    """One stage of a job that ran."""
+
+    seconds: float
+    """Per micro-batch, on one worker."""
+
+    workers: int
+    busy_share: float
+    queue_depth: float
+    """Micro-batches that waited before it, on average."""
+
+    runs: int
+    """Micro-batches."""
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """All stages of it."""
+
+    stages: tuple[MeasuredStage, ...]
+    bubble_share: float
+
+    @property
+    def period(self) -> float:
+        """Seconds per micro-batch of the busiest stage."""
+        return max(stage.seconds / stage.workers for stage in self.stages)
+
+
+def read_measured(path: str, plan: Plan, option: str = "--measured") -> MeasuredRun:
+    """Read a summary.
+
+    Raises:
+        UsageError: it is missing, is no summary of a split job, or is of another number of stages.
+    """
+    again = "write it with python -m pipelines.score --plan plan.json --summary summary.json"
+    try:
+        summary = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be read ({error.strerror}): {again}") from None
+    except ValueError:
+        raise UsageError(f"{option} {path} is not JSON: {again}") from None
+    split = summary.get("split") if isinstance(summary, dict) else None
+    if not isinstance(split, dict) or not split.get("stages"):
+        raise UsageError(f"{option} {path} is no summary of a job that ran a split model: {again}")
+    try:
+        run = MeasuredRun(tuple(_stage(stage) for stage in split["stages"]), float(split["bubble_share"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{option} {path} lacks or has a wrong {error} of a stage: {again}") from None
+    if len(run.stages) != len(plan.stages):
+        raise UsageError(
+            f"{option} {path} is of {len(run.stages)} stages, but the plan has {len(plan.stages)}: "
+            "give the plan that was run with --plan plan.json"
+        )
+    return run
+
+
+def _stage(values: dict[str, Any]) -> MeasuredStage:
+    return MeasuredStage(
+        seconds=float(values["seconds"]),
+        workers=max(1, int(values["workers"])),
+        busy_share=float(values["busy_share"]),
+        queue_depth=float(values["queue_depth"]),
+        runs=int(values["runs"]),
+    )

@@ -1,0 +1,115 @@
+"""`plan --shards`: divide a model by width, show how, and write plan, shards, annotated model and report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import UsageError
+from models.fit import SAMPLE_RUN_ROWS
+from models.shard.plan import ShardPlan, to_json
+from transforms.write.storage import local_path
+
+if TYPE_CHECKING:
+    from models.session import Session
+    from models.shard.planner import Division
+    from pipelines.plan_feeds import Rows
+
+
+def run_shards(options: argparse.Namespace) -> ShardPlan:
+    """Divide, show, write.
+
+    Raises:
+        UsageError: nothing was written, for the reason in the message.
+    """
+    from models.session import SessionOptions, resolve_providers
+    from models.shard.annotate import save_annotated
+    from models.split.load import load_graph
+    from pipelines import shard_table
+    from pipelines.plan_feeds import rows_for
+    from pipelines.plan_write import PLAN_FILE, folder_beside, move_files, write_text
+
+    rows = rows_for(options, SessionOptions(resolve_providers(options.providers)))
+    if rows.session is None:
+        raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
+    division = _division(options, rows)
+    plan = division.plan
+    report = _report(plan) if options.report else None
+    if options.save_shards:
+        target = options.save_shards
+        with folder_beside(os.path.join(target, PLAN_FILE) if local_path(target) is not None else target) as hidden:
+            division.save(hidden)
+            _check(rows, rows.session, plan, hidden)
+            move_files(hidden, target)
+    if options.write_model:
+        with folder_beside(options.write_model) as hidden:
+            folder, _, name = options.write_model.rpartition("/")
+            save_annotated(load_graph(rows.model), division.sharding, f"{hidden}/{name}")
+            move_files(hidden, folder or ".")
+    if options.output:
+        saved = _with_files_seen_from(plan, options.save_shards, options.output) if options.save_shards else plan
+        write_text(options.output, to_json(saved))
+    if report is not None:
+        write_text(options.report, report)
+    shard_table.show(plan)
+    for note in rows.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return plan
+
+
+def _division(options: argparse.Namespace, rows: Rows) -> Division:
+    from models.shard.planner import make_division
+    from pipelines.shard_source import again, check_model
+
+    feeds = rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS)
+    if options.shard_plan is None:
+        return make_division(rows.model, feeds, options.shards)
+    check_model(options.shard_plan, rows.model, f"--plan {options.plan}")
+    return again(options.shard_plan, rows.model, feeds, f"--plan {options.plan}")
+
+
+def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:
+    """Compare the saved shards with the whole model and say how far they are apart."""
+    from models.graph import quantises_at_run
+    from models.session import drop_session
+    from models.shard.sharded import ShardedModel, ShardedSession
+    from models.split.chain import check_same
+    from pipelines.shard_job import QUANTISED
+
+    model = ShardedModel(plan, folder, (rows.options,) * plan.shards, rows.options, whole.signature)
+    session = ShardedSession(model)
+    try:
+        check = check_same(
+            whole,
+            session,
+            rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS),
+            QUANTISED if quantises_at_run(rows.model.path) else None,
+            of="the shards do",
+            fix="use fewer --shards, or --stages",
+        )
+    finally:
+        for sessions in session.sessions:
+            for one in sessions:
+                drop_session(one)
+    for line in check.lines:
+        print(f"check: {line}", file=sys.stderr)
+
+
+def _report(plan: ShardPlan) -> str:
+    from pipelines.plan_report import render_shards
+
+    return render_shards(plan)
+
+
+def _with_files_seen_from(plan: ShardPlan, folder: str, plan_path: str) -> ShardPlan:
+    """The plan with its files named relative to the folder of `plan_path`, where both are on this machine."""
+    here, there = local_path(os.path.dirname(plan_path)), local_path(folder)
+    if here is None or there is None:
+        return plan
+    way = os.path.relpath(os.path.abspath(there), os.path.abspath(here or "."))
+    stages = [replace(stage, files=tuple(Path(way, file).as_posix() for file in stage.files)) for stage in plan.stages]
+    return replace(plan, stages=tuple(stages))

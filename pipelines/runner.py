@@ -1,0 +1,133 @@
+"""Which runner a job gets, and what must run beside it. Imports no more than the runner needs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+from pipelines.job import Job
+from pipelines.workers import cores
+from runners.dataflow import check_dataflow, is_dataflow, write_job
+from runners.direct import direct_flags, direct_runner, is_direct
+from runners.errors import RunnerError
+from runners.prism import find_prism, is_prism, prism, prism_runner
+
+Build = Callable[..., list[tuple[str, str]]]
+"""Wires a job into a pipeline."""
+
+
+def settle_runner(options: argparse.Namespace, rest: Sequence[str]) -> bool:
+    """Settle the options that depend on the runner; whether the workers run on this machine.
+
+    Raises:
+        UsageError: an option does not go with the runner, or there is no such cluster.
+    """
+    if is_dataflow(options.runner):
+        _check_dataflow(options, rest)
+    if not _is_flink(options):
+        return is_direct(options.runner) or is_prism(options.runner)
+    from runners.flink import default_parallelism, pool_of_this_machine
+
+    if options.worker_type == "thread":
+        raise UsageError("--worker_type thread is for the in-process runner, and Flink has processes; leave it out")
+    options.worker_type = "process"
+    if options.parallelism is None:
+        options.parallelism = _described(options.workers)
+    if options.parallelism is None:
+        with _as_usage_errors():
+            options.parallelism = default_parallelism(options.flink_master, cores())
+    options.workers = options.workers or options.parallelism
+    return pool_of_this_machine(rest)
+
+
+def _described(workers: int | str | None) -> int | None:
+    """How many workers there are; a path is that of a cluster.json."""
+    if not isinstance(workers, str):
+        return workers
+    from models.split.cluster import read_cluster
+
+    return len(read_cluster(workers))
+
+
+def more_options(options: argparse.Namespace) -> Sequence[str]:
+    """Options of the runner that Beam's Python does not know."""
+    if not _is_flink(options):
+        return ()
+    from runners.flink import JOB_SERVER_OPTIONS
+
+    return JOB_SERVER_OPTIONS
+
+
+@contextlib.contextmanager
+def started_runner(
+    options: argparse.Namespace, rest: Sequence[str], job: Job | None
+) -> Iterator[tuple[Any, list[str]]]:
+    """(runner, flags for Beam) of the job (None for a stream); what was started for it ends with the block inside.
+
+    Raises:
+        UsageError: what the runner needs is not there.
+    """
+    if is_prism(options.runner):
+        from apache_beam.version import __version__
+
+        with _as_usage_errors(), prism(find_prism(options.prism_location, __version__)) as flags:
+            yield prism_runner(), flags
+    elif is_direct(options.runner):
+        assert job is not None, "streams run on Prism here"
+        apart = bool(job.split and job.split.apart) or bool(job.shards and job.shards.steps)
+        yield direct_runner(job.workers, job.worker_type, options.debug, apart), direct_flags(job.workers)
+    elif _is_flink(options):
+        from runners.flink import FlinkFailed, FlinkOptions, flink_runner, pool_of_this_machine
+
+        flink = FlinkOptions(
+            master=options.flink_master,
+            parallelism=options.parallelism,
+            streaming="--streaming" in rest,
+            checkpoint_ms=options.checkpoint,
+            job_server_jar=options.flink_job_server_jar,
+            own_workers=not pool_of_this_machine(rest),
+        )
+        try:
+            with _as_usage_errors(), flink_runner(flink) as runner_and_flags:
+                yield runner_and_flags
+        except FlinkFailed as error:
+            print(*str(error).splitlines()[1:], sep="\n", file=sys.stderr)
+            raise
+    else:
+        yield None, [f"--runner={options.runner}"]
+
+
+def dry_run(options: argparse.Namespace, rest: Sequence[str], build: Build, job: Job) -> list[str]:
+    """Write the Dataflow job that would be submitted into the folder `--dry_run`; the files written."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    beam_options = PipelineOptions(["--runner=DataflowRunner", *rest])
+    pipeline = beam.Pipeline(direct_runner(1, "thread"), beam_options)
+    build(pipeline, job, f"{options.output}.first-errors.json" if not job.errors else None)
+    return [str(path) for path in write_job(pipeline, beam_options, Path(options.dry_run))]
+
+
+def _check_dataflow(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    files = [options.model, *options.input, options.output, *filter(None, [options.errors])]
+    with _as_usage_errors():
+        check_dataflow(PipelineOptions(["--runner=DataflowRunner", *rest]), () if options.dry_run else files)
+
+
+def _is_flink(options: argparse.Namespace) -> bool:
+    return "flink" in options.runner.lower()
+
+
+@contextlib.contextmanager
+def _as_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except RunnerError as error:
+        raise UsageError(str(error)) from error

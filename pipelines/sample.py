@@ -1,0 +1,126 @@
+"""The first rows of the input, prepared, and the model that they are brought together with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.fit import DataFacts, Fit, fit
+from models.session import SessionOptions
+from pipelines.columns import check_keep, check_names, mostly_numbers
+from transforms.block import INTERNAL_COLUMNS, with_origin_schema
+from transforms.chain import chain_schema
+from transforms.model_file import localize
+from transforms.read import InputFile, ReadOptions, format_of, input_schema, read_sample
+from transforms.step import Step
+
+SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
+"""Rows read at the start to check binding and axes and to time the model on: of tables that need no preparing, of
+others, and of inputs in which each file is a row."""
+
+SAMPLE_BYTES = 4 << 20
+"""Most bytes of prepared sample rows: a few images are enough."""
+
+TEXT_FORMATS = ("csv", "jsonl")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sample rows, and the model that takes them."""
+
+    format: str
+    """Of the files, one of `transforms.split.FORMATS`."""
+
+    schema: pa.Schema
+    """Of the files."""
+
+    prepare: tuple[Step, ...]
+    prepared: pa.Schema
+    """Of blocks that reach the model."""
+
+    raw: pa.RecordBatch | None
+    """The first rows as they are read; None where there are none."""
+
+    rows: pa.RecordBatch | None
+    """The same, prepared."""
+
+    made: Fit
+    """Model and data brought together."""
+
+
+def open_sample(options: argparse.Namespace, files: Sequence[InputFile], session: SessionOptions) -> Sample:
+    """Read the first rows, prepare them, and bring them together with the model.
+
+    Args:
+        options: `model`, `input_format`, `columns`, `set`, `narrow`, `keep` and `prepare` as the user gave them.
+        files: of the input.
+        session: to try the model with.
+
+    Raises:
+        UsageError: the rows cannot be read or prepared, or the model does not take them.
+    """
+    format = format_of(files, options.input_format)
+    schema = input_schema(files, format)
+    prepare: tuple[Step, ...] = ()
+    if options.prepare:
+        from transforms.prepare import parse_prepare
+
+        prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
+    check_names(schema)
+    prepared = chain_schema(prepare, with_origin_schema(schema))
+    check_keep(options.keep, prepared)
+    raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
+    rows = prepare_sample(raw, prepare, options.prepare)
+    text = format in TEXT_FORMATS
+    facts = DataFacts(
+        columns=options.columns,
+        sets=options.set,
+        narrow=options.narrow,
+        text_source=text,
+        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
+    )
+    path = localize(options.model)
+    try:
+        made = fit(path, session, prepared, rows, facts)
+    except UsageError:
+        # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
+        numbers = mostly_numbers(schema, raw) if text and not prepare else schema
+        if numbers == schema:
+            raise
+        schema = numbers
+        prepared = with_origin_schema(schema)
+        rows = raw = read_sample(files, format, ReadOptions(schema), SAMPLE_ROWS)
+        made = fit(path, session, prepared, rows, facts)
+    return Sample(format, schema, prepare, prepared, raw, rows, made)
+
+
+def _sample_rows(format: str, prepared: bool) -> int:
+    if format == "files":
+        return SAMPLE_FILES
+    return SAMPLE_PREPARED if prepared else SAMPLE_ROWS
+
+
+def prepare_sample(
+    sample: pa.RecordBatch | None, prepare: Sequence[Step], specs: Sequence[str]
+) -> pa.RecordBatch | None:
+    """The first rows, prepared; None if there are none (an empty input, or rows that all fail)."""
+    for step, spec in zip(prepare, specs, strict=True):
+        if sample is None or not sample.num_rows:
+            return None
+        try:
+            sample = step(sample).block
+        except UsageError:
+            raise
+        except Exception as error:  # the user's own step may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(
+                f"--prepare {spec} fails on the first rows of the input: {reason}; mend the step"
+            ) from error
+    if sample is None or not sample.num_rows:
+        return None
+    keep = max(4, SAMPLE_BYTES // max(1, sample.nbytes // sample.num_rows))
+    return sample.slice(0, keep)

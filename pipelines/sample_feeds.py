@@ -1,0 +1,36 @@
+"""Sample rows of the data as the model's inputs, to plan a split and to check it beside the whole model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.errors import UsageError
+from models.fit import SAMPLE_RUN_ROWS, Fit
+from models.scoring import Array, ScoringPlan
+from models.session import ModelRunError
+
+
+def sample_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
+    """So many sample rows that the whole model can be run on; few are repeated.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if made.sample is None:
+        raise UsageError(
+            "there are no sample rows that the model takes, so no split can be planned or checked; "
+            "give an --input with rows, or leave --stages and --shards out"
+        )
+    try:
+        feeds = feeds_at(made, scoring, np.arange(rows))
+        made.session.run(feeds)
+    except ModelRunError:
+        # A row makes the model fail: take those that are known to run.
+        feeds = feeds_at(made, scoring, np.arange(rows) % SAMPLE_RUN_ROWS)
+    return feeds
+
+
+def feeds_at(made: Fit, scoring: ScoringPlan, rows: Array) -> dict[str, Array]:
+    """The sample rows at these positions, counted on from the start where there are fewer."""
+    assert made.sample is not None
+    return scoring.binding.open(made.sample, reuse=False).take(rows % made.sample.num_rows)

@@ -1,0 +1,143 @@
+"""`--shards auto`: a few numbers of shards are divided and timed here, and the numbers decide."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from dataclasses import dataclass
+from functools import partial
+
+from models.errors import UsageError
+from models.fit import SAMPLE_RUN_ROWS, Fit
+from models.scoring import Array, ScoringPlan
+from models.session import SessionOptions
+from models.shard.choose import MOST_SHARDS, Tried, choose
+from models.shard.plan import ShardPlan, read_plan
+from models.shard.planner import divide
+from models.shard.sharded import ShardedModel, ShardedSession
+from models.split.saving import PLAN_FILE
+from models.split.stage_times import time_together
+from pipelines.sample_feeds import sample_feeds
+from pipelines.shard_source import ShardSource
+from pipelines.workers import Workers, cores
+
+BUDGET_SECONDS = 0.5
+"""For the timed runs of one number of shards, about."""
+
+FEWEST_TRIED = 4
+"""So many shards are tried at least: on fewer cores too their smaller weights may lie in faster memory."""
+
+
+@dataclass(frozen=True)
+class ShardChoice:
+    """What `--shards auto` comes to."""
+
+    shards: int
+    """1 leaves the model whole."""
+
+    line: str
+    """Why, for the user."""
+
+    source: ShardSource | None = None
+    """The division, saved in the job's folder; None where the model stays whole."""
+
+
+def choose_shards(
+    options: argparse.Namespace, made: Fit, scoring: ScoringPlan, workers: Workers, job_dir: str
+) -> ShardChoice:
+    """Divide the model over ever more shards, time each and take the number that the times and the memory favour.
+
+    Args:
+        options: with `placement`, and `stage_memory` in bytes where a worker has so much for weights.
+        made: model and data brought together.
+        scoring: how the whole model is run.
+        workers: of the whole model.
+        job_dir: folder of the job on this machine.
+
+    Raises:
+        UsageError: no number of shards fits the memory.
+    """
+    rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
+    feeds = sample_feeds(made, scoring, rows)
+    few = sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS)
+    memory, inline = options.stage_memory, options.placement == "inline" and not workers.gpus
+    rate = _rate(partial(made.session.run, feeds), workers.count, rows)
+    tried: list[Tried] = []
+    why = ""
+    shards = 2
+    while shards <= MOST_SHARDS:
+        folder = os.path.join(job_dir, f"shards-{shards}")
+        try:
+            plan = divide(scoring.model, few, shards, folder)
+        except UsageError as error:
+            why = str(error)
+            break
+        if not tried:
+            tried.append(Tried(1, rate, plan.weight_bytes))
+        held = _worker_bytes(plan, options.placement, bool(workers.gpus))
+        tried.append(Tried(shards, _timed(plan, folder, options, workers, made, feeds, rows), held))
+        fits = memory is None or held <= memory
+        if (shards >= max(FEWEST_TRIED, workers.gpus or cores()) and fits) or (inline and not fits):
+            break
+        shards *= 2
+    if not tried:
+        if memory is not None:
+            raise UsageError(f"--stage_memory asks for shards, but {why}")
+        return ShardChoice(1, f"the whole model, because {why}")
+    try:
+        chosen, line = choose(tried, memory)
+    except UsageError as error:
+        if inline:
+            line = "--placement inline has all shards in each worker; add --placement distributed"
+            raise UsageError(f"{error}: {line}") from None
+        raise
+    for one in tried:
+        if one.shards != chosen:
+            shutil.rmtree(os.path.join(job_dir, f"shards-{one.shards}"), ignore_errors=True)
+    if chosen == 1:
+        return ShardChoice(1, line)
+    path = os.path.join(job_dir, f"shards-{chosen}", PLAN_FILE)
+    return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path))
+
+
+def _worker_bytes(plan: ShardPlan, placement: str, apart: bool) -> int:
+    """Bytes of weights in the fullest worker, or in the fullest device of one."""
+    shards = [plan.shard_bytes(shard) for shard in range(plan.shards)]
+    if placement == "inline":
+        return max(shards) + plan.whole_bytes if apart else sum(shards) + plan.whole_bytes
+    return max(*shards, plan.whole_bytes)
+
+
+def _timed(
+    plan: ShardPlan,
+    folder: str,
+    options: argparse.Namespace,
+    workers: Workers,
+    made: Fit,
+    feeds: dict[str, Array],
+    rows: int,
+) -> float:
+    """Rows a second of the shards inline, with the workers that such a job would have."""
+    count = options.workers or max(1, cores() // plan.shards)
+    each, whole = shard_sessions(options, workers, plan.shards, max(1, cores() // count))
+    session = ShardedSession(ShardedModel(plan, folder, each, whole, made.session.signature))
+    try:
+        return _rate(partial(session.run, feeds), count, rows)
+    finally:
+        session.drop()
+
+
+def _rate(run: partial[list[Array]], workers: int, rows: int) -> float:
+    return sum(rows / max(seconds, 1e-9) for seconds in time_together([run] * workers, BUDGET_SECONDS))
+
+
+def shard_sessions(
+    options: argparse.Namespace, workers: Workers, shards: int, threads: int
+) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
+    """Options of each shard's sessions inline, and of whole steps, where a worker has so many threads."""
+    session = workers.session
+    devices = [shard % workers.gpus if workers.gpus else None for shard in range(shards)]
+    count = options.threads or max(1, threads // shards)
+    each = tuple(SessionOptions(session.providers, count, device) for device in devices)
+    return each, SessionOptions(session.providers, options.threads or threads, session.device)

@@ -1,0 +1,46 @@
+"""Shards with workers of their own: how what crosses lies in memory, and the steps."""
+
+from __future__ import annotations
+
+import argparse
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.fit import SAMPLE_RUN_ROWS, Fit
+from models.graph import quantises_at_run, varies_with_data
+from models.scoring import ScoringPlan
+from models.shard.crossing import shard_layouts
+from models.shard.sharded import ShardedSession
+from pipelines.sample_feeds import feeds_at
+from pipelines.workers import Workers
+from transforms.block import COPY
+from transforms.shard_step import ShardSteps, shard_steps
+
+
+def placed(
+    options: argparse.Namespace,
+    session: ShardedSession,
+    made: Fit,
+    scoring: ScoringPlan,
+    workers: Workers,
+    schema: pa.Schema,
+    job_dir: str,
+) -> ShardSteps:
+    """The steps of a divided model, whose sessions in this process are dropped.
+
+    Raises:
+        UsageError: the job has augmented copies, which shards cannot keep together.
+    """
+    if COPY in schema.names:
+        raise UsageError("--placement distributed may part the copies that augment makes; type --placement inline")
+    path = scoring.model.path
+    layouts = shard_layouts(
+        session,
+        lambda rows: feeds_at(made, scoring, rows),
+        fixed=all(None not in bound.row_shape for bound in scoring.binding.inputs) and not varies_with_data(path),
+        quantised=quantises_at_run(path),
+        unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
+    )
+    session.drop()
+    return shard_steps(session.model, layouts, scoring, schema, options.keep, devices=workers.gpus, job_dir=job_dir)

@@ -1,0 +1,287 @@
+"""Everything that is found out before a stream starts: topics, what messages hold, how they are bound."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.fit import DataFacts, fit
+from models.graph import ModelFile, check_model_file
+from models.session import get_session
+from models.signature import TensorSpec
+from pipelines.columns import check_keep, check_names, check_outputs
+from pipelines.job import finish_steps, user_fields, with_batch_size
+from pipelines.sample import prepare_sample
+from pipelines.stream_split import Divided, divide_stream
+from pipelines.topic_ends import check_tensors
+from pipelines.versions import updating_step, version_steps
+from pipelines.workers import Workers, count_workers
+from runners.flink import is_flink
+from runners.prism import is_prism
+from transforms.block import INTERNAL_COLUMNS, MESSAGE_FIELDS
+from transforms.chain import chain_schema
+from transforms.infer import InferStep
+from transforms.kafka.blocks import origins
+from transforms.kafka.clients import check_topic
+from transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
+from transforms.kafka.event_time import check_event_time
+from transforms.kafka.messages import ParseMessages
+from transforms.kafka.schema import RAW_COLUMN, message_schema, parse_schema, sample_of, wanted_fields
+from transforms.kafka.source import BUNDLE_SECONDS, IDLE_WAIT_SECONDS, LONG_BUNDLE_SECONDS, KafkaSource
+from transforms.model_file import localize
+from transforms.step import Step
+from transforms.updating import UpdatingInferStep
+
+MAX_LATENCY_MS = 20
+"""How long a block waits for company, unless said otherwise."""
+
+TRANSACTION_MS = 200
+"""How long a transaction lasts, unless said otherwise: longer ones cost less, and outputs are read later."""
+
+
+@dataclass(frozen=True)
+class StreamJob:
+    """A stream that can run: topics, names, types and shapes have been checked."""
+
+    source: KafkaSource
+    parse: ParseMessages
+    prepare: tuple[Step, ...]
+    infer: InferStep
+    finish: tuple[Step, ...]
+    config: ClientConfig
+    output: Topic
+    output_format: str
+    errors: Topic | str | None
+    """A topic, a local file, or None."""
+
+    divided: Divided | None = None
+    """How the model is split, where it is."""
+
+    updating: UpdatingInferStep | None = None
+    """In place of `infer` where new models are watched for."""
+
+    transaction_seconds: float | None = None
+    """How long a transaction lasts; None delivers at least once."""
+
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """The plan in words, for --dry_run_plan and the summary."""
+
+    @property
+    def done_files(self) -> list[str]:
+        """Where the readers leave word that they ended and all is committed; empty where workers are elsewhere."""
+        parts = (replace(self.source, part=part).done_file for part in range(self.source.readers))
+        return [path for path in parts if path is not None]
+
+
+def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool) -> StreamJob:
+    """Check everything and decide what is left open.
+
+    Args:
+        options: what `pipelines.options.parse` gave, with a topic as its input.
+        job_dir: folder that local workers share; a file `stop` in it ends the stream.
+        on_prism: whether it runs on this machine, in one process.
+
+    Raises:
+        UsageError: something cannot work; one line with the fix.
+    """
+    transaction_ms = check_delivery(options)
+    topic, output, errors, config = _topics(options)
+    format = options.format or "json"
+    prepare: tuple[Step, ...] = ()
+    if options.prepare:
+        from transforms.prepare import parse_prepare
+
+        prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
+    # Prism gives the readers of one worker turns that last a bundle each, so there it is one over all partitions.
+    workers = count_workers(options.workers or (1 if on_prism else None), options.threads, options.providers, on_prism)
+    path = localize(options.model)
+    fields = message_fields(options, format, bool(prepare), path, workers)
+    schema = message_schema(format, fields)
+    check_names(schema)
+    prepared = chain_schema(prepare, pa.schema([*schema, *MESSAGE_FIELDS]))
+    check_keep(options.keep, prepared)
+    sample = prepare_sample(as_read(sample_of(schema, fields), topic.name), prepare, options.prepare)
+    facts = DataFacts(
+        columns=options.columns,
+        sets=options.set,
+        narrow=options.narrow,
+        text_source=format == "json",
+        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
+    )
+    made = fit(path, workers.session, prepared, sample, facts)
+    check_outputs(options.keep, [column.name for column in made.plan.outputs])
+    plan, batch_fact = with_batch_size(made, options.batch_size)
+    divided = divide_stream(options, made, plan, workers, prepared, job_dir, on_prism)
+    plan = divided.scoring
+    infer = InferStep(
+        plan, workers.session, options.model, options.keep, workers.gpus, job_dir,
+        staged=divided.staged, sharded=divided.sharded,
+    )  # fmt: skip
+    updating = updating_step(options, infer, prepared, made.sample) if options.model_updates else None
+    after_infer = (updating or infer).output_schema(prepared)
+    finish = finish_steps(options, after_infer, made)
+    if updating is None:
+        finish += version_steps(options, path, chain_schema(finish, after_infer))
+    after_finish = chain_schema(finish, after_infer)
+    output_format = options.output_format or "json"
+    if output_format == "tensor":
+        check_tensors(after_finish)
+
+    latency_ms = options.max_latency_ms or MAX_LATENCY_MS
+    source = KafkaSource(
+        config,
+        topic,
+        options.group or f"beamsplit-{topic.name}-{output.name}",
+        start=options.start or "committed",
+        readers=workers.count,
+        latency_seconds=latency_ms / 1000,
+        block_rows=options.batch_size if isinstance(options.batch_size, int) else None,
+        transactional=transaction_ms is not None,
+        idle_seconds=min(IDLE_WAIT_SECONDS, (transaction_ms or 1000) / 1000),
+        bundle_seconds=LONG_BUNDLE_SECONDS if on_prism else BUNDLE_SECONDS,
+        until_end=options.until_end,
+        stop_after_idle=options.stop_after_idle,
+        stop_file=f"{job_dir}/stop" if job_dir else None,
+        event_time=check_event_time(options.event_time, format, fields, schema) if options.event_time else None,
+    )
+    return StreamJob(
+        source=source,
+        parse=ParseMessages(format, schema),
+        prepare=prepare,
+        infer=infer,
+        finish=finish,
+        config=config,
+        output=output,
+        output_format=output_format,
+        errors=errors,
+        updating=updating,
+        divided=divided,
+        notes=(*made.notes, *divided.notes),
+        transaction_seconds=None if transaction_ms is None else transaction_ms / 1000,
+        facts={
+            "model": options.model,
+            **({"updates": options.model_updates} if updating else {}),
+            "input": str(topic),
+            "messages": f"{format}: {', '.join(f'{column.name}: {column.type}' for column in schema)}",
+            "group": f"{source.group}, from {source.start} where it has no offset",
+            "inputs": plan.binding.describe(),
+            "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
+            "batch size": batch_fact if divided.split is None else f"{plan.batch_size} (a micro-batch)",
+            **divided.facts,
+            **({"event time": options.event_time} if options.event_time else {}),
+            "latency": f"a block waits {latency_ms} ms for company",
+            "workers": f"{workers.count} readers, {workers.session.threads} threads a session",
+            "providers": ", ".join(workers.session.providers),
+            "output": f"{output}, {output_format}",
+            "delivery": f"exactly_once, transactions of {transaction_ms} ms" if transaction_ms else "at_least_once",
+        },
+    )
+
+
+def check_delivery(options: argparse.Namespace) -> int | None:
+    """Milliseconds of a transaction; None where outputs are delivered at least once.
+
+    Raises:
+        UsageError: the runner has not been shown to deliver exactly once, or there are no transactions.
+    """
+    if options.delivery != "exactly_once":
+        if options.transaction_ms:
+            raise UsageError("--transaction_ms is for --delivery exactly_once; add it, or leave --transaction_ms out")
+        return None
+    if not is_prism(options.runner) and not is_flink(options.runner):
+        raise UsageError(
+            f"--delivery exactly_once wants messages read, scored and written in one step, and --runner "
+            f"{options.runner} is not known to keep them together; use FlinkRunner or DirectRunner"
+        )
+    if is_flink(options.runner) and options.checkpoint is None:
+        raise UsageError(
+            "--delivery exactly_once on Flink wants checkpoints, without which a failed job is not started again, and "
+            "--checkpoint is off; type --checkpoint 10s, or --delivery at_least_once"
+        )
+    return options.transaction_ms or TRANSACTION_MS
+
+
+def _topics(options: argparse.Namespace) -> tuple[Topic, Topic, Topic | str | None, ClientConfig]:
+    """(input, output, errors, how to get in), all of which answer."""
+    if len(options.input) != 1:
+        raise UsageError(f"--input names {len(options.input)} inputs, and a stream reads one topic; type one")
+    if not is_kafka(options.output):
+        raise UsageError(
+            f"--input {options.input[0]} is a stream and --output {options.output} a file; "
+            "type --output kafka://HOST:PORT/TOPIC, or --until_end to read what is there now into files"
+        )
+    topic, output = parse_topic(options.input[0], "--input"), parse_topic(options.output, "--output")
+    errors: Topic | str | None = options.errors
+    if options.errors and is_kafka(options.errors):
+        errors = parse_topic(options.errors, "--errors")
+    elif options.errors and "://" in options.errors:
+        raise UsageError(f"--errors {options.errors}: a stream's errors go to a topic or a local file; type one")
+    written = [("--output", output), *([("--errors", errors)] if isinstance(errors, Topic) else [])]
+    for option, other in written:
+        if other.name == topic.name:
+            raise UsageError(f"{option} {other} is the topic that --input reads; name another")
+        if other.servers != topic.servers:
+            raise UsageError(
+                f"{option} is on {other.servers} and --input on {topic.servers}; a stream stays on one cluster"
+            )
+    if isinstance(errors, Topic) and errors.name == output.name:
+        raise UsageError(f"--errors and --output are both the topic {output.name}; name another")
+    config = ClientConfig(topic.servers, options.kafka_config)
+    if options.kafka_config:
+        read_properties(options.kafka_config)
+    for option, each in [("--input", topic), *written]:
+        check_topic(config, each, option)
+    return topic, output, errors, config
+
+
+def message_fields(
+    options: argparse.Namespace, format: str, prepared: bool, path: str, workers: Workers
+) -> Mapping[str, TensorSpec]:
+    """What a message holds: `--schema`, else what the model's inputs want.
+
+    Raises:
+        UsageError: it must be declared.
+    """
+    if options.schema:
+        return parse_schema(options.schema)
+    raw = {RAW_COLUMN: TensorSpec(RAW_COLUMN, "bytes", ())}
+    if prepared:
+        if format == "raw":
+            return raw
+        raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
+    check_model_file(path)
+    signature = get_session(ModelFile(path), workers.session).signature
+    fields = wanted_fields(signature, options.columns, options.set)
+    missing = [name for name in options.keep if name not in fields]
+    if missing:
+        raise UsageError(
+            f"--keep names {', '.join(missing)}, which is no input of the model, so its type is not known; declare all "
+            f"fields with --schema {','.join(map(_declare, fields.values()))},{missing[0]}:int64"
+        )
+    if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
+        return raw
+    return fields
+
+
+def _declare(spec: TensorSpec) -> str:
+    sizes = ",".join("?" if size is None else str(size) for size in spec.shape or ())
+    return f"{spec.name}:{spec.dtype}[{sizes}]" if sizes else f"{spec.name}:{spec.dtype}"
+
+
+def as_read(rows: pa.RecordBatch, topic: str) -> pa.RecordBatch:
+    """Sample rows with the columns that rows of a topic carry along."""
+    count = rows.num_rows
+    carried = [
+        origins(topic, np.zeros(count, np.int32)),
+        pa.array(np.arange(count)),
+        *(pa.nulls(count, field.type) for field in MESSAGE_FIELDS[2:-1]),
+        pa.array(np.zeros(count, np.int64)),
+    ]
+    return pa.RecordBatch.from_arrays([*rows.columns, *carried], schema=pa.schema([*rows.schema, *MESSAGE_FIELDS]))

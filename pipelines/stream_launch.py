@@ -1,0 +1,267 @@
+"""Runs a planned stream until it ends or is asked to, and tells how it went."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import UsageError
+from pipelines.launch import check_beam_options, job_folder, read_metrics
+from pipelines.report import Progress, Summary, say, summarise
+from pipelines.runner import more_options, settle_runner, started_runner
+from pipelines.stream_job import StreamJob, plan_stream
+from pipelines.stream_news import ShowNews
+from pipelines.stream_options import check_stream
+from runners.direct import is_direct
+from runners.prism import is_prism
+from transforms.kafka.backlog import backlog_of, read_backlog
+from transforms.kafka.config import Topic
+from transforms.model_news import count_news, read_news
+from transforms.worker import read_counts
+from transforms.write.storage import open_output
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from pipelines.stream_split import Divided
+
+OK, ROWS_FAILED = 0, 3
+
+
+def launch_stream(options: argparse.Namespace, rest: list[str], started: float) -> tuple[int, Summary | None]:
+    """Plan and run a stream; (exit code, summary).
+
+    Args:
+        options: from `pipelines.options.parse`.
+        rest: options for Beam.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        UsageError: the stream cannot work; nothing was started.
+        Exception: the stream failed; what the group has committed is done, the rest will be read again.
+    """
+    check_stream(options)
+    if is_direct(options.runner):
+        options.runner = "PrismRunner"
+    rest = [*rest, *(["--streaming"] if "--streaming" not in rest else [])]
+    local = settle_runner(options, rest)
+    check_beam_options(rest, more_options(options))
+    with job_folder(local) as job_dir:
+        job = plan_stream(options, job_dir, is_prism(options.runner))
+        for note in job.notes:
+            if not options.quiet and not options.dry_run_plan:
+                print(f"note: {note}", file=sys.stderr)
+        if options.dry_run_plan:
+            say(lines_of(job))
+            return OK, None
+        return _run(options, rest, job, job_dir, started)
+
+
+def _run(
+    options: argparse.Namespace, rest: list[str], job: StreamJob, job_dir: str | None, started: float
+) -> tuple[int, Summary | None]:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    if job.transaction_seconds is not None:
+        from transforms.kafka.transactions import pin_starts
+
+        pin_starts(job.source.consumer_group, job.output, job.source.start)
+    with started_runner(options, rest, None) as (runner, flags):
+        try:
+            pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
+        except ValueError as error:
+            raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
+        build_stream(pipeline, job)
+        news = ShowNews(job_dir if job.updating else None, options.quiet)
+        with _drained_by_signals(job.source.stop_file, options.quiet), _watched(job_dir, options.quiet), news:
+            result = pipeline.run()
+            _wait(result, [] if is_prism(options.runner) else job.done_files)
+        counters, inference = read_metrics(result)
+        backlog = _backlog(result, job_dir)
+    counts = read_counts(job_dir) if job_dir else []
+    measured = "rows_read" in counters
+    if not measured and counts:
+        # A job that was cancelled has no metrics; its workers' own counts are there.
+        done, failed = (sum(each) for each in zip(*counts, strict=True))
+        counters = {"rows_read": done + failed, "rows_scored": done, "rows_failed": failed}
+    if job_dir and job.updating:
+        counters["model_updates"], counters["model_updates_refused"] = count_news(read_news(job_dir))
+    summary = summarise(
+        counters,
+        seconds=time.perf_counter() - started,
+        worker_rows=[done for done, _ in counts],
+        files=[str(job.output)],
+        errors=str(job.errors) if job.errors else None,
+        plan=job.facts,
+        metrics=inference,
+        backlog=backlog,
+    )
+    if job.divided is not None and measured:
+        _tell_of_parts(summary, job.divided, counters, inference)
+    if not options.quiet:
+        say(summary.lines())
+    if options.summary:
+        with open_output(options.summary) as file:
+            file.write(summary.to_json().encode() + b"\n")
+    return ROWS_FAILED if summary.rows_failed and not job.errors else OK, summary
+
+
+def _tell_of_parts(
+    summary: Summary, divided: Divided, counters: Mapping[str, int], inference: Mapping[str, Any]
+) -> None:
+    """Add what each stage or shard did."""
+    rows = inference.get("num_inferences", 0)
+    if divided.split is not None and divided.split.shard_steps is None:
+        from pipelines.split_report import after_run
+
+        summary.split = after_run(divided.split, counters, rows, None)
+    if divided.shards is not None:
+        from pipelines.shard_report import after_shards
+
+        summary.shards = after_shards(divided.shards.model.plan, counters, rows)
+
+
+def _wait(result: Any, done_files: list[str]) -> None:
+    """Wait until the stream is over. Where it would go on without a source, as on Flink, it is cancelled then.
+
+    Args:
+        result: of the pipeline.
+        done_files: where the readers leave word that they are done; empty where the runner ends by itself.
+    """
+    cancelled = threading.Event()
+    over = threading.Event()
+
+    def cancel_when_done() -> None:
+        while not over.wait(0.2):
+            if all(map(os.path.exists, done_files)):
+                cancelled.set()
+                result.cancel()
+                return
+
+    watch = threading.Thread(target=cancel_when_done, name="stream-end", daemon=True)
+    if done_files:
+        watch.start()
+    try:
+        result.wait_until_finish()
+    except Exception:
+        if not cancelled.is_set():
+            raise
+    finally:
+        over.set()
+
+
+def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
+    """Wire the stream into an empty pipeline.
+
+    topic -> messages -> parse -> prepare -> infer -> finish -> topic
+                           |         |         |        |
+                           +---------+---------+--------+-----> errors
+
+    With transactions all behind the first arrow is one step.
+    """
+    import apache_beam as beam
+
+    from transforms.apply import FAILED, ApplyStep, CountedStep
+    from transforms.kafka.errors import AppendErrors, SendErrors, ShowErrors
+    from transforms.kafka.exactly_once import ScoreInTransactions
+    from transforms.kafka.sink import WriteMessages
+    from transforms.kafka.source import ReadMessages
+
+    blocks = pipeline | "Read" >> ReadMessages(job.source)
+    steps = [("read", job.parse), *(("prepare", step) for step in job.prepare), ("infer", job.updating or job.infer)]
+    steps += [("finish", step) for step in job.finish]
+    if job.transaction_seconds is not None:
+        counted = [CountedStep(step, stage, job.infer.job_dir, step is steps[-1][1]) for stage, step in steps]
+        topic = job.errors if isinstance(job.errors, Topic) else None
+        scored = ScoreInTransactions(
+            counted, job.source.consumer_group, job.output, job.output_format, topic, job.transaction_seconds
+        )
+        errors = blocks | "Score" >> scored
+        if topic is None:
+            errors | "Write errors" >> (AppendErrors(str(job.errors)) if job.errors else ShowErrors())
+        return
+    failed = []
+    stages = job.divided.split.steps if job.divided is not None and job.divided.split is not None else ()
+    for number, (stage, step) in enumerate(steps):
+        if stage == "infer" and stages:
+            from transforms.stages import RunStages
+
+            blocks, unscored = blocks | f"{number}: stages" >> RunStages(stages, number == len(steps) - 1)
+            failed.append(unscored)
+            continue
+        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, number == len(steps) - 1)
+        blocks = applied.blocks
+        failed.append(applied[FAILED])
+    blocks | "Write" >> WriteMessages(job.config, job.output, job.output_format)
+    errors = tuple(failed) | "Errors" >> beam.Flatten()
+    if isinstance(job.errors, Topic):
+        errors | "Write errors" >> SendErrors(job.config, job.errors)
+    elif job.errors:
+        errors | "Write errors" >> AppendErrors(job.errors)
+    else:
+        errors | "Show errors" >> ShowErrors()
+
+
+@contextlib.contextmanager
+def _drained_by_signals(stop_file: str | None, quiet: bool) -> Iterator[None]:
+    """Ctrl-C and SIGTERM let sources on this machine end; a second one interrupts."""
+    if stop_file is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop = Path(stop_file)
+
+    def drain(number: int, frame: object) -> None:
+        if stop.exists():
+            raise KeyboardInterrupt
+        stop.touch()
+        if not quiet:
+            print("draining: what was read is scored and committed; once more interrupts", file=sys.stderr)
+
+    before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _watched(job_dir: str | None, quiet: bool) -> Iterator[None]:
+    if quiet or job_dir is None:
+        yield
+        return
+
+    def counts() -> tuple[int, int]:
+        each = read_counts(job_dir)
+        return sum(done for done, _ in each), sum(failed for _, failed in each)
+
+    with Progress(counts, None, backlog=lambda: read_backlog(job_dir)):
+        yield
+
+
+def _backlog(result: Any, job_dir: str | None) -> int | None:
+    """What the readers told last: in the job's folder, else by their gauges."""
+    told = read_backlog(job_dir) if job_dir else None
+    if told is not None:
+        return told
+    gauges = result.metrics().query().get("gauges", [])
+    return backlog_of({one.key.metric.name: one.result.value for one in gauges if one.result is not None})
+
+
+def lines_of(job: StreamJob) -> list[str]:
+    """The plan as text."""
+    width = max(len(name) for name in job.facts)
+    lines = []
+    for name, value in job.facts.items():
+        values = value if isinstance(value, list) else [value]
+        lines += [f"{name if i == 0 else '':<{width}}  {one}" for i, one in enumerate(values)]
+    return [*lines, *(f"note: {note}" for note in job.notes)]

@@ -1,0 +1,128 @@
+"""`plan --shards` in this process: the table, what is written, what is refused, and that `score` runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+
+from models.shard.plan import KeptWhole, read_plan
+from pipelines.__main__ import main
+from pipelines.plan_report import render_shards
+from pipelines.shard_table import table, whole
+from tests import onnx_models
+from tests.command import Command
+from tests.test_cli_split import close
+from tests.test_plan_report import drawings
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    made = Command(tmp_path, capsys)
+    made.model = onnx_models.save(onnx_models.mlp(4, 64, 2, layers=4), tmp_path / "wide.onnx")
+    return made
+
+
+def plan(command: Command, *options: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr)"""
+    code = main(["plan", "--model", str(command.model), *map(str, options)])
+    return code, *command.capsys.readouterr()
+
+
+def sampled(command: Command) -> tuple[object, ...]:
+    return ("--sample", command.data, "--columns", "x=a,b,c,d")
+
+
+def test_the_table(command: Command):
+    code, out, err = plan(command, *sampled(command), "--shards", 2)
+    assert code == 0, err
+    assert [line.split("  ")[0] for line in out.splitlines()[:4]] == ["layer", "Gemm", "Gemm_1", "Gemm_2"]
+    # Where a layer has no name it is called after its operator.
+    assert re.search(r"Gemm +Gemm +1.02 kB +0 +columns \(axis 1: 32 \+ 32\) +slices of it", out)
+    assert re.search(r"Gemm_1 +Gemm +16.4 kB +0 +rows \(axis 0: 32 \+ 32\) +terms of it", out)
+    assert re.search(r"memory +shard 0: 17.\d kB of weights\n +shard 1: 17.\d kB of weights\n +whole: ", out)
+    assert "after step 0: h1 summed" in out
+
+
+def test_everything_is_written_and_runs(command: Command):
+    out = command.folder / "plans"
+    code, shown, err = plan(
+        command, *sampled(command), "--shards", 3, "--save_shards", out / "shards", "--output", out / "plan.json",
+        "--write_model", out / "annotated.onnx", "--report", out / "plan.html",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "over 3 shards" in shown and "check: y: largest difference" in err
+    stored = read_plan(str(out / "shards" / "plan.json"))
+    files = [file for stage in stored.stages for file in stage.files]
+    assert {path.name for path in (out / "shards").iterdir()} == {*files, "plan.json"}
+    for file in files:
+        ort.InferenceSession(out / "shards" / file)
+    assert read_plan(str(out / "plan.json")).stages[0].files[0] == f"shards/{stored.stages[0].files[0]}"
+    assert onnx.load(out / "annotated.onnx").configuration[0].num_devices == 3
+    assert "wide.onnx over 3 shards" in (out / "plan.html").read_text()
+
+    given = ["--keep", "id", "--num_shards", 1]
+    assert command.run(*given)[0] == 0
+    rows = command.rows()
+    for options, model in (
+        (["--plan", out / "shards" / "plan.json"], command.model),
+        (["--plan", out / "plan.json"], command.model),
+        ([], out / "annotated.onnx"),
+    ):
+        code, _, err = command.run(*given, *options, model=model)
+        assert code == 0, err
+        close(command.rows(), rows, "y")
+    assert "annotations ('beamsplit') divide it over 3 shards" in err
+
+
+def test_a_plan_is_shown_and_saved_again(command: Command):
+    first = command.folder / "first.json"
+    assert plan(command, *sampled(command), "--shards", 2, "--output", first)[0] == 0
+    code, out, err = plan(command, *sampled(command), "--plan", first, "--save_shards", command.folder / "again")
+    assert code == 0, err
+    assert "over 2 shards" in out
+    assert read_plan(str(command.folder / "again" / "plan.json")) == read_plan(str(first))
+
+
+def test_rows_are_made_up_without_a_sample(command: Command):
+    code, out, err = plan(command, "--shards", 2)
+    assert code == 0 and "over 2 shards" in out and "rows were made up" in err
+
+
+def test_refusals(command: Command, tmp_path: Path):
+    first = tmp_path / "first.json"
+    assert plan(command, "--shards", 2, "--output", first)[0] == 0
+    stages = tmp_path / "stages.json"
+    stages.write_text(json.dumps({"version": 1, "stages": []}))
+    for options, said in (
+        (["--shards", 1], "--shards 1 divides nothing"),
+        (["--shards", 65], "has no layer that can be divided over 65 shards"),
+        (["--shards", 2, "--stages", 2], "together divide saved stages; add --save_stages DIR"),
+        (["--shards", 2, "--save_stages", "x"], "--save_stages is for a model split by depth"),
+        (["--save_shards", "x"], "--save_shards is for a model divided by width; add --shards N"),
+        (["--plan", first, "--shards", 3], "has 2 shards and --shards says 3; leave --shards out"),
+        (["--plan", stages, "--shards", 3], "is no plan of that; leave one out"),
+        (["--shards", 2, "--write_model", command.model], "is a file that the command reads"),
+    ):
+        code, out, err = plan(command, *options)
+        assert (code, out) == (2, "") and said in err and err.count("\n") == 1, (options, err)
+    command.model = onnx_models.save(onnx_models.mlp(4, 32, 2), tmp_path / "other.onnx")
+    assert "is of wide.onnx with the hash" in plan(command, "--plan", first)[2]
+
+
+def test_what_stays_whole_is_told_with_its_reason(command: Command):
+    code, _, err = plan(command, "--shards", 2, "--output", command.folder / "plan.json")
+    assert code == 0, err
+    made = read_plan(str(command.folder / "plan.json"))
+    kept = tuple(KeptWhole(f"layer<{k}>", 1000 - k, "it is too <narrow>") for k in range(30))
+    made = type(made)(**{**made.__dict__, "kept_whole": kept})
+    lines = whole(made)
+    assert lines[0] == "layer<0> (1.00 kB): it is too <narrow>" and lines[-1] == "10 smaller layers (9.76 kB)"
+    assert any("layer<3> (997 B): it is too <narrow>" in line for line in table(made).plain_lines())
+    page = render_shards(made)
+    assert "layer&lt;29&gt;" in page and "it is too &lt;narrow&gt;" in page and "<narrow>" not in page
+    assert not re.search(r"(src|href)=|https?://|<script|@import", page) and len(drawings(page)) == 1
