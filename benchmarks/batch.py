@@ -7,13 +7,10 @@ is taken. A program whose predictions differ from the plain loop's is void.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shutil
 import statistics
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.cases import CASES, OURS, PLAIN, PROGRAMS, TUNED, Case, make_cases
+from benchmarks.chart import draw
 from benchmarks.measure import ProgramFailed, peak_private_bytes, run_seconds
+from benchmarks.report import leave, show
 
 TOLERANCE = 1e-3
 """Largest difference between two programs' predictions, relative to their largest value."""
@@ -142,13 +141,6 @@ def verdicts(results: list[Result], case: Case) -> list[str]:
 HEADER = ["case", "program", "median s", "from to", "rows/s", "x plain", "x tuned", "private MB", "difference"]
 
 
-def show(lines: list[list[str]]) -> None:
-    """Print as a Markdown table, which reads well as text too."""
-    widths = [max(len(line[k]) for line in [HEADER, *lines]) for k in range(len(HEADER))]
-    for line in [HEADER, ["-" * width for width in widths], *lines]:
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, write JSON and a chart."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__.splitlines()[0])
@@ -171,17 +163,8 @@ def main(argv: list[str] | None = None) -> int:
         everything += results
         lines += rows_of_table(results, case)
         reached += verdicts(results, case)
-    show(lines)
-    print("\n" + "\n".join(reached))
-    machine = (
-        f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}, Python {platform.python_version()}"
-    )
-    report = {"machine": machine, "results": [asdict(result) for result in everything], "goals": reached}
-    (options.out / "batch.json").write_text(json.dumps(report, indent=2) + "\n")
-    from benchmarks.chart import draw
-
-    draw(everything, options.out / "batch.png", machine)
-    print(f"\n{options.out / 'batch.json'}, {options.out / 'batch.png'}")
+    show(HEADER, lines)
+    leave(options.out, "batch", everything, reached, lambda path, machine: draw(everything, path, machine))
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.batch import Result
 
-COLORS = {"beamsplit": "#1f6feb"}
+COLORS = dict.fromkeys(("beamsplit", "stages inline", "2 shards", "4 shards"), "#1f6feb")
 
 
 def draw(results: list[Result], path: Path, machine: str) -> None:

@@ -66,4 +66,6 @@ def _anonymous_bytes(pid: int) -> int:
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "DAFT_ANALYTICS_ENABLED": "0"}
+    # Where this is set, a source tree is compiled anew in every run, while installed programs have their bytecode.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "DAFT_ANALYTICS_ENABLED": "0"}

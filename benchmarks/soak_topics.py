@@ -1,0 +1,182 @@
+"""Both ends of a soak: a thread that fills a topic steadily, and one that counts the outputs of each message."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import ProgramFailed
+
+TICK_SECONDS = 0.02
+"""Between two lots of messages."""
+
+PATIENCE_SECONDS = 120.0
+"""How long the last messages may take to the broker, and the end of a topic to be read."""
+
+
+class Sender:
+    """Sends rows of 4 floats to the partitions in turn; nothing is lost while the broker is away.
+
+    Args:
+        servers: of the broker.
+        topic: where to, with nothing in it.
+        partitions: of the topic.
+        rate: messages a second.
+    """
+
+    def __init__(self, servers: str, topic: str, partitions: int, rate: float):
+        import confluent_kafka
+
+        self._topic, self._partitions, self._rate = topic, partitions, rate
+        config = {"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 0}
+        self._producer = confluent_kafka.Producer(config)
+        self._count = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="soak-sender", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def sent(self) -> np.ndarray:
+        """Messages given to the producer so far, for each partition: the next offset."""
+        return (self._count + self._partitions - 1 - np.arange(self._partitions)) // self._partitions
+
+    def wait_for(self, messages: int) -> None:
+        """Wait until so many are sent."""
+        while self._count < messages and self._thread.is_alive():
+            time.sleep(TICK_SECONDS)
+
+    def stop(self) -> np.ndarray:
+        """Send no more, and wait until all is with the broker: messages of each partition.
+
+        Raises:
+            ProgramFailed: some cannot be sent.
+        """
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        left = self._producer.flush(PATIENCE_SECONDS)
+        if left:
+            raise ProgramFailed(f"{left} messages cannot be sent")
+        return self.sent()
+
+    def _run(self) -> None:
+        value = np.arange(4, dtype=np.float32).tobytes()
+        began = time.monotonic()
+        while not self._ending.wait(TICK_SECONDS):
+            wanted = int((time.monotonic() - began) * self._rate)
+            while self._count < wanted and not self._ending.is_set():
+                try:
+                    self._producer.produce(self._topic, value, partition=self._count % self._partitions)
+                    self._count += 1
+                except BufferError:
+                    self._producer.poll(TICK_SECONDS)
+            self._producer.poll(0)
+
+
+class Counter:
+    """Counts the committed outputs of each input message, by its headers.
+
+    Args:
+        servers: of the broker.
+        topic: of the outputs.
+        partitions: of the input and of the output.
+    """
+
+    def __init__(self, servers: str, topic: str, partitions: int):
+        import confluent_kafka as kafka
+
+        config: dict[str, Any] = {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "log_level": 0}
+        config |= {"isolation.level": "read_committed", "enable.auto.commit": False, "enable.partition.eof": True}
+        self._consumer = kafka.Consumer(config)
+        self._consumer.assign([kafka.TopicPartition(topic, part, 0) for part in range(partitions)])
+        self._partitions = partitions
+        self._counts = [np.zeros(1 << 16, np.uint16) for _ in range(partitions)]
+        self._highest = np.full(partitions, -1)
+        self._distinct = 0
+        self._ending = threading.Event()
+        self._to_end = False
+        self._failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name="soak-counter", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def highest(self) -> np.ndarray:
+        """The highest offset of each input partition that has an output; -1 for none."""
+        return self._highest.copy()
+
+    def distinct(self) -> int:
+        """Messages that have an output."""
+        return self._distinct
+
+    def check(self) -> None:
+        """Raise if it could not go on."""
+        if self._failure:
+            raise ProgramFailed(self._failure)
+
+    def stop(self, to_end: bool = False) -> None:
+        """Count no more; with `to_end` when all there is has been counted."""
+        self._to_end = to_end
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            self._consumer.close()
+        self.check()
+
+    def judge(self, sent: np.ndarray) -> tuple[int, int]:
+        """(messages without an output, outputs beyond the first of a message); `sent` is the end of each partition.
+
+        Raises:
+            ProgramFailed: there are outputs of messages that were never sent.
+        """
+        lost = doubled = 0
+        for counts, end in zip(self._counts, sent.tolist(), strict=True):
+            known = np.zeros(end, np.int64)
+            known[: len(counts)] = counts[:end]
+            lost += int((known == 0).sum())
+            doubled += int(np.maximum(known - 1, 0).sum())
+            if counts[end:].any():
+                raise ProgramFailed("there are outputs of messages that were never sent")
+        return lost, doubled
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # told to who waits for it
+            self._failure = f"the outputs cannot be counted: {type(error).__name__}: {error}"
+
+    def _read(self) -> None:
+        import confluent_kafka as kafka
+
+        ended: set[int] = set()
+        deadline = None
+        while not self._ending.is_set() or (self._to_end and len(ended) < self._partitions):
+            if self._ending.is_set():
+                deadline = deadline or time.monotonic() + PATIENCE_SECONDS
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the end of the topic is not read")
+            for message in self._consumer.consume(1000, 0.1):
+                error = message.error()
+                if error is None:
+                    ended.discard(message.partition())
+                    self._note(dict(message.headers()))
+                elif error.code() == kafka.KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+
+    def _note(self, headers: dict[str, Any]) -> None:
+        partition, offset = int(headers["input.partition"]), int(headers["input.offset"])
+        counts = self._counts[partition]
+        if offset >= len(counts):
+            grown = np.zeros(max(2 * len(counts), offset + 1), np.uint16)
+            grown[: len(counts)] = counts
+            self._counts[partition] = counts = grown
+        self._distinct += not counts[offset]
+        counts[offset] += 1
+        self._highest[partition] = max(self._highest[partition], offset)

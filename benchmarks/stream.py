@@ -1,0 +1,253 @@
+"""How fast are streams, beside what people would use instead?  python -m benchmarks.stream --help
+
+Every program is a process of its own on the same broker and the same messages, in turn (A B C A B C ...). Saturation is
+a backlog, measured by the broker's clock; latency is from sending to reading by one measuring consumer, at half of what
+the plain loop keeps up with while sender and consumer run beside it. A program whose predictions differ is void.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import ProgramFailed
+from benchmarks.report import leave, show
+from benchmarks.stream_cases import (
+    CASES,
+    CHECKPOINT_SECONDS,
+    P99_MS,
+    P99_RATIO,
+    PEERS,
+    PLAIN,
+    PRISM,
+    PROGRAMS,
+    TUNED,
+    StreamCase,
+    make_cases,
+    missing_programs,
+)
+from benchmarks.stream_chart import draw
+from benchmarks.stream_run import Bench, Steady
+from runners.local import KafkaBroker
+
+SAME = 0.75
+"""A program that does this share of the reference's rows a second is given the same load."""
+
+TOLERANCE = 1e-3
+"""Largest difference from the right predictions, relative to their largest value."""
+
+
+@dataclass
+class Result:
+    """What one program did in one case."""
+
+    case: str
+    program: str
+    saturation: list[float] = field(default_factory=list)
+    """Rows a second of each run on a backlog."""
+
+    offered: float = 0.0
+    """Messages a second of the steady load."""
+
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    lost: int = 0
+    """Messages of the steady load that had no output in time."""
+
+    largest_difference: float = 0.0
+    """From the right predictions."""
+
+    failure: str = ""
+    """Why it was given up; empty where all went well."""
+
+    @property
+    def rows_per_second(self) -> float:
+        """By the median."""
+        return statistics.median(self.saturation)
+
+
+def run_case(bench: Bench, case: StreamCase, programs: list[str], runs: int) -> list[Result]:
+    """Saturation of the programs in turn, then the steady load of each."""
+    expected = case.expected()
+    results = {program: Result(case.name, program) for program in programs}
+    backlog = bench.backlog(case)
+    for _ in range(runs):
+        for result in _going(results):
+            with _given_up(result):
+                outputs = bench.saturate(case, result.program, backlog)
+                _check(result, outputs.difference(expected), expected)
+                result.saturation.append(outputs.rows_per_second())
+                print(f"  {case.name}: {result.program} {result.saturation[-1]:,.1f} rows/s", flush=True)
+    bench.drop(backlog)
+    reference = next(iter(_going({PLAIN: results[PLAIN]} if PLAIN in results else results)))
+    live = bench.live_rate(case, reference.program, reference.rows_per_second)
+    for result in _going(results):
+        # A slower program is given half of its own rate: with more than it can do it would only fall behind.
+        share = result.rows_per_second / reference.rows_per_second
+        share = 1.0 if share >= SAME else share
+        with _given_up(result):
+            steady = bench.steady(case, result.program, _round(live * share / 2))
+            _check(result, steady.outputs.difference(expected), expected)
+            _take(result, steady)
+            lost = f", {result.lost} lost" * bool(result.lost)
+            told = f"p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms{lost}"
+            print(f"  {case.name}: {result.program} at {result.offered:,g}/s: {told}", flush=True)
+    return list(results.values())
+
+
+def _going(results: dict[str, Result]) -> list[Result]:
+    return [result for result in results.values() if not result.failure]
+
+
+@contextlib.contextmanager
+def _given_up(result: Result) -> Iterator[None]:
+    """A program that fails is told of and left out of the rest: the others are measured all the same."""
+    try:
+        yield
+    except ProgramFailed as error:
+        result.failure = str(error)
+        print(f"  {result.case}: {result.program} FAILED: {error}", flush=True)
+
+
+def _check(result: Result, difference: float, expected: np.ndarray) -> None:
+    # Turned round, so that NaN is void too.
+    if not difference <= TOLERANCE * np.abs(expected).max():
+        raise ProgramFailed(f"{result.program} differs from the right predictions by {difference} in {result.case}")
+    result.largest_difference = max(result.largest_difference, difference)
+
+
+def _take(result: Result, steady: Steady) -> None:
+    latencies = steady.outputs.latencies_ms(steady.first)
+    if not len(latencies):
+        raise ProgramFailed(f"no output of {result.program} came while its load lasted")
+    result.offered, result.lost = steady.rate, steady.messages - steady.first - len(latencies)
+    result.p50_ms, result.p99_ms = (float(np.percentile(latencies, share)) for share in (50, 99))
+
+
+def _round(rate: float) -> float:
+    """To two digits.
+
+    >>> _round(12_345.0), _round(7.77)
+    (12000.0, 7.8)
+    """
+    return float(f"{rate:.2g}")
+
+
+HEADER = [
+    "case",
+    "program",
+    "rows/s",
+    "x plain",
+    "x tuned",
+    "offered/s",
+    "p50 ms",
+    "p99 ms",
+    "p99 x plain",
+    "difference",
+]
+
+
+def rows_of_table(results: list[Result]) -> list[list[str]]:
+    """A line a program of one case; ratios of latencies only where the same load was offered."""
+    by_program = {result.program: result for result in results if not result.failure}
+    plain = by_program.get(PLAIN)
+    lines = []
+    for result in results:
+        if result.failure:
+            lines.append([result.case, result.program, "failed", *[""] * (len(HEADER) - 3)])
+            continue
+        same = plain is not None and plain.offered == result.offered and not result.lost
+        lines.append(
+            [
+                result.case,
+                result.program,
+                f"{result.rows_per_second:,.0f}" if result.rows_per_second > 100 else f"{result.rows_per_second:.1f}",
+                *(
+                    f"{result.rows_per_second / by_program[other].rows_per_second:.2f}" if other in by_program else ""
+                    for other in (PLAIN, TUNED)
+                ),
+                f"{result.offered:,g}",
+                f"{result.p50_ms:.1f}",
+                f"{result.p99_ms:.1f}" + f" ({result.lost} lost)" * bool(result.lost),
+                f"{result.p99_ms / plain.p99_ms:.2f}" if plain and same else "",
+                f"{result.largest_difference:.1g}",
+            ]
+        )
+    return lines
+
+
+def verdicts(case: StreamCase, results: list[Result]) -> list[str]:
+    """Each goal of the case with what was reached."""
+    failed = [f"{case.name}: {result.program} failed: {result.failure}" for result in results if result.failure]
+    by_program = {result.program: result for result in results if not result.failure}
+    ours, plain = by_program.get(PRISM), by_program.get(PLAIN)
+    if ours is None:
+        return failed
+    reached = []
+    for other, result in by_program.items():
+        if other == PLAIN or other in PEERS:
+            goal = case.goal if other == PLAIN else 1.0
+            ratio = ours.rows_per_second / result.rows_per_second
+            reached.append((f"{ratio:.2f}x {other} at saturation, goal {goal:g}x", ratio >= goal))
+    whole = not ours.lost
+    reached.append((f"p99 {ours.p99_ms:.0f} ms, goal under {P99_MS:g} ms", whole and ours.p99_ms < P99_MS))
+    if plain and plain.offered == ours.offered:
+        ratio = ours.p99_ms / plain.p99_ms
+        reached.append(
+            (f"p99 {ratio:.2f}x the plain loop's, goal at most {P99_RATIO:g}x", whole and ratio <= P99_RATIO)
+        )
+    return [*(f"{case.name}: {PRISM} {what}: {'met' if met else 'NOT met'}" for what, met in reached), *failed]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write JSON and a chart."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument(
+        "--programs", nargs="+", default=list(PROGRAMS), choices=PROGRAMS, metavar="NAME", help=", ".join(PROGRAMS)
+    )
+    parser.add_argument("--runs", type=int, default=2, help="of each program at saturation (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one run")
+    parser.add_argument("--data", type=Path, default=Path("benchmarks/data"), help="folder of the inputs")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="folder of the results")
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    missing = missing_programs(options.programs)
+    programs = [program for program in options.programs if program not in missing]
+    absent = [f"{program}: left out, {why}" for program, why in missing.items()]
+    print(*absent, sep="\n", end="\n" * bool(absent), flush=True)
+    everything: list[Result] = []
+    lines: list[list[str]] = []
+    reached: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="stream-", dir=options.out) as folder:
+        settings = {"log.segment.delete.delay.ms": "1000"}
+        with KafkaBroker(Path(folder) / "kafka", settings=settings, memory="1g") as broker:
+            for case in make_cases(options.cases, options.data.absolute(), options.quick):
+                bench = Bench(broker, Path(folder) / case.name)
+                results = run_case(bench, case, programs, 1 if options.quick else options.runs)
+                everything += results
+                lines += rows_of_table(results)
+                reached += verdicts(case, results)
+    show(HEADER, lines)
+    leave(
+        options.out,
+        "stream",
+        everything,
+        reached,
+        lambda path, machine: draw(everything, path, machine),
+        said=absent,
+        flink_checkpoint_seconds=CHECKPOINT_SECONDS,
+        **{"left out": absent},
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,274 @@
+"""Measures one model divided over 1, 2 and 4 shards on the same cores, and predicts the same from its parts."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import peak_private_bytes
+from benchmarks.split_measure import TOO_LARGE_FOR_TMP
+from benchmarks.split_models import SplitCase
+from models.graph import ModelFile
+from models.providers import CPU
+from models.session import Session, SessionOptions, drop_session, get_session
+from models.shard.plan import ShardPlan
+from models.shard.planner import divide
+from models.shard.sharded import ShardedModel, ShardedSession
+from models.shard.timing import SESSION_BYTES, time_parts
+from models.signature import Signature
+from models.split.alternatives import core_count
+from models.split.chain import check_same
+from models.split.cluster import read_cluster
+from models.split.cuts import split_graph
+from models.split.feeds import find_id_limits, make_feeds
+from models.split.load import load_graph
+from models.split.profiled import profile_model
+from models.split.saving import save_models
+from models.split.stage_times import time_together
+from models.split.trace import time_runs
+from models.split.verdict import EVEN
+from models.strategy.candidate import candidates
+from models.strategy.here import measure_here
+from models.strategy.measure import Machine
+from models.strategy.planner import HERE_SECONDS
+from models.strategy.teams import shard_counts
+from models.strategy.width import make_widths
+from models.tensors import Array
+
+BASE, WHOLE = "base", "whole model"
+"""Worker processes: without a model, and with the whole one."""
+
+Feeds = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class WidthResult:
+    """What was measured of one model; by number of shards where a dict has such keys, of which 1 is the whole model."""
+
+    model: str
+    rows: int
+    """In a block."""
+
+    block_seconds: dict[int, list[float]]
+    """From a block to its outputs, alone on all cores, in each run."""
+
+    predicted_block: dict[int, float]
+    """The same from the times of its steps, each by itself; median of the runs."""
+
+    rows_per_second: dict[int, list[float]]
+    """With as many workers side by side as `score` takes, in each run."""
+
+    predicted_rows: dict[int, float]
+    """From the steps' times too."""
+
+    planned_rows: dict[int, float]
+    """As the planner predicts them from the profile of the whole model alone; for as many shards as there are cores."""
+
+    chosen: int
+    """What the planner takes: the most rows a second as planned, or as it measures them."""
+
+    memory: dict[str, int]
+    """Peak private bytes of a worker process, by what it holds: `BASE`, `WHOLE`, and of N shards all (`N inline`), the
+    largest (`N shard`) and what stays whole (`N steps`)."""
+
+    predicted_memory: dict[str, float]
+    meetings: dict[int, int]
+    """How often in one pass the shards' results are brought together."""
+
+    differences: dict[int, float]
+    """Between the shards' outputs and the whole model's, as a share of the largest magnitude."""
+
+    @property
+    def fastest(self) -> int:
+        """The number of shards with the most rows a second, by the median of the runs."""
+        return max(self.rows_per_second, key=self.rate)
+
+    def rate(self, shards: int) -> float:
+        """Rows a second, by the median of the runs."""
+        return statistics.median(self.rows_per_second[shards])
+
+    def latency(self, shards: int) -> float:
+        """Seconds of a block, by the median of the runs."""
+        return statistics.median(self.block_seconds[shards])
+
+
+def measure_case(case: SplitCase, counts: Sequence[int], runs: int, window: float) -> WidthResult:
+    """Divide, check, predict and run one model.
+
+    Args:
+        case: the model and the rows of a block.
+        counts: numbers of shards, 1 among them.
+        runs: of each, in turn.
+        window: seconds of each measurement, about; two blocks at least.
+    """
+    model = ModelFile(str(case.model))
+    graph = load_graph(model)
+    session = Session(model, SessionOptions((CPU,), core_count()))
+    signature = session.signature
+    feeds = make_feeds(signature, case.rows, id_limits=find_id_limits(graph))
+    del session
+    weights = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value)
+    beside = case.model.parent if weights > TOO_LARGE_FOR_TMP else None
+    with tempfile.TemporaryDirectory(prefix="shards-", dir=beside) as at:
+        divided = {n: _divide(model, signature, feeds, n, Path(at) / str(n)) for n in counts if n > 1}
+        planned, chosen = _plan(model, feeds, case.rows)
+        ways = {n: (partial(_whole, model) if n == 1 else partial(_shards, divided[n])) for n in counts}
+        seconds: dict[int, list[float]] = {n: [] for n in counts}
+        rows: dict[int, list[float]] = {n: [] for n in counts}
+        predicted_block: dict[int, list[float]] = {n: [] for n in counts}
+        predicted_rows: dict[int, list[float]] = {n: [] for n in counts}
+        for _ in range(runs):
+            for n, way in ways.items():
+                workers = max(1, core_count() // n)
+                with way(core_count()) as session:
+                    predicted_block[n].append(_predict(session, feeds, 1, window))
+                    seconds[n].append(time_runs(partial(session.run, feeds), window, least=2))
+                with way(max(1, core_count() // workers)) as session:
+                    predicted_rows[n].append(workers * case.rows / _predict(session, feeds, workers, window))
+                    rows[n].append(_throughput(partial(session.run, feeds), workers, window) * case.rows)
+        differences = {n: _difference(model, one, feeds) for n, one in divided.items()}
+        memory, predicted_memory = measure_memory(model, divided, feeds, Path(at))
+    meetings = {n: one.plan.meetings for n, one in divided.items()}
+    return WidthResult(
+        case.name, case.rows, seconds, _medians(predicted_block), rows, _medians(predicted_rows), planned, chosen,
+        memory, predicted_memory, meetings, differences,
+    )  # fmt: skip
+
+
+def _medians(found: dict[int, list[float]]) -> dict[int, float]:
+    return {n: statistics.median(each) for n, each in found.items()}
+
+
+def _divide(model: ModelFile, signature: Signature, feeds: Feeds, shards: int, folder: Path) -> ShardedModel:
+    plan = divide(model, feeds, shards, str(folder))
+    return ShardedModel(plan, str(folder), (SessionOptions((CPU,), 1),) * shards, SessionOptions((CPU,)), signature)
+
+
+def _plan(model: ModelFile, feeds: Feeds, rows: int) -> tuple[dict[int, float], int]:
+    """(rows a second by number of shards, what is taken): how `plan --strategy` sees replicas and shards here.
+
+    What is as fast within 3 % and has fewer shards comes first.
+    """
+    one = SessionOptions((CPU,), 1)
+    workers = read_cluster(str(core_count()))
+    graph = split_graph(load_graph(model))
+    profile = profile_model(graph, model, feeds, one, rows, None)
+    here = measure_here(model, feeds, one, HERE_SECONDS)
+    widths, _ = make_widths(model, feeds, graph, here.profile(profile), shard_counts(len(workers)))
+    found = candidates(widths, workers, rows, 1, here.links)
+    machine = Machine(model, feeds, one, workers, graph, profile)
+    ran = machine.measure_all(found)
+    rates = {way.shards: rate or way.rows_per_second for way, rate in zip(found, ran, strict=True)}
+    chosen = min(shards for shards, rate in rates.items() if rate * EVEN >= max(rates.values()))
+    return {way.shards: way.rows_per_second for way in found}, chosen
+
+
+def _predict(session: Session | ShardedSession, feeds: Feeds, workers: int, window: float) -> float:
+    """Seconds of a block: of a divided model from its steps, each timed by itself; of the whole one as so many run."""
+    if isinstance(session, ShardedSession):
+        return time_parts(session, feeds, window).seconds
+    run = partial(session.run, feeds)
+    return float(np.mean(time_together([run] * workers, window))) if workers > 1 else time_runs(run, window)
+
+
+@contextmanager
+def _whole(model: ModelFile, threads: int) -> Iterator[Session]:
+    yield Session(model, SessionOptions((CPU,), threads))
+
+
+@contextmanager
+def _shards(model: ShardedModel, threads: int) -> Iterator[ShardedSession]:
+    """All shards in this process, on so many cores, as an inline worker runs them."""
+    each = SessionOptions((CPU,), max(1, threads // model.plan.shards))
+    placed = ShardedModel(
+        model.plan, model.folder, (each,) * model.plan.shards, SessionOptions((CPU,), threads), model.signature
+    )
+    sharded = ShardedSession(placed)
+    try:
+        yield sharded
+    finally:
+        sharded.drop()
+
+
+def _throughput(run: Callable[[], object], workers: int, window: float) -> float:
+    """Blocks a second of so many threads that call over and over, each at least twice."""
+    run()
+    done: list[int] = []
+    began = time.perf_counter()
+
+    def work() -> None:
+        count = 0
+        while count < 2 or time.perf_counter() - began < window:
+            run()
+            count += 1
+        done.append(count)
+
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - began)
+
+
+def _difference(model: ModelFile, sharded: ShardedModel, feeds: Feeds) -> float:
+    whole = get_session(model, SessionOptions((CPU,), core_count()))
+    parts = ShardedSession(sharded)
+    try:
+        return max(check_same(whole, parts, feeds, of="the shards do", fix="").differences.values())
+    finally:
+        drop_session(whole)
+        parts.drop()
+
+
+def measure_memory(
+    model: ModelFile, divided: dict[int, ShardedModel], feeds: Feeds, folder: Path
+) -> tuple[dict[str, int], dict[str, float]]:
+    """(peak private bytes of each kind of worker process, the same predicted).
+
+    What the whole model, saved as its parts are, takes for a byte of its weights is expected of them too, and some for
+    each session. What stays whole is not predicted: it is activations for the most part.
+    """
+    found: dict[str, int] = {}
+    np.savez(folder / "base.npz", **feeds)
+    found[BASE] = peak_private_bytes([*_WORKER, str(folder / "base.npz")])
+    found[WHOLE] = peak_private_bytes([*_WORKER, str(folder / "base.npz"), model.path])
+    saved = load_graph(model)
+    save_models([("model.onnx", lambda: saved)], lambda: "{}", str(folder / "1"))
+    each = peak_private_bytes([*_WORKER, str(folder / "base.npz"), str(folder / "1" / "model.onnx")]) - found[BASE]
+    predicted: dict[str, float] = {}
+    for n, sharded in divided.items():
+        session = ShardedSession(sharded)
+        tensors = session.tensors(feeds)
+        session.drop()
+        stored = folder / f"feeds-{n}.npz"
+        np.savez(stored, **tensors)
+        del tensors, session
+        for name, part in (("inline", "all"), ("shard", "0"), ("steps", "whole")):
+            found[f"{n} {name}"] = peak_private_bytes([*_WORKER, str(stored), sharded.folder, part])
+        for name, (share, sessions) in _held(sharded.plan).items():
+            predicted[f"{n} {name}"] = found[BASE] + each * share + (sessions - 1) * SESSION_BYTES
+    return found, predicted
+
+
+_WORKER = (sys.executable, "-m", "benchmarks.width_worker")
+
+
+def _held(plan: ShardPlan) -> dict[str, tuple[float, int]]:
+    """Of a worker of all shards, and of one of a shard: its share of the whole model's weights, and its sessions."""
+    shards, each = [plan.shard_bytes(shard) for shard in range(plan.shards)], sum(s.sharded for s in plan.stages)
+    whole = len(plan.stages) - each
+    return {
+        "inline": ((sum(shards) + plan.whole_bytes) / plan.weight_bytes, each * plan.shards + whole),
+        "shard": (shards[0] / plan.weight_bytes, each),
+    }

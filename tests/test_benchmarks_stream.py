@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import stream, stream_messages
+from benchmarks.measure import ProgramFailed
+from benchmarks.stream_cases import FLINK, PLAIN, PRISM, QUIX, StreamCase
+from benchmarks.stream_messages import KEY
+from benchmarks.stream_outputs import Outputs, rate_of
+from benchmarks.stream_send import send
+
+
+def test_a_rate_is_told_between_whole_instants():
+    assert rate_of(np.repeat(np.arange(1.0, 6.0), 8)) == 8.0
+    assert rate_of(np.arange(1000) / 50) == pytest.approx(50.0)
+
+
+def test_a_slow_start_and_a_last_output_that_comes_late_do_not_count():
+    steady = 100 + np.arange(1000) / 50
+    assert rate_of(np.concatenate([[0.0], steady, [500.0]])) == pytest.approx(50.0)
+
+
+def test_two_instants_tell_no_rate():
+    with pytest.raises(ProgramFailed, match="too few"):
+        rate_of(np.repeat([1.0, 2.0], 100))
+
+
+def outputs(numbers: list[int], sent_us: list[int], read_us: list[int], values: list[float]) -> Outputs:
+    keys = np.array(list(zip(numbers, sent_us, strict=True)), KEY)
+    rows = np.array(values, np.float32).reshape(-1, 1)
+    return Outputs(keys, rows, np.zeros(len(numbers), np.int64), np.array(read_us))
+
+
+def test_latencies_are_of_each_message_once_and_none_of_the_warm_up():
+    found = outputs([-8, 0, 1, 2, 1], [0, 0, 1000, 2000, 1000], [5000, 9000, 4000, 2500, 8000], [0] * 5)
+    assert found.latencies_ms(1).tolist() == [3.0, 0.5]
+
+
+def test_predictions_are_compared_by_the_number_in_the_key():
+    expected = np.array([[1.0], [2.0]], np.float32)
+    assert outputs([3, -2, 0], [0] * 3, [0] * 3, [2, 1, 1]).difference(expected) == 0.0
+    assert outputs([0, 1], [0] * 2, [0] * 2, [1, 1]).difference(expected) == 1.0
+
+
+class Producer:
+    """Keeps what it is given; refuses every third message once, as a full queue does."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, int, int]] = []
+        self.calls = self.polls = 0
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, timestamp: int) -> None:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            raise BufferError
+        number, sent_us = struct.unpack("<qq", key)
+        assert sent_us // 1000 == timestamp
+        self.sent.append((value, number, partition))
+
+    def poll(self, seconds: float) -> None:
+        self.polls += 1
+
+
+@pytest.mark.parametrize("rate", [None, 5_000.0])
+def test_the_sender_sends_each_message_once_in_order(rate: float | None):
+    producer = Producer()
+    seconds = send(producer, "in", [b"a", b"b"], 10, rate, 4)
+    assert producer.sent == [(b"ab"[i % 2 : i % 2 + 1], i, i % 4) for i in range(10)]
+    assert seconds >= (9 / rate if rate else 0)
+
+
+def test_the_small_network_has_the_parameters_that_it_is_named_for(tmp_path: Path):
+    import onnx
+
+    model = stream_messages.fnn(tmp_path)
+    assert sum(int(np.prod(weight.dims)) for weight in onnx.load(model).graph.initializer) == 27_562
+    inputs = stream_messages.payloads(tmp_path, model, 40)
+    assert np.load(inputs).shape == (40, 784)
+    scores = stream_messages.expected(model, inputs)
+    assert scores.shape == (40, 10) and np.allclose(scores.sum(1), 1, atol=1e-5)
+
+
+CASE = StreamCase("fnn", Path("m"), Path("p"), 100, 8, 1.0, 1.0, 0.9)
+
+
+def result(program: str, rate: float, p99: float, offered: float = 50.0, **more: object) -> stream.Result:
+    return stream.Result("fnn", program, [rate], offered, p99 / 2, p99, **more)  # type: ignore[arg-type]
+
+
+def test_goals_are_met_or_not():
+    found = [result(PLAIN, 100, 40), result(PRISM, 95, 70), result(FLINK, 50, 400), result(QUIX, 96, 20)]
+    assert stream.verdicts(CASE, found) == [
+        "fnn: beamsplit on Prism 0.95x plain loop at saturation, goal 0.9x: met",
+        "fnn: beamsplit on Prism 0.99x Quix Streams at saturation, goal 1x: NOT met",
+        "fnn: beamsplit on Prism p99 70 ms, goal under 100 ms: met",
+        "fnn: beamsplit on Prism p99 1.75x the plain loop's, goal at most 2x: met",
+    ]
+
+
+def test_what_was_lost_or_failed_meets_no_goal():
+    told = stream.verdicts(CASE, [result(PLAIN, 100, 40), result(PRISM, 95, 70, lost=3)])
+    assert [line.endswith(": met") for line in told] == [True, False, False]
+    assert stream.verdicts(CASE, [result(PLAIN, 100, 40), result(PRISM, 0, 0, failure="no outputs")]) == [
+        "fnn: beamsplit on Prism failed: no outputs"
+    ]
+
+
+def test_latencies_under_different_loads_have_no_ratio():
+    lines = stream.rows_of_table([result(PLAIN, 200, 40), result(QUIX, 20, 30, offered=5), result(PRISM, 190, 60)])
+    at = stream.HEADER.index("p99 x plain")
+    assert [line[at] for line in lines] == ["1.00", "", "1.50"]
+    assert lines[1][2:4] == ["20.0", "0.10"]
+
+
+class FakeBench:
+    """Gives outputs without a broker; one program fails, one gives wrong predictions."""
+
+    def __init__(self) -> None:
+        self.loads: dict[str, float] = {}
+
+    def backlog(self, case: StreamCase) -> str:
+        return "backlog"
+
+    def drop(self, *topics: str) -> None:
+        assert topics == ("backlog",)
+
+    def saturate(self, case: StreamCase, program: str, backlog: str) -> Outputs:
+        if program == FLINK:
+            raise ProgramFailed("it ended")
+        step = {PLAIN: 10, PRISM: 11, QUIX: 100}[program]
+        found = outputs(list(range(100)), [0] * 100, [0] * 100, [1.0] * 100)
+        found.appended_ms = np.arange(100) * step
+        return found
+
+    def live_rate(self, case: StreamCase, program: str, rate: float) -> float:
+        assert (program, rate) == (PLAIN, 100.0)
+        return 80.0
+
+    def steady(self, case: StreamCase, program: str, rate: float) -> stream.Steady:
+        self.loads[program] = rate
+        right = 1.0 if program != PRISM else 5.0
+        return stream.Steady(outputs([0, 1, 2], [0] * 3, [1000, 2000, 3000], [right] * 3), rate, 4, 1)
+
+
+def test_a_case_offers_each_program_what_it_can_do_and_goes_on_when_one_fails(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(StreamCase, "expected", lambda self: np.array([[1.0]], np.float32))
+    bench = FakeBench()
+    found = stream.run_case(bench, CASE, [PLAIN, PRISM, FLINK, QUIX], 2)  # type: ignore[arg-type]
+    by_program = {one.program: one for one in found}
+    assert bench.loads == {PLAIN: 40.0, PRISM: 40.0, QUIX: 4.0}
+    assert by_program[PLAIN].saturation == [100.0, 100.0] and by_program[PLAIN].lost == 1
+    assert by_program[FLINK].failure == "it ended"
+    assert "differs from the right predictions" in by_program[PRISM].failure
