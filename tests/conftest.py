@@ -1,10 +1,32 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from models.session import forget_sessions
 from tests.command import Command
+
+# How long one example takes says nothing on a machine that runs other tests too.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves measured profiles in the user's cache folder, nor rests on what is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEAMSPLIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sessions_of_its_own() -> Iterator[None]:
+    """The models of one module of tests do not stay in memory until the last one has run."""
+    yield
+    forget_sessions()
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""Real services for tests: each test worker (pytest-xdist) has its own, started by the first test that asks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runners.errors import RunnerError
+from runners.java import find_java
+from runners.local import FlinkCluster, KafkaBroker
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("services")
+
+
+@pytest.fixture(scope="session")
+def services() -> None:
+    """Skips where Java or Maven is missing; in CI (`CI=true`) that is a failure."""
+    missing = None
+    try:
+        find_java(17)
+    except RunnerError as error:
+        missing = str(error)
+    if shutil.which("mvn") is None:
+        missing = "there is no mvn in PATH; install Maven"
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"service tests must run in CI: {missing}")
+    if missing:
+        pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def session_broker(services: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    with KafkaBroker(tmp_path_factory.mktemp("kafka"), users={"alice": "right"}) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(session_broker: KafkaBroker) -> KafkaBroker:
+    """A Kafka broker, running: use topics of your own, and stop, kill and start it as you like."""
+    return session_broker.start()
+
+
+@pytest.fixture(scope="session")
+def session_cluster(services: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    with FlinkCluster(tmp_path_factory.mktemp("flink"), task_managers=1, slots=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(session_cluster: FlinkCluster) -> FlinkCluster:
+    """A Flink session cluster with 2 slots, running."""
+    return session_cluster.start()

@@ -1,0 +1,37 @@
+"""A stream on a Flink cluster of two TaskManagers whose parts are killed in mid-stream, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runners.local import FlinkCluster, KafkaBroker
+
+pytest.importorskip("confluent_kafka")
+
+from benchmarks.soak import SETTINGS, Soak, run_soak
+
+KILLS = {
+    # What comes back by itself, or with the service, is the same for both; the rest of the soak is run by hand.
+    "at_least_once": ("worker", "broker"),
+    "exactly_once": ("broker", "worker", "task_manager", "job_manager"),
+}
+
+
+@pytest.fixture(scope="module")
+def two_managers(services: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    folder = tmp_path_factory.mktemp("flink-2")
+    with FlinkCluster(folder, task_managers=2, slots=2, settings=SETTINGS) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("delivery", KILLS)
+def test_kills_lose_nothing_and_double_nothing_where_that_is_promised(
+    broker: KafkaBroker, two_managers: FlinkCluster, tmp_path: Path, delivery: str
+):
+    soak = Soak(broker, two_managers.start(), tmp_path, delivery, rate=300, checkpoint="3s")
+    outcome = run_soak(soak, 1500, KILLS[delivery], print)
+    assert outcome.sent >= 1500 and outcome.lost == 0
+    assert outcome.doubled == 0 or delivery == "at_least_once"

@@ -1,0 +1,229 @@
+"""Transactions on a real broker: fencing, replays, crashes at each step, errors in the same transaction."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import apache_beam as beam
+import pyarrow as pa
+import pytest
+
+from models.errors import UsageError
+from runners.local import KafkaBroker
+from tests.kafka.test_messages import FakeMessage
+from tests.services.streams import origins, read_topic
+from transforms.apply import CountedStep
+from transforms.kafka.blocks import block_of, with_ranges
+from transforms.kafka.clients import make_consumer, make_producer
+from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.exactly_once import ScoreInTransactions
+from transforms.kafka.messages import ParseMessages
+from transforms.kafka.offsets import Group, committed_end
+from transforms.kafka.transactions import OpenTransactions, Transactions, pin_starts
+
+pytest.importorskip("confluent_kafka")
+
+
+class Topics:
+    """Topics of one test, and a group."""
+
+    def __init__(self, broker: KafkaBroker):
+        name = uuid.uuid4().hex[:8]
+        self.broker = broker
+        config = ClientConfig(broker.address)
+        self.output = Topic(broker.address, broker.create_topic(f"out-{name}"))
+        self.errors = Topic(broker.address, broker.create_topic(f"errors-{name}"))
+        self.group = Group(config, broker.create_topic(f"in-{name}", partitions=2), f"g-{name}", commits=False)
+        self.consumer = make_consumer(config, group_id=self.group.name, isolation_level="read_committed")
+
+    def open(self, partition: int = 0) -> Transactions:
+        return Transactions(self.group, partition, self.output, self.consumer)
+
+    def committed(self, partition: int = 0) -> int | None:
+        return committed_end(self.consumer, self.group.topic, partition)
+
+    def values(self, topic: Topic | None = None) -> list[bytes]:
+        """What a reader of committed messages sees."""
+        return [message.value() for message in read_topic(self.broker, (topic or self.output).name)]
+
+    def feed(self, partition: int, messages: int) -> None:
+        """Put messages into the input."""
+        producer = make_producer(self.group.config)
+        for _ in range(messages):
+            producer.produce(self.group.topic, b"m", partition=partition)
+        assert producer.flush(30) == 0
+
+    def block(self, partition: int, begin: int, end: int, values: list[bytes]) -> pa.RecordBatch:
+        """Messages from `begin` on that stand for all offsets to before `end`."""
+        messages = [FakeMessage(value, partition, begin + i, None, None, 1) for i, value in enumerate(values)]
+        return with_ranges(block_of(messages, self.group.topic), {partition: (begin, end)})
+
+
+@pytest.fixture
+def topics(broker: KafkaBroker) -> Iterator[Topics]:
+    made = Topics(broker)
+    yield made
+    made.consumer.close()
+
+
+def send(transactions: Transactions, *values: bytes) -> None:
+    count = len(values)
+    transactions.send(values, [None] * count, [[]] * count, [-1] * count)
+
+
+def test_outputs_and_offsets_are_valid_together(topics: Topics):
+    one = topics.open()
+    assert one.end is None and one.admit(10, 25, "bundle") == 10
+    send(one, b"a", b"b")
+    assert (topics.values(), topics.committed()) == ([], None)
+    one.commit()
+    assert (topics.values(), topics.committed()) == ([b"a", b"b"], 25)
+    one.close()
+
+
+def test_a_zombie_is_fenced_and_its_outputs_never_count(topics: Topics):
+    zombie = topics.open()
+    zombie.admit(0, 5, "old")
+    send(zombie, b"zombie")
+    successor = topics.open()
+    assert successor.end is None
+    successor.admit(0, 5, "new")
+    send(successor, b"right")
+    successor.commit()
+    with pytest.raises(RuntimeError, match="has taken it over"):
+        zombie.commit()
+    zombie.close()
+    assert (topics.values(), topics.committed()) == ([b"right"], 5)
+    successor.close()
+
+
+def crash_before_flush(_: Transactions) -> None:
+    pass
+
+
+def crash_before_offsets(one: Transactions) -> None:
+    one._deliveries.check()
+
+
+def crash_before_commit(one: Transactions) -> None:
+    commit = one._deliveries.producer.commit_transaction
+    one._insist = lambda call, *given: call(*given) if call != commit else None  # type: ignore[method-assign]
+    one.commit()
+
+
+@pytest.mark.parametrize("crash", [crash_before_flush, crash_before_offsets, crash_before_commit])
+def test_after_a_crash_before_the_commit_all_is_done_again_once(topics: Topics, crash: Callable[[Transactions], None]):
+    one = topics.open()
+    one.admit(0, 5, "first")
+    send(one, b"a")
+    one.commit()
+    one.admit(5, 9, "second")
+    send(one, b"b")
+    crash(one)
+    two = topics.open()
+    assert two.end == 5 and two.admit(5, 9, "second") == 5
+    send(two, b"b")
+    two.commit()
+    assert (topics.values(), topics.committed()) == ([b"a", b"b"], 9)
+    for each in (one, two):
+        each.close()
+
+
+def test_a_gap_is_an_error_and_what_is_done_is_known(topics: Topics):
+    one = topics.open()
+    one.admit(0, 10, "bundle")
+    one.commit()
+    assert one.admit(3, 8, "bundle") == 10 and one.bundle is None, "all of it is done: no transaction"
+    with pytest.raises(RuntimeError, match="done what is below 10, and the source goes on at 12"):
+        one.admit(12, 14, "bundle")
+    assert one.admit(8, 14, "bundle") == 10
+    one.commit()
+    assert topics.committed() == 14
+    one.close()
+
+
+def test_a_bundle_gives_up_what_the_one_before_left_open(topics: Topics):
+    here = OpenTransactions()
+    first = here.take(topics.group, 0, topics.output, 0, "first")
+    first.admit(0, 5, "first")
+    send(first, b"left")
+    assert here.take(topics.group, 0, topics.output, 5, "first") is first
+    second = here.take(topics.group, 0, topics.output, 0, "second")
+    assert second is not first and second.end is None
+    second.admit(0, 5, "second")
+    second.commit()
+    assert here.take(topics.group, 0, topics.output, 5, "third") is second
+    elsewhere = topics.open()
+    elsewhere.admit(5, 9, "elsewhere")
+    elsewhere.commit()
+    fourth = here.take(topics.group, 0, topics.output, 9, "fourth")
+    assert fourth is not second and fourth.end == 9
+    assert topics.values() == []
+    here.drop(fourth)
+    elsewhere.close()
+
+
+def test_where_a_group_begins_is_committed_once(topics: Topics):
+    producer = topics.open()
+    producer.admit(0, 4, "bundle")
+    producer.commit()
+    producer.close()
+    topics.feed(partition=1, messages=3)
+    pin_starts(topics.group, topics.output, "latest")
+    assert (topics.committed(0), topics.committed(1)) == (4, 3)
+    topics.feed(partition=1, messages=2)
+    pin_starts(topics.group, topics.output, "latest")
+    assert topics.committed(1) == 3
+    assert topics.values() == []
+
+
+def test_times_of_ones_own_are_taken_and_wrong_ones_told(topics: Topics, monkeypatch: pytest.MonkeyPatch):
+    group = replace(topics.group, config=replace(topics.group.config, properties="env:CLIENT"))
+    monkeypatch.setenv("CLIENT", "transaction.timeout.ms=60000\ndelivery.timeout.ms=50000\n")
+    pin_starts(group, topics.output, "earliest")
+    assert topics.committed() == 0
+    monkeypatch.setenv("CLIENT", "transaction.timeout.ms=60000\n")
+    with pytest.raises(UsageError, match=r"timeout\.ms.*must be set <= `transaction\.timeout\.ms`"):
+        pin_starts(group, topics.output, "earliest")
+    # Longer than brokers allow.
+    monkeypatch.setenv("CLIENT", "transaction.timeout.ms=999999999\n")
+    with pytest.raises(UsageError, match=r"/[01]: the transaction failed: .*Transaction timeout is larger"):
+        pin_starts(group, topics.output, "earliest")
+
+
+def score(topics: Topics, *blocks: pa.RecordBatch, errors: Topic | None = None) -> None:
+    """A run of its own over some blocks: their JSON goes out as it came in."""
+    step = CountedStep(ParseMessages("json", pa.schema([("x", pa.int64())])), "read", None, True)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        read = pipeline | beam.Create(blocks, reshuffle=False)
+        read | ScoreInTransactions([step], topics.group, topics.output, "json", errors)
+
+
+def test_replays_are_dropped_and_errors_are_in_the_same_transaction(topics: Topics):
+    first = topics.block(0, 0, 4, [b'{"x":0}', b"oops", b'{"x":2}', b'{"x":3}'])
+    score(topics, first, topics.block(1, 7, 8, [b"bad"]), errors=topics.errors)
+    # Again, with a range that reaches further: its messages lie apart, as after a compaction.
+    more = topics.block(0, 2, 9, [b'{"x":2}', b'{"x":3}', b'{"x":4}'])
+    score(topics, first, more, topics.block(1, 7, 8, [b"bad"]), errors=topics.errors)
+    assert [json.loads(value)["x"] for value in topics.values()] == [0, 2, 3, 4]
+    assert (topics.committed(0), topics.committed(1)) == (9, 8), "of a partition with bad messages only too"
+    told = [json.loads(value) for value in topics.values(topics.errors)]
+    assert {(one["partition"], one["offset"]) for one in told} == {(0, 1), (1, 7)} and len(told) == 2
+
+
+def test_a_bundle_that_fails_leaves_neither_outputs_nor_errors(topics: Topics):
+    first = topics.block(0, 0, 2, [b'{"x":0}', b"oops"])
+    with pytest.raises(Exception, match="goes on at 5"):
+        score(topics, first, topics.block(0, 5, 6, [b'{"x":5}']), errors=topics.errors)
+    assert (topics.values(), topics.values(topics.errors), topics.committed()) == ([], [], None)
+    score(topics, first, errors=topics.errors)
+    assert (len(topics.values()), len(topics.values(topics.errors)), topics.committed()) == (1, 1, 2)
+
+
+def test_each_output_tells_its_input(topics: Topics):
+    score(topics, topics.block(1, 3, 5, [b'{"x":0}', b'{"x":1}']))
+    found = origins(read_topic(topics.broker, topics.output.name))
+    assert found == [(topics.group.topic, 1, 3), (topics.group.topic, 1, 4)]
