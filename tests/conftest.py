@@ -22,9 +22,9 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _sessions_of_its_own() -> Iterator[None]:
-    """The models of one module of tests do not stay in memory until the last one has run."""
+    """The models of one test do not stay in memory until the last one has run."""
     yield
     forget_sessions()
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from models.graph import ModelFile
-from models.session import SessionOptions, get_session
+from models.session import SessionOptions, drop_session, get_session
 from models.split.chain import Chain, ChainCheck, check_chain, open_chain
 from models.split.cluster import read_cluster
 from models.split.cuts import SplitGraph, split_graph
@@ -90,7 +90,11 @@ def check_cuts(
         cuts += [random_cut(graph, stages, seed) for seed in seeds]
         for number, stage_of in enumerate(cuts):
             written = folder / f"{stages}-{number}"
-            checks.append(check_chain(whole, chain_of(graph, stage_of, written), dict(feeds), tolerance))
+            chain = chain_of(graph, stage_of, written)
+            checks.append(check_chain(whole, chain, dict(feeds), tolerance))
+            for session in chain.sessions:
+                drop_session(session)
             shutil.rmtree(written)
+    drop_session(whole)
     assert checks, f"only {graph.most_stages} units: {graph.notes}"
     return checks
