@@ -18,6 +18,7 @@ EXTRAS = {
     "test": [
         "pytest>=8",
         "pytest-xdist>=3.5",
+        "pytest-rerunfailures>=14",
         "hypothesis>=6.100",
         "scikit-learn>=1.5",
         "skl2onnx>=1.18",
