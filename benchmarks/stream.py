@@ -40,6 +40,9 @@ from runners.local import KafkaBroker
 SAME = 0.75
 """A program that does this share of the reference's rows a second is given the same load."""
 
+LATE_SECONDS = 5.0
+"""An output that takes longer is told as late."""
+
 TOLERANCE = 1e-3
 """Largest difference from the right predictions, relative to their largest value."""
 
@@ -58,8 +61,12 @@ class Result:
 
     p50_ms: float = 0.0
     p99_ms: float = 0.0
+    worst_ms: float = 0.0
+    late: int = 0
+    """Messages of the steady load whose output took longer than `LATE_SECONDS`."""
+
     lost: int = 0
-    """Messages of the steady load that had no output in time."""
+    """Messages of the steady load that had no output `LOST_SECONDS` after the last of them was sent."""
 
     largest_difference: float = 0.0
     """From the right predictions."""
@@ -96,8 +103,7 @@ def run_case(bench: Bench, case: StreamCase, programs: list[str], runs: int) -> 
             steady = bench.steady(case, result.program, _round(live * share / 2))
             _check(result, steady.outputs.difference(expected), expected)
             _take(result, steady)
-            lost = f", {result.lost} lost" * bool(result.lost)
-            told = f"p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms{lost}"
+            told = f"p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms{_missed(result)}"
             print(f"  {case.name}: {result.program} at {result.offered:,g}/s: {told}", flush=True)
     return list(results.values())
 
@@ -128,7 +134,19 @@ def _take(result: Result, steady: Steady) -> None:
     if not len(latencies):
         raise ProgramFailed(f"no output of {result.program} came while its load lasted")
     result.offered, result.lost = steady.rate, steady.messages - steady.first - len(latencies)
-    result.p50_ms, result.p99_ms = (float(np.percentile(latencies, share)) for share in (50, 99))
+    result.late = int((latencies > 1000 * LATE_SECONDS).sum())
+    result.p50_ms, result.p99_ms, result.worst_ms = (float(np.percentile(latencies, share)) for share in (50, 99, 100))
+
+
+def _missed(result: Result) -> str:
+    """What did not come, or came late, with how late; empty where all came in time.
+
+    >>> _missed(Result("fnn", PLAIN, late=2, worst_ms=7_400.0, lost=1))
+    ' (1 lost; 2 late, by 7.4 s at most)'
+    """
+    told = [f"{result.lost} lost"] if result.lost else []
+    told += [f"{result.late} late, by {result.worst_ms / 1000:.1f} s at most"] if result.late else []
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _round(rate: float) -> float:
@@ -175,7 +193,7 @@ def rows_of_table(results: list[Result]) -> list[list[str]]:
                 ),
                 f"{result.offered:,g}",
                 f"{result.p50_ms:.1f}",
-                f"{result.p99_ms:.1f}" + f" ({result.lost} lost)" * bool(result.lost),
+                f"{result.p99_ms:.1f}{_missed(result)}",
                 f"{result.p99_ms / plain.p99_ms:.2f}" if plain and same else "",
                 f"{result.largest_difference:.1g}",
             ]

@@ -68,6 +68,24 @@ def rate_of(seconds: np.ndarray) -> float:
     return float((done[end] - done[begin]) / (instants[end] - instants[begin]))
 
 
+class Numbers:
+    """Which numbers from 0 on were seen; those below 0, of a warm-up, are left out."""
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(1 << 16, bool)
+        self.count = 0
+        """How many, each once."""
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Take in some, in any order."""
+        numbers = np.unique(numbers[numbers >= 0])
+        if len(numbers) and numbers[-1] >= len(self._seen):
+            more = max(len(self._seen), int(numbers[-1]) + 1)
+            self._seen = np.concatenate([self._seen, np.zeros(more, bool)])
+        self.count += int((~self._seen[numbers]).sum())
+        self._seen[numbers] = True
+
+
 class MeasuringConsumer:
     """Reads all partitions of a topic from their beginning, and remembers when it had what."""
 
@@ -82,6 +100,10 @@ class MeasuringConsumer:
         self._consumer.assign([kafka.TopicPartition(topic, part, 0) for part in self._parts])
         self._chunks: list[tuple[bytes, bytes, np.ndarray, np.ndarray]] = []
         self.count = 0
+        """Outputs that were read, those of the warm-up and those that came twice too."""
+
+        self.load = Numbers()
+        """Messages of the load that have an output."""
 
     def written(self) -> int:
         """Messages in the topic."""
@@ -109,8 +131,10 @@ class MeasuringConsumer:
             kind = type(messages[0])
             times = np.fromiter((when for _, when in map(kind.timestamp, messages)), np.int64, len(messages))
             read = np.full(len(messages), now)
-            self._chunks.append((b"".join(map(kind.key, messages)), b"".join(map(kind.value, messages)), times, read))
+            keys = b"".join(map(kind.key, messages))
+            self._chunks.append((keys, b"".join(map(kind.value, messages)), times, read))
             self.count += len(messages)
+            self.load.add(np.frombuffer(keys, KEY)["number"])
         return len(messages)
 
     def outputs(self) -> Outputs:

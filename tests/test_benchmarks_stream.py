@@ -10,7 +10,7 @@ from benchmarks import stream, stream_messages
 from benchmarks.measure import ProgramFailed
 from benchmarks.stream_cases import FLINK, PLAIN, PRISM, QUIX, StreamCase
 from benchmarks.stream_messages import KEY
-from benchmarks.stream_outputs import Outputs, rate_of
+from benchmarks.stream_outputs import Numbers, Outputs, rate_of
 from benchmarks.stream_send import send
 
 
@@ -38,6 +38,15 @@ def outputs(numbers: list[int], sent_us: list[int], read_us: list[int], values: 
 def test_latencies_are_of_each_message_once_and_none_of_the_warm_up():
     found = outputs([-8, 0, 1, 2, 1], [0, 0, 1000, 2000, 1000], [5000, 9000, 4000, 2500, 8000], [0] * 5)
     assert found.latencies_ms(1).tolist() == [3.0, 0.5]
+
+
+def test_outputs_of_the_warm_up_and_doubles_are_not_taken_for_the_loads():
+    seen = Numbers()
+    seen.add(np.array([-32, -64, -32]))
+    assert seen.count == 0
+    seen.add(np.array([2, 0, 2, -32]))
+    seen.add(np.array([0, 1, 200_000]))
+    assert seen.count == 4
 
 
 def test_predictions_are_compared_by_the_number_in_the_key():
@@ -107,6 +116,16 @@ def test_what_was_lost_or_failed_meets_no_goal():
     assert stream.verdicts(CASE, [result(PLAIN, 100, 40), result(PRISM, 0, 0, failure="no outputs")]) == [
         "fnn: beamsplit on Prism failed: no outputs"
     ]
+
+
+def test_what_came_late_is_told_with_how_late_and_is_not_lost():
+    found = stream.Result("fnn", PLAIN)
+    steady = stream.Steady(outputs([0, 1, 2], [0] * 3, [1000, 2000, 7_500_000], [1.0] * 3), 10.0, 3, 0)
+    stream._take(found, steady)
+    assert (found.lost, found.late, found.worst_ms) == (0, 1, 7500.0)
+    at = stream.HEADER.index("p99 ms")
+    found.saturation = [10.0]
+    assert stream.rows_of_table([found])[0][at].endswith(" (1 late, by 7.5 s at most)")
 
 
 def test_latencies_under_different_loads_have_no_ratio():
