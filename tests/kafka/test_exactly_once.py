@@ -11,7 +11,7 @@ from transforms.kafka.blocks import VALUE, block_of, ranges_of, with_ranges
 from transforms.kafka.config import ClientConfig
 from transforms.kafka.exactly_once import by_partition, not_done
 from transforms.kafka.offsets import Group, OffsetsMark
-from transforms.kafka.transactions import transactional_id
+from transforms.kafka.transactions import Transactions, transactional_id
 
 PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=20)
 
@@ -56,3 +56,28 @@ def test_finalizing_a_bundle_commits_nothing_where_transactions_do(tmp_path):
         Group(ClientConfig("127.0.0.1:1"), "in", "g", commits=False), {0: 7}, True, str(done)
     ).finalize_checkpoint()
     assert done.exists()
+
+
+def insist(*errors) -> int:
+    """How often a call is made that fails with these errors, one after the other, and then succeeds."""
+    import confluent_kafka
+
+    one = Transactions.__new__(Transactions)
+    one._group, one._partition = Group(ClientConfig("127.0.0.1:1"), "in", "g", commits=False), 3
+    left, calls = list(errors), []
+
+    def call() -> None:
+        calls.append(1)
+        if left:
+            raise confluent_kafka.KafkaException(left.pop(0))
+
+    one._insist(call)
+    return len(calls)
+
+
+def test_a_call_is_made_again_while_a_coordinator_moves_and_not_once_the_transaction_is_lost():
+    kafka = pytest.importorskip("confluent_kafka")
+    moving = [kafka.KafkaError.NOT_COORDINATOR, kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+    assert insist(*map(kafka.KafkaError, moving)) == 3
+    with pytest.raises(RuntimeError, match="another worker or run with --group g has taken it over"):
+        insist(kafka.KafkaError(kafka.KafkaError.PRODUCER_FENCED))

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pytest
 
 from tests.kafka.test_messages import FakeMessage
 from transforms.errors import RowError
 from transforms.kafka.blocks import block_of
-from transforms.kafka.errors import append_lines, error_json
-from transforms.kafka.sink import encode_rows, headers_of
+from transforms.kafka.clients import may_pass
+from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.errors import SendErrors, append_lines, error_json
+from transforms.kafka.sink import Deliveries, encode_rows, headers_of
 from transforms.model_version import with_version
 
 
@@ -65,3 +68,40 @@ def test_errors_are_json_with_topic_partition_and_offset(tmp_path):
     append_lines(str(path), [told + b"\n"])
     append_lines(str(path), [told + b"\n", told + b"\n"])
     assert path.read_bytes() == (told + b"\n") * 3
+
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    "to_errors, told", [(False, f"--output kafka://{NOBODY}/out"), (True, f"--errors kafka://{NOBODY}/bad")]
+)
+def test_what_is_not_delivered_is_told_with_the_option_that_names_its_topic(monkeypatch, to_errors: bool, told: str):
+    pytest.importorskip("confluent_kafka")
+    monkeypatch.setenv("CLIENT", "delivery.timeout.ms=100\n")
+    deliveries = Deliveries(ClientConfig(NOBODY, "env:CLIENT"), Topic(NOBODY, "out"))
+    deliveries.send([b"v"], [None], [[]], [-1], topic=Topic(NOBODY, "bad") if to_errors else None)
+    with pytest.raises(RuntimeError, match=f"^{told}: 1 messages were not delivered"):
+        deliveries.check()
+    deliveries.abandon()
+
+
+def test_a_step_of_errors_calls_its_topic_errors(monkeypatch):
+    pytest.importorskip("confluent_kafka")
+    monkeypatch.setenv("CLIENT", "delivery.timeout.ms=100\n")
+    step = SendErrors(ClientConfig(NOBODY, "env:CLIENT"), Topic(NOBODY, "bad"))._dofn
+    step.start_bundle()
+    step.process(RowError("in/3", 17, "read", "bad"))
+    with pytest.raises(RuntimeError, match=f"^--errors kafka://{NOBODY}/bad: 1 messages"):
+        step.finish_bundle()
+    step.teardown()
+
+
+def test_what_passes_by_itself_is_asked_again():
+    kafka = pytest.importorskip("confluent_kafka")
+    codes = kafka.KafkaError
+    passing = [codes.NOT_COORDINATOR, codes.COORDINATOR_NOT_AVAILABLE, codes.COORDINATOR_LOAD_IN_PROGRESS]
+    passing += [codes._TRANSPORT, codes._TIMED_OUT, codes._ALL_BROKERS_DOWN, codes._WAIT_COORD]
+    assert all(may_pass(kafka.KafkaError(code)) for code in passing)
+    lasting = [codes._AUTHENTICATION, codes.GROUP_AUTHORIZATION_FAILED, codes.PRODUCER_FENCED]
+    assert not any(may_pass(kafka.KafkaError(code)) for code in lasting)

@@ -27,6 +27,15 @@ def require_client() -> Any:
     return confluent_kafka
 
 
+def may_pass(error: Any) -> bool:
+    """Whether asking again may help: the broker is away or not yet up, or a coordinator is moving."""
+    codes = require_client().KafkaError
+    away = (codes._TRANSPORT, codes._TIMED_OUT, codes._ALL_BROKERS_DOWN, codes._WAIT_COORD)
+    # The client does not call it retriable that a coordinator is moving, or not there yet.
+    moving = (codes.NOT_COORDINATOR, codes.COORDINATOR_NOT_AVAILABLE, codes.COORDINATOR_LOAD_IN_PROGRESS)
+    return bool(error.retriable() or error.code() in (*away, *moving))
+
+
 class ClientErrors:
     """What a client's error callback was told, most telling first."""
 

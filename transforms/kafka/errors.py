@@ -45,6 +45,8 @@ def error_headers(error: RowError) -> Headers:
 
 
 class _ErrorsDoFn(SendDoFn):
+    option = "--errors"
+
     def process(self, error: RowError) -> None:
         assert self._deliveries is not None
         self._deliveries.send([error_json(error)], [None], [error_headers(error)], [-1])

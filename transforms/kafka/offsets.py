@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import apache_beam as beam
 from apache_beam.io.unbounded_source import CheckpointMark
 
-from transforms.kafka.clients import make_consumer, require_client
+from transforms.kafka.clients import make_consumer, may_pass, require_client
 from transforms.kafka.config import ClientConfig
 
 _LOG = logging.getLogger(__name__)
@@ -183,18 +183,10 @@ def patiently(ask: Callable[[], T], consumer: Any, topic: str) -> T:
             return ask()
         except kafka.KafkaException as error:
             said = error.args[0]
-            lasting = not (said.retriable() or said.code() in _unreached(kafka))
-            if lasting or time.monotonic() > deadline:
+            if not may_pass(said) or time.monotonic() > deadline:
                 raise
             _LOG.warning("kafka://%s does not answer (%s); trying again", topic, said.str())
             consumer.poll(0.5)
-
-
-def _unreached(kafka: Any) -> tuple[int, ...]:
-    codes = kafka.KafkaError
-    # The client does not call it retriable that a group's coordinator is moving, or not there yet.
-    moving = (codes.NOT_COORDINATOR, codes.COORDINATOR_NOT_AVAILABLE, codes.COORDINATOR_LOAD_IN_PROGRESS)
-    return (codes._TRANSPORT, codes._TIMED_OUT, codes._ALL_BROKERS_DOWN, codes._WAIT_COORD, *moving)
 
 
 def _first_offsets(

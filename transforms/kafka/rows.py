@@ -93,6 +93,8 @@ class SendRows(beam.PTransform):
 
 
 class _RowErrorsDoFn(SendDoFn):
+    option = "--errors"
+
     def __init__(self, config: ClientConfig, topic: Topic):
         super().__init__(config, topic)
         self._bases = RowBases()

@@ -104,10 +104,14 @@ class Deliveries:
     transactional_id: str | None = None
     """Of a producer whose messages count when their transaction is committed; None has no transactions."""
 
+    option: str = "--output"
+    """What names the topic."""
+
     def __post_init__(self) -> None:
         self.errors = ClientErrors()
         """What the client was told."""
-        self._failed: list[str] = []
+        self._failed: list[tuple[str, str]] = []  # topic, reason
+        self._errors_topic: Topic | None = None
         transactions = {
             "transactional_id": self.transactional_id,
             "transaction_timeout_ms": TRANSACTION_MS,
@@ -134,7 +138,8 @@ class Deliveries:
         times: Sequence[int],
         topic: Topic | None = None,
     ) -> None:
-        """Hand messages to the producer, for its topic unless told another; waits where its queue is full."""
+        """Hand messages to the producer, for its topic or for one of errors; waits where its queue is full."""
+        self._errors_topic = topic or self._errors_topic
         produce, name = self.producer.produce, (topic or self.topic).name
         for value, key, header, time in zip(values, keys, headers, times, strict=True):
             while True:
@@ -154,22 +159,33 @@ class Deliveries:
         """
         left = self.producer.flush(FLUSH_SECONDS)
         if left or self._failed or self.errors.fatal:
-            reason = self.errors.fatal or (self._failed[0] if self._failed else self.errors.reason())
+            reason = self.errors.fatal or (self._failed[0][1] if self._failed else self.errors.reason())
             count = left + len(self._failed)
-            raise RuntimeError(f"--output {self.topic}: {count} messages were not delivered: {reason}")
+            raise RuntimeError(f"{self._where()}: {count} messages were not delivered: {reason}")
+
+    def _where(self) -> str:
+        """The topics whose messages failed, by their options; all where the client told of none."""
+        known = {self.topic.name: f"{self.option} {self.topic}"}
+        if self._errors_topic is not None:
+            known[self._errors_topic.name] = f"--errors {self._errors_topic}"
+        failed = dict.fromkeys(name for name, _ in self._failed)
+        return ", ".join(known[name] for name in failed or known)
 
     def abandon(self) -> None:
         """Drop what waits."""
         self.producer.purge()
         self.producer.flush(1)
 
-    def _report(self, error: Any, _: Any) -> None:
+    def _report(self, error: Any, message: Any) -> None:
         if error is not None:
-            self._failed.append(error.str())
+            self._failed.append((message.topic(), error.str()))
 
 
 class SendDoFn(beam.DoFn):
     """What sends to a topic has in common: one producer an instance, dropped with what it holds if a bundle fails."""
+
+    option = "--output"
+    """What names the topic, for errors."""
 
     def __init__(self, config: ClientConfig, topic: Topic):
         self._config, self._topic = config, topic
@@ -182,7 +198,7 @@ class SendDoFn(beam.DoFn):
             # The bundle before failed somewhere: its messages will be made again.
             self.teardown()
         if self._deliveries is None:
-            self._deliveries = Deliveries(self._config, self._topic)
+            self._deliveries = Deliveries(self._config, self._topic, option=self.option)
         self._open = True
 
     def finish_bundle(self) -> None:

@@ -29,7 +29,7 @@ from transforms.block_coder import BlockCoder
 from transforms.kafka.backlog import gauge_name, write_backlog
 from transforms.kafka.block_size import FIRST, BlockSize
 from transforms.kafka.blocks import block_of, with_ranges
-from transforms.kafka.clients import ClientErrors, make_consumer, partitions_of, require_client
+from transforms.kafka.clients import ClientErrors, make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.event_time import EventTime
 from transforms.kafka.handover import HANDOVER
@@ -324,9 +324,7 @@ class KafkaReader(UnboundedReader):
     def _check(self, error: Any) -> None:
         """Raise for an error that waiting will not mend."""
         kafka = require_client()
-        if error is None or error.code() == kafka.KafkaError._PARTITION_EOF or error.retriable():
-            return
-        if error.code() in (kafka.KafkaError._TRANSPORT, kafka.KafkaError._ALL_BROKERS_DOWN):
+        if error is None or error.code() == kafka.KafkaError._PARTITION_EOF or may_pass(error):
             return
         raise RuntimeError(f"--input {self._source.topic}: {error.str()}")
 

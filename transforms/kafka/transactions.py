@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from models.errors import UsageError
-from transforms.kafka.clients import make_consumer, partitions_of, require_client
+from transforms.kafka.clients import make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import Topic
 from transforms.kafka.offsets import PATIENCE_SECONDS, Group, committed_end, first_offsets
 from transforms.kafka.sink import Deliveries, Headers
@@ -152,7 +152,8 @@ class Transactions:
                 return
             except kafka.KafkaException as error:
                 said = error.args[0]
-                if _may_pass(said) and time.monotonic() < deadline:
+                lost = said.fatal() or said.txn_requires_abort()
+                if not lost and may_pass(said) and time.monotonic() < deadline:
                     time.sleep(AGAIN_SECONDS)
                     continue
                 raise RuntimeError(self._told(said)) from error
@@ -166,14 +167,6 @@ class Transactions:
             ids = f"beamsplit/{self._group.name}/{self._group.topic}/"
             return f"{where}: the broker allows no transactions; grant Write on the transactional ids {ids}*"
         return f"{where}: the transaction failed: {self._deliveries.errors.fatal or error.str()}"
-
-
-def _may_pass(error: Any) -> bool:
-    """Whether calling again may help: the broker is away, or not yet up."""
-    codes = require_client().KafkaError
-    away = (codes._TRANSPORT, codes._TIMED_OUT, codes._ALL_BROKERS_DOWN, codes._WAIT_COORD)
-    lost = error.fatal() or error.txn_requires_abort()
-    return not lost and bool(error.retriable() or error.code() in away)
 
 
 def pin_starts(group: Group, output: Topic, start: str | int) -> None:
