@@ -12,8 +12,11 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first word names; gives its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    """Run the command that the first word names; gives its exit code, or ends the process if there is no `argv`."""
+    if argv is None:
+        from pipelines.interrupt import leave
+
+        leave(main(sys.argv[1:]))
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: beamsplit COMMAND [options]; beamsplit COMMAND --help tells more\n")
         print("\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items()))
@@ -31,4 +34,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -12,14 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from pipelines.interrupt import Interruptible, interruptible
 from pipelines.job import Job, plan_job
 from pipelines.report import Progress, Summary, root_cause, say, summarise
 from pipelines.runner import dry_run, more_options, settle_runner, started_runner
 from pipelines.stream_options import check_bounded, check_no_stream
 from pipelines.workers import cores
+from runners.direct import is_direct, run_direct
 from runners.lean_import import import_beam
 from transforms.infer import NAMESPACE
 from transforms.kafka.config import is_kafka
@@ -28,7 +30,11 @@ from transforms.read.splits import splits_at_once
 from transforms.worker import read_counts
 from transforms.write import remove_temp
 from transforms.write.finalize import files_of
+from transforms.write.point_of_no_return import give_up
 from transforms.write.storage import open_output
+
+if TYPE_CHECKING:
+    from runners.worker_processes import WorkerProcesses
 
 OK, FAILED, ROWS_FAILED = 0, 1, 3
 
@@ -58,7 +64,7 @@ def launch(
     if local and rest:
         import_beam()
     check_beam_options(rest, more_options(options))
-    with job_folder(local) as job_dir:
+    with interruptible() as signals, job_folder(local) as job_dir:
         job = _planner(of_topic)(options, job_dir, local)
         for note in job.notes:
             if not options.quiet and not options.dry_run_plan:
@@ -70,7 +76,7 @@ def launch(
             say(dry_run(options, rest, build, job))
             return OK, None
         with _reading_ahead(job, local):
-            code, summary = _run(options, rest, build, job, job_dir, local, started)
+            code, summary = _run(options, rest, build, job, job_dir, local, started, signals)
     if job.messages is not None:
         try:
             job.messages.commit()
@@ -97,6 +103,7 @@ def _run(
     job_dir: str | None,
     local: bool,
     started: float,
+    signals: Interruptible,
 ) -> tuple[int, Summary | None]:
     if local:
         import_beam()
@@ -107,20 +114,25 @@ def _run(
     first_errors = None if job.errors else _first_errors_path(job, job_dir)
     written: list[tuple[str, str]] = []
     try:
-        with started_runner(options, rest, job) as (runner, flags):
+        with started_runner(options, rest, job, job_dir) as (runner, flags, workers):
             try:
                 pipeline = beam.Pipeline(runner, QuickOptions([*flags, *rest]))
             except ValueError as error:
                 raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
             written += build(pipeline, job, first_errors)
+            signals.give_up = lambda: _give_up(written, workers)
             gc.freeze()
             gc.enable()
             with _watched(job, job_dir, options.quiet):
-                result = pipeline.run()
-                result.wait_until_finish()
+                if is_direct(job.runner):
+                    result = run_direct(pipeline, workers)
+                else:
+                    result = pipeline.run()
+                    result.wait_until_finish()
             counters, inference = read_metrics(result)
     except BaseException:
         for path, job_id in written:
+            give_up(path, job_id)
             remove_temp(path, job_id)
         raise
     counts = read_counts(job_dir) if job_dir else []
@@ -155,6 +167,15 @@ def _run(
         with open_output(options.summary) as file:
             file.write(summary.to_json().encode() + b"\n")
     return code, summary
+
+
+def _give_up(written: list[tuple[str, str]], workers: WorkerProcesses | None) -> bool:
+    """What a signal does: stop, unless the files get their names already."""
+    if not all([give_up(path, job_id) for path, job_id in written]):
+        return False
+    if workers is not None:
+        workers.end()
+    return True
 
 
 def check_beam_options(rest: list[str], more: Sequence[str] = ()) -> None:

@@ -13,8 +13,17 @@ Written = list["tuple[str, str]"]
 """(path, job id) of each output, whose temporary files can be removed."""
 
 
-def write_blocks(blocks: PCollection, job: Job) -> Written:
-    """Wire the job's output."""
+def write_outputs(blocks: PCollection, errors: PCollection, job: Job, first_errors: str | None) -> Written:
+    """Wire where predictions and errors go; `first_errors` is where the first few go if they go nowhere else.
+
+    Predictions get their names last: putting the errors together reads the input once more, which may fail.
+    """
+    done, written = write_errors(errors, job, first_errors)
+    return [*write_blocks(blocks, job, done), *written]
+
+
+def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Written:
+    """Wire the job's output, complete only when `after` is."""
     if job.topics is not None and job.topics.output is not None:
         from transforms.kafka.rows import SendRows
 
@@ -22,13 +31,13 @@ def write_blocks(blocks: PCollection, job: Job) -> Written:
         return []
     from transforms.write import WriteBlocks
 
-    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, write_behind=job.workers == 1)
+    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, job.workers == 1, after)
     blocks | "Write" >> write
     return [(job.output, write.job_id)]
 
 
-def write_errors(errors: PCollection, job: Job, first_errors: str | None) -> Written:
-    """Wire the job's errors; `first_errors` is where the first few go if they go nowhere else."""
+def write_errors(errors: PCollection, job: Job, first_errors: str | None) -> tuple[PCollection | None, Written]:
+    """(what is there when all errors are in their file, if they go to one; the files written)."""
     from transforms.errors import FirstErrors, WriteErrors, to_line
 
     if job.topics is not None and job.topics.errors is not None:
@@ -42,8 +51,7 @@ def write_errors(errors: PCollection, job: Job, first_errors: str | None) -> Wri
         if job.messages is not None:
             from transforms.kafka.errors import error_line as line
         write = WriteErrors(job.errors, line)
-        errors | "Write errors" >> write
-        return [(job.errors, write.job_id)]
+        return errors | "Write errors" >> write, [(job.errors, write.job_id)]
     elif first_errors:
-        errors | "First errors" >> FirstErrors(5, first_errors)
-    return []
+        return errors | "First errors" >> FirstErrors(5, first_errors), []
+    return None, []

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
+from pipelines.interrupt import leave
 from pipelines.plan_options import parse
 
 if TYPE_CHECKING:
@@ -205,4 +206,4 @@ def _fail(line: str, argv: Sequence[str], code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,15 +7,18 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from pipelines.job import Job
 from pipelines.workers import cores
 from runners.dataflow import check_dataflow, is_dataflow, write_job
-from runners.direct import direct_flags, direct_runner, is_direct
+from runners.direct import direct_flags, direct_runner, is_direct, needs_processes
 from runners.errors import RunnerError
 from runners.prism import find_prism, is_prism, prism, prism_runner
+
+if TYPE_CHECKING:
+    from runners.worker_processes import WorkerProcesses
 
 Build = Callable[..., list[tuple[str, str]]]
 """Wires a job into a pipeline."""
@@ -65,22 +68,33 @@ def more_options(options: argparse.Namespace) -> Sequence[str]:
 
 @contextlib.contextmanager
 def started_runner(
-    options: argparse.Namespace, rest: Sequence[str], job: Job | None
-) -> Iterator[tuple[Any, list[str]]]:
-    """(runner, flags for Beam) of the job (None for a stream); what was started for it ends with the block inside.
+    options: argparse.Namespace, rest: Sequence[str], job: Job | None, job_dir: str | None = None
+) -> Iterator[tuple[Any, list[str], WorkerProcesses | None]]:
+    """(runner, flags for Beam, worker processes that it starts) of the job (None for a stream).
+
+    What was started for it ends with the block inside. The processes are None where they are not of the in-process
+    runner, or threads.
 
     Raises:
         UsageError: what the runner needs is not there.
+        WorkerEnded: a worker process ended, and with it the job.
     """
     if is_prism(options.runner):
         from apache_beam.version import __version__
 
         with _as_usage_errors(), prism(find_prism(options.prism_location, __version__)) as flags:
-            yield prism_runner(), flags
+            yield prism_runner(), flags, None
     elif is_direct(options.runner):
         assert job is not None, "streams run on Prism here"
         apart = bool(job.split and job.split.apart) or bool(job.shards and job.shards.steps)
-        yield direct_runner(job.workers, job.worker_type, options.debug, apart), direct_flags(job.workers)
+        flags = direct_flags(job.workers)
+        if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
+            yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None
+            return
+        from runners.worker_processes import worker_processes
+
+        with worker_processes(job_dir, options.debug) as processes:
+            yield direct_runner(job.workers, job.worker_type, processes.command(), apart), flags, processes
     elif _is_flink(options):
         from runners.flink import FlinkFailed, FlinkOptions, flink_runner, pool_of_this_machine
 
@@ -93,13 +107,13 @@ def started_runner(
             own_workers=not pool_of_this_machine(rest),
         )
         try:
-            with _as_usage_errors(), flink_runner(flink) as runner_and_flags:
-                yield runner_and_flags
+            with _as_usage_errors(), flink_runner(flink) as (runner, flags):
+                yield runner, flags, None
         except FlinkFailed as error:
             print(*str(error).splitlines()[1:], sep="\n", file=sys.stderr)
             raise
     else:
-        yield None, [f"--runner={options.runner}"]
+        yield None, [f"--runner={options.runner}"], None
 
 
 def dry_run(options: argparse.Namespace, rest: Sequence[str], build: Build, job: Job) -> list[str]:

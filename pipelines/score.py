@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
+from pipelines.interrupt import leave
 from pipelines.options import parse
 from runners.direct import is_direct
 from transforms.kafka.config import is_kafka
@@ -41,7 +42,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
     """
     import apache_beam as beam
 
-    from pipelines.outputs import write_blocks, write_errors
+    from pipelines.outputs import write_outputs
     from transforms.apply import FAILED as FAILED_TAG
     from transforms.apply import ApplyStep
 
@@ -77,7 +78,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
         blocks = applied.blocks
         failed.append(applied[FAILED_TAG])
     errors = tuple(failed) | "Errors" >> beam.Flatten()
-    return [*write_blocks(blocks, job), *write_errors(errors, job, first_errors)]
+    return write_outputs(blocks, errors, job, first_errors)
 
 
 def _read_files(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, PCollection]:
@@ -137,9 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         _show(f"error: {error}", "--debug" in argv)
         return WRONG_USE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(f"interrupted: {what_is_left(argv)}", file=sys.stderr)
-        return INTERRUPTED
+        return getattr(interrupt, "code", INTERRUPTED)
     except Exception as error:  # libraries and the user's own steps may raise anything
         from pipelines.report import root_cause
 
@@ -165,7 +166,4 @@ def _show(line: str, debug: bool) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    # Nothing is left to do, and taking Beam's objects apart one by one takes a while.
-    gc.freeze()
-    sys.exit(code)
+    leave(main())

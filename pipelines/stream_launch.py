@@ -75,7 +75,7 @@ def _run(
         from transforms.kafka.transactions import pin_starts
 
         pin_starts(job.source.consumer_group, job.output, job.source.start)
-    with started_runner(options, rest, None) as (runner, flags):
+    with started_runner(options, rest, None) as (runner, flags, _):
         try:
             pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
         except ValueError as error:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runners.worker_processes import WorkerProcesses
 
 NAMES = ("DirectRunner", "direct", "FnApiRunner")
 WORKER_TYPES = ("thread", "process")
+
+GIVE_UP_SECONDS = 5.0
+"""How long Beam may take to fail after one of its worker processes has ended."""
 
 
 def is_direct(runner: str) -> bool:
@@ -20,7 +27,12 @@ def direct_flags(workers: int) -> list[str]:
     return [f"--direct_num_workers={workers}", "--direct_running_mode=in_memory"]
 
 
-def direct_runner(workers: int, worker_type: str, debug: bool = False, apart: bool = False) -> Any:
+def needs_processes(workers: int, worker_type: str, apart: bool) -> bool:
+    """Whether there are worker processes: one worker runs in this one, unless steps have environments of their own."""
+    return worker_type == "process" and (workers > 1 or apart)
+
+
+def direct_runner(workers: int, worker_type: str, command: str | None = None, apart: bool = False) -> Any:
     """The runner itself.
 
     Made by its class: Beam's own `DirectRunner` may switch to Prism and download it at start. Threads run the
@@ -30,7 +42,7 @@ def direct_runner(workers: int, worker_type: str, debug: bool = False, apart: bo
     Args:
         workers: how many, for each environment of the pipeline.
         worker_type: `thread` or `process`.
-        debug: let processes log.
+        command: starts a process, from `WorkerProcesses`; None starts one that nobody ends but the runner.
         apart: start processes also for one worker: steps with environments of their own shall not share this one.
     """
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
@@ -39,11 +51,43 @@ def direct_runner(workers: int, worker_type: str, debug: bool = False, apart: bo
     _end_bundles_promptly()
     if worker_type not in WORKER_TYPES:
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
-    if worker_type == "thread" or (workers == 1 and not apart):
+    if not needs_processes(workers, worker_type, apart):
         return FnApiRunner()
-    module = "apache_beam.runners.worker.sdk_worker_main" if debug else "runners.quiet_worker"
-    command = f"{shlex.quote(sys.executable)} -m {module}"
+    command = command or f"exec {shlex.quote(sys.executable)} -m runners.process_worker"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+
+
+def run_direct(pipeline: Any, processes: WorkerProcesses | None = None) -> Any:
+    """Run a pipeline on this runner to its end; its result.
+
+    On a thread of its own, since a runner that was interrupted or has lost a worker may wait for ever for what that
+    worker would have read. The caller's thread goes on at once with a signal, and soon after the end of a worker.
+
+    Raises:
+        WorkerEnded: a worker process ended, and Beam did not.
+        Exception: the job failed.
+    """
+    ended = threading.Event()
+    results: list[Any] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+            results.append(result)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="job", daemon=True).start()
+    while not ended.wait(None if processes is None else 0.2):
+        if processes is not None and processes.codes and not ended.wait(GIVE_UP_SECONDS):
+            processes.raise_ended()
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 def _end_bundles_promptly() -> None:

@@ -356,3 +356,15 @@ def test_several_inputs_and_folders(command: Command):
     )
     check(command)
     assert pc.sum(command.rows()["id"]).as_py() == sum(range(ROWS))
+
+
+def test_predictions_get_their_names_only_when_the_errors_are_in_place(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("transforms.errors.merge_errors", full)
+    code, _, err = command.run("--errors", command.folder / "out" / "errors.jsonl", "--worker_type", "thread")
+    assert (code, err) == (1, "error: the job failed, nothing was written: no space left (--debug shows all)\n")
+    assert command.written() == []

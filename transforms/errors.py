@@ -16,6 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.split import Split, parse_origin_file
 from transforms.write.names import check_writable, temp_folder
+from transforms.write.point_of_no_return import check_wanted
 from transforms.write.storage import open_input, open_output, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import TempFile, origin_order
 
@@ -121,9 +122,10 @@ class WriteErrors(beam.PTransform):
     def expand(self, errors: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
         folder = temp_folder(self._path, self.job_id)
-        files = errors | "Write" >> beam.ParDo(_WriteBundle(folder, self._line)).with_output_types(_Failures)
+        write = beam.ParDo(_WriteBundle(folder, self.job_id, self._line)).with_output_types(_Failures)
+        files = errors | "Write" >> write
         once = errors.pipeline | "Once" >> beam.Impulse()
-        last = beam.Map(_finish, beam.pvalue.AsList(files), self._path, folder).with_output_types(str)
+        last = beam.Map(_finish, beam.pvalue.AsList(files), self._path, folder, self.job_id).with_output_types(str)
         return once | "Finalize" >> last
 
 
@@ -157,7 +159,7 @@ def _absolute_line(line: bytes, bases: dict[tuple[str, int], int]) -> bytes:
     return to_line(error._replace(file=path, row=error.row + bases[path, byte]))
 
 
-def _finish(_: bytes, failures: list[_Failures], path: str, folder: str) -> str:
+def _finish(_: bytes, failures: list[_Failures], path: str, folder: str, job_id: str) -> str:
     """Put the errors in place; it may be run again after it was stopped anywhere.
 
     The bundles' files go only after the rename, so where one is missing the result must be in place already.
@@ -166,6 +168,7 @@ def _finish(_: bytes, failures: list[_Failures], path: str, folder: str) -> str:
         merged = f"{folder}/{uuid.uuid4().hex}"
         with open_output(merged) as out:
             merge_errors(failures, out)
+        check_wanted(job_id)
         replace(merged, path)
     elif (there := _count_lines(path)) != (rows := sum(found.file.rows for found in failures)):
         raise FileNotFoundError(
@@ -183,8 +186,9 @@ def _count_lines(path: str) -> int:
 
 
 class _WriteBundle(beam.DoFn):
-    def __init__(self, folder: str, line: Callable[[RowError], bytes] = to_line) -> None:
+    def __init__(self, folder: str, job_id: str, line: Callable[[RowError], bytes] = to_line) -> None:
         self._folder = folder
+        self._job_id = job_id
         self._line = line
         self._path: str | None = None
 
@@ -197,6 +201,7 @@ class _WriteBundle(beam.DoFn):
 
     def process(self, error: RowError) -> None:
         if self._path is None:
+            check_wanted(self._job_id)
             self._path = f"{self._folder}/{uuid.uuid4().hex}"
             self._file = open_output(self._path)
             self._order = origin_order(error.file, error.row)

@@ -36,13 +36,19 @@ class WriteBlocks(beam.PTransform):
             costs nothing; otherwise files are merged or cut at the end, in row order.
         write_behind: Encode on a thread beside the one that scores. Switch it off where there are as many
             workers as cores.
+        after: What must be done before files get their names; its elements do not matter.
 
     Raises:
         UsageError: the output cannot be written, or `num_shards` is less than 1.
     """
 
     def __init__(
-        self, output: str, schema: pa.Schema, num_shards: int | None = None, write_behind: bool = True
+        self,
+        output: str,
+        schema: pa.Schema,
+        num_shards: int | None = None,
+        write_behind: bool = True,
+        after: beam.pvalue.PCollection | None = None,
     ) -> None:
         super().__init__()
         check_output(output)
@@ -53,6 +59,7 @@ class WriteBlocks(beam.PTransform):
         self._target = Target(output, written_columns(schema), self.job_id)
         self._num_shards = num_shards
         self._write_behind = write_behind
+        self._after = after
 
     def expand(self, blocks: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
@@ -65,7 +72,8 @@ class WriteBlocks(beam.PTransform):
             if count > 1:
                 plans |= beam.Reshuffle()
             files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
-        last = beam.FlatMap(_finalize, beam.pvalue.AsList(files), target, count == 1).with_output_types(str)
+        after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
+        last = beam.FlatMap(_finalize, beam.pvalue.AsList(files), target, count == 1, *after).with_output_types(str)
         return once | "Finalize" >> last
 
 
@@ -73,7 +81,9 @@ def _plan(_: bytes, files: list[TempFile], count: int) -> list[ShardPlan]:
     return plan_shards(files, count)
 
 
-def _finalize(_: bytes, files: list[TempFile], target: Target, single: bool) -> list[str]:
+def _finalize(
+    _: bytes, files: list[TempFile], target: Target, single: bool, after: list[object] | None = None
+) -> list[str]:
     return finalize(files, target, single)
 
 

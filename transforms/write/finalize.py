@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
+from transforms.write.point_of_no_return import renaming
 from transforms.write.storage import files_in, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import Target, TempFile, open_block_file
 
@@ -26,10 +27,11 @@ def finalize(files: Iterable[TempFile], target: Target, single: bool) -> list[st
     if not ordered:
         ordered = [write_empty(target)]
     names = shard_names(target.output, len(ordered), single)
-    for file, name in zip(ordered, names, strict=True):
-        move_into_place(file, name)
-    remove_stale(target.output, names)
-    remove_folder(target.folder)
+    with renaming(target.output, target.job_id):
+        for file, name in zip(ordered, names, strict=True):
+            move_into_place(file, name)
+        remove_stale(target.output, names)
+        remove_folder(target.folder)
     return names
 
 
@@ -65,8 +67,14 @@ def remove_stale(output: str, names: Iterable[str]) -> None:
 
 
 def remove_temp(output: str, job_id: str) -> None:
-    """Delete what a failed job has written so far; call it when no worker of the job runs any more."""
-    remove_folder(temp_folder(output, job_id))
+    """Delete what a failed job has written so far; call it when no worker of the job runs any more.
+
+    After `give_up` a thread that does run may add one last file meanwhile, and none when this returns.
+    """
+    folder = temp_folder(output, job_id)
+    remove_folder(folder)
+    if size_of(folder) is not None:
+        remove_folder(folder)
 
 
 def files_of(output: str) -> list[str]:

@@ -14,6 +14,7 @@ from transforms.block import ORIGIN_FILE, data_columns, origin_of
 from transforms.split import parse_origin_file
 from transforms.write.behind import WriteBehind
 from transforms.write.names import output_format, temp_folder
+from transforms.write.point_of_no_return import check_wanted
 from transforms.write.storage import remove, size_of
 
 Order = tuple[str, int, int]
@@ -67,7 +68,12 @@ class Target:
         return temp_folder(self.output, self.job_id)
 
     def new_path(self) -> str:
-        """A name in the temporary folder that nothing else uses: a retried bundle starts a new file."""
+        """A name in the temporary folder that nothing else uses: a retried bundle starts a new file.
+
+        Raises:
+            RuntimeError: the job was given up.
+        """
+        check_wanted(self.job_id)
         return f"{self.folder}/{uuid.uuid4().hex}"
 
 

@@ -1,0 +1,54 @@
+"""A worker process of the in-process runner: Beam's SDK worker, which says nothing and ends with the job.
+
+What matters of its log reaches the submitter as the job's error; with `--debug` it speaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from runners.lean_import import import_beam
+
+FOLDER, LOUD = "BEAMSPLIT_WORKERS", "BEAMSPLIT_LOUD"
+"""Variables: the folder in which a worker leaves a file named by its process id; whether it speaks."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _tie(folder: str | None) -> None:
+    """Be out of reach of the terminal's Ctrl-C, be known to the submitter, and end with it even if it is killed."""
+    parent = os.getppid()
+    with contextlib.suppress(PermissionError):  # a leader of a group stays where it is
+        os.setsid()
+    if folder is not None:
+        # What a worker cannot do without its folder: go on. The job is over.
+        Path(folder, str(os.getpid())).touch()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run until the runner has no more work."""
+    _tie(os.environ.get(FOLDER))
+    loud = LOUD in os.environ
+    if not loud:
+        logging.disable(logging.ERROR)
+    import_beam()
+    from apache_beam.runners.worker import sdk_worker, sdk_worker_main
+
+    if not loud:
+        # Beam prints the traceback of what fails; the submitter has it too, and says it in a line.
+        sdk_worker.print = lambda *_, **__: None  # type: ignore[attr-defined]
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
