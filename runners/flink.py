@@ -35,7 +35,7 @@ KEEP_WORKERS_MS = 10_000
 A stream has all of its steps at once, and would be given a worker that was killed until the time is over.
 """
 
-BUNDLE_MS = 50
+BUNDLE_MS = 10
 """How long Flink keeps a bundle of a stream open, milliseconds (`--max_bundle_time_mills` changes it).
 
 What a worker is to read next lies in Flink's buffer until then: with Beam's second, readers are idle so long each time.

@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from runners.bundle_ends import hasten_bundle_ends
+
 _EMPTY = ("apache_beam.io.mongodbio",)
 """Modules that are imported with `*` and not guarded: an empty one stands in for each while Beam is imported."""
 
@@ -92,13 +94,17 @@ def _later() -> dict[str, types.ModuleType | None]:
 
 
 def import_beam() -> None:
-    """Import Beam, leaving out what is not needed; does nothing where Beam is imported already.
+    """Import Beam, leaving out what is not needed, unless it is imported already; let bundles end soon.
 
     What was left out can be imported as ever afterwards, by its own name, and what Beam itself took a stand-in of is
     imported when Beam uses it.
     """
-    if "apache_beam" in sys.modules:
-        return
+    if "apache_beam" not in sys.modules:
+        _import_beam()
+    hasten_bundle_ends()
+
+
+def _import_beam() -> None:
     hidden: dict[str, types.ModuleType | None] = {name: types.ModuleType(name) for name in _EMPTY}
     hidden |= dict.fromkeys(_ABSENT)
     hidden |= _later()

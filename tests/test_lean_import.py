@@ -54,3 +54,19 @@ with beam.Pipeline("FnApiRunner") as p:
     p | beam.io.ReadFromAvro({str(tmp_path / "t*")!r}) | beam.Map(lambda row: print("row", row["a"]))
 """
     assert sorted(run(code).split()) == ["1", "2", "row", "row"]
+
+
+def test_the_end_of_a_bundle_waits_for_the_sampling_thread_no_longer_than_that_may_sleep():
+    code = """
+import apache_beam as beam
+from apache_beam.runners.worker import statesampler
+from runners.bundle_ends import SAMPLING_MS
+
+def told(_):
+    print("sleeps", statesampler.get_current_tracker().sampling_period_ms, SAMPLING_MS)
+
+with beam.Pipeline("FnApiRunner") as p:
+    p | beam.Create([1]) | beam.Map(told)
+"""
+    sleeps, longest = map(int, run(code).split()[1:])
+    assert sleeps == longest
