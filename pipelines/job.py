@@ -294,8 +294,12 @@ def check_written(options: argparse.Namespace, read: list[str]) -> None:
         check_output(options.output, read)
     if options.errors and not is_kafka(options.errors):
         check_apart("--errors", options.errors, options.output, read)
-    if options.summary:
-        check_apart("--summary", options.summary, options.output, [*read, *filter(None, [options.errors])])
+    taken = [*read, *filter(None, [options.errors])]
+    for name in ("summary", "replan"):
+        path = getattr(options, name)
+        if path:
+            check_apart(f"--{name}", path, options.output, taken)
+            taken.append(path)
 
 
 def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:

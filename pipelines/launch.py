@@ -31,7 +31,7 @@ from transforms.worker import read_counts
 from transforms.write import remove_temp
 from transforms.write.finalize import files_of
 from transforms.write.point_of_no_return import give_up
-from transforms.write.storage import open_output
+from transforms.write.storage import open_output, remove
 
 if TYPE_CHECKING:
     from runners.worker_processes import WorkerProcesses
@@ -145,15 +145,26 @@ def _run(
         plan=job.facts,
         metrics=inference,
     )
+    try:
+        return _tell(options, job, summary, counters, first_errors), summary
+    except OSError as error:  # of a file, or of the standard output: the disk is full, say
+        print(f"error: the job is done and its output is written, but not its report: {error}", file=sys.stderr)
+        return FAILED, summary
+
+
+def _tell(
+    options: argparse.Namespace, job: Job, summary: Summary, counters: dict[str, int], first_errors: str | None
+) -> int:
+    """Complete the summary of a job that is done, show and write it; the exit code."""
     if job.split is not None and job.split.shard_steps is None:
         from pipelines.split_report import after_run
 
-        summary.split = after_run(job.split, counters, inference.get("num_inferences", 0), options.replan)
+        summary.split = after_run(job.split, counters, summary.metrics.get("num_inferences", 0), options.replan)
     divided = job.divided
     if divided is not None:
         from pipelines.shard_report import after_shards
 
-        summary.shards = after_shards(divided, counters, inference.get("num_inferences", 0))
+        summary.shards = after_shards(divided, counters, summary.metrics.get("num_inferences", 0))
     code = OK
     if first_errors and summary.rows_failed:
         code = ROWS_FAILED
@@ -164,9 +175,19 @@ def _run(
     if not options.quiet:
         say(summary.lines())
     if options.summary:
-        with open_output(options.summary) as file:
-            file.write(summary.to_json().encode() + b"\n")
-    return code, summary
+        _write_whole(options.summary, summary.to_json().encode() + b"\n")
+    return code
+
+
+def _write_whole(path: str, data: bytes) -> None:
+    """Write a file, or leave none; a device stays."""
+    try:
+        with open_output(path) as file:
+            file.write(data)
+    except OSError:
+        if os.path.isfile(path):
+            remove(path)
+        raise
 
 
 def _give_up(written: list[tuple[str, str]], workers: WorkerProcesses | None) -> bool:

@@ -368,3 +368,12 @@ def test_predictions_get_their_names_only_when_the_errors_are_in_place(
     code, _, err = command.run("--errors", command.folder / "out" / "errors.jsonl", "--worker_type", "thread")
     assert (code, err) == (1, "error: the job failed, nothing was written: no space left (--debug shows all)\n")
     assert command.written() == []
+
+
+def test_a_report_that_cannot_be_written_does_not_deny_the_predictions(command: Command):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    code, _, err = command.run("--summary", "/dev/full", "--quiet", "--keep", "id")
+    assert code == 1 and err.count("\n") == 1 and "No space left" in err
+    assert err.startswith("error: the job is done and its output is written, but not its report: ")
+    assert command.rows().num_rows == 600
