@@ -228,6 +228,9 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
     options, rest = parser(prog).parse_known_args(argv)
     read_binding(options)
     options.keep = tuple(name for name in options.keep.split(",") if name)
+    twice = [name for name in options.keep if options.keep.count(name) > 1]
+    if twice:
+        raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")
     given = {"--flink_master": options.flink_master, "--parallelism": options.parallelism}
     given["--flink_job_server_jar"] = options.flink_job_server_jar
     for name, value in given.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,9 +30,13 @@ def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Wr
 
         blocks | "Write" >> SendRows(job.topics.config, job.topics.output, job.topics.output_format)
         return []
+    from transforms.read import check_unchanged
     from transforms.write import WriteBlocks
 
-    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, job.workers == 1, after)
+    # Elsewhere a file's number and times may be others, or the file not be there.
+    here = job.infer.job_dir is not None and job.format != "files"
+    check = partial(check_unchanged, job.files) if here and job.files else None
+    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, job.workers == 1, after, check)
     blocks | "Write" >> write
     return [(job.output, write.job_id)]
 

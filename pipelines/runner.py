@@ -24,12 +24,18 @@ Build = Callable[..., list[tuple[str, str]]]
 """Wires a job into a pipeline."""
 
 
-def settle_runner(options: argparse.Namespace, rest: Sequence[str]) -> bool:
+def settle_runner(options: argparse.Namespace, rest: list[str]) -> bool:
     """Settle the options that depend on the runner; whether the workers run on this machine.
+
+    Args:
+        options: ours.
+        rest: Beam's; those that say the same as one of ours are taken out.
 
     Raises:
         UsageError: an option does not go with the runner, or there is no such cluster.
     """
+    if is_direct(options.runner):
+        _read_direct(options, rest)
     if is_dataflow(options.runner):
         _check_dataflow(options, rest)
     if not _is_flink(options):
@@ -46,6 +52,27 @@ def settle_runner(options: argparse.Namespace, rest: Sequence[str]) -> bool:
             options.parallelism = default_parallelism(options.flink_master, cores())
     options.workers = options.workers or options.parallelism
     return pool_of_this_machine(rest)
+
+
+def _read_direct(options: argparse.Namespace, rest: list[str]) -> None:
+    """Beam's own words for `--worker_type` and `--workers`."""
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    modes = {"multi_processing": "process", "multi_threading": "thread", "in_memory": "thread"}
+    words.add_argument("--direct_running_mode", choices=modes)
+    words.add_argument("--direct_num_workers", type=int)
+    try:
+        found, rest[:] = words.parse_known_args(rest)
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from error
+    mode = modes.get(found.direct_running_mode)
+    if mode is not None and options.worker_type not in (None, mode):
+        raise UsageError(
+            f"--direct_running_mode {found.direct_running_mode} means --worker_type {mode}, "
+            f"and --worker_type is {options.worker_type}; leave one out"
+        )
+    options.worker_type = mode or options.worker_type
+    if found.direct_num_workers:  # 0 is Beam's word for as many as there are cores
+        options.workers = options.workers or found.direct_num_workers
 
 
 def _described(workers: int | str | None) -> int | None:

@@ -377,3 +377,22 @@ def test_a_report_that_cannot_be_written_does_not_deny_the_predictions(command: 
     assert code == 1 and err.count("\n") == 1 and "No space left" in err
     assert err.startswith("error: the job is done and its output is written, but not its report: ")
     assert command.rows().num_rows == 600
+
+
+def test_an_input_that_changes_while_it_is_read_fails_the_job(command: Command, monkeypatch: pytest.MonkeyPatch):
+    data = command.folder / "data.csv"
+    pyarrow.csv.write_csv(command.table, data)
+    cut = f"if batch.num_rows > 500:\n        os.truncate({str(data)!r}, 5000)"
+    (command.folder / "steps_that_cut.py").write_text(f"import os\ndef cut(batch):\n    {cut}\n    return batch\n")
+    monkeypatch.syspath_prepend(str(command.folder))
+    before = data.stat().st_size
+    code, _, err = command.run("--prepare", "steps_that_cut:cut", "--workers", "1", input=data)
+    changed = f"{data} changed while it was read (it had {before:,} bytes, now 5,000): run the job again"
+    assert code == 1 and err.startswith(f"error: the job failed, nothing was written: {changed}")
+    assert command.written() == []
+
+
+def test_beams_own_words_for_workers(command: Command):
+    words = ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
+    code, out, err = command.run("--dry_run_plan", *words)
+    assert (code, err) == (0, "") and "2 processes" in out

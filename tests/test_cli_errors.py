@@ -109,6 +109,12 @@ def test_an_unknown_option(command: Command):
             ["--capacities", "1,1", "--workers", "3", "--partition", "proportional"],
             "--capacities names 2 workers and --workers says 3; type --workers 2",
         ),
+        (["--keep", "id,id"], "--keep names the column 'id' twice; name it once"),
+        (
+            ["--direct_running_mode=multi_processing", "--worker_type", "thread"],
+            "--direct_running_mode multi_processing means --worker_type process, and --worker_type is thread",
+        ),
+        (["--direct_num_workers", "two"], "argument --direct_num_workers: invalid int value: 'two'"),
         (["--keep", "id,nope"], "--keep names nope, and the data has the columns id, a, b, c, d"),
         (["--batch_size", "0"], "'0' is not a whole number above 0"),
         (["--workers", "two"], "'two' is not a whole number above 0"),
@@ -209,3 +215,19 @@ def test_debug_shows_the_traceback_and_the_line(command: Command):
     code, _, err = command.run("--debug", "--keep", "nope")
     assert code == 2 and "Traceback (most recent call last)" in err
     assert err.splitlines()[-1].startswith("error: --keep names nope")
+
+
+@pytest.mark.parametrize("extension", ["parquet", "arrow"])
+@pytest.mark.parametrize("kind", ["numbers", "tensors"])
+def test_files_of_unlike_types(command: Command, extension: str, kind: str):
+    for name, dtype in (("1", np.float32), ("2", np.float64)):
+        values = np.zeros((3, 4), dtype)
+        tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
+        table = pa.table({"x": tensors} if kind == "tensors" else {c: values[:, 0] for c in "abcd"})
+        with pa.ipc.new_file(command.folder / f"{name}.arrow", table.schema) as file:
+            file.write_table(table)
+        pq.write_table(table, command.folder / f"{name}.parquet")
+    columns = None if kind == "tensors" else "x=a,b,c,d"
+    message = command.error(input=command.folder / f"[12].{extension}", columns=columns)
+    assert f"in {command.folder}/1.{extension}, but " in message and "double" in message
+    assert message.endswith(f"in {command.folder}/2.{extension}: read files of one schema together")

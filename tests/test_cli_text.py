@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.command import Command
+import numpy as np
+
+from tests.command import Command, lines
 
 
 def write(command: Command, text: str):
@@ -41,3 +43,18 @@ def test_fractions_far_below_whole_numbers_are_read(command: Command):
     code, _, err = command.run("--keep", "id", input=path)
     assert code == 0, err
     assert command.rows().num_rows == 200_001
+
+
+def test_nan_in_csv_is_a_number_and_an_empty_cell_is_none(command: Command):
+    data = command.folder / "data.csv"
+    data.write_text("id,a,b,c,d\n0,1,2,3,4\n1,nan,2,3,4\n2,,2,3,4\n3,-NaN,2,3,x\n4,inf,NaN,NA,4\n5,NaN,nan,NaN,nan\n")
+    code, _, err = command.run("--keep", "id", "--errors", command.folder / "e.jsonl", "--quiet", input=data)
+    assert (code, err) == (0, "")
+    written = command.rows()
+    assert written["id"].to_pylist() == [0, 1, 5]
+    assert np.isnan(written["y"].combine_chunks().to_numpy_ndarray()).all(axis=1).tolist() == [False, True, True]
+    assert sorted((error["row"], error["reason"]) for error in lines(command.folder / "e.jsonl")) == [
+        (2, "null in column 'a'"),
+        (3, "column 'd': 'x' is no float"),
+        (4, "null in column 'c'"),
+    ]

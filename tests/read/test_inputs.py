@@ -10,6 +10,7 @@ from models.errors import UsageError
 from transforms.read import (
     InputFile,
     ReadOptions,
+    check_unchanged,
     find_files,
     format_of,
     input_schema,
@@ -18,6 +19,7 @@ from transforms.read import (
     read_sample,
     total_rows,
 )
+from transforms.read.inputs import InputChanged
 
 
 def names(folder, found):
@@ -166,3 +168,35 @@ def test_sample_and_total(tmp_path):
     assert total_rows(files, "csv") == 200
     assert total_rows(find_files([str(tmp_path / "*.jsonl")]), "jsonl") == 200
     assert total_rows(files, "files") == 2
+
+
+def test_files_that_changed_since_they_were_found(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a\n1\n2\n")
+    files = find_files([str(path)])
+    check_unchanged(files)
+    with open(path, "a") as file:
+        file.write("3\n")
+    check_unchanged(files)  # what was planned to be read is still there
+    os.truncate(path, 4)
+    with pytest.raises(InputChanged, match=r"a\.csv changed while it was read \(it had 6 bytes, now 4\): run the job"):
+        check_unchanged(files)
+    path.unlink()
+    with pytest.raises(InputChanged, match="it is gone"):
+        check_unchanged(files)
+    path.write_text("a\n1\n2\n")
+    files = find_files([str(path)])
+    (tmp_path / "b.csv").write_text("a\n5\n6\n7\n8\n")
+    os.replace(tmp_path / "b.csv", path)
+    with pytest.raises(InputChanged, match="it had 6 bytes, now 10"):
+        check_unchanged(files)
+
+
+def test_a_file_written_again_with_as_many_bytes_has_changed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a\n1\n2\n")
+    os.utime(path, (1, 1))
+    files = find_files([str(tmp_path)])
+    path.write_text("a\n3\n4\n")
+    with pytest.raises(InputChanged):
+        check_unchanged(files)

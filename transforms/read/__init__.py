@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.read.inputs import InputFile, find_files, format_of, input_schema
+from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, input_schema
 from transforms.read.result import ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
     assign_splits,
@@ -28,6 +28,7 @@ __all__ = [
     "ReadResult",
     "ReadSplits",
     "assign_splits",
+    "check_unchanged",
     "count_rows",
     "find_files",
     "format_of",

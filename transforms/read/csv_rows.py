@@ -98,6 +98,7 @@ def schema(path: str) -> pa.Schema | None:
             parse_options=csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
             ),
+            convert_options=csv.ConvertOptions(null_values=null_cells(floats=True)),
         )
     except pa.ArrowInvalid:
         return pa.schema([pa.field(name, pa.string()) for name in names])
@@ -194,7 +195,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 def parse(run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",") -> Parsed:
     """Rows of text as columns of `schema`; bad rows apart.
 
-    Empty cells and the like (`NA`, `null`) are null, but not in string columns.
+    Empty cells and the like (`NA`, `null`) are null, but not in string columns; `nan` is a number where numbers may be.
     """
     empty = schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
     if not run.strip(b"\r\n"):
@@ -247,7 +248,9 @@ def _parse(
         read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=len(run) + 1),
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
         convert_options=csv.ConvertOptions(
-            column_types=kinds or {names[0]: pa.binary()}, include_columns=list(kinds) or names[:1]
+            column_types=kinds or {names[0]: pa.binary()},
+            include_columns=list(kinds) or names[:1],
+            null_values=null_cells(floats=True),
         ),
     )
     return table, bad
@@ -274,7 +277,8 @@ def _convert(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     if not _has_text_form(kind):
         raise ValueError(f"a CSV cell cannot be read as {kind}")
     text = pc.utf8_trim_whitespace(text)
-    text = pc.if_else(pc.is_in(text, value_set=_null_cells()), pa.scalar(None, pa.string()), text)
+    nothing = pa.array(null_cells(pa.types.is_floating(kind)), pa.string())
+    text = pc.if_else(pc.is_in(text, value_set=nothing), pa.scalar(None, pa.string()), text)
     values, more = _cast(text, pa.float32() if kind == pa.float16() else kind)
     return values.cast(kind), sorted({*wrong, *more})
 
@@ -287,10 +291,12 @@ def _has_text_form(kind: pa.DataType) -> bool:
     return True
 
 
-def _null_cells() -> pa.Array:
+def null_cells(floats: bool) -> list[str]:
+    """Cells that are null: pyarrow's own, without `nan` where numbers may be it."""
     from pyarrow import csv
 
-    return pa.array(csv.ConvertOptions().null_values, type=pa.string())
+    cells: list[str] = csv.ConvertOptions().null_values
+    return [cell for cell in cells if not floats or cell.strip("-").lower() != "nan"]
 
 
 def _cast(cells: pa.Array, kind: pa.DataType, offset: int = 0) -> tuple[pa.Array, list[int]]:

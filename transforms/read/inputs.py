@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from models.errors import UsageError
 from transforms.read import files
 from transforms.read.formats import reader
+from transforms.read.result import CANNOT_CAST
 from transforms.read.streams import COMPRESSED, is_local
 from transforms.split import FORMATS
 
@@ -42,6 +43,36 @@ class InputFile:
     size: int
     """In bytes."""
 
+    stamp: tuple[int, int] | None = field(default=None, compare=False)
+    """(number on its disk, nanoseconds of its last change) of a local file."""
+
+
+class InputChanged(RuntimeError):
+    """A file is no longer what was planned to be read, in one line."""
+
+
+def check_unchanged(files: Sequence[InputFile]) -> None:
+    """Check that local files are what they were when they were found; one that only grew is.
+
+    Raises:
+        InputChanged: one was cut short, replaced, written again or removed, so some of its rows may be missing.
+    """
+    for file in files:
+        if file.stamp is None:
+            continue
+        try:
+            now = _found(file.path, os.stat(file.path))
+        except OSError:
+            now = InputFile(file.path, 0)
+        if now.stamp == file.stamp or (now.stamp and now.stamp[0] == file.stamp[0] and now.size > file.size):
+            continue
+        became = f"it had {file.size:,} bytes, now {now.size:,}" if now.stamp else "it is gone"
+        raise InputChanged(f"{file.path} changed while it was read ({became}): run the job again when it is complete")
+
+
+def _found(path: str, stat: os.stat_result) -> InputFile:
+    return InputFile(path, stat.st_size, (stat.st_ino, stat.st_mtime_ns))
+
 
 def find_files(patterns: Sequence[str]) -> list[InputFile]:
     """The files that paths, globs (`*`, `?`, `**`) and folders name, sorted by path, each once.
@@ -63,11 +94,11 @@ def find_files(patterns: Sequence[str]) -> list[InputFile]:
 
 def _local(pattern: str) -> list[InputFile]:
     if os.path.isfile(pattern):
-        return [InputFile(pattern, os.path.getsize(pattern))]
+        return [_found(pattern, os.stat(pattern))]
     if os.path.isdir(pattern):
         return list(_below(pattern))
     matches = glob.glob(pattern, recursive=True)
-    plain = [InputFile(path, os.path.getsize(path)) for path in matches if os.path.isfile(path)]
+    plain = [_found(path, os.stat(path)) for path in matches if os.path.isfile(path)]
     return plain or [file for path in matches if os.path.isdir(path) for file in _below(path)]
 
 
@@ -79,7 +110,7 @@ def _below(folder: str) -> Iterator[InputFile]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _below(entry.path)
             elif entry.is_file():
-                yield InputFile(entry.path, entry.stat().st_size)
+                yield _found(entry.path, entry.stat())
 
 
 def _remote(pattern: str) -> list[InputFile]:
@@ -143,7 +174,7 @@ def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
     """The columns of the data, from the first file that has any (CSV and JSON: from its first MB).
 
     Raises:
-        UsageError: no file has columns, a file is not of the format, or files disagree (of Parquet, the first
+        UsageError: no file has columns, a file is not of the format, or files disagree (of Parquet and Arrow, the first
             `FOOTERS_CHECKED` local files are looked at; others are found out when they are read).
     """
     if format == "files":
@@ -160,8 +191,8 @@ def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
         if format == "csv" and _header_only(file):
             bare = bare or schema
             continue
-        if format == "parquet":
-            _check_same(file, schema, inputs[at + 1 : at + FOOTERS_CHECKED])
+        if format in ("parquet", "arrow"):
+            _check_same(file, schema, inputs[at + 1 : at + FOOTERS_CHECKED], format)
         return schema
     if bare is not None:
         return bare
@@ -187,22 +218,23 @@ def _header_only(file: InputFile) -> bool:
     return bool(reader("csv").header(file.path)[1] >= file.size)
 
 
-def _check_same(first: InputFile, schema: pa.Schema, others: Sequence[InputFile]) -> None:
+def _check_same(first: InputFile, schema: pa.Schema, others: Sequence[InputFile], format: str) -> None:
     for other in others:
         if not is_local(other.path) or not other.size:
             continue
-        have = _schema(other, "parquet")
-        assert have is not None
-        for field in schema:
-            index = have.get_field_index(field.name)
+        have = _schema(other, format)
+        if have is None:
+            continue
+        for column in schema:
+            index = have.get_field_index(column.name)
             if index < 0:
                 raise UsageError(
-                    f"column {field.name!r} of {first.path} is missing in {other.path} (it has "
+                    f"column {column.name!r} of {first.path} is missing in {other.path} (it has "
                     f"{', '.join(have.names)}): read files of one schema together"
                 )
-            if not _castable(have.field(index).type, field.type):
+            if not _castable(have.field(index).type, column.type):
                 raise UsageError(
-                    f"column {field.name!r} is {field.type} in {first.path}, but {have.field(index).type} in "
+                    f"column {column.name!r} is {column.type} in {first.path}, but {have.field(index).type} in "
                     f"{other.path}: read files of one schema together"
                 )
 
@@ -210,11 +242,15 @@ def _check_same(first: InputFile, schema: pa.Schema, others: Sequence[InputFile]
 def _castable(have: pa.DataType, wanted: pa.DataType) -> bool:
     if have == wanted:
         return True
+    if any(isinstance(kind, pa.BaseExtensionType) for kind in (have, wanted)):
+        return False
     text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     if any(is_text(have) for is_text in text) != any(is_text(wanted) for is_text in text):
         return False
+    if pa.types.is_floating(have) and pa.types.is_floating(wanted) and have.bit_width > wanted.bit_width:
+        return False  # Arrow rounds without a word
     try:
         pa.nulls(0, have).cast(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except CANNOT_CAST:
         return False
     return True

@@ -95,6 +95,10 @@ class RowWindow:
         return begin, end, number
 
 
+CANNOT_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+"""What Arrow raises for a cast."""
+
+
 def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
     """The columns of `schema` out of `batch`, cast where the file has another type.
 
@@ -110,7 +114,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBat
         if column.type != wanted.type:
             try:
                 column = column.cast(wanted.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            except CANNOT_CAST as error:
                 raise UsageError(
                     f"{path}: column {wanted.name!r} is {column.type} in this file, but {wanted.type} was asked "
                     f"for, as in the first file: {_one_line(error)}; read files of one schema together"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import pyarrow as pa
@@ -37,6 +37,7 @@ class WriteBlocks(beam.PTransform):
         write_behind: Encode on a thread beside the one that scores. Switch it off where there are as many
             workers as cores.
         after: What must be done before files get their names; its elements do not matter.
+        check: Called before files get their names; raises where what was written must not count.
 
     Raises:
         UsageError: the output cannot be written, or `num_shards` is less than 1.
@@ -49,6 +50,7 @@ class WriteBlocks(beam.PTransform):
         num_shards: int | None = None,
         write_behind: bool = True,
         after: beam.pvalue.PCollection | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         check_output(output)
@@ -60,6 +62,7 @@ class WriteBlocks(beam.PTransform):
         self._num_shards = num_shards
         self._write_behind = write_behind
         self._after = after
+        self._check = check
 
     def expand(self, blocks: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
@@ -73,7 +76,8 @@ class WriteBlocks(beam.PTransform):
                 plans |= beam.Reshuffle()
             files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
-        last = beam.FlatMap(_finalize, beam.pvalue.AsList(files), target, count == 1, *after).with_output_types(str)
+        given = (beam.pvalue.AsList(files), target, count == 1, self._check, *after)
+        last = beam.FlatMap(_finalize, *given).with_output_types(str)
         return once | "Finalize" >> last
 
 
@@ -82,8 +86,15 @@ def _plan(_: bytes, files: list[TempFile], count: int) -> list[ShardPlan]:
 
 
 def _finalize(
-    _: bytes, files: list[TempFile], target: Target, single: bool, after: list[object] | None = None
+    _: bytes,
+    files: list[TempFile],
+    target: Target,
+    single: bool,
+    check: Callable[[], None] | None,
+    after: list[object] | None = None,
 ) -> list[str]:
+    if check is not None:
+        check()
     return finalize(files, target, single)
 
 
