@@ -1,0 +1,64 @@
+"""Messages of each format through a real broker: those that cannot be read go to the errors topic, the others on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from runners.local import KafkaBroker
+from tests import onnx_models
+from tests.onnx_models import save
+from tests.services.streams import Stream, origins
+from tests.services.test_stream import prism_program as prism_program
+from transforms.kafka.arrow_messages import arrow_messages
+
+pytest.importorskip("confluent_kafka")
+
+
+@pytest.fixture
+def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
+    made = Stream(broker, tmp_path)
+    yield made
+    made.close()
+
+
+def arrow(values: list[float], name: str = "x") -> bytes:
+    return arrow_messages(pa.record_batch({name: pa.array([values], pa.list_(pa.float32(), len(values)))}))[0]
+
+
+ROW = [1.0, 2.0, 3.0, 4.0]
+TENSOR = np.array(ROW, "<f4").tobytes()
+POISON = {
+    "arrow": (arrow(ROW), [b"oops", arrow(ROW)[:-20], arrow(ROW, "z"), None, arrow(ROW[:3])], {"read": 4, "infer": 1}),
+    "tensor": (TENSOR, [TENSOR[:-1], TENSOR + TENSOR, b"", None], {"read": 4}),
+    "raw": (b"red", [b"\xff\xfe", None], {"read": 2}),
+}
+"""Format -> a message, some that are none of the model's, and the stages at which those fail."""
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("format", POISON)
+def test_poison_of_each_format_is_told_and_the_stream_goes_on(stream: Stream, format: str, delivery: str):
+    good, poison, stages = POISON[format]
+    if format == "raw":
+        stream.model = save(onnx_models.string_input(), stream.folder / "text.onnx")
+    errors = stream.broker.create_topic(f"errors-{stream.input}")
+    sent = stream.send([*[good] * 20, *poison, *[good] * 20])
+    bad = {f"k{20 + i}".encode() for i in range(len(poison))}
+    code, out, err = stream.run(
+        "--until_end", "--format", format, "--delivery", delivery, "--errors", stream.uri(errors)
+    )
+    assert code == 0, err
+    assert f"{sent} in, 40 scored, {len(poison)} failed" in out
+    outputs = stream.read(stream.output)
+    assert len(outputs) == len(set(origins(outputs))) == 40 and bad.isdisjoint(one.key() for one in outputs)
+    told = [json.loads(one.value()) for one in stream.read(errors)]
+    assert Counter(one["stage"] for one in told) == stages and all(one["reason"] for one in told)
+    places = {(one.partition(), one.offset()) for one in stream.read(stream.input) if one.key() in bad}
+    assert {(one["partition"], one["offset"]) for one in told} == places
