@@ -128,6 +128,8 @@ def bind(
             )
         names = tuple(columns[spec.name]) if spec.name in columns else _find(spec, axis, data, len(open_specs) == 1)
         inputs.append(_bind_input(spec, axis, names, data))
+    if not signature.inputs:
+        _fail("the model has no inputs, so there is no data to score: export it with inputs")
     if not inputs:
         _fail("every input of the model is given with --set, so no data would be used; leave one to a column")
     symbols = _check_symbols(inputs)

@@ -86,7 +86,22 @@ def check_model_file(path: str) -> None:
     if may_have_external_data(path):
         model = _parse(path)
         for tensor in _external_tensors(model):
-            _inside_folder(path, _location(tensor))
+            _check_whole(path, tensor, _inside_folder(path, _location(tensor)))
+
+
+def _check_whole(path: str, tensor: onnx.TensorProto, file: str) -> None:
+    """Raise where a file of external data ends before a tensor does."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
+    except ValueError:
+        return  # ONNX Runtime says what is wrong
+    size = os.path.getsize(file)
+    if end > size:
+        raise UsageError(
+            f"--model {path}: the weight {tensor.name!r} ends at byte {end:,} of its external data "
+            f"{_location(tensor)!r}, which has {size:,} bytes: copy or export both files again"
+        )
 
 
 def may_have_external_data(path: str) -> bool:

@@ -272,7 +272,9 @@ def _make_session(
     try:
         session = ort.InferenceSession(source, settings, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base.
-        raise UsageError(f"--model {model.path}: ONNX Runtime cannot load it: {one_line(error)}") from error
+        reason = one_line(error)
+        fix = ": it is damaged or cut short, copy or export it again" if "Protobuf parsing failed" in reason else ""
+        raise UsageError(f"--model {model.path}: ONNX Runtime cannot load it: {reason.rstrip('.')}{fix}") from error
     missing = [name for name in options.providers if name not in session.get_providers()]
     if missing:
         name = short_name(missing[0])

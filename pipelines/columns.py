@@ -34,14 +34,14 @@ def check_names(schema: pa.Schema) -> None:
         )
 
 
-def mostly_numbers(schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:
+def mostly_numbers(schema: pa.Schema, sample: pa.RecordBatch | None, leave: Collection[str] = ()) -> pa.Schema:
     """The schema of a text file with columns of strings made numbers where most of the first rows have numbers.
 
-    A column without any value is a number too. Cells that are none then fail their rows.
+    A column without any value is a number too. Cells that are none then fail their rows. Columns of `leave` stay.
     """
     fields = []
     for column in schema:
-        if not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
+        if column.name in leave or not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
             fields.append(column)
             continue
         cells = [] if sample is None else [str(cell) for cell in sample.column(column.name).to_pylist() if cell]

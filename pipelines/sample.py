@@ -88,7 +88,8 @@ def open_sample(options: argparse.Namespace, files: Sequence[InputFile], session
         made = fit(path, session, prepared, rows, facts)
     except UsageError:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
-        numbers = mostly_numbers(schema, raw) if text and not prepare else schema
+        kept = set(options.keep) - {name for names in options.columns.values() for name in names}
+        numbers = mostly_numbers(schema, raw, kept) if text and not prepare else schema
         if numbers == schema:
             raise
         schema = numbers

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper
 
 from tests import onnx_models
 from tests.command import Command, write_table
@@ -231,3 +234,39 @@ def test_files_of_unlike_types(command: Command, extension: str, kind: str):
     message = command.error(input=command.folder / f"[12].{extension}", columns=columns)
     assert f"in {command.folder}/1.{extension}, but " in message and "double" in message
     assert message.endswith(f"in {command.folder}/2.{extension}: read files of one schema together")
+
+
+def test_a_model_without_inputs(command: Command):
+    weights = {"w": np.ones((2, 2), np.float32)}
+    node = helper.make_node("Identity", ["w"], ["y"])
+    model = onnx_models.build([node], [], [("y", TensorProto.FLOAT, [2, 2])], weights)
+    path = save(model, command.folder / "constant.onnx")
+    assert command.error(model=path, columns=None).startswith("the model has no inputs, so there is no data to score")
+
+
+def test_a_model_cut_short(command: Command):
+    path = command.folder / "cut.onnx"
+    path.write_bytes(Path(command.model).read_bytes()[:-100])
+    assert "it is damaged or cut short, copy or export it again" in command.error(model=path)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter", "message"),
+    [
+        ("utf-16", ",", "data.csv is text in UTF-16, and UTF-8 is read: save it as UTF-8"),
+        (
+            "utf-8",
+            ";",
+            "data.csv has one column, 'id;a;b;c;d', in its first line, with cells apart by ';': write it with",
+        ),
+        (
+            "utf-8",
+            "\t",
+            "in its first line, with cells apart by '\\t': write it with commas, or with tabs and the ending",
+        ),
+    ],
+)
+def test_text_that_is_no_csv_of_ours(command: Command, encoding: str, delimiter: str, message: str):
+    path = command.folder / "data.csv"
+    path.write_text("id,a,b,c,d\n1,2,3,4,5\n".replace(",", delimiter), encoding=encoding)
+    assert message in command.error(input=path)

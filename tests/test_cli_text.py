@@ -58,3 +58,29 @@ def test_nan_in_csv_is_a_number_and_an_empty_cell_is_none(command: Command):
         (3, "column 'd': 'x' is no float"),
         (4, "null in column 'c'"),
     ]
+
+
+def test_kept_keys_of_csv_lose_no_digit(command: Command):
+    data = command.folder / "data.csv"
+    data.write_text(
+        "id,zip,big,plus,a,b,c,d\n7,00123,12345678901234567890,+1,1,2,3,4\n8,9,1,2,x,2,3,4\n-0,0,2,3,01,2,3,4\n"
+    )
+    kept = command.run(
+        "--keep", "id,zip,big,plus", "--num_shards", "1", "--quiet", "--errors", command.folder / "e", input=data
+    )
+    assert kept == (0, "", "")
+    written = command.rows().select(["id", "zip", "big", "plus"]).to_pylist()
+    assert written == [
+        {"id": 0, "zip": "0", "big": "2", "plus": "3"},
+        {"id": 7, "zip": "00123", "big": "12345678901234567890", "plus": "+1"},
+    ]
+    assert [error["reason"] for error in lines(command.folder / "e")] == ["column 'a': 'x' is no float"]
+
+
+def test_json_fields_of_no_arrow_type_are_left_aside(command: Command):
+    data = command.folder / "data.jsonl"
+    rows = [{"id": at, "a": 1, "b": 2, "c": 3, "d": at, "odd": [at, "x"], "more": {"k": [at, "x"]}} for at in range(3)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command.run("--keep", "id", "--quiet", input=data) == (0, "", "")
+    assert command.rows()["id"].to_pylist() == [0, 1, 2]
+    assert "the data has the columns id, a, b, c, d;" in command.run("--keep", "odd", input=data)[2]

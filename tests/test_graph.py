@@ -126,6 +126,15 @@ def test_external_data_outside_the_folder_is_refused(tmp_path: Path, location: s
         check_model_file(path)
 
 
+def test_external_data_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = external_model(tmp_path)
+    weights = tmp_path / "weights.bin"
+    size = weights.stat().st_size
+    os.truncate(weights, size - 1)
+    with pytest.raises(UsageError, match=rf"external data 'weights.bin', which has {size - 1:,} bytes: copy or export"):
+        check_model_file(path)
+
+
 def test_absolute_external_data_is_refused_even_inside_the_folder(tmp_path: Path) -> None:
     path = external_model(tmp_path / "a")
     for location in (str(tmp_path / "a" / "weights.bin"), "C:\\weights.bin", "\\\\host\\weights.bin"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO
@@ -36,7 +38,7 @@ def header(path: str) -> tuple[list[str], int]:
     """The column names of a file and the byte (of its text) at which its rows start; no names where it is empty.
 
     Raises:
-        UsageError: two columns have the same name.
+        UsageError: two columns have the same name, or the text is in UTF-16 or has other delimiters.
     """
     stamp = (os.stat(path).st_size, os.stat(path).st_mtime_ns) if is_local(path) else (0, 0)
     names, start = _header(path, stamp)
@@ -52,10 +54,18 @@ def _header(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], int]:
         return (), start
     import csv
 
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError(f"{path} is text in UTF-16, and UTF-8 is read: save it as UTF-8")
     names = tuple(next(csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{path} has several columns named {twice[0]!r} in its first line: give each its own name")
+    apart = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+    if apart is not None:
+        raise UsageError(
+            f"{path} has one column, {names[0]!r}, in its first line, with cells apart by {apart!r}: "
+            "write it with commas, or with tabs and the ending .tsv"
+        )
     return names, start
 
 
@@ -78,7 +88,8 @@ def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int]:
 def schema(path: str) -> pa.Schema | None:
     """Names from the first line, types as the first `SAMPLE_BYTES` suggest; None where the file has no header.
 
-    A column without any value yet is taken for strings.
+    A column without any value yet is taken for strings, and so is one of which a number would lose something: leading
+    zeros (`00123`), a plus, or digits of a whole number that is too large.
     """
     names, start = header(path)
     if not names:
@@ -102,7 +113,29 @@ def schema(path: str) -> pa.Schema | None:
         )
     except pa.ArrowInvalid:
         return pa.schema([pa.field(name, pa.string()) for name in names])
-    return pa.schema([pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in table.schema])
+    texts = {f.name for f in table.schema if pa.types.is_null(f.type)}
+    if _LOSSY.search(run):
+        texts |= _lossy(run, names, table.schema, delimiter)
+    return pa.schema([pa.field(f.name, pa.string() if f.name in texts else f.type) for f in table.schema])
+
+
+_LOSSY = re.compile(rb"(?:^|[,\t\n\r\"])[ ]*(?:[-+]?0\d|\+\d|-?\d{16})")
+"""Perhaps a cell of which a number would lose something; quick to look for."""
+
+_LOSSY_CELL = re.compile(r"[-+]?0\d+|\+\d+|-?\d{16,}")
+
+
+def _lossy(run: bytes, names: list[str], schema: pa.Schema, delimiter: str) -> set[str]:
+    """The columns of numbers that have cells of which the number has lost something."""
+    numbers = {f.name: f.type for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)}
+    table, _ = _parse(run, names, dict.fromkeys(numbers, pa.string()), delimiter)
+    found = set()
+    for name in numbers:
+        cells = (cell.strip() for cell in table.column(name).to_pylist() if cell)
+        lost = (cell for cell in cells if _LOSSY_CELL.fullmatch(cell))
+        if any(cell[0] in "+0" or cell[:2] == "-0" or pa.types.is_floating(numbers[name]) for cell in lost):
+            found.add(name)
+    return found
 
 
 def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:

@@ -14,17 +14,22 @@ from transforms.split import Split
 SAMPLE_BYTES = 1 << 20
 """How much of a file is looked at to tell the types of its fields."""
 
+FIELDS_LOOKED_AT = 100
+"""Objects by which fields are told one by one, where one of them has no type."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
 def schema(path: str) -> pa.Schema | None:
     """Names and types as the first `SAMPLE_BYTES` suggest; None where the file has no objects there.
 
-    A field that is null in all of them is taken for a string.
+    A field that is null in all of them is taken for a string; one that has no type of Arrow (a list of numbers and
+    texts, say) is left out.
     """
     with open_stream(path, decompress=True) as stream:
         run = next(lines.runs(stream, None, lines.line_end, SAMPLE_BYTES), b"").removeprefix(_BOM)
-    good = [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
+    objects = [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
+    good = objects
     while good:
         text = b"\n".join(good)
         try:
@@ -33,7 +38,22 @@ def schema(path: str) -> pa.Schema | None:
             good = good[: len(good) // 2]
             continue
         return pa.schema([pa.field(f.name, _no_null(f.type)) for f in found])
-    return None
+    return _field_by_field(objects[:FIELDS_LOOKED_AT]) if objects else None
+
+
+def _field_by_field(objects: list[bytes]) -> pa.Schema:
+    """The fields that have a type of Arrow in all the objects."""
+    import json
+
+    rows = [json.loads(line) for line in objects]
+    fields = []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        try:
+            kind = pa.array([row.get(name) for row in rows]).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+            continue
+        fields.append(pa.field(name, _no_null(kind)))
+    return pa.schema(fields)
 
 
 def _is_object(line: bytes) -> bool:
