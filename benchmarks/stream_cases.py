@@ -13,10 +13,11 @@ from benchmarks import stream_messages
 from benchmarks.split_models import light
 
 PRISM, FLINK, PLAIN, TUNED = "beamsplit on Prism", "beamsplit on Flink", "plain loop", "tuned loop"
+PRISM_ONCE, FLINK_ONCE = f"{PRISM}, exactly once", f"{FLINK}, exactly once"
 QUIX, BYTEWAX = "Quix Streams", "Bytewax"
-OURS = (PRISM, FLINK)
+OURS = (PRISM, FLINK, PRISM_ONCE, FLINK_ONCE)
 PEERS = (QUIX, BYTEWAX)
-PROGRAMS = (PLAIN, PRISM, FLINK, TUNED, *PEERS)
+PROGRAMS = (PLAIN, *OURS, TUNED, *PEERS)
 PACKAGES = {QUIX: "quixstreams", BYTEWAX: "bytewax"}
 MODULES = {PLAIN: "kafka_loop", TUNED: "kafka_tuned_loop", QUIX: "quix_stream", BYTEWAX: "bytewax_stream"}
 
@@ -62,7 +63,9 @@ class StreamCase:
         command = [sys.executable, "-m", "pipelines.score", "--model", str(self.model), "--group", group, "--quiet"]
         command += ["--input", f"kafka://{servers}/{source}", "--output", f"kafka://{servers}/{sink}"]
         command += ["--format", "tensor", "--output_format", "tensor", "--max_latency_ms", str(WAIT_MS)]
-        if program == FLINK:
+        if program in (PRISM_ONCE, FLINK_ONCE):
+            command += ["--delivery", "exactly_once"]
+        if program in (FLINK, FLINK_ONCE):
             return [*command, "--runner", "FlinkRunner", "--checkpoint", f"{CHECKPOINT_SECONDS}s"]
         return [*command, "--runner", "PrismRunner"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,7 +95,14 @@ class MeasuringConsumer:
 
         self._topic = topic
         self._consumer = kafka.Consumer(
-            {"bootstrap.servers": servers, "group.id": "measure", "enable.auto.commit": False, "log_level": 0}
+            {
+                "bootstrap.servers": servers,
+                "group.id": "measure",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "log_level": 0,
+            }
         )
         self._parts = sorted(self._consumer.list_topics(topic, timeout=30).topics[topic].partitions)
         self._consumer.assign([kafka.TopicPartition(topic, part, 0) for part in self._parts])
@@ -102,31 +110,40 @@ class MeasuringConsumer:
         self.count = 0
         """Outputs that were read, those of the warm-up and those that came twice too."""
 
+        self._reached: dict[int, int] = {}
+
         self.load = Numbers()
         """Messages of the load that have an output."""
 
     def written(self) -> int:
-        """Messages in the topic."""
+        """Messages in the topic; the markers of transactions count too."""
+        return sum(self.ends().values())
+
+    def ends(self) -> dict[int, int]:
+        """The offset of each partition's end: where a transaction is open, of its begin."""
         import confluent_kafka as kafka
 
         positions = [kafka.TopicPartition(self._topic, part) for part in self._parts]
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
             try:
-                return sum(self._consumer.get_watermark_offsets(position, timeout=10)[1] for position in positions)
+                return {at.partition: self._consumer.get_watermark_offsets(at, timeout=10)[1] for at in positions}
             except kafka.KafkaException as error:
                 # A topic that was just made has no leader for a moment.
                 if time.monotonic() > deadline:
                     raise ProgramFailed(f"the measuring consumer: {error.args[0].str()}") from error
                 time.sleep(0.1)
 
+    def has_read(self, ends: Mapping[int, int]) -> bool:
+        """Whether all that is below these offsets was read: the last of a partition may be no message, but a marker."""
+        return all(self._reached.get(partition, 0) >= end for partition, end in ends.items())
+
     def read(self, seconds: float) -> int:
         """Take what comes within some seconds; how many."""
         messages: list[Any] = self._consumer.consume(10_000, seconds)
         now = time.time_ns() // 1000
-        for message in messages:
-            if message.error() is not None:
-                raise ProgramFailed(f"the measuring consumer: {message.error().str()}")
+        if any(message.error() is not None for message in messages):
+            messages = self._without_ends(messages)
         if messages:
             kind = type(messages[0])
             times = np.fromiter((when for _, when in map(kind.timestamp, messages)), np.int64, len(messages))
@@ -136,6 +153,16 @@ class MeasuringConsumer:
             self.count += len(messages)
             self.load.add(np.frombuffer(keys, KEY)["number"])
         return len(messages)
+
+    def _without_ends(self, messages: list[Any]) -> list[Any]:
+        import confluent_kafka as kafka
+
+        for message in messages:
+            if (error := message.error()) is not None:
+                if error.code() != kafka.KafkaError._PARTITION_EOF:
+                    raise ProgramFailed(f"the measuring consumer: {error.str()}")
+                self._reached[message.partition()] = message.offset()
+        return [message for message in messages if message.error() is None]
 
     def outputs(self) -> Outputs:
         """All that was read."""

@@ -89,11 +89,11 @@ class Bench:
             while measure.written() < case.messages and time.monotonic() < deadline:
                 _alive(process)
                 time.sleep(0.2)
-        there, deadline = measure.written(), time.monotonic() + READ_SECONDS
-        while measure.count < there:
+        ends, deadline = measure.ends(), time.monotonic() + READ_SECONDS
+        while not measure.has_read(ends):
             measure.read(0.1)
             if time.monotonic() > deadline:
-                raise ProgramFailed(f"{there - measure.count} of {there} outputs of {program} cannot be read")
+                raise ProgramFailed(f"{measure.count} outputs of {program} were read of {sum(ends.values())}")
         measure.close()
         self.drop(output)
         return measure.outputs()
