@@ -121,7 +121,7 @@ def measure_case(case: SplitCase, counts: Sequence[int], runs: int, window: floa
     beside = case.model.parent if weights > TOO_LARGE_FOR_TMP else None
     with tempfile.TemporaryDirectory(prefix="shards-", dir=beside) as at:
         divided = {n: _divide(model, signature, feeds, n, Path(at) / str(n)) for n in counts if n > 1}
-        planned, chosen = _plan(model, feeds, case.rows)
+        planned, chosen = _plan(model, feeds, case.rows, counts)
         ways = {n: (partial(_whole, model) if n == 1 else partial(_shards, divided[n])) for n in counts}
         seconds: dict[int, list[float]] = {n: [] for n in counts}
         rows: dict[int, list[float]] = {n: [] for n in counts}
@@ -154,17 +154,19 @@ def _divide(model: ModelFile, signature: Signature, feeds: Feeds, shards: int, f
     return ShardedModel(plan, str(folder), (SessionOptions((CPU,), 1),) * shards, SessionOptions((CPU,)), signature)
 
 
-def _plan(model: ModelFile, feeds: Feeds, rows: int) -> tuple[dict[int, float], int]:
+def _plan(model: ModelFile, feeds: Feeds, rows: int, counts: Sequence[int]) -> tuple[dict[int, float], int]:
     """(rows a second by number of shards, what is taken): how `plan --strategy` sees replicas and shards here.
 
-    What is as fast within 3 % and has fewer shards comes first.
+    What is as fast within 3 % and has fewer shards comes first. It may take `counts` only, which are measured too:
+    with many cores it would try more.
     """
     one = SessionOptions((CPU,), 1)
     workers = read_cluster(str(core_count()))
     graph = split_graph(load_graph(model))
     profile = profile_model(graph, model, feeds, one, rows, None)
     here = measure_here(model, feeds, one, HERE_SECONDS)
-    widths, _ = make_widths(model, feeds, graph, here.profile(profile), shard_counts(len(workers)))
+    among = [shards for shards in shard_counts(len(workers)) if shards in counts]
+    widths, _ = make_widths(model, feeds, graph, here.profile(profile), among)
     found = candidates(widths, workers, rows, 1, here.links)
     machine = Machine(model, feeds, one, workers, graph, profile)
     ran = machine.measure_all(found)

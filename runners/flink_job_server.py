@@ -28,7 +28,7 @@ DRIVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 EMBEDDED = "[local]"
 """The master that is Flink inside the job server."""
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 
 LOCAL_SETTINGS = {
     "rest.bind-address": "127.0.0.1",
@@ -39,6 +39,7 @@ LOCAL_SETTINGS = {
     "taskmanager.bind-host": "127.0.0.1",
     "taskmanager.memory.network.min": "256m",
     "taskmanager.memory.network.max": "256m",
+    "pekko.ask.timeout": "60 s",
 }
 """Flink's configuration inside the job server's own process."""
 

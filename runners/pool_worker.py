@@ -10,7 +10,7 @@ from typing import Any
 
 from runners.lean_import import import_beam
 
-PROVISION_SECONDS = 30.0
+PROVISION_SECONDS = 120.0
 
 
 def _provision() -> None:

@@ -20,7 +20,7 @@ from runners.errors import RunnerError
 from runners.process import Process, free_ports, listens
 
 PACKAGE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 _DIE_WITH_PARENT = "import ctypes,os,sys; ctypes.CDLL(None).prctl(1,15); os.execv(sys.argv[1],sys.argv[1:])"
 _WITH_US = [sys.executable, "-S", "-c", _DIE_WITH_PARENT] if sys.platform == "linux" else []

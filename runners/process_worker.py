@@ -27,8 +27,10 @@ def _tie(folder: str | None) -> None:
     with contextlib.suppress(PermissionError):  # a leader of a group stays where it is
         os.setsid()
     if folder is not None:
-        # What a worker cannot do without its folder: go on. The job is over.
-        Path(folder, str(os.getpid())).touch()
+        try:
+            Path(folder, str(os.getpid())).touch()
+        except FileNotFoundError:  # the job was over before this worker had begun
+            os._exit(0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

@@ -26,7 +26,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from runners.errors import RunnerError
 from runners.process import Process
 
-START_SECONDS = 50.0
+START_SECONDS = 180.0
 """Longest that a worker may take until it has connected."""
 
 CALLS = 256

@@ -19,7 +19,7 @@ from runners.process_worker import FOLDER, LOUD
 GONE_SECONDS = 5.0
 """Longest that `end` waits for processes that it has killed."""
 
-TOLD_SECONDS = 5.0
+TOLD_SECONDS = 20.0
 """Longest that a worker's exit code is waited for, once its channel is closed."""
 
 _ENDED = re.compile(r"Worker subprocess exited with return code (-?\d+)")
@@ -46,12 +46,17 @@ class WorkerProcesses:
     def command(self) -> str:
         """The shell command that starts one."""
         said = [f"{FOLDER}={self.folder}", *([f"{LOUD}=1"] if self.loud else [])]
-        # exec: the worker itself is our child, so it hears of our end.
-        return f"exec env {shlex.join([*said, sys.executable, '-m', 'runners.process_worker'])}"
+        # exec: the worker itself is our child, so it hears of our end. Ctrl-C, which reaches all that share the
+        # terminal, is for the command alone, also before the worker has a session of its own.
+        return f"trap '' INT; exec env {shlex.join([*said, sys.executable, '-m', 'runners.process_worker'])}"
 
     def end(self) -> None:
         """Kill those that run, and wait until they are gone."""
-        pids = [int(path.name) for path in self.folder.iterdir() if path.name.isdigit()]
+        # One that is just being started finds no folder from now on, and ends by itself.
+        over = self.folder.with_name(f"{self.folder.name}-over")
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.rename(over)
+        pids = [int(path.name) for path in over.glob("*") if path.name.isdigit()]
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import onnx_models
+from tests.command import without_progress
 from tests.onnx_models import save
+from tests.waiting import DEADLINE, running, wait_until
 
 ROOT = Path(__file__).parent.parent
-SECONDS = 60
-
 STEPS = """
 import os, signal, time
 from pathlib import Path
@@ -33,7 +32,7 @@ def late(batch):
 def wait(batch):
     if late(batch):
         (here / f"waits-{os.getpid()}").touch()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             time.sleep(0.01)
     return batch
@@ -72,20 +71,6 @@ def job(folder: Path, step: str, *options: str) -> Iterator[subprocess.Popen[str
         process.wait()
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 THREADS = ("--workers", "2", "--worker_type", "thread")
 PROCESSES = ("--workers", "2", "--worker_type", "process")
 STAGES = ("--stages", "2", "--placement", "distributed")
@@ -97,10 +82,10 @@ def test_an_interrupted_job_leaves_nothing_and_no_worker(
     tmp_path: Path, options: tuple[str, ...], number: signal.Signals, code: int
 ):
     with job(tmp_path, "wait", *options) as process:
-        until(lambda: list(tmp_path.glob("waits-*")) or process.poll() is not None)
+        wait_until(lambda: list(tmp_path.glob("waits-*")) or process.poll() is not None)
         # Ctrl-C reaches all that share the terminal, a scheduler's SIGTERM the command alone.
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        _, err = process.communicate(timeout=SECONDS)
+        err = without_progress(process.communicate(timeout=DEADLINE)[1])
     last = err.splitlines()[-1]
     assert (process.returncode, last) == (code, "interrupted: nothing was written")
     assert all(line.startswith("note: ") for line in err.splitlines()[:-1])
@@ -109,17 +94,17 @@ def test_an_interrupted_job_leaves_nothing_and_no_worker(
     assert [path for path in (tmp_path / "tmp").iterdir() if path.name != ".ses"] == [], "ONNX Runtime's own apart"
     if sys.platform == "linux":
         for path in tmp_path.glob("waits-*"):
-            until(lambda path=path: not running(int(path.name.split("-")[1])))
+            wait_until(lambda path=path: not running(int(path.name.split("-")[1])))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they end when their connection does")
 def test_worker_processes_end_with_a_submitter_that_is_killed(tmp_path: Path):
     with job(tmp_path, "wait", *PROCESSES) as process:
-        until(lambda: list(tmp_path.glob("waits-*")) or process.poll() is not None)
+        wait_until(lambda: list(tmp_path.glob("waits-*")) or process.poll() is not None)
         process.kill()
     workers = [int(path.name.split("-")[1]) for path in tmp_path.glob("waits-*")]
     assert workers and process.pid not in workers
-    until(lambda: not any(map(running, workers)))
+    wait_until(lambda: not any(map(running, workers)))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +116,7 @@ def test_worker_processes_end_with_a_submitter_that_is_killed(tmp_path: Path):
 )
 def test_a_worker_process_that_ends_or_fails_is_told_in_one_line(tmp_path: Path, step: str, reason: str):
     with job(tmp_path, step, *PROCESSES) as process:
-        _, err = process.communicate(timeout=SECONDS)
+        err = without_progress(process.communicate(timeout=DEADLINE)[1])
     assert process.returncode == 1
     assert err == f"error: the job failed, nothing was written: {reason} (--debug shows all)\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["p-00000-of-00001.parquet"]

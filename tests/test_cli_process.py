@@ -12,15 +12,18 @@ import pyarrow as pa
 import pytest
 
 from tests import onnx_models
-from tests.command import write_table
+from tests.command import without_progress, write_table
 from tests.onnx_models import save
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).parent.parent
 
 
 def start(*options: object, module: str = "pipelines.score") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    done.stderr = without_progress(done.stderr)
+    return done
 
 
 def test_help_has_the_groups_an_example_of_each_common_job_and_the_steps():
@@ -79,7 +82,7 @@ def test_a_terminal_gets_a_bar():
         "        drawn.set()\n"
         "    return 40, 2\n"
         "with Progress(counts, 100, stream=sys.stderr):\n"
-        "    drawn.wait(60)\n"
+        "    drawn.wait(300)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=slave, env=os.environ | {"TERM": "xterm"}):
         os.close(slave)
@@ -105,5 +108,5 @@ def test_a_plan_needs_no_beam(tmp_path: Path):
         f"code = main({[str(option) for option in options]}); "
         "assert 'apache_beam' not in sys.modules; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
     assert (done.returncode, done.stderr) == (0, "") and "workers" in done.stdout

@@ -13,7 +13,7 @@ HEAD = "import sys; from runners.lean_import import import_beam; import_beam()\n
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", HEAD + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", HEAD + code], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

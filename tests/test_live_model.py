@@ -21,6 +21,7 @@ from models.tensors import to_numpy
 from pipelines.stream_news import ShowNews
 from tests import onnx_models
 from tests.onnx_models import save
+from tests.waiting import DEADLINE
 from transforms import live_model as module
 from transforms.block import INTERNAL_COLUMNS, with_origin
 from transforms.infer import InferStep
@@ -200,7 +201,7 @@ def test_a_step_begins_with_the_newest_and_tells_the_version(step: InferStep, tm
     assert read_news(str(job)) == told and count_news(told) == (1, 0)
     shutil.rmtree(job)
     thread = next(thread for thread in threading.enumerate() if thread.name == "model-updates")
-    thread.join(10)
+    thread.join(DEADLINE)
     assert not thread.is_alive() and not module._LIVE
 
 

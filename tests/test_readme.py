@@ -23,7 +23,7 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.run(
-        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
 
 

@@ -17,5 +17,5 @@ def test_a_closed_pipe_is_no_failure():
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == "a\n"
     process.stdout.close()
-    assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert process.wait(timeout=300) == 0, process.stderr.read()
     process.stderr.close()

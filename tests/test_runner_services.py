@@ -6,10 +6,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from runners import prism as prism_module
@@ -20,6 +18,7 @@ from runners.local.__main__ import main
 from runners.maven import maven_jars
 from runners.prism import find_prism
 from runners.process import Process, free_ports, listens
+from tests.waiting import DEADLINE, running, wait_until
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,7 +84,7 @@ def test_a_process_is_found_and_ended_by_its_pid_file(tmp_path: Path):
     sleeper = [sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(600)", str(tmp_path)]
     process = Process("sleeper", tmp_path, sleeper)
     process.start()
-    process.wait_until(lambda: "ready" in process.logged(), 60)
+    process.wait_until(lambda: "ready" in process.logged(), DEADLINE)
     other = Process("sleeper", tmp_path)
     assert other.pid == process.pid is not None
     process.kill()
@@ -101,7 +100,7 @@ def test_a_process_that_ends_at_its_start_tells_its_log(tmp_path: Path):
     process = Process("p", tmp_path, [sys.executable, "-c", "raise SystemExit('no such thing')", str(tmp_path)])
     process.start()
     with pytest.raises(RunnerError, match=r"p ended at its start: no such thing; from .*p\.log:\nno such thing"):
-        process.wait_until(lambda: False, 60)
+        process.wait_until(lambda: False, DEADLINE)
 
 
 def test_free_ports_differ_and_nobody_listens():
@@ -118,17 +117,10 @@ def test_a_tied_process_ends_with_us_even_if_we_are_killed(tmp_path: Path):
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None and parent.stdout.readline() == "on\n"
     pid = int((tmp_path / "child.pid").read_text())
-    assert runs(pid)
+    assert running(pid)
     parent.kill()
     parent.communicate()
-    deadline = time.monotonic() + 20
-    while runs(pid):
-        assert time.monotonic() < deadline, "the child is still there"
-        time.sleep(0.02)
-
-
-def runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    wait_until(lambda: not running(pid), "the child ends")
 
 
 @pytest.fixture

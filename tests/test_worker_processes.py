@@ -70,4 +70,4 @@ def test_end_kills_those_that_run_and_waits(tmp_path: Path):
     for process in (running, ended):
         (tmp_path / str(process.pid)).touch()
     WorkerProcesses(str(tmp_path)).end()
-    assert running.wait(10) == -9
+    assert running.wait(300) == -9

@@ -131,7 +131,7 @@ def test_a_failed_job_leaves_earlier_results_and_no_file_of_its_own(tmp_path, wo
     remove_temp(output, transform.job_id)
     writers = [thread for thread in threading.enumerate() if thread.name == "write-behind"]
     for thread in writers:
-        thread.join(10)
+        thread.join(300)
     assert not any(thread.is_alive() for thread in writers)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 

@@ -5,11 +5,8 @@ import threading
 
 import pytest
 
+from tests.waiting import DEADLINE
 from transforms.write.behind import WriteBehind
-
-
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "write-behind"]
 
 
 def test_writes_everything_in_order_before_close_returns():
@@ -27,12 +24,12 @@ def test_writes_on_another_thread_at_most_depth_items_behind():
 
     def write(item: int) -> None:
         begun.set()
-        assert free.wait(10)
+        assert free.wait(DEADLINE)
         seen.append((item, threading.current_thread()))
 
     behind = WriteBehind(write, depth=2)
     behind.put(0)
-    assert begun.wait(10)
+    assert begun.wait(DEADLINE)
     behind.put(1)
     behind.put(2)
     late = threading.Thread(target=behind.put, args=(3,))
@@ -40,7 +37,7 @@ def test_writes_on_another_thread_at_most_depth_items_behind():
     late.join(0.02)
     assert late.is_alive()
     free.set()
-    late.join(10)
+    late.join(DEADLINE)
     behind.close()
     assert [item for item, _ in seen] == [0, 1, 2, 3]
     assert threading.current_thread() not in {thread for _, thread in seen}
@@ -69,13 +66,13 @@ def test_cancel_drops_what_waits():
 
     def write(item: int) -> None:
         begun.set()
-        assert free.wait(10)
+        assert free.wait(DEADLINE)
         done.append(item)
 
     behind = WriteBehind(write)
     for item in range(2):
         behind.put(item)
-    assert begun.wait(10)
+    assert begun.wait(DEADLINE)
     behind._cancelled.set()
     free.set()
     behind.cancel()
@@ -89,5 +86,5 @@ def test_the_thread_of_a_forgotten_writer_ends():
     thread = behind._thread
     del behind
     gc.collect()
-    thread.join(10)
+    thread.join(DEADLINE)
     assert not thread.is_alive()

@@ -24,7 +24,7 @@ VERSION = "1.19.3"
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 REGISTERED = "Successful registration at resource manager"
 """What a TaskManager logs when it has told the JobManager of its slots."""
 
@@ -229,6 +229,8 @@ class FlinkCluster:
             # A TaskManager that was killed is noticed soon.
             "heartbeat.interval": "2000",
             "heartbeat.timeout": "10000",
+            # A busy machine answers late.
+            "pekko.ask.timeout": "60 s",
         }
         lines = [f"{name}: {value}\n" for name, value in (settings | self._settings).items()]
         (config / "flink-conf.yaml").write_text("".join(lines), encoding="utf-8")

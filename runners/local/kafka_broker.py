@@ -21,7 +21,7 @@ ARTIFACTS = ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4
 JAVA = 17
 """Java that this Kafka needs at least."""
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 STARTED = "Kafka Server started"
 """What it logs when it answers, its internal topics' places included."""
 

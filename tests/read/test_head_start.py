@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.waiting import DEADLINE
 from transforms.read import ReadOptions, find_files, input_schema, parquet, read_split
 from transforms.read.head_start import head_start
 from transforms.read.splits import splits_at_once
-
-DEADLINE = 30
 
 
 def case(path: Path, rows: int, group_rows: int, workers: int):

@@ -112,7 +112,7 @@ def test_read_ahead_makes_one_item_more():
     ahead = streams.read_ahead(items())
     assert next(ahead) == 0
     with ready:
-        assert ready.wait_for(lambda: len(made) == 2, timeout=10)
+        assert ready.wait_for(lambda: len(made) == 2, timeout=300)
     assert list(ahead) == [1, 2, 3, 4]
     assert not ahead_threads()
 

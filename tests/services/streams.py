@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,17 +10,19 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
+from tests.waiting import DEADLINE, running, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
-WAIT_SECONDS = 120.0
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Stream:
     def run(self, *options: str, **changed: str) -> tuple[int, str, str]:
         """(exit code, stdout, stderr) of the command."""
         process = self.start(*options, **changed)
-        out, err = process.communicate(timeout=WAIT_SECONDS)
+        out, err = process.communicate(timeout=DEADLINE)
         return process.returncode, out, err
 
     def uri(self, topic: str) -> str:
@@ -72,27 +75,59 @@ class Stream:
         count = 0
         for count, value in enumerate(values, 1):
             producer.produce(topic or self.input, value, key=f"k{count - 1}".encode(), **options)
-        assert producer.flush(30) == 0
+        assert producer.flush(DEADLINE) == 0
         return count
 
     def read(self, topic: str) -> list[Any]:
         """All messages of a topic, those of transactions once they are committed."""
         return read_topic(self.broker, topic)
 
+    def written(self) -> int:
+        """Messages in the output as the broker counts them, the marks of transactions too."""
+        import confluent_kafka as kafka
+
+        consumer = kafka.Consumer({"bootstrap.servers": self.broker.address, "group.id": uuid.uuid4().hex})
+        parts = [kafka.TopicPartition(self.output, part) for part in range(2)]
+        ends = [consumer.get_watermark_offsets(part, timeout=120)[1] for part in parts]
+        consumer.close()
+        return sum(ends)
+
     def topics(self) -> set[str]:
         """Names of all topics."""
         from confluent_kafka.admin import AdminClient
 
-        return set(AdminClient({"bootstrap.servers": self.broker.address}).list_topics(timeout=30).topics)
+        return set(AdminClient({"bootstrap.servers": self.broker.address}).list_topics(timeout=120).topics)
 
     def committed(self, group: str) -> int:
         """Messages that a group has done."""
         import confluent_kafka as kafka
 
         consumer = kafka.Consumer({"bootstrap.servers": self.broker.address, "group.id": group})
-        found = consumer.committed([kafka.TopicPartition(self.input, part) for part in range(2)], timeout=30)
+        found = consumer.committed([kafka.TopicPartition(self.input, part) for part in range(2)], timeout=120)
         consumer.close()
         return sum(max(0, position.offset) for position in found)
+
+    def kill_before_the_end(self, process: subprocess.Popen[str], first: int, count: int) -> int:
+        """Kill a stream, and its runner, that has not done all; gives how many messages more were sent for that.
+
+        Args:
+            process: of `start`.
+            first: number of the next message.
+            count: messages to send.
+        """
+        # However quick the machine: what is sent while all stand still cannot be through before the kill.
+        os.kill(process.pid, signal.SIGSTOP)
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in children:
+            child.suspend()
+        sent = self.send(rows(count, first=first))
+        process.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):  # some end with their parent
+                child.kill()
+        process.communicate()
+        wait_until(lambda: not any(running(child.pid) for child in children), "the runner is gone")
+        return sent
 
     def close(self) -> None:
         for process in self.processes:
@@ -112,9 +147,9 @@ def read_topic(broker: KafkaBroker, topic: str) -> list[Any]:
         "isolation.level": "read_committed",
     }
     consumer = kafka.Consumer(config)
-    parts = sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
+    parts = sorted(consumer.list_topics(topic, timeout=120).topics[topic].partitions)
     consumer.assign([kafka.TopicPartition(topic, part, 0) for part in parts])
-    messages, ends, deadline = [], 0, time.monotonic() + 60
+    messages, ends, deadline = [], 0, time.monotonic() + DEADLINE
     while ends < len(parts):
         assert time.monotonic() < deadline
         for message in consumer.consume(1000, 1.0):
@@ -136,10 +171,3 @@ def origins(messages: Iterable[Any]) -> list[tuple[str, int, int]]:
 def rows(count: int, first: int = 0) -> list[bytes]:
     """JSON messages for the model."""
     return [json.dumps({"x": [first + i, 1, 2, 3]}).encode() for i in range(count)]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)

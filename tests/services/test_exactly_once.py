@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from models.model_copy import model_version
 from runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
-from tests.services.streams import Stream, origins, rows, wait_until
+from tests.services.streams import Stream, origins, rows
 from tests.services.test_stream import prism_program as prism_program
+from tests.waiting import wait_until
 
 pytest.importorskip("confluent_kafka")
 
@@ -31,27 +29,11 @@ def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator
     made.close()
 
 
-def kill_before_the_end(stream: Stream, pid: int, first: int) -> int:
-    """Kill a stream that has not done all; gives how many messages more were sent for that."""
-    # However quick the machine: what comes now cannot be through before the kill.
-    os.kill(pid, signal.SIGSTOP)
-    children = psutil.Process(pid).children()
-    for child in children:
-        child.suspend()
-    sent = stream.send(rows(2_000, first=first))
-    for child in children:
-        child.kill()
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(child.is_running() for child in children), 20)
-    return sent
-
-
 def test_a_model_in_stages_scores_each_input_once(stream: Stream):
     sent = stream.send(rows(5_000))
     process = stream.start(*ONCE, "--stages", "2")
     wait_until(lambda: len(stream.read(stream.output)) > 500)
-    sent += kill_before_the_end(stream, process.pid, sent)
-    process.communicate()
+    sent += stream.kill_before_the_end(process, sent, 2_000)
     assert stream.committed("g1") < sent
     code, _, err = stream.run("--until_end", *ONCE, "--stages", "2")
     assert code == 0, err
@@ -83,8 +65,7 @@ def test_a_model_that_changes_scores_each_input_once(stream: Stream, tmp_path: P
         return look()[model_version(second)] > 0
 
     wait_until(swapped)
-    sent += kill_before_the_end(stream, process.pid, sent)
-    process.communicate()
+    sent += stream.kill_before_the_end(process, sent, 2_000)
     code, _, err = stream.run("--until_end", *options)
     assert code == 0, err
     found = Counter(origins(stream.read(stream.output)))

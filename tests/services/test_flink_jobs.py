@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import apache_beam as beam
@@ -13,14 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from runners.flink import OVER, FlinkOptions, flink_runner
 from runners.local import FlinkCluster
 from tests.services.steps import Hang, Stamp, Write
-
-
-def wait_for(path: Path, seconds: float = 120) -> str:
-    deadline = time.monotonic() + seconds
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline, f"{path} was not written within {seconds} s"
-        time.sleep(0.05)
-    return path.read_text()
+from tests.waiting import running, wait_until
 
 
 def test_steps_with_unlike_resource_hints_run_in_processes_of_their_own(services: None, tmp_path: Path):
@@ -38,7 +30,7 @@ def test_steps_with_unlike_resource_hints_run_in_processes_of_their_own(services
     for first, second, again in rows:
         assert first != second and second == again
     assert len({tuple(row) for row in rows}) == 1
-    assert not any(psutil.pid_exists(pid) for pid in rows[0])
+    assert not any(map(running, rows[0]))
 
 
 def pids_of(line: str) -> list[int]:
@@ -55,9 +47,10 @@ def test_leaving_early_cancels_the_job_and_ends_every_process(cluster: FlinkClus
         pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
         pipeline | beam.Create([1]) | beam.ParDo(Hang(str(told)))
         pipeline.run()
-        pid = int(wait_for(told))
+        wait_until(lambda: told.exists() and told.read_text(), "the step runs")
+        pid = int(told.read_text())
         assert set(cluster.jobs().values()) - set(OVER) == {"RUNNING"}
         raise KeyboardInterrupt
-    assert not psutil.pid_exists(pid)
+    assert not running(pid)
     assert not set(cluster.jobs().values()) - set(OVER)
     assert not set(psutil.Process().children(recursive=True)) - before

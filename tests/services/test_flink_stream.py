@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import apache_beam as beam
@@ -17,17 +15,18 @@ from apache_beam.runners.runner import PipelineState
 
 from runners.flink import FlinkOptions, flink_runner
 from tests.services.steps import Count, Write
+from tests.waiting import wait_until
 
 
 class Enough(Exception):
     """Ends the job."""
 
 
-def wait(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+def is_worker(process: psutil.Process) -> bool:
+    """Also of one that ends meanwhile; the shell that waits for our end beside each is none."""
+    with contextlib.suppress(psutil.Error):
+        return process.name() != "sh" and "runners.pool_worker" in process.cmdline()
+    return False
 
 
 def test_a_stream_goes_on_after_its_worker_was_killed(services: None, tmp_path: Path):
@@ -41,10 +40,7 @@ def test_a_stream_goes_on_after_its_worker_was_killed(services: None, tmp_path: 
         return int(final.read_text() or 0) if final.exists() else 0
 
     def workers() -> list[psutil.Process]:
-        found = psutil.Process().children(recursive=True)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [process for process in found if "runners.pool_worker" in process.cmdline()]
-        return []
+        return [process for process in psutil.Process().children(recursive=True) if is_worker(process)]
 
     options = FlinkOptions(parallelism=1, streaming=True, checkpoint_ms=500)
     with contextlib.suppress(Enough), flink_runner(options) as (runner, flags):
@@ -57,13 +53,14 @@ def test_a_stream_goes_on_after_its_worker_was_killed(services: None, tmp_path: 
             assert not PipelineState.is_terminal(result.state), "the job ended"
             return condition
 
-        wait(lambda: goes_on(finalized() > 0), "a checkpoint was finalized")
+        wait_until(lambda: goes_on(finalized() > 0), "a checkpoint was finalized")
         before = finalized()
-        old = {process.pid for process in workers() if process.name() != "sh"}
+        old = {process.pid for process in workers()}
+        assert old
         for pid in old:
             os.kill(pid, signal.SIGKILL)
-        wait(lambda: goes_on(finalized() > before + 200), "checkpoints go on after the kill")
-        assert {process.pid for process in workers() if process.name() != "sh"}.isdisjoint(old)
+        wait_until(lambda: goes_on(finalized() > before + 200), "checkpoints go on after the kill")
+        assert {process.pid for process in workers()}.isdisjoint(old)
         assert set(range(finalized())) <= set(numbers())
         raise Enough
     assert not workers()

@@ -6,6 +6,7 @@ import pytest
 
 from runners.errors import RunnerError
 from runners.local import KafkaBroker
+from tests.waiting import DEADLINE, wait_until
 
 kafka = pytest.importorskip("confluent_kafka")
 
@@ -14,7 +15,7 @@ def produce(broker: KafkaBroker, topic: str, value: bytes) -> None:
     producer = kafka.Producer({"bootstrap.servers": broker.address})
     delivered = []
     producer.produce(topic, value, on_delivery=lambda error, message: delivered.append((error, message.offset())))
-    assert producer.flush(30) == 0 and delivered[0][0] is None
+    assert producer.flush(DEADLINE) == 0 and delivered[0][0] is None
 
 
 def consume(broker: KafkaBroker, topic: str, count: int) -> list[bytes]:
@@ -23,7 +24,7 @@ def consume(broker: KafkaBroker, topic: str, count: int) -> list[bytes]:
     )
     consumer.subscribe([topic])
     try:
-        return [message.value() for message in consumer.consume(count, 60)]
+        return [message.value() for message in consumer.consume(count, DEADLINE)]
     finally:
         consumer.close()
 
@@ -61,10 +62,14 @@ def test_users_and_passwords(broker: KafkaBroker, password: str, told: bool):
         if told:
             with pytest.raises(kafka.KafkaException):
                 consumer.list_topics(timeout=2)
-            consumer.poll(1)
-            assert any("uthentication" in str(error) for error in errors)
+
+            def refused() -> bool:
+                consumer.poll(0.1)
+                return any("uthentication" in str(error) for error in errors)
+
+            wait_until(refused, "the broker refuses the password")
         else:
-            assert consumer.list_topics(timeout=30).brokers
+            assert consumer.list_topics(timeout=120).brokers
     finally:
         consumer.close()
 
@@ -73,7 +78,7 @@ def test_topics_are_not_made_by_accident(broker: KafkaBroker):
     producer = kafka.Producer({"bootstrap.servers": broker.address, "message.timeout.ms": 1000})
     failed = []
     producer.produce(f"none-{uuid.uuid4().hex}", b"x", on_delivery=lambda error, _: failed.append(error))
-    producer.flush(30)
+    producer.flush(DEADLINE)
     assert failed and failed[0] is not None
 
 

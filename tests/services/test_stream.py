@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-import psutil
 import pytest
 
 from runners.errors import RunnerError
 from runners.local import KafkaBroker
 from runners.prism import find_prism
-from tests.services.streams import Stream, origins, rows, wait_until
+from tests.services.streams import Stream, origins, rows
+from tests.waiting import DEADLINE, wait_until
 
 pytest.importorskip("confluent_kafka")
 
@@ -103,7 +103,7 @@ def test_a_signal_drains_commits_and_prints_the_summary(stream: Stream):
     process = stream.start("--group", "g1")
     wait_until(lambda: len(stream.read(stream.output)) == 300)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert "draining" in err and "300 in, 300 scored, 0 failed" in out
     assert stream.committed("g1") == 300
@@ -129,7 +129,9 @@ def test_a_broker_that_is_not_there(stream: Stream):
     assert code == 2 and "does not answer" in err and "start it, or check the address" in err
 
 
-def test_wrong_credentials_are_told_and_the_password_is_not(stream: Stream, tmp_path: Path):
+def test_wrong_credentials_are_told_and_the_password_is_not(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     config = tmp_path / "client.properties"
     sasl = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.username=alice\nsasl.password="
     there = {name: f"kafka://{stream.broker.sasl_address}/{getattr(stream, name)}" for name in ("input", "output")}
@@ -139,7 +141,7 @@ def test_wrong_credentials_are_told_and_the_password_is_not(stream: Stream, tmp_
     assert "wr0ng-secret" not in out + err
     stream.send(rows(5))
     config.write_text(sasl + "${ALICES_PASSWORD}\n")
-    os.environ["ALICES_PASSWORD"] = "right"
+    monkeypatch.setenv("ALICES_PASSWORD", "right")
     code, out, err = stream.run("--kafka_config", str(config), "--until_end", **there)
     assert code == 0, err
     assert "5 in, 5 scored" in out
@@ -154,7 +156,7 @@ def test_a_broker_that_goes_away_in_mid_stream_and_comes_back(stream: Stream):
     stream.send(rows(100, first=100))
     wait_until(lambda: len(set(origins(stream.read(stream.output)))) == 200)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert "0 failed" in out and stream.committed("g1") == 200
 
@@ -165,17 +167,7 @@ def test_a_process_that_was_killed_loses_nothing(stream: Stream, delivery: str):
     options = ("--batch_size", "50", "--quiet", "--group", "g1", "--delivery", delivery)
     process = stream.start(*options)
     wait_until(lambda: len(stream.read(stream.output)) > 500)
-    # However quick the machine: what comes now cannot all be through before the kill.
-    os.kill(process.pid, signal.SIGSTOP)
-    children = psutil.Process(process.pid).children()
-    for child in children:
-        child.suspend()
-    sent += stream.send(rows(5_000, first=20_000))
-    process.kill()
-    for child in children:
-        child.kill()
-    process.communicate()
-    wait_until(lambda: not any(child.is_running() for child in children), 20)
+    sent += stream.kill_before_the_end(process, sent, 5_000)
     assert stream.committed("g1") < sent
     code, _, err = stream.run("--until_end", *options)
     assert code == 0, err
@@ -220,14 +212,14 @@ def test_partitions_that_are_added_are_read_from_their_first_message(stream: Str
     process = stream.start("--quiet")
     wait_until(lambda: len(stream.read(stream.output)) == 10)
     admin = AdminClient({"bootstrap.servers": stream.broker.address})
-    admin.create_partitions([NewPartitions(stream.input, 3)])[stream.input].result(30)
+    admin.create_partitions([NewPartitions(stream.input, 3)])[stream.input].result(120)
     stream.send(rows(10), partition=2)
     wait_until(lambda: len(stream.read(stream.output)) == 20)
     assert {origin[1:] for origin in origins(stream.read(stream.output)) if origin[1] == 2} == {
         (2, i) for i in range(10)
     }
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
 
 

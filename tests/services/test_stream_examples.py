@@ -19,6 +19,7 @@ from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import ROOT, Stream
 from tests.services.test_stream import prism_program as prism_program
+from tests.waiting import DEADLINE
 
 pytest.importorskip("confluent_kafka")
 
@@ -48,7 +49,7 @@ def run(script: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -15,6 +15,7 @@ from models.errors import UsageError
 from runners.local import KafkaBroker
 from tests.kafka.test_messages import FakeMessage
 from tests.services.streams import origins, read_topic
+from tests.waiting import DEADLINE
 from transforms.apply import CountedStep
 from transforms.kafka.blocks import block_of, with_ranges
 from transforms.kafka.clients import make_consumer, make_producer
@@ -54,7 +55,7 @@ class Topics:
         producer = make_producer(self.group.config)
         for _ in range(messages):
             producer.produce(self.group.topic, b"m", partition=partition)
-        assert producer.flush(30) == 0
+        assert producer.flush(DEADLINE) == 0
 
     def block(self, partition: int, begin: int, end: int, values: list[bytes]) -> pa.RecordBatch:
         """Messages from `begin` on that stand for all offsets to before `end`."""

@@ -216,7 +216,7 @@ def test_many_threads_share_one_session(mlp: str, tmp_path: Path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(found) == 6
     for made in found.values():
         for one, other in zip(made, expected, strict=True):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -10,27 +9,23 @@ import pytest
 
 from models.split.inline import InlinePipeline, differs
 from models.split.worker import InlineStage, StageError, share_workers
+from tests.waiting import DEADLINE
+from tests.waiting import wait_until as until
 
-DEADLINE = 20.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that other threads bring about."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.0005)
+OTHERS: set[threading.Thread] = set()
+"""Threads that were there before the test: of pipelines of other tests."""
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("stage-")]
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("stage-")} - OTHERS
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    before = threads()
+    OTHERS.clear()
+    OTHERS.update(threads())
     yield
-    assert threads() == before
+    assert not threads()
 
 
 def stages(*runs: Callable[[dict], list], workers: int = 1) -> list[InlineStage]:
@@ -259,15 +254,23 @@ def test_counts_add_up_and_bubbles_are_what_is_not_busy():
 
 
 def test_workers_move_to_the_stage_that_takes_longer_than_planned():
-    slow = threading.Event()
+    class Own(threading.local):
+        """Each thread's time, which goes on by what its runs take and by nothing else."""
 
-    def waits(feeds: dict) -> list:
-        slow.wait(0.002)
-        return list(feeds.values())
+        now = 0.0
 
-    chain = stages(plus(0), waits, workers=2)
+    own = Own()
+
+    def takes(seconds: float) -> Callable[[dict], list]:
+        def run(feeds: dict) -> list:
+            own.now += seconds
+            return list(feeds.values())
+
+        return run
+
+    chain = stages(takes(0.5), takes(2.0), workers=2)
     chain = [InlineStage(s.run, s.inputs, s.outputs, 2, 1.0) for s in chain]
-    pipeline = InlinePipeline(chain, ["t1"])
+    pipeline = InlinePipeline(chain, ["t1"], clock=lambda: own.now)
     for _ in range(3):
         assert [int(out[0][0]) for out in pipeline.run_many(feeds(20))] == list(range(20))
     assert pipeline.moves[-1] == pipeline.workers == (1, 3)

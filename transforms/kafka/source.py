@@ -359,6 +359,12 @@ class KafkaReader(UnboundedReader):
             waiting[partition] = max(0, high - offset)
         return waiting
 
+    def _answered(self) -> bool:
+        """Whether the broker has told of each partition how far it goes, as it does with the first messages or none."""
+        kafka = require_client()
+        positions = [kafka.TopicPartition(self._source.topic.name, partition) for partition in self.offsets]
+        return all(self._consumer.get_watermark_offsets(one, cached=True)[1] >= 0 for one in positions)
+
     def _count_backlog(self, now: float) -> None:
         if now - self._counted >= BACKLOG_SECONDS:
             self._counted = now
@@ -379,7 +385,10 @@ class KafkaReader(UnboundedReader):
     def _at_end(self, now: float) -> bool:
         source = self._source
         if source.stop_after_idle is not None and now - self._heard >= source.stop_after_idle:
-            return True
+            if self._answered():
+                return True
+            # A broker that takes its time is not silent: what waits there has not been asked for yet.
+            self._heard = now
         return source.until_end and all(
             max(self.offsets[p], self._reached.get(p, 0)) >= end for p, end in self._ends.items()
         )
