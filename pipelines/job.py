@@ -14,6 +14,8 @@ from pipelines.columns import (
     check_outputs,
     needed_columns,
 )
+from pipelines.divided import Divided, default_workers, divide
+from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
 from pipelines.strategy_job import settle_strategy
@@ -29,10 +31,7 @@ from transforms.step import Step
 from transforms.write import check_apart, check_output
 
 if TYPE_CHECKING:
-    from models.shard.plan import ShardPlan
     from pipelines.bounded_job import Messages
-    from pipelines.shard_job import Shards
-    from pipelines.split_job import Split
 
 PREPARED_BLOCK_BYTES = 8 << 20
 """Prepared rows of one block: images stay in cache between the data stage and the model."""
@@ -64,6 +63,9 @@ class Job:
 
     prepare: tuple[Step, ...]
     infer: InferStep
+    divided: Divided
+    """How the model is run."""
+
     finish: tuple[Step, ...]
     schemas: dict[str, pa.Schema]
     """Schemas of blocks after `read`, `prepare`, `infer` and `finish`."""
@@ -88,35 +90,13 @@ class Job:
     runner: str = "DirectRunner"
     """As `--runner` names it."""
 
-    split: Split | None = None
-    """The model cut into stages; None runs it whole."""
-
-    shards: Shards | None = None
-    """The model divided over shards; None runs it whole."""
-
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """The plan in words, for --dry_run_plan and the summary."""
 
-    @property
-    def divided(self) -> ShardPlan | None:
-        """How the model is divided over shards that tell what they did; None where it is not."""
-        if self.shards is not None:
-            return self.shards.model.plan
-        if self.split is None or self.split.shard_steps is None:
-            return None
-        from models.shard.deep import one_chain
-
-        return one_chain(replace(self.split.model.plan, outputs=self.split.model.outputs))
-
     def lines(self) -> list[str]:
         """The plan as text."""
-        width = max(len(name) for name in self.facts)
-        lines = []
-        for name, value in self.facts.items():
-            values = value if isinstance(value, list) else [value]
-            lines += [f"{name if i == 0 else '':<{width}}  {one}" for i, one in enumerate(values)]
-        return [*lines, *(f"note: {note}" for note in self.notes)]
+        return plan_lines(self.facts, self.notes)
 
 
 def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: bool = True) -> Job:
@@ -135,17 +115,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     check_written(options, [options.model, *(file.path for file in files)])
     topics = find_topics(options, local)
     why_so = (*leave_aside(options, local), *settle_strategy(options, files, local))
-    splits = options.stages is not None or options.plan is not None
-    count = options.workers
-    if splits:
-        from pipelines.split_job import default_workers
-
-        count = default_workers(options)
-    elif options.shards is not None:
-        from pipelines.shard_job import default_workers as workers_of_shards
-
-        count = workers_of_shards(options)
-    workers = count_workers(count, options.threads, options.providers, local)
+    workers = count_workers(default_workers(options), options.threads, options.providers, local)
     sample = open_sample(options, files, workers.session)
     why_so += leave_aside(options, local, sample.made.sample is not None)
     format, schema, prepare, prepared, made = sample.format, sample.schema, sample.prepare, sample.prepared, sample.made
@@ -153,39 +123,24 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     check_outputs(options.keep, [output.name for output in made.plan.outputs])
 
     plan, batch_fact = with_batch_size(made, options.batch_size)
-    split = None
-    if splits:
-        from pipelines.split_job import plan_split
-
-        at_once = total_rows(files, format)
-        at_once = None if at_once is None else min(PLAIN_BLOCK_ROWS, max(1, at_once // workers.count))
-        split = plan_split(options, made, plan, workers, prepared, job_dir, local, at_once)
-        plan, batch_fact = split.scoring, f"{split.scoring.batch_size} (a micro-batch)"
+    rows = total_rows(files, format)
     notes = (*why_so, *made.notes)
     if options.shards == "auto":
         plan, workers, line = _settled_shards(options, made, plan, workers, local, job_dir)
         notes = (*notes, line)
-    shards = None
-    if options.shards is not None and split is None:
-        from pipelines.shard_job import check_local, plan_shards
-
-        shards = plan_shards(options, made, plan, workers, prepared, check_local(local, job_dir))
-        plan = shards.scoring
-        batch_fact = batch_fact if options.micro_batch is None else f"{plan.batch_size} (a micro-batch)"
-    staged = split.model if split is not None and not split.apart else None
-    sharded = shards.model if shards is not None and shards.steps is None else None
-    infer = InferStep(
-        plan, workers.session, options.model, options.keep, workers.gpus, job_dir, staged=staged, sharded=sharded
-    )
+    at_once = None if rows is None else min(PLAIN_BLOCK_ROWS, max(1, rows // workers.count))
+    divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local, at_once)
+    plan = divided.scoring
+    infer = divided.infer_step(options, workers, job_dir)
     after_infer = infer.output_schema(prepared)
     finish = finish_steps(options, after_infer, made)
     around: list[str] = []
-    if staged is not None:
+    if infer.staged is not None:
         from pipelines.split_ends import time_ends
 
         ends = time_ends(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
         if options.workers is None and local:
-            workers = replace(workers, count=ends.workers(staged.period, cores()))
+            workers = replace(workers, count=ends.workers(infer.staged.period, cores()))
         around = ends.lines(workers.count)
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
@@ -195,14 +150,11 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text and not prepare:
         schema = as_the_model_wants(schema, plan.binding, options.keep)
-    read = ReadOptions(schema, needed, **_block_limits(sample.rows, plan.batch_size, bool(prepare), split))
-    rows = total_rows(files, format)
+    read = ReadOptions(schema, needed, **_block_limits(sample.rows, plan.batch_size, bool(prepare), divided))
     steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = options.worker_type, ""
-    if split is not None and worker_type is None:
-        worker_type = "process" if split.apart else "thread"
-    if shards is not None and worker_type is None:
-        worker_type = "process" if shards.steps is not None else "thread"
+    if divided.in_parts and worker_type is None:
+        worker_type = "process" if divided.apart else "thread"
     if worker_type is None:
         worker_type, why = choose_worker_type(steps, sample.raw, read.block_rows, workers.count, rows)
     return Job(
@@ -212,6 +164,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         read=read,
         prepare=prepare,
         infer=infer,
+        divided=divided,
         finish=finish,
         schemas={
             "read": with_origin_schema(read.data_schema),
@@ -230,20 +183,17 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         sample=sample.rows,
         topics=topics,
         runner=options.runner,
-        split=split,
-        shards=shards,
-        notes=notes + (split.notes if split is not None else ()) + (shards.notes if shards is not None else ()),
+        notes=(*notes, *divided.notes),
         facts={
             "model": options.model,
             "input": _input_fact(len(files), format, rows),
             "inputs": plan.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
-            "batch size": batch_fact,
+            "batch size": divided.batch_size,
             "workers": _workers_fact(workers, worker_type, why, options.partition),
             "providers": ", ".join(workers.session.providers),
-            **(split.facts if split is not None else {}),
+            **divided.facts,
             **({"around them": around} if around else {}),
-            **(shards.facts if shards is not None else {}),
             "output": (topics and topics.output_fact) or options.output,
         },
     )
@@ -330,9 +280,7 @@ def finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> t
     return tuple(steps)
 
 
-def _block_limits(
-    sample: pa.RecordBatch | None, batch_size: int, prepared: bool, split: Split | None
-) -> dict[str, int]:
+def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool, divided: Divided) -> dict[str, int]:
     if not prepared:
         # Decoded rows that stay in cache until they are scored, and pages that the next block uses again.
         return {"block_rows": PLAIN_BLOCK_ROWS, "block_bytes": 32 << 20}
@@ -340,8 +288,8 @@ def _block_limits(
     rows = max(1, PREPARED_BLOCK_BYTES // max(1, row_bytes))
     # Whole runs of the model, so that no run is left half empty at the end of each block.
     rows = max(batch_size, rows // batch_size * batch_size)
-    if split is not None and not split.apart:
+    if divided.split is not None and not divided.apart:
         # So many micro-batches that the stages overlap for most of the time.
-        wanted = batch_size * MICRO_BATCHES_A_STAGE * len(split.model.sessions)
+        wanted = batch_size * MICRO_BATCHES_A_STAGE * len(divided.split.model.sessions)
         rows = max(rows, min(wanted, max(1, SPLIT_BLOCK_BYTES // max(1, row_bytes)) // batch_size * batch_size))
     return {"block_rows": min(rows, 65_536), "block_bytes": 64 << 20}

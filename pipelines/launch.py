@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from pipelines.divided import tell_of_parts
 from pipelines.interrupt import Interruptible, interruptible
 from pipelines.job import Job, plan_job
 from pipelines.report import Progress, Summary, root_cause, say, summarise
@@ -123,7 +124,7 @@ def _run(
             signals.give_up = lambda: _give_up(written, workers)
             gc.freeze()
             gc.enable()
-            with _watched(job, job_dir, options.quiet):
+            with watch_rows(None if options.quiet else job_dir, job.total_rows):
                 if is_direct(job.runner):
                     result = run_direct(pipeline, workers)
                 else:
@@ -156,15 +157,7 @@ def _tell(
     options: argparse.Namespace, job: Job, summary: Summary, counters: dict[str, int], first_errors: str | None
 ) -> int:
     """Complete the summary of a job that is done, show and write it; the exit code."""
-    if job.split is not None and job.split.shard_steps is None:
-        from pipelines.split_report import after_run
-
-        summary.split = after_run(job.split, counters, summary.metrics.get("num_inferences", 0), options.replan)
-    divided = job.divided
-    if divided is not None:
-        from pipelines.shard_report import after_shards
-
-        summary.shards = after_shards(divided, counters, summary.metrics.get("num_inferences", 0))
+    tell_of_parts(summary, job.divided, counters, summary.metrics, options.replan)
     code = OK
     if first_errors and summary.rows_failed:
         code = ROWS_FAILED
@@ -255,8 +248,17 @@ def _reading_ahead(job: Job, local: bool) -> contextlib.AbstractContextManager[N
 
 
 @contextlib.contextmanager
-def _watched(job: Job, job_dir: str | None, quiet: bool) -> Iterator[None]:
-    if quiet or job_dir is None:
+def watch_rows(
+    job_dir: str | None, total: int | None = None, backlog: Callable[[str], int | None] | None = None
+) -> Iterator[None]:
+    """Show progress while the block inside runs.
+
+    Args:
+        job_dir: where the workers leave their counts; None shows nothing.
+        total: rows in the input, where that is known.
+        backlog: what is still to be read, by the same folder.
+    """
+    if job_dir is None:
         yield
         return
 
@@ -264,7 +266,7 @@ def _watched(job: Job, job_dir: str | None, quiet: bool) -> Iterator[None]:
         each = read_counts(job_dir)
         return sum(done for done, _ in each), sum(failed for _, failed in each)
 
-    with Progress(counts, job.total_rows):
+    with Progress(counts, total, backlog=lambda: backlog(job_dir) if backlog is not None else None):
         yield
 
 

@@ -26,14 +26,14 @@ def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
     Raises:
         UsageError: no stage can be divided so, or the shards differ from the whole model.
     """
-    from models.graph import ModelFile, quantises_at_run
+    from models.graph import ModelFile
     from models.session import drop_session, get_session
     from models.shard.deep import divide_stages, one_chain
     from models.shard.sharded import ShardedModel, ShardedSession
     from models.split.chain import check_same
     from models.split.saving import PLAN_FILE
     from models.split.staged import tensors_of
-    from pipelines.shard_job import QUANTISED
+    from pipelines.shard_job import tolerance_of
 
     if rows.session is None:
         raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
@@ -47,7 +47,7 @@ def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
     chain = ShardedSession(
         ShardedModel(one_chain(divided), folder, (rows.options,) * shards, rows.options, whole.signature)
     )
-    tolerance = QUANTISED if quantises_at_run(rows.model.path) else None
+    tolerance = tolerance_of(rows.model.path)
     try:
         check = check_same(whole, chain, feeds, tolerance, of="the stages' shards do", fix="leave --shards out")
     finally:

@@ -74,11 +74,9 @@ def _division(options: argparse.Namespace, rows: Rows) -> Division:
 
 def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:
     """Compare the saved shards with the whole model and say how far they are apart."""
-    from models.graph import quantises_at_run
-    from models.session import drop_session
     from models.shard.sharded import ShardedModel, ShardedSession
     from models.split.chain import check_same
-    from pipelines.shard_job import QUANTISED
+    from pipelines.shard_job import tolerance_of
 
     model = ShardedModel(plan, folder, (rows.options,) * plan.shards, rows.options, whole.signature)
     session = ShardedSession(model)
@@ -87,14 +85,12 @@ def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:
             whole,
             session,
             rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS),
-            QUANTISED if quantises_at_run(rows.model.path) else None,
+            tolerance_of(rows.model.path),
             of="the shards do",
             fix="use fewer --shards, or --stages",
         )
     finally:
-        for sessions in session.sessions:
-            for one in sessions:
-                drop_session(one)
+        session.drop()
     for line in check.lines:
         print(f"check: {line}", file=sys.stderr)
 

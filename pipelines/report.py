@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
@@ -148,6 +148,16 @@ def say(lines: list[str]) -> None:
     except BrokenPipeError:
         # What is printed later, at the interpreter's end too, goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def plan_lines(facts: Mapping[str, Any], notes: Iterable[str]) -> list[str]:
+    """What was found out before a job, as text: a name, its value or values below one another, then the notes."""
+    width = max(len(name) for name in facts)
+    lines = []
+    for name, value in facts.items():
+        values = value if isinstance(value, list) else [value]
+        lines += [f"{name if i == 0 else '':<{width}}  {one}" for i, one in enumerate(values)]
+    return [*lines, *(f"note: {note}" for note in notes)]
 
 
 class Progress:

@@ -113,7 +113,7 @@ def started_runner(
             yield prism_runner(), flags, None
     elif is_direct(options.runner):
         assert job is not None, "streams run on Prism here"
-        apart = bool(job.split and job.split.apart) or bool(job.shards and job.shards.steps)
+        apart = job.divided.apart
         flags = direct_flags(job.workers)
         if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
             yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None

@@ -65,24 +65,14 @@ def open_sample(options: argparse.Namespace, files: Sequence[InputFile], session
     """
     format = format_of(files, options.input_format)
     schema = input_schema(files, format)
-    prepare: tuple[Step, ...] = ()
-    if options.prepare:
-        from transforms.prepare import parse_prepare
-
-        prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
+    prepare = prepare_steps(options)
     check_names(schema)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(options.keep, prepared)
     raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
     rows = prepare_sample(raw, prepare, options.prepare)
     text = format in TEXT_FORMATS
-    facts = DataFacts(
-        columns=options.columns,
-        sets=options.set,
-        narrow=options.narrow,
-        text_source=text,
-        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
-    )
+    facts = facts_of(options, text)
     path = localize(options.model)
     try:
         made = fit(path, session, prepared, rows, facts)
@@ -97,6 +87,26 @@ def open_sample(options: argparse.Namespace, files: Sequence[InputFile], session
         rows = raw = read_sample(files, format, ReadOptions(schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
     return Sample(format, schema, prepare, prepared, raw, rows, made)
+
+
+def prepare_steps(options: argparse.Namespace) -> tuple[Step, ...]:
+    """The steps of `--prepare`."""
+    if not options.prepare:
+        return ()
+    from transforms.prepare import parse_prepare
+
+    return tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
+
+
+def facts_of(options: argparse.Namespace, text_source: bool) -> DataFacts:
+    """What the user said of the data; a text source declares no widths of numbers."""
+    return DataFacts(
+        columns=options.columns,
+        sets=options.set,
+        narrow=options.narrow,
+        text_source=text_source,
+        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
+    )
 
 
 def _sample_rows(format: str, prepared: bool) -> int:

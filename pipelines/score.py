@@ -43,8 +43,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
     import apache_beam as beam
 
     from pipelines.outputs import write_outputs
-    from transforms.apply import FAILED as FAILED_TAG
-    from transforms.apply import ApplyStep
+    from pipelines.steps import run_steps
 
     steps: list[tuple[str, Step]] = [("prepare", step) for step in job.prepare]
     steps += [("infer", job.infer)]
@@ -54,30 +53,13 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
 
         messages = job.messages
         blocks = pipeline | "Read" >> ReadRanges(messages.config, messages.topic, messages.ranges, job.workers)
-        failed = []
+        failed: list[PCollection] = []
         steps = [("read", messages.parse), *steps]
     else:
         blocks, unread = _read_files(pipeline, job)
         failed = [unread]
-    for number, (stage, step) in enumerate(steps):
-        if stage == "infer" and job.split is not None and job.split.steps:
-            from transforms.stages import RunStages
-
-            blocks, unscored = blocks | f"{number}: stages" >> RunStages(job.split.steps, number == len(steps) - 1)
-            failed.append(unscored)
-            continue
-        apart = None if job.split is None else job.split.shard_steps
-        apart = job.shards.steps if job.shards is not None else apart
-        if stage == "infer" and apart is not None:
-            from transforms.shards import RunShards
-
-            blocks, unscored = blocks | f"{number}: shards" >> RunShards(apart, number == len(steps) - 1)
-            failed.append(unscored)
-            continue
-        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, number == len(steps) - 1)
-        blocks = applied.blocks
-        failed.append(applied[FAILED_TAG])
-    errors = tuple(failed) | "Errors" >> beam.Flatten()
+    blocks, unscored = run_steps(blocks, steps, job.divided, job.infer.job_dir)
+    errors = (*failed, *unscored) | "Errors" >> beam.Flatten()
     return write_outputs(blocks, errors, job, first_errors)
 
 

@@ -36,7 +36,7 @@ class Shards:
     scoring: ScoringPlan
     """With the rows of a micro-batch as batch size."""
 
-    steps: ShardSteps | None
+    shard_steps: ShardSteps | None
     """The steps where each shard has workers of its own; None where every worker runs all shards."""
 
     facts: dict[str, str | list[str]]
@@ -110,16 +110,21 @@ def _sessions(options: argparse.Namespace, workers: Workers) -> tuple[tuple[Sess
     return (session,) * options.shards, replace(session, device=workers.session.device)
 
 
+def tolerance_of(model: str) -> float | None:
+    """How far shards of the model file may be from the whole model; None for what its output types allow."""
+    return QUANTISED if quantises_at_run(model) else None
+
+
 def _checked(session: ShardedSession, made: Fit, scoring: ScoringPlan, few: int) -> list[str]:
     """How far the shards are from the whole model, at the micro-batch's rows and at the few it was divided on."""
-    quantised = quantises_at_run(scoring.model.path)
+    tolerance = tolerance_of(scoring.model.path)
     lines: list[str] = []
     for rows in dict.fromkeys([few, scoring.batch_size]):
         check = check_same(
             made.session,
             session,
             sample_feeds(made, scoring, rows),
-            QUANTISED if quantised else None,
+            tolerance,
             of="the shards do",
             fix="leave --shards out, or use --stages",
         )

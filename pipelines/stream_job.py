@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from models.errors import UsageError
-from models.fit import DataFacts, fit
-from models.graph import ModelFile, check_model_file
-from models.session import get_session
-from models.signature import TensorSpec
-from pipelines.columns import check_keep, check_names, check_outputs
+from pipelines.divided import Divided
 from pipelines.job import finish_steps, user_fields, with_batch_size
-from pipelines.sample import prepare_sample
-from pipelines.stream_split import Divided, divide_stream
+from pipelines.messages import open_messages
+from pipelines.report import plan_lines
+from pipelines.stream_split import divide_stream
 from pipelines.topic_ends import check_tensors
 from pipelines.versions import updating_step, version_steps
-from pipelines.workers import Workers, count_workers
+from pipelines.workers import count_workers
 from runners.flink import is_flink
 from runners.prism import is_prism
-from transforms.block import INTERNAL_COLUMNS, MESSAGE_FIELDS
 from transforms.chain import chain_schema
 from transforms.infer import InferStep
-from transforms.kafka.blocks import origins
 from transforms.kafka.clients import check_topic
 from transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
 from transforms.kafka.event_time import check_event_time
 from transforms.kafka.messages import ParseMessages
-from transforms.kafka.schema import RAW_COLUMN, message_schema, parse_schema, sample_of, wanted_fields
 from transforms.kafka.source import BUNDLE_SECONDS, IDLE_WAIT_SECONDS, LONG_BUNDLE_SECONDS, KafkaSource
-from transforms.model_file import localize
 from transforms.step import Step
 from transforms.updating import UpdatingInferStep
 
@@ -53,15 +42,15 @@ class StreamJob:
     parse: ParseMessages
     prepare: tuple[Step, ...]
     infer: InferStep
+    divided: Divided
+    """How the model is run."""
+
     finish: tuple[Step, ...]
     config: ClientConfig
     output: Topic
     output_format: str
     errors: Topic | str | None
     """A topic, a local file, or None."""
-
-    divided: Divided | None = None
-    """How the model is split, where it is."""
 
     updating: UpdatingInferStep | None = None
     """In place of `infer` where new models are watched for."""
@@ -72,6 +61,10 @@ class StreamJob:
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """The plan in words, for --dry_run_plan and the summary."""
+
+    def lines(self) -> list[str]:
+        """The plan as text."""
+        return plan_lines(self.facts, self.notes)
 
     @property
     def done_files(self) -> list[str]:
@@ -93,42 +86,18 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     """
     transaction_ms = check_delivery(options)
     topic, output, errors, config = _topics(options)
-    format = options.format or "json"
-    prepare: tuple[Step, ...] = ()
-    if options.prepare:
-        from transforms.prepare import parse_prepare
-
-        prepare = tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
     # Prism gives the readers of one worker turns that last a bundle each, so there it is one over all partitions.
     workers = count_workers(options.workers or (1 if on_prism else None), options.threads, options.providers, on_prism)
-    path = localize(options.model)
-    fields = message_fields(options, format, bool(prepare), path, workers)
-    schema = message_schema(format, fields)
-    check_names(schema)
-    prepared = chain_schema(prepare, pa.schema([*schema, *MESSAGE_FIELDS]))
-    check_keep(options.keep, prepared)
-    sample = prepare_sample(as_read(sample_of(schema, fields), topic.name), prepare, options.prepare)
-    facts = DataFacts(
-        columns=options.columns,
-        sets=options.set,
-        narrow=options.narrow,
-        text_source=format == "json",
-        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
-    )
-    made = fit(path, workers.session, prepared, sample, facts)
-    check_outputs(options.keep, [column.name for column in made.plan.outputs])
+    messages = open_messages(options, topic.name, workers)
+    prepared, made = messages.prepared, messages.made
     plan, batch_fact = with_batch_size(made, options.batch_size)
-    divided = divide_stream(options, made, plan, workers, prepared, job_dir, on_prism)
-    plan = divided.scoring
-    infer = InferStep(
-        plan, workers.session, options.model, options.keep, workers.gpus, job_dir,
-        staged=divided.staged, sharded=divided.sharded,
-    )  # fmt: skip
+    divided, aside = divide_stream(options, made, plan, batch_fact, workers, prepared, job_dir, on_prism)
+    infer = divided.infer_step(options, workers, job_dir)
     updating = updating_step(options, infer, prepared, made.sample) if options.model_updates else None
     after_infer = (updating or infer).output_schema(prepared)
     finish = finish_steps(options, after_infer, made)
     if updating is None:
-        finish += version_steps(options, path, chain_schema(finish, after_infer))
+        finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     output_format = options.output_format or "json"
     if output_format == "tensor":
@@ -149,31 +118,35 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
         until_end=options.until_end,
         stop_after_idle=options.stop_after_idle,
         stop_file=f"{job_dir}/stop" if job_dir else None,
-        event_time=check_event_time(options.event_time, format, fields, schema) if options.event_time else None,
+        event_time=(
+            check_event_time(options.event_time, messages.format, messages.fields, messages.schema)
+            if options.event_time
+            else None
+        ),
     )
     return StreamJob(
         source=source,
-        parse=ParseMessages(format, schema),
-        prepare=prepare,
+        parse=messages.parse,
+        prepare=messages.prepare,
         infer=infer,
+        divided=divided,
         finish=finish,
         config=config,
         output=output,
         output_format=output_format,
         errors=errors,
         updating=updating,
-        divided=divided,
-        notes=(*made.notes, *divided.notes),
+        notes=(*made.notes, *aside, *divided.notes),
         transaction_seconds=None if transaction_ms is None else transaction_ms / 1000,
         facts={
             "model": options.model,
             **({"updates": options.model_updates} if updating else {}),
             "input": str(topic),
-            "messages": f"{format}: {', '.join(f'{column.name}: {column.type}' for column in schema)}",
+            "messages": messages.fact,
             "group": f"{source.group}, from {source.start} where it has no offset",
-            "inputs": plan.binding.describe(),
+            "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
-            "batch size": batch_fact if divided.split is None else f"{plan.batch_size} (a micro-batch)",
+            "batch size": divided.batch_size,
             **divided.facts,
             **({"event time": options.event_time} if options.event_time else {}),
             "latency": f"a block waits {latency_ms} ms for company",
@@ -239,49 +212,3 @@ def _topics(options: argparse.Namespace) -> tuple[Topic, Topic, Topic | str | No
     for option, each in [("--input", topic), *written]:
         check_topic(config, each, option)
     return topic, output, errors, config
-
-
-def message_fields(
-    options: argparse.Namespace, format: str, prepared: bool, path: str, workers: Workers
-) -> Mapping[str, TensorSpec]:
-    """What a message holds: `--schema`, else what the model's inputs want.
-
-    Raises:
-        UsageError: it must be declared.
-    """
-    if options.schema:
-        return parse_schema(options.schema)
-    raw = {RAW_COLUMN: TensorSpec(RAW_COLUMN, "bytes", ())}
-    if prepared:
-        if format == "raw":
-            return raw
-        raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
-    check_model_file(path)
-    signature = get_session(ModelFile(path), workers.session).signature
-    fields = wanted_fields(signature, options.columns, options.set)
-    missing = [name for name in options.keep if name not in fields]
-    if missing:
-        raise UsageError(
-            f"--keep names {', '.join(missing)}, which is no input of the model, so its type is not known; declare all "
-            f"fields with --schema {','.join(map(_declare, fields.values()))},{missing[0]}:int64"
-        )
-    if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
-        return raw
-    return fields
-
-
-def _declare(spec: TensorSpec) -> str:
-    sizes = ",".join("?" if size is None else str(size) for size in spec.shape or ())
-    return f"{spec.name}:{spec.dtype}[{sizes}]" if sizes else f"{spec.name}:{spec.dtype}"
-
-
-def as_read(rows: pa.RecordBatch, topic: str) -> pa.RecordBatch:
-    """Sample rows with the columns that rows of a topic carry along."""
-    count = rows.num_rows
-    carried = [
-        origins(topic, np.zeros(count, np.int32)),
-        pa.array(np.arange(count)),
-        *(pa.nulls(count, field.type) for field in MESSAGE_FIELDS[2:-1]),
-        pa.array(np.zeros(count, np.int64)),
-    ]
-    return pa.RecordBatch.from_arrays([*rows.columns, *carried], schema=pa.schema([*rows.schema, *MESSAGE_FIELDS]))

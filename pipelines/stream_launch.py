@@ -9,14 +9,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
-from pipelines.launch import check_beam_options, job_folder, read_metrics
-from pipelines.report import Progress, Summary, say, summarise
+from pipelines.divided import tell_of_parts
+from pipelines.launch import check_beam_options, job_folder, read_metrics, watch_rows
+from pipelines.report import Summary, say, summarise
 from pipelines.runner import more_options, settle_runner, started_runner
+from pipelines.steps import run_steps
 from pipelines.stream_job import StreamJob, plan_stream
 from pipelines.stream_news import ShowNews
 from pipelines.stream_options import check_stream
@@ -30,8 +32,6 @@ from transforms.write.storage import open_output
 
 if TYPE_CHECKING:
     import apache_beam as beam
-
-    from pipelines.stream_split import Divided
 
 OK, ROWS_FAILED = 0, 3
 
@@ -60,7 +60,7 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
             if not options.quiet and not options.dry_run_plan:
                 print(f"note: {note}", file=sys.stderr)
         if options.dry_run_plan:
-            say(lines_of(job))
+            say(job.lines())
             return OK, None
         return _run(options, rest, job, job_dir, started)
 
@@ -82,7 +82,8 @@ def _run(
             raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
         build_stream(pipeline, job)
         news = ShowNews(job_dir if job.updating else None, options.quiet)
-        with _drained_by_signals(job.source.stop_file, options.quiet), _watched(job_dir, options.quiet), news:
+        watched = watch_rows(None if options.quiet else job_dir, backlog=read_backlog)
+        with _drained_by_signals(job.source.stop_file, options.quiet), watched, news:
             result = pipeline.run()
             _wait(result, [] if is_prism(options.runner) else job.done_files)
         counters, inference = read_metrics(result)
@@ -105,29 +106,14 @@ def _run(
         metrics=inference,
         backlog=backlog,
     )
-    if job.divided is not None and measured:
-        _tell_of_parts(summary, job.divided, counters, inference)
+    if measured:
+        tell_of_parts(summary, job.divided, counters, inference)
     if not options.quiet:
         say(summary.lines())
     if options.summary:
         with open_output(options.summary) as file:
             file.write(summary.to_json().encode() + b"\n")
     return ROWS_FAILED if summary.rows_failed and not job.errors else OK, summary
-
-
-def _tell_of_parts(
-    summary: Summary, divided: Divided, counters: Mapping[str, int], inference: Mapping[str, Any]
-) -> None:
-    """Add what each stage or shard did."""
-    rows = inference.get("num_inferences", 0)
-    if divided.split is not None and divided.split.shard_steps is None:
-        from pipelines.split_report import after_run
-
-        summary.split = after_run(divided.split, counters, rows, None)
-    if divided.shards is not None:
-        from pipelines.shard_report import after_shards
-
-        summary.shards = after_shards(divided.shards.model.plan, counters, rows)
 
 
 def _wait(result: Any, done_files: list[str]) -> None:
@@ -170,7 +156,7 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
     """
     import apache_beam as beam
 
-    from transforms.apply import FAILED, ApplyStep, CountedStep
+    from transforms.apply import CountedStep
     from transforms.kafka.errors import AppendErrors, SendErrors, ShowErrors
     from transforms.kafka.exactly_once import ScoreInTransactions
     from transforms.kafka.sink import WriteMessages
@@ -189,18 +175,7 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
         if topic is None:
             errors | "Write errors" >> (AppendErrors(str(job.errors)) if job.errors else ShowErrors())
         return
-    failed = []
-    stages = job.divided.split.steps if job.divided is not None and job.divided.split is not None else ()
-    for number, (stage, step) in enumerate(steps):
-        if stage == "infer" and stages:
-            from transforms.stages import RunStages
-
-            blocks, unscored = blocks | f"{number}: stages" >> RunStages(stages, number == len(steps) - 1)
-            failed.append(unscored)
-            continue
-        applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job.infer.job_dir, number == len(steps) - 1)
-        blocks = applied.blocks
-        failed.append(applied[FAILED])
+    blocks, failed = run_steps(blocks, steps, job.divided, job.infer.job_dir)
     blocks | "Write" >> WriteMessages(job.config, job.output, job.output_format)
     errors = tuple(failed) | "Errors" >> beam.Flatten()
     if isinstance(job.errors, Topic):
@@ -234,20 +209,6 @@ def _drained_by_signals(stop_file: str | None, quiet: bool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _watched(job_dir: str | None, quiet: bool) -> Iterator[None]:
-    if quiet or job_dir is None:
-        yield
-        return
-
-    def counts() -> tuple[int, int]:
-        each = read_counts(job_dir)
-        return sum(done for done, _ in each), sum(failed for _, failed in each)
-
-    with Progress(counts, None, backlog=lambda: read_backlog(job_dir)):
-        yield
-
-
 def _backlog(result: Any, job_dir: str | None) -> int | None:
     """What the readers told last: in the job's folder, else by their gauges."""
     told = read_backlog(job_dir) if job_dir else None
@@ -255,13 +216,3 @@ def _backlog(result: Any, job_dir: str | None) -> int | None:
         return told
     gauges = result.metrics().query().get("gauges", [])
     return backlog_of({one.key.metric.name: one.result.value for one in gauges if one.result is not None})
-
-
-def lines_of(job: StreamJob) -> list[str]:
-    """The plan as text."""
-    width = max(len(name) for name in job.facts)
-    lines = []
-    for name, value in job.facts.items():
-        values = value if isinstance(value, list) else [value]
-        lines += [f"{name if i == 0 else '':<{width}}  {one}" for i, one in enumerate(values)]
-    return [*lines, *(f"note: {note}" for note in job.notes)]

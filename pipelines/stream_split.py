@@ -3,55 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from models.errors import UsageError
 from models.fit import Fit
 from models.scoring import ScoringPlan
+from pipelines.divided import Divided, divide, splits_by_depth
 from pipelines.shard_source import leave_aside
 from pipelines.workers import Workers
-
-if TYPE_CHECKING:
-    from models.shard.sharded import ShardedModel
-    from models.split.staged import StagedModel
-    from pipelines.shard_job import Shards
-    from pipelines.split_job import Split
-
-
-@dataclass(frozen=True)
-class Divided:
-    """How the model of a stream is run."""
-
-    scoring: ScoringPlan
-    split: Split | None = None
-    shards: Shards | None = None
-    aside: tuple[str, ...] = ()
-    """Lines on annotations of the model that are not followed."""
-
-    @property
-    def staged(self) -> StagedModel | None:
-        """The stages that each worker runs itself."""
-        return self.split.model if self.split is not None and not self.split.apart else None
-
-    @property
-    def sharded(self) -> ShardedModel | None:
-        """The shards that each worker runs itself."""
-        return self.shards.model if self.shards is not None else None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """In words, for --dry_run_plan and the summary."""
-        made = self.split or self.shards
-        return dict(made.facts) if made is not None else {}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Lines for the user."""
-        made = self.split or self.shards
-        return (*self.aside, *(made.notes if made is not None else ()))
 
 
 def check_placement(options: argparse.Namespace, on_prism: bool) -> None:
@@ -83,17 +43,21 @@ def divide_stream(
     options: argparse.Namespace,
     made: Fit,
     scoring: ScoringPlan,
+    batch_size: str,
     workers: Workers,
     schema: pa.Schema,
     job_dir: str | None,
     on_prism: bool,
-) -> Divided:
-    """Plan what `--stages`, `--plan` and `--shards` ask for, and compare it with the whole model.
+) -> tuple[Divided, tuple[str, ...]]:
+    """(how the model is run, lines on annotations of it that are not followed).
+
+    Plans what `--stages`, `--plan` and `--shards` ask for, and compares it with the whole model.
 
     Args:
         options: what `pipelines.options.parse` gave.
         made: model and sample messages brought together.
         scoring: how the whole model would be run.
+        batch_size: of that, in words.
         workers: of the stream.
         schema: of the blocks that reach the model.
         job_dir: folder that workers on this machine share; None where they are elsewhere.
@@ -103,19 +67,10 @@ def divide_stream(
         UsageError: the model cannot be divided so, or not on this runner.
     """
     aside = leave_aside(options, job_dir is not None, made.sample is not None)
-    deep = options.stages is not None or options.plan is not None
-    if not deep and options.shards is None:
-        return Divided(scoring, aside=aside)
-    check_placement(options, on_prism)
-    if deep:
-        from pipelines.split_job import plan_split
-
-        # A block has few rows: where it is one run of the whole model, its micro-batches still overlap.
-        split = plan_split(
-            options, made, scoring, workers, schema, job_dir, job_dir is not None, at_once=scoring.batch_size
-        )
-        return Divided(split.scoring, split)
-    from pipelines.shard_job import check_local, plan_shards
-
-    shards = plan_shards(options, made, scoring, workers, schema, check_local(job_dir is not None, job_dir))
-    return Divided(shards.scoring, shards=shards)
+    if splits_by_depth(options) or options.shards is not None:
+        check_placement(options, on_prism)
+    # A block has few rows: where it is one run of the whole model, its micro-batches still overlap.
+    divided = divide(
+        options, made, scoring, batch_size, workers, schema, job_dir, job_dir is not None, at_once=scoring.batch_size
+    )
+    return divided, aside

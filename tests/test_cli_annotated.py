@@ -146,7 +146,7 @@ def test_workers_elsewhere_run_an_annotated_model_whole(command: Command):
     )
     assert options.shards == 2
     job = plan_job(options, None, local=False)
-    assert job.shards is None and options.shards is None
+    assert job.divided.shards is None and options.shards is None
     assert any("shards run on this machine only so far: it runs whole" in note for note in job.notes)
 
 

@@ -10,7 +10,7 @@ from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
 
 from pipelines.launch import read_metrics
-from pipelines.report import Progress, Summary, root_cause, summarise
+from pipelines.report import Progress, Summary, plan_lines, root_cause, summarise
 
 
 def test_summary_of_counters():
@@ -115,3 +115,12 @@ def test_a_zero_that_beam_gives_as_none_counts_as_zero():
     counters = [told("rows_failed", 0, None), told("rows_read", 3, None), told("rows_read", None, 4)]
     result = SimpleNamespace(metrics=lambda: SimpleNamespace(query=lambda: {"counters": counters, "distributions": []}))
     assert read_metrics(result) == ({"rows_failed": 0, "rows_read": 7}, {})
+
+
+def test_the_plan_as_text():
+    assert plan_lines({"input": "1 file", "outputs": ["a", "b"]}, ["made dynamic"]) == [
+        "input    1 file",
+        "outputs  a",
+        "         b",
+        "note: made dynamic",
+    ]

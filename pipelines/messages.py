@@ -1,0 +1,128 @@
+"""What the messages of a topic hold, and the model that they are brought together with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.fit import Fit, fit
+from models.graph import ModelFile, check_model_file
+from models.session import get_session
+from models.signature import TensorSpec
+from pipelines.columns import check_keep, check_names, check_outputs
+from pipelines.sample import facts_of, prepare_sample, prepare_steps
+from pipelines.workers import Workers
+from transforms.block import MESSAGE_FIELDS
+from transforms.chain import chain_schema
+from transforms.kafka.blocks import origins
+from transforms.kafka.messages import ParseMessages
+from transforms.kafka.schema import RAW_COLUMN, message_schema, parse_schema, sample_of, wanted_fields
+from transforms.model_file import localize
+from transforms.step import Step
+
+
+@dataclass(frozen=True)
+class OpenedMessages:
+    """Messages, and the model that takes them. Nothing is read: rows made up from the schema are the sample."""
+
+    format: str
+    """One of json, arrow, tensor and raw."""
+
+    fields: Mapping[str, TensorSpec]
+    """What a message holds, by name."""
+
+    schema: pa.Schema
+    """The same as columns."""
+
+    prepare: tuple[Step, ...]
+    prepared: pa.Schema
+    """Of blocks that reach the model."""
+
+    made: Fit
+    """Model and messages brought together."""
+
+    @property
+    def parse(self) -> ParseMessages:
+        """The step that reads them."""
+        return ParseMessages(self.format, self.schema)
+
+    @property
+    def fact(self) -> str:
+        """In words, for --dry_run_plan and the summary."""
+        return f"{self.format}: {', '.join(f'{column.name}: {column.type}' for column in self.schema)}"
+
+
+def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> OpenedMessages:
+    """Find out what messages hold, and bring that together with the model.
+
+    Args:
+        options: `format`, `schema`, `model`, `columns`, `set`, `narrow`, `keep` and `prepare` as the user gave them.
+        topic: name of the topic.
+        workers: whose sessions try the model.
+
+    Raises:
+        UsageError: the fields must be declared, or the model does not take them.
+    """
+    format = options.format or "json"
+    prepare = prepare_steps(options)
+    path = localize(options.model)
+    fields = _fields(options, format, bool(prepare), path, workers)
+    schema = message_schema(format, fields)
+    check_names(schema)
+    prepared = chain_schema(prepare, pa.schema([*schema, *MESSAGE_FIELDS]))
+    check_keep(options.keep, prepared)
+    sample = prepare_sample(_as_read(sample_of(schema, fields), topic), prepare, options.prepare)
+    made = fit(path, workers.session, prepared, sample, facts_of(options, format == "json"))
+    check_outputs(options.keep, [column.name for column in made.plan.outputs])
+    return OpenedMessages(format, fields, schema, prepare, prepared, made)
+
+
+def _fields(
+    options: argparse.Namespace, format: str, prepared: bool, path: str, workers: Workers
+) -> Mapping[str, TensorSpec]:
+    """What a message holds: `--schema`, else what the model's inputs want.
+
+    Raises:
+        UsageError: it must be declared.
+    """
+    if options.schema:
+        return parse_schema(options.schema)
+    raw = {RAW_COLUMN: TensorSpec(RAW_COLUMN, "bytes", ())}
+    if prepared:
+        if format == "raw":
+            return raw
+        raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
+    check_model_file(path)
+    signature = get_session(ModelFile(path), workers.session).signature
+    fields = wanted_fields(signature, options.columns, options.set)
+    missing = [name for name in options.keep if name not in fields]
+    if missing:
+        raise UsageError(
+            f"--keep names {', '.join(missing)}, which is no input of the model, so its type is not known; declare all "
+            f"fields with --schema {','.join(map(_declare, fields.values()))},{missing[0]}:int64"
+        )
+    if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
+        return raw
+    return fields
+
+
+def _declare(spec: TensorSpec) -> str:
+    sizes = ",".join("?" if size is None else str(size) for size in spec.shape or ())
+    return f"{spec.name}:{spec.dtype}[{sizes}]" if sizes else f"{spec.name}:{spec.dtype}"
+
+
+def _as_read(rows: pa.RecordBatch, topic: str) -> pa.RecordBatch:
+    """Sample rows with the columns that rows of a topic carry along."""
+    count = rows.num_rows
+    carried = [
+        origins(topic, np.zeros(count, np.int32)),
+        pa.array(np.arange(count)),
+        *(pa.nulls(count, field.type) for field in MESSAGE_FIELDS[2:-1]),
+        pa.array(np.zeros(count, np.int64)),
+    ]
+    return pa.RecordBatch.from_arrays([*rows.columns, *carried], schema=pa.schema([*rows.schema, *MESSAGE_FIELDS]))
