@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 NAMES = ("DirectRunner", "direct", "FnApiRunner")
 WORKER_TYPES = ("thread", "process")
 
+WAKE_SECONDS = 0.2
+"""How often the thread of the command looks for signals."""
+
 GIVE_UP_SECONDS = 5.0
 """How long Beam may take to fail after one of its worker processes has ended."""
 
@@ -82,7 +85,8 @@ def run_direct(pipeline: Any, processes: WorkerProcesses | None = None) -> Any:
             ended.set()
 
     threading.Thread(target=run, name="job", daemon=True).start()
-    while not ended.wait(None if processes is None else 0.2):
+    # Not for ever: a signal that comes just before a thread sleeps is handled only when it wakes.
+    while not ended.wait(WAKE_SECONDS):
         if processes is not None and processes.codes and not ended.wait(GIVE_UP_SECONDS):
             processes.raise_ended()
     if failures:
