@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 OK, FAILED, ROWS_FAILED = 0, 1, 3
 
+REMOVE_SECONDS = 5.0
+"""Longest that the folder of a job is tried to be deleted."""
+
 
 def launch(
     options: argparse.Namespace, rest: list[str], build: Callable[..., list[tuple[str, str]]], started: float
@@ -234,7 +237,17 @@ def job_folder(local: bool) -> Iterator[str | None]:
         yield folder
     finally:
         tempfile.tempdir = before
+        _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Delete a folder in which threads of an interrupted job may still make files: as often as they do, for a while."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while True:
         shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder) or time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
 
 
 def _reading_ahead(job: Job, local: bool) -> contextlib.AbstractContextManager[None]:

@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.split import Split, parse_origin_file
 from transforms.write.names import check_writable, temp_folder
-from transforms.write.point_of_no_return import check_wanted
+from transforms.write.point_of_no_return import wanted
 from transforms.write.storage import open_input, open_output, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import TempFile, origin_order
 
@@ -166,10 +166,12 @@ def _finish(_: bytes, failures: list[_Failures], path: str, folder: str, job_id:
     """
     if all(size_of(found.file.path) is not None for found in failures):
         merged = f"{folder}/{uuid.uuid4().hex}"
-        with open_output(merged) as out:
+        with wanted(job_id):
+            out = open_output(merged)
+        with out:
             merge_errors(failures, out)
-        check_wanted(job_id)
-        replace(merged, path)
+        with wanted(job_id):
+            replace(merged, path)
     elif (there := _count_lines(path)) != (rows := sum(found.file.rows for found in failures)):
         raise FileNotFoundError(
             f"files in {folder} are gone and {path} has {there} errors, not {rows}: something else writes to it"
@@ -201,9 +203,10 @@ class _WriteBundle(beam.DoFn):
 
     def process(self, error: RowError) -> None:
         if self._path is None:
-            check_wanted(self._job_id)
-            self._path = f"{self._folder}/{uuid.uuid4().hex}"
-            self._file = open_output(self._path)
+            path = f"{self._folder}/{uuid.uuid4().hex}"
+            with wanted(self._job_id):
+                self._file = open_output(path)
+            self._path = path
             self._order = origin_order(error.file, error.row)
         if error.file != self._last_file:
             path, byte = parse_origin_file(error.file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
-from transforms.write.point_of_no_return import renaming
+from transforms.write.point_of_no_return import renaming, wanted
 from transforms.write.storage import files_in, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import Target, TempFile, open_block_file
 
@@ -53,7 +53,8 @@ def move_into_place(file: TempFile, name: str) -> None:
 def write_empty(target: Target) -> TempFile:
     """A valid file without rows."""
     path = target.new_path()
-    open_block_file(target.format, path, target.schema).close()
+    with wanted(target.job_id):
+        open_block_file(target.format, path, target.schema).close()
     return TempFile(path, 0, size_of(path) or 0, ("", 0, 0))
 
 
@@ -67,14 +68,8 @@ def remove_stale(output: str, names: Iterable[str]) -> None:
 
 
 def remove_temp(output: str, job_id: str) -> None:
-    """Delete what a failed job has written so far; call it when no worker of the job runs any more.
-
-    After `give_up` a thread that does run may add one last file meanwhile, and none when this returns.
-    """
-    folder = temp_folder(output, job_id)
-    remove_folder(folder)
-    if size_of(folder) is not None:
-        remove_folder(folder)
+    """Delete what a failed job has written so far; call it after `give_up`, and when its processes have ended."""
+    remove_folder(temp_folder(output, job_id))
 
 
 def files_of(output: str) -> list[str]:

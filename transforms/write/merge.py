@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from transforms.write.point_of_no_return import check_wanted, wanted
 from transforms.write.storage import size_of
 from transforms.write.temp_file import Target, TempFile, open_block_file
 
@@ -60,7 +61,8 @@ def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
     if target.format == "parquet":
         from transforms.write.parquet_file import read_parquet_rows
 
-        merged = open_block_file(target.format, path, target.schema)
+        with wanted(target.job_id):
+            merged = open_block_file(target.format, path, target.schema)
         for part in plan.parts:
             for block in read_parquet_rows(part.file.path, part.start, part.stop):
                 merged.write(block)
@@ -68,6 +70,7 @@ def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
     else:
         from transforms.write.text_file import merge_text
 
+        check_wanted(target.job_id)
         parts = [(part.file.path, part.start, part.stop, part.file.rows) for part in plan.parts]
         merge_text(path, target.format, target.schema, parts)
     return TempFile(path, sum(part.stop - part.start for part in plan.parts), size_of(path) or 0, order)

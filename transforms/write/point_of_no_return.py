@@ -59,6 +59,18 @@ def give_up(output: str, job_id: str) -> bool:
         return True
 
 
+@contextlib.contextmanager
+def wanted(job_id: str) -> Iterator[None]:
+    """Around the making of a file: once `give_up` has returned, no thread of this process makes another.
+
+    Raises:
+        RuntimeError: the job was given up.
+    """
+    with _lock:
+        check_wanted(job_id)
+        yield
+
+
 def check_wanted(job_id: str) -> None:
     """Raise for a job that was given up: a worker's thread may not know that yet."""
     if job_id in _given_up:

@@ -14,7 +14,7 @@ from transforms.block import ORIGIN_FILE, data_columns, origin_of
 from transforms.split import parse_origin_file
 from transforms.write.behind import WriteBehind
 from transforms.write.names import output_format, temp_folder
-from transforms.write.point_of_no_return import check_wanted
+from transforms.write.point_of_no_return import wanted
 from transforms.write.storage import remove, size_of
 
 Order = tuple[str, int, int]
@@ -68,12 +68,7 @@ class Target:
         return temp_folder(self.output, self.job_id)
 
     def new_path(self) -> str:
-        """A name in the temporary folder that nothing else uses: a retried bundle starts a new file.
-
-        Raises:
-            RuntimeError: the job was given up.
-        """
-        check_wanted(self.job_id)
+        """A name in the temporary folder that nothing else uses: a retried bundle starts a new file."""
         return f"{self.folder}/{uuid.uuid4().hex}"
 
 
@@ -108,7 +103,11 @@ def written_columns(schema: pa.Schema) -> pa.Schema:
 
 
 class TempFileWriter:
-    """Writes the blocks of one bundle to one file in the temporary folder."""
+    """Writes the blocks of one bundle to one file in the temporary folder.
+
+    Raises:
+        RuntimeError: the job was given up.
+    """
 
     def __init__(self, target: Target, write_behind: bool) -> None:
         self._schema = target.schema
@@ -117,7 +116,8 @@ class TempFileWriter:
         self._rows = 0
         self.seconds = 0.0
         """Time spent encoding and writing, on whichever thread."""
-        self._file = open_block_file(target.format, self._path, target.schema)
+        with wanted(target.job_id):
+            self._file = open_block_file(target.format, self._path, target.schema)
         self._behind = WriteBehind(self._write) if write_behind else None
 
     def write(self, block: pa.RecordBatch) -> None:
