@@ -43,6 +43,15 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 
 
 @contextlib.contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Let one process of this user in at once, for what keeps a cache of its own that two would spoil."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / f".{name}.lock"):
+        yield
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock between processes for as long as the block of code inside runs; it ends with the process too."""
     import fcntl

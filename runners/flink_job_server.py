@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
 
+from runners.cache import one_at_a_time
 from runners.errors import RunnerError
 from runners.java import OPENED, QUICK, classpath, find_java
 from runners.maven import cached_jars, maven_jars
@@ -99,8 +101,10 @@ def _is_downloaded(url: str) -> bool:
 def _download(url: str) -> str:
     from apache_beam.utils.subprocess_server import JavaJarServer
 
+    there = "://" not in url or _is_downloaded(url)
     try:
-        return str(JavaJarServer.local_jar(url))
+        with contextlib.nullcontext() if there else one_at_a_time("beam-download"):
+            return str(JavaJarServer.local_jar(url))
     except (RuntimeError, URLError, OSError) as error:
         raise RunnerError(f"the Flink job server {url} cannot be downloaded: {error}") from error
 

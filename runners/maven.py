@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from runners.cache import cache_folder, made_once
+from runners.cache import cache_folder, made_once, one_at_a_time
 from runners.errors import RunnerError
 
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
@@ -62,9 +62,10 @@ def _fetch(artifacts: tuple[str, ...], folder: Path) -> None:
     pom.write_text(POM.format(dependencies=dependencies), encoding="utf-8")
     command = [mvn, "-B", "-q", "-f", str(pom), f"{PLUGIN}:copy-dependencies", "-DincludeScope=runtime"]
     try:
-        done = subprocess.run(
-            [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, timeout=SECONDS
-        )
+        with one_at_a_time("maven"):
+            done = subprocess.run(
+                [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, timeout=SECONDS
+            )
     except subprocess.TimeoutExpired as error:
         raise RunnerError(f"mvn did not fetch {artifacts[0]} within {SECONDS} s; check the network") from error
     if done.returncode:

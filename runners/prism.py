@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runners.cache import cache_folder, made_once
+from runners.cache import cache_folder, made_once, one_at_a_time
 from runners.errors import RunnerError
 from runners.process import Process, free_ports, listens
 
@@ -69,7 +69,8 @@ def _download(location: str | None, version: str) -> str:
 
     flags = [f"--prism_location={location}"] if location else []
     try:
-        return str(PrismJobServer(PipelineOptions(flags))._get_executable_path())
+        with one_at_a_time("beam-download"):
+            return str(PrismJobServer(PipelineOptions(flags))._get_executable_path())
     except Exception as error:  # whatever the network and Beam's own checks raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunnerError(f"Beam cannot download it ({reason})") from error

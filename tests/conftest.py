@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from models.session import forget_sessions
 from tests.command import Command
 
-# How long one example takes says nothing on a machine that runs other tests too.
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
+# How long an example takes, or is looked for, says nothing on a machine that runs other tests too. The examples are the
+# same in each run; HYPOTHESIS_PROFILE=explore looks for others.
+common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tests", common, derandomize=True)
+settings.register_profile("explore", common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
 
 
 @pytest.fixture(scope="session", autouse=True)

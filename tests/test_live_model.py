@@ -21,7 +21,7 @@ from models.tensors import to_numpy
 from pipelines.stream_news import ShowNews
 from tests import onnx_models
 from tests.onnx_models import save
-from tests.waiting import DEADLINE
+from tests.waiting import wait_until
 from transforms import live_model as module
 from transforms.block import INTERNAL_COLUMNS, with_origin
 from transforms.infer import InferStep
@@ -189,6 +189,7 @@ def test_a_step_begins_with_the_newest_and_tells_the_version(step: InferStep, tm
     job.mkdir()
     second = model_version(save(onnx_models.mlp(4, outputs=2, seed=1), folder / "m.onnx"))
     infer = replace(step, job_dir=str(job), counted=False)
+    live, threads = set(module._LIVE), set(threading.enumerate())
     made = UpdatingInferStep(infer, ModelUpdates(str(folder), pack_rows(ROWS)), "model_version")
     done = made(ROWS)
     assert done.block.schema == made.output_schema(ROWS.schema)
@@ -200,9 +201,8 @@ def test_a_step_begins_with_the_newest_and_tells_the_version(step: InferStep, tm
     told = [f"note: model {second} ({folder}/m.onnx) takes over from {first}"]
     assert read_news(str(job)) == told and count_news(told) == (1, 0)
     shutil.rmtree(job)
-    thread = next(thread for thread in threading.enumerate() if thread.name == "model-updates")
-    thread.join(DEADLINE)
-    assert not thread.is_alive() and not module._LIVE
+    wait_until(lambda: not set(module._LIVE) - live, "nothing is watched any more")
+    wait_until(lambda: not set(threading.enumerate()) - threads, "the thread ends")
 
 
 def test_one_thread_a_process(step: InferStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

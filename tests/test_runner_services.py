@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runners import prism as prism_module
-from runners.cache import cache_folder, made_once
+from runners.cache import cache_folder, made_once, one_at_a_time
 from runners.errors import RunnerError
 from runners.java import find_java
 from runners.local.__main__ import main
@@ -80,6 +81,25 @@ def test_a_folder_is_made_once_however_many_ask():
     assert len(made) == 1 and (made_once("a/b", make) / "jar").read_text() == "x"
 
 
+def test_one_process_at_a_time_is_in_where_two_would_spoil_a_cache():
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            with one_at_a_time("there"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 80
+
+
 def test_a_process_is_found_and_ended_by_its_pid_file(tmp_path: Path):
     sleeper = [sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(600)", str(tmp_path)]
     process = Process("sleeper", tmp_path, sleeper)
@@ -106,6 +126,18 @@ def test_a_process_that_ends_at_its_start_tells_its_log(tmp_path: Path):
 def test_free_ports_differ_and_nobody_listens():
     ports = free_ports(5)
     assert len(set(ports)) == 5 and not any(map(listens, ports))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are given out in another way elsewhere")
+def test_free_ports_are_kept_for_who_names_them():
+    (port,) = free_ports(1)
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind(("127.0.0.1", port))
+    with socket.socket() as named:
+        named.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java and Go do
+        named.bind(("127.0.0.1", port))
+        named.listen()
+        assert listens(port)
 
 
 def test_a_tied_process_ends_with_us_even_if_we_are_killed(tmp_path: Path):

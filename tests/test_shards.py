@@ -206,7 +206,7 @@ def keep(made: pa.RecordBatch, out: str) -> None:
 
 def test_each_shard_has_a_process_that_holds_only_its_weights(tmp_path: Path):
     given = block(RNG.standard_normal((11, 6)).astype(np.float32))
-    model = onnx_models.mlp(6, 2048, 3, layers=4)
+    model = onnx_models.mlp(6, 3072, 3, layers=4)
     steps, _ = divided(model, tmp_path, given)
     out = tmp_path / "out"
     out.mkdir()

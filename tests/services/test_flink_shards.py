@@ -21,7 +21,7 @@ from transforms.shards import RunShards
 
 def test_each_shard_has_a_process_that_holds_only_its_weights(services: None, tmp_path: Path):
     given = block(np.random.default_rng(0).standard_normal((11, 6)).astype(np.float32))
-    model = onnx_models.mlp(6, 2048, 3, layers=4)
+    model = onnx_models.mlp(6, 3072, 3, layers=4)
     steps, _ = divided(model, tmp_path, given)
     with flink_runner(FlinkOptions(parallelism=1)) as (runner, flags):
         pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
