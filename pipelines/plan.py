@@ -129,11 +129,16 @@ def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
 
 def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
     from models.session import SessionOptions, drop_session, resolve_providers
-    from models.split.plan import model_hash, read_plan
+    from models.split.plan import check_runnable, model_hash, read_plan
     from pipelines.plan_feeds import rows_for
     from transforms.model_file import localize
 
+    if options.plan.endswith(".onnx"):
+        raise UsageError(
+            f"--plan {options.plan} is a model, and a plan.json is wanted; score --plan follows its stages"
+        )
     plan = read_plan(options.plan)
+    check_runnable(plan, f"--plan {options.plan}")
     found = model_hash(localize(options.model))
     if found != plan.model_hash:
         raise UsageError(

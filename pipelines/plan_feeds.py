@@ -103,7 +103,7 @@ def _spec(value: ir.Value) -> TensorSpec:
 
 
 def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
-    made = open_sample(options, tuple(find_files(options.sample)), session).made
+    made = open_sample(options, tuple(find_files(options.sample, "--sample")), session).made
     if made.sample is None:
         raise UsageError(
             f"--sample {options.sample[0]} holds no rows that the model takes; give a file that does, or leave it out"

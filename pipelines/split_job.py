@@ -18,7 +18,7 @@ from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session, resolve_providers
 from models.split.boundary import Layout
 from models.split.micro_batch import PER_STAGE
-from models.split.plan import Plan, from_json, model_hash, read_plan
+from models.split.plan import Plan, check_runnable, from_json, model_hash, read_plan
 from models.split.staged import StagedModel, boundary_layouts
 from models.split.worker import share_workers
 from pipelines.sample_feeds import feeds_at, sample_feeds
@@ -165,6 +165,7 @@ def _given_plan(options: argparse.Namespace, scoring: ScoringPlan) -> tuple[Plan
             raise UsageError(f"--plan {path} cannot be read ({error}): give a plan.json") from None
     else:
         plan = read_plan(path)
+    check_runnable(plan, f"--plan {path}")
     found = model_hash(scoring.model.path)
     if plan.model_hash != found:
         raise UsageError(

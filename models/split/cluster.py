@@ -18,6 +18,9 @@ from models.providers import short_name
 EXAMPLE = '[{"name": "gpu-box", "speed": {"cpu": 1, "cuda": 12}, "memory": "16GB", "bandwidth": "10Gbit"}]'
 """A cluster.json."""
 
+MOST_WORKERS = 1_000
+"""More are not planned for: equal ones are pods that do the same."""
+
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _BITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _NUMBER = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*"
@@ -65,6 +68,8 @@ def read_cluster(
         number = int(text)
         if number < 1:
             raise UsageError(f"--workers {text.strip()}: at least one worker is wanted: e.g. --workers 4")
+        if number > MOST_WORKERS:
+            raise UsageError(f"--workers {number:,}: at most {MOST_WORKERS:,} are planned for")
         one = ClusterWorker("", memory_bytes=memory_bytes, bandwidth=bandwidth)
         return _named([one] * number)
     return _read_file(text, memory_bytes, bandwidth)
@@ -88,6 +93,8 @@ def _read_file(path: str, memory_bytes: float, bandwidth: float) -> tuple[Cluste
     for at, value in enumerate(values):
         where = f"--workers {path}: worker {value.get('name', at)}"
         workers += _worker(dict(value), where, memory_bytes, bandwidth)
+    if len(workers) > MOST_WORKERS:
+        raise UsageError(f"--workers {path} describes {len(workers):,}: at most {MOST_WORKERS:,} are planned for")
     names = [worker.name for worker in workers if worker.name]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -106,6 +113,8 @@ def _worker(value: dict[str, Any], where: str, memory_bytes: float, bandwidth: f
     count = value.get("count", 1)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise UsageError(f'{where}: count is {count!r}, but a whole number from 1 is wanted: e.g. "count": 4')
+    if count > MOST_WORKERS:
+        raise UsageError(f"{where}: count is {count:,}: at most {MOST_WORKERS:,} workers are planned for")
     speed = value.get("speed", 1.0)
     speeds: dict[str, float] = {}
     if isinstance(speed, dict):

@@ -208,6 +208,25 @@ def read_plan(path: str) -> Plan:
     return from_json(text, f"--plan {path}")
 
 
+def check_runnable(plan: Plan, path: str) -> None:
+    """Check what a plan that was written by hand may lack.
+
+    Raises:
+        UsageError: it has no stages, or not in their order, or a number that cannot be.
+    """
+    wrong = None
+    if not plan.stages:
+        wrong = "it has no stages"
+    elif [stage.index for stage in plan.stages] != list(range(len(plan.stages))):
+        wrong = f"its stages are numbered {', '.join(str(stage.index) for stage in plan.stages)}, not from 0 in order"
+    elif plan.micro_batch < 1:
+        wrong = f"its micro_batch is {plan.micro_batch}, and at least 1 row is wanted"
+    elif any(stage.replicas < 1 for stage in plan.stages):
+        wrong = "a stage has no replicas"
+    if wrong is not None:
+        raise UsageError(f"{path} cannot be run: {wrong}; make it again with python -m pipelines.plan")
+
+
 def model_hash(path: str) -> str:
     """SHA-256, hex, of a model file, as in `Plan.model_hash`; external data is not included.
 

@@ -71,10 +71,22 @@ class StagedModel:
         """
         divided = self.shards[stage] if self.shards else None
         if divided is None:
-            return get_session(self.stage_file(stage), self.sessions[stage])
+            session = get_session(self.stage_file(stage), self.sessions[stage])
+            self._check_names(stage, session)
+            return session
         from models.shard.sharded import get_sharded
 
         return get_sharded(divided)
+
+    def _check_names(self, stage: int, session: Runs) -> None:
+        planned = self.plan.stages[stage]
+        makes = {spec.name for spec in session.signature.outputs}
+        reads = {spec.name for spec in session.signature.inputs}
+        if makes != set(planned.outputs) or not reads <= set(planned.inputs):
+            raise UsageError(
+                f"{planned.file} makes {', '.join(sorted(makes))} of {', '.join(sorted(reads))}, but stage {stage} of "
+                f"the plan makes {', '.join(planned.outputs)} of {', '.join(planned.inputs)}: save the stages again"
+            )
 
 
 class StagedSession:

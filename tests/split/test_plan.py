@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import UsageError
-from models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, from_json, read_plan, to_json
+from models.split.plan import (
+    Alternative,
+    BoundaryTensor,
+    Plan,
+    StagePlan,
+    check_runnable,
+    from_json,
+    read_plan,
+    to_json,
+)
 
 NAMES = st.text(min_size=1, max_size=5)
 TUPLES = st.lists(NAMES, max_size=3).map(tuple)
@@ -117,3 +127,22 @@ def test_a_file_that_is_no_plan(tmp_path):
     (tmp_path / "p.json").write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):
         read_plan(str(tmp_path / "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": ()}, "it has no stages"),
+        ({"micro_batch": 0}, "its micro_batch is 0, and at least 1 row is wanted"),
+        ({"stages": "turned round"}, "its stages are numbered 1, 0, not from 0 in order"),
+    ],
+)
+def test_a_plan_that_cannot_be_run(change: dict[str, object], message: str):
+    stages = tuple(StagePlan(at, (f"n{at}",), (f"t{at}",), (f"t{at + 1}",)) for at in range(2))
+    plan = Plan("m.onnx", "0" * 64, 8, stages)
+    check_runnable(plan, "--plan p.json")
+    if change.get("stages") == "turned round":
+        change = {"stages": stages[::-1]}
+    with pytest.raises(UsageError) as error:
+        check_runnable(replace(plan, **change), "--plan p.json")
+    assert str(error.value) == f"--plan p.json cannot be run: {message}; make it again with python -m pipelines.plan"

@@ -106,6 +106,14 @@ def test_refusals(tmp_path):
     staged = chains.staged(model, stage_of, tmp_path)
     with pytest.raises(UsageError, match="no stage of the plan makes the model's output 'z'"):
         StagedSession(replace(staged, outputs=("z",)))
+    swapped = [
+        replace(stage, file=other.file)
+        for stage, other in zip(staged.plan.stages, staged.plan.stages[::-1], strict=True)
+    ]
+    with pytest.raises(
+        UsageError, match=r"stage-2\.onnx makes y of m, x, but stage 0 of the plan makes h of x: save the"
+    ):
+        StagedSession(replace(staged, plan=replace(staged.plan, stages=tuple(swapped))))
     unsaved = replace(staged.plan, stages=tuple(replace(stage, file=None) for stage in staged.plan.stages))
     with pytest.raises(UsageError, match="no file for stage 0: save the stages with"):
         StagedSession(replace(staged, plan=unsaved))

@@ -74,7 +74,7 @@ def _found(path: str, stat: os.stat_result) -> InputFile:
     return InputFile(path, stat.st_size, (stat.st_ino, stat.st_mtime_ns))
 
 
-def find_files(patterns: Sequence[str]) -> list[InputFile]:
+def find_files(patterns: Sequence[str], option: str = "--input") -> list[InputFile]:
     """The files that paths, globs (`*`, `?`, `**`) and folders name, sorted by path, each once.
 
     A folder means all files below it; hidden ones (a name that starts with a dot) are left out.
@@ -87,7 +87,7 @@ def find_files(patterns: Sequence[str]) -> list[InputFile]:
         plain = pattern.removeprefix("file://")
         matches = _local(plain) if is_local(plain) else _remote(plain)
         if not matches:
-            raise UsageError(f"--input {pattern!r} matches no file: check the path, and quote a pattern: 'data/*.csv'")
+            raise UsageError(f"{option} {pattern!r} matches no file: check the path, and quote a pattern: 'data/*.csv'")
         found.update({file.path: file for file in matches})
     return [found[path] for path in sorted(found)]
 
