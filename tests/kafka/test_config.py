@@ -81,6 +81,19 @@ def test_times_that_a_file_sets_win_over_ours_and_nothing_else_does(monkeypatch:
     assert (made["transaction.timeout.ms"], made["delivery.timeout.ms"], made["linger.ms"]) == ("5", 8, 6)
 
 
+@pytest.mark.parametrize(
+    ("text", "waits"),
+    [("", 10_000), ("transaction.timeout.ms=5000\n", 5000), ("socket.timeout.ms=70000\n", "70000")],
+)
+def test_a_client_of_transactions_waits_for_answers_so_long(monkeypatch: pytest.MonkeyPatch, text: str, waits: object):
+    kafka = pytest.importorskip("confluent_kafka")
+    monkeypatch.setenv("CLIENT", text + "delivery.timeout.ms=5000\n")
+    ours = {"transaction_timeout_ms": 180_000, "transactional_id": "t"}
+    made = ClientConfig("127.0.0.1:1", "env:CLIENT").client(socket_timeout_ms=10_000, **ours)
+    assert made["socket.timeout.ms"] == waits
+    kafka.Producer(made)  # raises where the client refuses what does not go together
+
+
 def test_the_pipeline_holds_no_secret(tmp_path):
     file = tmp_path / "client.properties"
     file.write_text("sasl.username=alice\nsasl.password=s3cret\n")

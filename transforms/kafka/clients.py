@@ -9,6 +9,12 @@ from typing import Any
 from models.errors import UsageError
 from transforms.kafka.config import ClientConfig, Topic
 
+ANSWER_MS = 10_000
+"""How long a client of transactions waits for an answer before it asks anew, unless told otherwise.
+
+A question that a broker has left without one holds a transaction up for so long: by itself the client waits a minute.
+"""
+
 REACH_SECONDS = 10.0
 """How long a broker may take to answer before a job starts."""
 

@@ -22,7 +22,7 @@ OURS = {
 }
 """Properties that a client's file must not set, and what sets them."""
 
-YIELDING = frozenset({"transaction.timeout.ms", "delivery.timeout.ms"})
+YIELDING = frozenset({"transaction.timeout.ms", "delivery.timeout.ms", "socket.timeout.ms"})
 """Properties that the job sets unless a client's file does."""
 
 _URI = re.compile(r"kafka://(?P<servers>[^/\s]+)/(?P<topic>[A-Za-z0-9._-]{1,249})/?")
@@ -92,7 +92,12 @@ class ClientConfig:
         # librdkafka's log would go to the terminal; what matters reaches the user through error callbacks.
         fixed = {"bootstrap.servers": self.servers, "log_level": 0}
         kept = {name: given[name] for name in given.keys() & YIELDING}
-        return {**given, **fixed, **{_property(name): value for name, value in ours.items()}, **kept}
+        made = {**given, **fixed, **{_property(name): value for name, value in ours.items()}, **kept}
+        lasts = str(made.get("transaction.timeout.ms", ""))
+        if "socket.timeout.ms" in made.keys() - kept.keys() and lasts.isdigit():
+            # A client refuses to wait longer for an answer than its transactions last.
+            made["socket.timeout.ms"] = min(int(str(made["socket.timeout.ms"])), int(lasts))
+        return made
 
 
 def _property(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import apache_beam as beam
 from apache_beam.io.unbounded_source import CheckpointMark
 
-from transforms.kafka.clients import make_consumer, may_pass, require_client
+from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, require_client
 from transforms.kafka.config import ClientConfig
 
 _LOG = logging.getLogger(__name__)
@@ -133,7 +133,9 @@ def asking(group: Group, consumer: Any) -> Iterator[Any]:
     if group.commits:
         yield consumer
         return
-    client = make_consumer(group.config, group_id=group.name, isolation_level="read_uncommitted")
+    client = make_consumer(
+        group.config, group_id=group.name, isolation_level="read_uncommitted", socket_timeout_ms=ANSWER_MS
+    )
     try:
         yield client
     finally:

@@ -17,7 +17,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms.block import HEADERS, KEY, MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW, TIME, data_columns
 from transforms.kafka.blocks import parse_origin
-from transforms.kafka.clients import ClientErrors, make_producer
+from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_producer
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.model_version import HEADER as VERSION_HEADER
 
@@ -116,6 +116,7 @@ class Deliveries:
             "transactional_id": self.transactional_id,
             "transaction_timeout_ms": TRANSACTION_MS,
             "connections_max_idle_ms": IDLE_MS,
+            "socket_timeout_ms": ANSWER_MS,
         }
         self.producer = make_producer(
             self.config,

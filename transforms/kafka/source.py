@@ -29,7 +29,7 @@ from transforms.block_coder import BlockCoder
 from transforms.kafka.backlog import gauge_name, write_backlog
 from transforms.kafka.block_size import FIRST, BlockSize
 from transforms.kafka.blocks import block_of, with_ranges
-from transforms.kafka.clients import ClientErrors, make_consumer, may_pass, partitions_of, require_client
+from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.event_time import EventTime
 from transforms.kafka.handover import HANDOVER
@@ -210,6 +210,7 @@ class KafkaReader(UnboundedReader):
             fetch_wait_max_ms=max(1, min(500, round(source.latency_seconds * 1000))),
             fetch_queue_backoff_ms=FETCH_BACKOFF_MS,
             allow_auto_create_topics=False,
+            **({"socket_timeout_ms": ANSWER_MS} if source.transactional else {}),
         )
         COMMITTER.add(source.consumer_group, self._consumer)
         self._heard = time.monotonic()
