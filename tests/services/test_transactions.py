@@ -70,6 +70,14 @@ def topics(broker: KafkaBroker) -> Iterator[Topics]:
     made.consumer.close()
 
 
+def take(transactions: Transactions, begin: int, end: int, bundle: object) -> int:
+    """Admit offsets, and open a transaction for those that are not done; gives the first of them."""
+    first = transactions.admit(begin, end)
+    if end > first:
+        transactions.open(bundle)
+    return first
+
+
 def send(transactions: Transactions, *values: bytes) -> None:
     count = len(values)
     transactions.send(values, [None] * count, [[]] * count, [-1] * count)
@@ -77,25 +85,25 @@ def send(transactions: Transactions, *values: bytes) -> None:
 
 def test_outputs_and_offsets_are_valid_together(topics: Topics):
     one = topics.open()
-    assert one.end is None and one.admit(10, 25, "bundle") == 10
+    assert one.end is None and take(one, 10, 25, "bundle") == 10
     send(one, b"a", b"b")
     assert (topics.values(), topics.committed()) == ([], None)
-    one.commit()
+    one.commit(one.end)
     assert (topics.values(), topics.committed()) == ([b"a", b"b"], 25)
     one.close()
 
 
 def test_a_zombie_is_fenced_and_its_outputs_never_count(topics: Topics):
     zombie = topics.open()
-    zombie.admit(0, 5, "old")
+    take(zombie, 0, 5, "old")
     send(zombie, b"zombie")
     successor = topics.open()
     assert successor.end is None
-    successor.admit(0, 5, "new")
+    take(successor, 0, 5, "new")
     send(successor, b"right")
-    successor.commit()
+    successor.commit(successor.end)
     with pytest.raises(RuntimeError, match="has taken it over"):
-        zombie.commit()
+        zombie.commit(zombie.end)
     zombie.close()
     assert (topics.values(), topics.committed()) == ([b"right"], 5)
     successor.close()
@@ -112,22 +120,22 @@ def crash_before_offsets(one: Transactions) -> None:
 def crash_before_commit(one: Transactions) -> None:
     commit = one._deliveries.producer.commit_transaction
     one._insist = lambda call, *given: call(*given) if call != commit else None  # type: ignore[method-assign]
-    one.commit()
+    one.commit(one.end)
 
 
 @pytest.mark.parametrize("crash", [crash_before_flush, crash_before_offsets, crash_before_commit])
 def test_after_a_crash_before_the_commit_all_is_done_again_once(topics: Topics, crash: Callable[[Transactions], None]):
     one = topics.open()
-    one.admit(0, 5, "first")
+    take(one, 0, 5, "first")
     send(one, b"a")
-    one.commit()
-    one.admit(5, 9, "second")
+    one.commit(one.end)
+    take(one, 5, 9, "second")
     send(one, b"b")
     crash(one)
     two = topics.open()
-    assert two.end == 5 and two.admit(5, 9, "second") == 5
+    assert two.end == 5 and take(two, 5, 9, "second") == 5
     send(two, b"b")
-    two.commit()
+    two.commit(two.end)
     assert (topics.values(), topics.committed()) == ([b"a", b"b"], 9)
     for each in (one, two):
         each.close()
@@ -135,13 +143,13 @@ def test_after_a_crash_before_the_commit_all_is_done_again_once(topics: Topics, 
 
 def test_a_gap_is_an_error_and_what_is_done_is_known(topics: Topics):
     one = topics.open()
-    one.admit(0, 10, "bundle")
-    one.commit()
-    assert one.admit(3, 8, "bundle") == 10 and one.bundle is None, "all of it is done: no transaction"
+    take(one, 0, 10, "bundle")
+    one.commit(one.end)
+    assert take(one, 3, 8, "bundle") == 10 and one.bundle is None, "all of it is done: no transaction"
     with pytest.raises(RuntimeError, match="done what is below 10, and the source goes on at 12"):
-        one.admit(12, 14, "bundle")
-    assert one.admit(8, 14, "bundle") == 10
-    one.commit()
+        take(one, 12, 14, "bundle")
+    assert take(one, 8, 14, "bundle") == 10
+    one.commit(one.end)
     assert topics.committed() == 14
     one.close()
 
@@ -149,17 +157,17 @@ def test_a_gap_is_an_error_and_what_is_done_is_known(topics: Topics):
 def test_a_bundle_gives_up_what_the_one_before_left_open(topics: Topics):
     here = OpenTransactions()
     first = here.take(topics.group, 0, topics.output, 0, "first")
-    first.admit(0, 5, "first")
+    take(first, 0, 5, "first")
     send(first, b"left")
     assert here.take(topics.group, 0, topics.output, 5, "first") is first
     second = here.take(topics.group, 0, topics.output, 0, "second")
     assert second is not first and second.end is None
-    second.admit(0, 5, "second")
-    second.commit()
+    take(second, 0, 5, "second")
+    second.commit(second.end)
     assert here.take(topics.group, 0, topics.output, 5, "third") is second
     elsewhere = topics.open()
-    elsewhere.admit(5, 9, "elsewhere")
-    elsewhere.commit()
+    take(elsewhere, 5, 9, "elsewhere")
+    elsewhere.commit(elsewhere.end)
     fourth = here.take(topics.group, 0, topics.output, 9, "fourth")
     assert fourth is not second and fourth.end == 9
     assert topics.values() == []
@@ -169,8 +177,8 @@ def test_a_bundle_gives_up_what_the_one_before_left_open(topics: Topics):
 
 def test_where_a_group_begins_is_committed_once(topics: Topics):
     producer = topics.open()
-    producer.admit(0, 4, "bundle")
-    producer.commit()
+    take(producer, 0, 4, "bundle")
+    producer.commit(producer.end)
     producer.close()
     topics.feed(partition=1, messages=3)
     pin_starts(topics.group, topics.output, "latest")

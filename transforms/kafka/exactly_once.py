@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -28,6 +29,9 @@ from transforms.kafka.errors import error_headers, error_json
 from transforms.kafka.offsets import Group
 from transforms.kafka.sink import encode_rows, headers_of
 from transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
+
+WAITING_BLOCKS = 4
+"""Blocks that are scored while transactions are committed; then the next ones wait too."""
 
 
 def not_done(block: pa.RecordBatch, first: Mapping[int, int]) -> pa.RecordBatch:
@@ -51,7 +55,28 @@ def by_partition(block: pa.RecordBatch) -> dict[int, pa.RecordBatch]:
     return found
 
 
+@dataclass
+class _Outputs:
+    """What came of a block, before it is in transactions."""
+
+    ends: dict[int, int]
+    """Partition -> end of its offsets, of those with any that were not done."""
+
+    messages: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
+    """Partition, and what `Transactions.send` takes."""
+
+
 class _Transact(beam.DoFn):
+    """While the transactions of some blocks are committed, the blocks after them are scored and wait:
+
+        blocks      1 2 3 4         5 6           7 8 9
+        sent        1 2 3 4 |       5 6 when it is done, then 7 8 ...
+        commits             [ 1..4 ]
+
+    Outputs are sent when no commit is at work, so a transaction holds those of the offsets that it is committed with
+    and no others; what is scored early is only kept. A bundle ends when its last commit has.
+    """
+
     def __init__(
         self,
         steps: Sequence[CountedStep],
@@ -64,10 +89,16 @@ class _Transact(beam.DoFn):
         self._steps, self._group, self._output, self._format = tuple(steps), group, output, format
         self._errors, self._seconds = errors, seconds
         self._bundle = object()
-        self._held: dict[int, Transactions] = {}
-        self._since: float | None = None
+        self._reset()
         self._replayed = Metrics.counter("beamsplit", "rows_replayed")
         self._commits = Metrics.counter("beamsplit", "transactions")
+
+    def _reset(self) -> None:
+        self._held: dict[int, Transactions] = {}
+        self._waiting: list[_Outputs] = []
+        self._committing: list[Future[None]] = []
+        self._sent: dict[int, int] = {}  # partition -> end of what is in its open transaction
+        self._since: float | None = None
 
     def setup(self) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, "transactions")
@@ -80,7 +111,11 @@ class _Transact(beam.DoFn):
 
     def process(self, block: pa.RecordBatch) -> Iterator[Any]:
         try:
-            failures = self._transact(block)
+            failures = self._score(block)
+            if len(self._waiting) >= WAITING_BLOCKS or all(commit.done() for commit in self._committing):
+                self._send()
+                if self._since is not None and time.monotonic() - self._since >= self._seconds:
+                    self._commit()
         except BaseException:
             self._give_up()
             raise
@@ -90,17 +125,23 @@ class _Transact(beam.DoFn):
 
     def finish_bundle(self) -> None:
         try:
+            self._send()
             self._commit()
+            self._settle()
         except BaseException:
             self._give_up()
             raise
+        self._reset()
 
     def teardown(self) -> None:
         self._give_up()
         self._pool.shutdown()
 
-    def _transact(self, block: pa.RecordBatch) -> list[RowError]:
-        fresh = not_done(block, self._admit(ranges_of(block)))
+    def _score(self, block: pa.RecordBatch) -> list[RowError]:
+        """Score what is not done of a block; its outputs wait."""
+        ranges = ranges_of(block)
+        firsts = self._admit(ranges)
+        fresh = not_done(block, firsts)
         self._replayed.inc(block.num_rows - fresh.num_rows)
         failures: list[RowError] = []
         for step in self._steps:
@@ -108,14 +149,14 @@ class _Transact(beam.DoFn):
                 break
             fresh, failed = step(fresh)
             failures += failed
+        made = _Outputs({p: end for p, (_, end) in ranges.items() if end > firsts[p]})
         for partition, rows in by_partition(fresh).items() if fresh.num_rows else ():
             keys, times = rows.column(KEY).to_pylist(), rows.column(TIME).to_pylist()
-            self._held[partition].send(encode_rows(self._format, rows), keys, headers_of(rows), times)
+            made.messages.append((partition, (encode_rows(self._format, rows), keys, headers_of(rows), times)))
         for failure in failures if self._errors is not None else ():
-            held = self._held[parse_origin(failure.file)[1]]
-            held.send([error_json(failure)], [None], [error_headers(failure)], [-1], topic=self._errors)
-        if self._since is not None and time.monotonic() - self._since >= self._seconds:
-            self._commit()
+            told = ([error_json(failure)], [None], [error_headers(failure)], [-1], self._errors)
+            made.messages.append((parse_origin(failure.file)[1], told))
+        self._waiting.append(made)
         return failures
 
     def _admit(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, int]:
@@ -125,24 +166,39 @@ class _Transact(beam.DoFn):
         wait(takes)
         for partition, taken in zip(new, takes, strict=True):
             self._held[partition] = taken.result()
-        firsts = {p: self._held[p].admit(begin, end, self._bundle) for p, (begin, end) in ranges.items()}
-        if self._since is None and any(end > firsts[p] for p, (_, end) in ranges.items()):
-            self._since = time.monotonic()
-        return firsts
+        return {p: self._held[p].admit(begin, end) for p, (begin, end) in ranges.items()}
+
+    def _send(self) -> None:
+        """Put what waits into transactions, once those before are committed."""
+        self._settle()
+        for outputs in self._waiting:
+            for partition, end in outputs.ends.items():
+                self._held[partition].open(self._bundle)
+                self._sent[partition] = end
+            for partition, messages in outputs.messages:
+                self._held[partition].send(*messages)
+            if outputs.ends and self._since is None:
+                self._since = time.monotonic()
+        self._waiting = []
 
     def _commit(self) -> None:
-        ready = [held for held in self._held.values() if held.bundle is not None]
-        commits = [self._pool.submit(held.commit) for held in ready]
+        """Begin to commit what was sent."""
+        self._committing = [self._pool.submit(self._held[p].commit, end) for p, end in self._sent.items()]
+        self._sent, self._since = {}, None
+
+    def _settle(self) -> None:
+        """Wait until the commits that are at work are done."""
+        commits, self._committing = self._committing, []
         wait(commits)  # a failure is told when none of the others is still at work
         for done in commits:
             done.result()
-        self._commits.inc(len(ready))
-        self._held, self._since = {}, None
+        self._commits.inc(len(commits))
 
     def _give_up(self) -> None:
+        wait(self._committing)
         if self._held:
             wait([self._pool.submit(OPEN.drop, held) for held in self._held.values()])
-        self._held, self._since = {}, None
+        self._reset()
 
 
 class ScoreInTransactions(beam.PTransform):

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from models.errors import UsageError
-from transforms.kafka.clients import make_consumer, may_pass, partitions_of, require_client
+from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import Topic
 from transforms.kafka.offsets import PATIENCE_SECONDS, Group, committed_end, first_offsets
 from transforms.kafka.sink import Deliveries, Headers
@@ -68,13 +68,15 @@ class Transactions:
         try:
             self._insist(self._deliveries.producer.init_transactions, CALL_SECONDS)
             self.end = committed_end(consumer, group.topic, partition)
-            """Offsets below are done or in the open transaction; None where the group has none yet."""
+            """Offsets below are done or admitted; None where the group has none yet."""
         except BaseException:
             self.close()
             raise
 
-    def admit(self, begin: int, end: int, bundle: object) -> int:
-        """Take the offsets from `begin` to before `end` into the transaction; gives the first that is not done yet.
+    def admit(self, begin: int, end: int) -> int:
+        """The first offset from `begin` to before `end` that is not done yet; those up to `end` are then taken as done.
+
+        Their outputs belong into the next transaction that is opened, or into the one that is open.
 
         Raises:
             RuntimeError: messages before `begin` were never seen.
@@ -86,12 +88,18 @@ class Transactions:
                 f"the source goes on at {begin}: its offsets were changed, or the job was restored from a checkpoint "
                 "of another group; start without the checkpoint, or set the group's offsets to it"
             )
-        if end > first:
-            if self.bundle is None:
-                self._insist(self._deliveries.producer.begin_transaction)
-                self.bundle = bundle
-            self.end = end
+        self.end = max(first, end)
         return first
+
+    def open(self, bundle: object) -> None:
+        """Open a transaction unless one is open.
+
+        Raises:
+            RuntimeError: another has opened this partition's transactions.
+        """
+        if self.bundle is None:
+            self._insist(self._deliveries.producer.begin_transaction)
+            self.bundle = bundle
 
     def send(
         self,
@@ -111,8 +119,11 @@ class Transactions:
         except require_client().KafkaException as error:
             raise RuntimeError(self._told(error.args[0])) from error
 
-    def commit(self) -> None:
-        """Make the outputs and the end of their offsets valid together.
+    def commit(self, end: int) -> None:
+        """Make the outputs that were sent and the end of their offsets valid together.
+
+        Args:
+            end: of the offsets whose outputs are in the transaction. What was admitted since is none of its.
 
         Raises:
             RuntimeError: neither is, or (the broker went away in between) whoever opens next finds out which.
@@ -127,7 +138,7 @@ class Transactions:
             if not isinstance(said, kafka.KafkaException):
                 raise
             raise RuntimeError(self._told(said.args[0])) from error
-        done = [kafka.TopicPartition(self._group.topic, self._partition, self.end)]
+        done = [kafka.TopicPartition(self._group.topic, self._partition, end)]
         self._insist(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
         self._insist(producer.commit_transaction, CALL_SECONDS)
         self.bundle = None
@@ -169,6 +180,13 @@ class Transactions:
         return f"{where}: the transaction failed: {self._deliveries.errors.fatal or error.str()}"
 
 
+def asker(group: Group) -> Any:
+    """A consumer that is asked how far the group is, and waits for transactions that are being committed."""
+    return make_consumer(
+        group.config, group_id=group.name, isolation_level="read_committed", socket_timeout_ms=ANSWER_MS
+    )
+
+
 def pin_starts(group: Group, output: Topic, start: str | int) -> None:
     """Commit where the group begins, in partitions that it has no offset for: a failure must not move that.
 
@@ -180,15 +198,15 @@ def pin_starts(group: Group, output: Topic, start: str | int) -> None:
     Raises:
         UsageError: the broker does not answer, or allows no transactions.
     """
-    consumer = make_consumer(group.config, group_id=group.name, isolation_level="read_committed")
+    consumer = asker(group)
 
     def pin(partition: int) -> None:
         transactions = Transactions(group, partition, output, consumer)
         try:
             if transactions.end is None:
                 begin = first_offsets(consumer, group.topic, [partition], {}, start)[partition]
-                transactions.admit(begin - 1, begin, pin)
-                transactions.commit()
+                transactions.open(pin)
+                transactions.commit(begin)
         finally:
             transactions.close()
 
@@ -220,9 +238,7 @@ class OpenTransactions:
         with self._lock:
             found = self._open.get(key)
             if group not in self._consumers:
-                self._consumers[group] = make_consumer(
-                    group.config, group_id=group.name, isolation_level="read_committed"
-                )
+                self._consumers[group] = asker(group)
         if found is not None:
             # A bundle that failed has left its transaction open; a gap means that another process was at work since.
             left = found.bundle is not None and found.bundle is not bundle
