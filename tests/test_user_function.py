@@ -76,6 +76,17 @@ def test_functions_that_do_not_do_what_they_must():
         parse_prepare(f"{HERE}:takes_a_name").output_schema(NUMBERS.schema)
 
 
+def of_plain_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
+    ones = pa.array([1] * batch.num_rows)
+    return batch.append_column("ones", ones).append_column("lists", pa.array([["a"]] * batch.num_rows))
+
+
+def test_columns_made_of_lists_that_have_no_type_without_rows():
+    step = parse_prepare(f"{HERE}:of_plain_lists")
+    assert step.output_schema(NUMBERS.schema).types[-2:] == [pa.int64(), pa.list_(pa.string())]
+    assert step(NUMBERS).block["ones"].to_pylist() == [1] * NUMBERS.num_rows
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -116,16 +116,35 @@ def _output_schema(target: str, schema: pa.Schema) -> pa.Schema:
     try:
         made = _call(target, empty)
     except Exception as empty_error:  # the user's function may raise anything
-        one = pa.RecordBatch.from_arrays([_zeros(field.type, 1) for field in fields], schema=pa.schema(fields))
         try:
-            made = _call(target, one)
+            made = _call(target, _one_row(fields))
         except Exception as error:
             raise UsageError(
                 f"{target} fails when tried with no rows ({type(empty_error).__name__}: {empty_error}) and with one "
                 f"row of zeros ({type(error).__name__}: {error}); the columns are {describe(schema)}"
             ) from error
+    else:
+        made = _with_types(target, made, fields)
     riding = [field for field in schema if field.name in INTERNAL_COLUMNS]
     return pa.schema([*made.schema, *riding]).remove_metadata()
+
+
+def _with_types(target: str, made: pa.RecordBatch, fields: list[pa.Field]) -> pa.RecordBatch:
+    """What the function gave of no rows, or of one where a column made of a list of no values has no type."""
+    if not any(_untyped(field.type) and field not in fields for field in made.schema):
+        return made
+    try:
+        return _call(target, _one_row(fields))
+    except Exception:  # the user's function may raise anything; it takes no rows, and that is what is known
+        return made
+
+
+def _untyped(kind: pa.DataType) -> bool:
+    return _untyped(kind.value_type) if pa.types.is_list(kind) else pa.types.is_null(kind)
+
+
+def _one_row(fields: list[pa.Field]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([_zeros(field.type, 1) for field in fields], schema=pa.schema(fields))
 
 
 def _zeros(data_type: pa.DataType, rows: int) -> pa.Array:
