@@ -83,7 +83,9 @@ def _specs(node: ir.Node, sharding: Sharding, level: dict[str, int | None], tree
         tensor = str(value.name)
         if decision is not None and position in decision.slices:
             part = decision.slices[position]
-            found[value] = Split(part.axis, part.pieces)
+            # Several parts that are cut each have no word in the standard: the node's output tells.
+            if not part.sections:
+                found[value] = Split(part.axis, part.pieces)
         elif tensor in data:
             # What was joined before this node comes to it whole.
             used = level.get(tensor) == sharding.levels.get(name) and tensor in sharding.layouts

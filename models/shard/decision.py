@@ -29,6 +29,9 @@ class Slice:
     axis: int
     pieces: tuple[int, ...]
 
+    sections: tuple[tuple[int, ...], ...] = ()
+    """Where several tensors lie behind one another along the axis (q, k, v) and each is cut: the lengths in each."""
+
 
 @dataclass
 class Decision:
@@ -61,6 +64,9 @@ class Decision:
     trees: tuple[int, ...] = ()
     """How many trees of an ensemble each shard has; of what is divided otherwise empty."""
 
+    taken: dict[int, Slice] = field(default_factory=dict)
+    """Data inputs, by position, that come whole and of which each shard uses a slice."""
+
 
 class Context:
     """What a rule sees: layouts and shapes of tensors, and which inputs are constants."""
@@ -82,6 +88,13 @@ class Context:
         self._shapes = shapes
         self._constants = constants
         self._granules = granules
+        self.reasons: dict[str, str] = {}
+        """Why nodes are not divided, by name, where a rule tells it."""
+
+    def refuse(self, node: ir.Node, why: str) -> Decision | None:
+        """Keep why a node is not divided; gives None, as the rule then does."""
+        self.reasons[str(node.name)] = f"{node.op_type}: {why}"
+        return None
 
     def layout(self, value: ir.Value | None) -> Layout:
         """Layout of an input; constants and absent inputs are whole."""

@@ -178,7 +178,7 @@ class Pass:
             for position, part in decision.slices.items():
                 value = node.inputs[position]
                 if value is not None:
-                    trial.slice(value, part.axis, part.pieces)
+                    trial.part(value, part.axis, part.pieces, part.sections)
         except CannotSlice as error:
             self.made.kept_whole[name] = str(error)
             return None
@@ -197,8 +197,9 @@ class Pass:
         held = sum(
             weight_bytes(value) for value in node.inputs if value is not None and value.name in self.made.constants
         )
-        if held >= self.least_bytes:
-            reason = self.barred.get(name) or f"{node.op_type} has no place to be divided into {self.made.shards}"
+        told = self.barred.get(name) or self.context.reasons.get(name)
+        if held >= self.least_bytes or told:
+            reason = told or f"{node.op_type} has no place to be divided into {self.made.shards}"
             self.made.kept_whole.setdefault(name, reason)
 
     def _join(self, name: str) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Decision
-from models.shard.layout import Partial, Sizes, Split
+from models.shard.decision import Decision, Slice
+from models.shard.layout import Partial, Sizes, Split, bounds
 from models.shard.propagate import Sharding, captured, data_inputs
 from models.shard.weights import Constants
 
@@ -239,7 +239,9 @@ class _Builder:
                 inputs.append(self.constant(np.asarray(decision.constants[position][shard], np.int64)))
             elif position in decision.slices:
                 part = decision.slices[position]
-                inputs.append(self._constants.slice(value, part.axis, part.pieces))
+                inputs.append(self._constants.part(value, part.axis, part.pieces, part.sections))
+            elif position in decision.taken:
+                inputs.append(self._taken(value, decision.taken[position]))
             else:
                 inputs.append(self._given(value))
         while inputs and inputs[-1] is None:
@@ -252,6 +254,12 @@ class _Builder:
         for name, each in decision.attributes.items():
             attributes[name] = ir.convenience.convert_attribute(name, each[shard])
         self._add(node, inputs, attributes)
+
+    def _taken(self, value: ir.Value, part: Slice) -> ir.Value:
+        """This shard's slice of data that comes whole."""
+        start, stop = bounds(part.pieces)[self._constants.shard]
+        # Not Slice, which is another operator before opset 10.
+        return self.node("Gather", [self._given(value), self.constant(np.arange(start, stop))], axis=part.axis)
 
     def _given(self, value: ir.Value | None) -> ir.Value | None:
         if value is None:

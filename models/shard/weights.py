@@ -6,6 +6,9 @@ s: float32 [1, 1536] ----------^               if the scale is not 1 long there
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 import onnx_ir as ir
 
@@ -132,6 +135,30 @@ class Constants:
             self._keep(node, self._inputs(node, at, pieces, own), name)
         return self._made[name]
 
+    def part(
+        self, value: ir.Value, axis: int, pieces: tuple[int, ...], sections: tuple[tuple[int, ...], ...]
+    ) -> ir.Value:
+        """`slice`, or where there are sections this shard's slices of each of them, behind one another.
+
+        Raises:
+            CannotSlice: as of `slice`, or there are sections and the constant is computed.
+        """
+        if not sections:
+            return self.slice(value, axis, pieces)
+        tensor = value.const_value
+        if tensor is None:
+            raise CannotSlice(f"{value.name}, of which several parts are divided, is computed from weights")
+        ends = [bounds(one)[self.shard] for one in sections]
+        starts = [0, *accumulate(map(sum, sections))]
+        shape = [int(size) for size in tensor.shape.numpy()]
+        if shape[axis] != starts[-1]:
+            raise CannotSlice(f"{value.name} is {shape[axis]} long where {starts[-1]} is wanted")
+        each = [(before + start, before + stop) for before, (start, stop) in zip(starts, ends, strict=False)]
+        shape[axis] = pieces[self.shard]
+        name = f"{value.name}/{axis}:" + "+".join(f"{start}:{stop}" for start, stop in each)
+        lazy = ir.LazyTensor(lambda: put_together(tensor, axis, each), tensor.dtype, ir.Shape(shape), name=name)
+        return self.add(name, lazy)
+
     def _keep(self, node: ir.Node, inputs: list[ir.Value | None], name: str) -> None:
         outputs = [ir.Value(name=name, type=node.outputs[0].type)]
         made = ir.Node(
@@ -212,6 +239,12 @@ def cut(tensor: ir.TensorProtocol, axis: int, start: int, stop: int) -> ir.Tenso
     """A slice of a tensor along an axis; a mapped file is read only there."""
     at = (slice(None),) * axis + (slice(start, stop),)
     return ir.Tensor(np.ascontiguousarray(tensor.numpy()[at]), dtype=tensor.dtype)
+
+
+def put_together(tensor: ir.TensorProtocol, axis: int, each: Sequence[tuple[int, int]]) -> ir.TensorProtocol:
+    """Slices of a tensor behind one another along their axis."""
+    parts = [cut(tensor, axis, start, stop).numpy() for start, stop in each]
+    return ir.Tensor(np.concatenate(parts, axis), dtype=tensor.dtype)
 
 
 def _maker(value: ir.Value) -> ir.Node:

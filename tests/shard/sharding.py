@@ -15,6 +15,7 @@ from models.shard.observe import observed_shapes
 from models.shard.propagate import Sharding, shard_graph
 from models.shard.stages import ShardStage, part_name, shard_stages
 from models.shard.trees import plain_ensembles
+from models.split.types import ask_types
 
 Feeds = Mapping[str, np.ndarray[Any, Any]]
 
@@ -27,6 +28,7 @@ def sharded(
     plain_ensembles(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.NameFixPass()(model)
+    ask_types(model, "the model", ".")
     shapes = observed_shapes(model, feeds)
     sharding = shard_graph(model.graph, shards, shapes, model.graph.opset_imports, least_bytes)
     return sharding, shard_stages(model, sharding)

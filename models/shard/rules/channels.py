@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Maker, Slice
-from models.shard.layout import PARTIAL, NeedsGranule, Split, Whole, bounds
+from models.shard.decision import Context, Decision, Slice
+from models.shard.layout import PARTIAL, NeedsGranule, Split, Whole
 from models.shard.weights import weight_bytes
 
 
@@ -35,7 +32,9 @@ def conv(node: ir.Node, context: Context) -> Decision | None:
             return None
         decision = Decision({name: split}, _outputs(split.pieces, bias), sharded_bytes=size)
         if groups > 1:
-            decision.replace = _own_groups(node, shape, groups, split.pieces)
+            own = [piece // (shape[0] // groups) for piece in split.pieces]
+            decision.taken = {0: Slice(1, tuple(count * shape[1] for count in own))}
+            decision.attributes["group"] = own
         return decision
     if not isinstance(layout, Split) or layout.axis != 1:
         return None
@@ -52,23 +51,6 @@ def conv(node: ir.Node, context: Context) -> Decision | None:
         attributes={"group": [piece // each for piece in layout.pieces]},
         sharded_bytes=size,
     )
-
-
-def _own_groups(
-    node: ir.Node, shape: tuple[int, ...], groups: int, pieces: tuple[int, ...]
-) -> Callable[[Maker, int, list[ir.Value | None]], list[ir.Value]]:
-    """The convolution on the channels of a shard's groups, which are taken out of the whole data."""
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    each, made = shape[1], shape[0] // groups
-
-    def on_shard(make: Maker, shard: int, given: list[ir.Value | None]) -> list[ir.Value]:
-        start, stop = (end // made for end in bounds(pieces)[shard])
-        channels = make.constant(np.arange(start * each, stop * each))
-        # Not Slice, which is another operator before opset 10.
-        mine = make.node("Gather", [given[0], channels], axis=1)
-        return [make.node("Conv", [mine, *given[1:]], **{**attributes, "group": stop - start})]
-
-    return on_shard
 
 
 def _outputs(pieces: tuple[int, ...], bias: ir.Value | None) -> dict[int, Slice]:

@@ -94,5 +94,5 @@ def _rank(node: ir.Node, context: Context) -> int | None:
 
 RULES = {("", name): unary for name in UNARY} | {("", name): broadcast for name in BROADCAST}
 RULES |= {("", "Dropout"): dropout}
-RULES |= {("com.microsoft", name): unary for name in ("Gelu", "FastGelu", "QuickGelu")}
-RULES |= {("com.microsoft", "BiasGelu"): broadcast}
+RULES |= {("com.microsoft", name): unary for name in ("Gelu", "QuickGelu")}
+RULES |= {("com.microsoft", name): broadcast for name in ("BiasGelu", "FastGelu")}

@@ -86,4 +86,9 @@ def _not_below(make: Maker, ids: ir.Value, size: int) -> ir.Value:
     return make.node("GreaterOrEqual", [ids, make.constant(np.array(size))])
 
 
-RULES = {("", "Gather"): gather}
+def embed_and_normalise(node: ir.Node, context: Context) -> Decision | None:
+    """EmbedLayerNormalization: terms of the sum cannot be normalised before they are joined."""
+    return context.refuse(node, "it looks up and normalises at once; a plain Gather is divided by the table's rows")
+
+
+RULES = {("", "Gather"): gather, ("com.microsoft", "EmbedLayerNormalization"): embed_and_normalise}

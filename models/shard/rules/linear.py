@@ -58,13 +58,27 @@ def _slice_bias(
         slices[position] = Slice(len(shape) - 1, pieces)
 
 
+def fused_gemm(node: ir.Node, context: Context) -> Decision | None:
+    """FusedGemm: Gemm and an activation, which must see the whole sum."""
+    decision = gemm(node, context)
+    if decision is not None and PARTIAL in decision.outputs.values():
+        return context.refuse(node, "its activation is of the whole sum")
+    return decision
+
+
 def matmul(node: ir.Node, context: Context) -> Decision | None:
-    """MatMul(A, B): B a constant, or both data that are split alike."""
+    """MatMul(A, B), and FusedMatMul with either turned: B a constant, or both data that are split alike."""
     first, second = node.inputs[:2]
     name = str(node.outputs[0].name)
     a, b = context.shape(first), context.shape(second)
     if a is None or b is None or min(len(a), len(b)) < 2:
         return None
+    if any(node.attributes.get_int(f"transBatch{one}", 0) for one in "AB"):
+        return context.refuse(node, "its batches are turned")
+    turned_a, turned_b = (bool(node.attributes.get_int(f"trans{one}", 0)) for one in "AB")
+    # Of each operand the axis that is summed over, and of B that of its columns.
+    summed_a, summed_b = len(a) - 1 - turned_a, len(b) - 2 + turned_b
+    columns = len(b) - 1 - turned_b
     left, right = context.layout(first), context.layout(second)
     rank = max(len(a), len(b))
     if isinstance(left, Partial) or isinstance(right, Partial):
@@ -72,29 +86,39 @@ def matmul(node: ir.Node, context: Context) -> Decision | None:
     if context.is_constant(second) and isinstance(left, Whole):
         if len(b) != 2:
             return None
-        split = context.begin(node, rank - 1, b[1])
+        split = context.begin(node, rank - 1, b[columns])
         return (
             None
             if split is None
-            else Decision({name: split}, {1: Slice(1, split.pieces)}, sharded_bytes=weight_bytes(second))
+            else Decision({name: split}, {1: Slice(columns, split.pieces)}, sharded_bytes=weight_bytes(second))
         )
     if isinstance(left, Split) and isinstance(right, Whole):
-        if left.axis == len(a) - 1:
+        if left.axis == summed_a:
             if not context.is_constant(second):
                 return None
-            slices = {1: Slice(len(b) - 2, left.pieces)}
+            slices = {1: Slice(summed_b, left.pieces)}
             return Decision({name: PARTIAL}, slices, sharded_bytes=weight_bytes(second))
-        outer = left.axis + rank - len(a)
+        outer = rank - 2 if left.axis >= len(a) - 2 else left.axis + rank - len(a)
         if left.axis < len(a) - 2 and outer - (rank - len(b)) >= 0 and b[outer - (rank - len(b))] != 1:
             return None
         return Decision({name: Split(outer, left.pieces, left.origins)})
     if isinstance(left, Split) and isinstance(right, Split):
-        return _both(name, left, right, len(a), len(b), rank, context)
+        return _both(name, left, right, (len(a), summed_a), (len(b), summed_b), rank, context)
     return None
 
 
-def _both(name: str, left: Split, right: Split, a: int, b: int, rank: int, context: Context) -> Decision | None:
-    contracted = left.axis == a - 1 and right.axis == b - 2
+def _both(
+    name: str,
+    left: Split,
+    right: Split,
+    of_a: tuple[int, int],
+    of_b: tuple[int, int],
+    rank: int,
+    context: Context,
+) -> Decision | None:
+    """Of operands with (number of axes, the axis that is summed over) each."""
+    (a, summed_a), (b, summed_b) = of_a, of_b
+    contracted = left.axis == summed_a and right.axis == summed_b
     outer = left.axis + rank - a == right.axis + rank - b and left.axis < a - 2
     alike = sum(left.pieces) == sum(right.pieces) and left.outer == right.outer
     if not (contracted or outer) or not alike or (contracted and left.outer != 1):
@@ -104,4 +128,9 @@ def _both(name: str, left: Split, right: Split, a: int, b: int, rank: int, conte
     return Decision({name: PARTIAL if contracted else Split(axis, left.pieces, origins, left.outer)})
 
 
-RULES = {("", "Gemm"): gemm, ("", "MatMul"): matmul}
+RULES = {
+    ("", "Gemm"): gemm,
+    ("", "MatMul"): matmul,
+    ("com.microsoft", "FusedGemm"): fused_gemm,
+    ("com.microsoft", "FusedMatMul"): matmul,
+}

@@ -124,8 +124,26 @@ def normalise_last(node: ir.Node, context: Context) -> Decision | None:
     return Decision({str(node.outputs[0].name): layout}) if layout.axis < axis else None
 
 
+def normalise_sum(node: ir.Node, context: Context) -> Decision | None:
+    """SkipLayerNormalization(x, skip, gamma, ...): the last axis of x + skip, both split alike before it."""
+    layouts = [context.layout(value) for value in node.inputs[:2]]
+    shapes = [context.shape(value) for value in node.inputs[:2]]
+    first, other = layouts
+    if not isinstance(first, Split) or not isinstance(other, Split) or shapes[0] is None or shapes[0] != shapes[1]:
+        return None
+    if first.axis != other.axis or first.axis == len(shapes[0]) - 1:
+        return context.refuse(node, "it needs all of its last axis")
+    both = Split(first.axis, first.pieces, context.agree(first, other))
+    # The means between are a number a row; nobody but training reads them.
+    if any(value.name and (value.uses() or value.is_graph_output()) for value in node.outputs[1:3]):
+        return context.refuse(node, "its means are read")
+    return Decision({str(node.outputs[at].name): both for at in (0, 3) if at < len(node.outputs)})
+
+
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 RULES = {("", f"Reduce{name}"): reduce for name in _REDUCE}
 RULES |= {("", name): reshape for name in ("Flatten", "Reshape", "Squeeze", "Unsqueeze")}
 RULES |= {("", name): along_axis for name in ("Hardmax", "LogSoftmax", "LpNormalization", "Softmax")}
-RULES |= {("", "LayerNormalization"): normalise_last, ("", "Transpose"): transpose}
+RULES |= {("", "Transpose"): transpose}
+RULES |= {("", f"{name}Normalization"): normalise_last for name in ("Layer", "RMS", "SimplifiedLayer")}
+RULES |= {("com.microsoft", f"Skip{name}Normalization"): normalise_sum for name in ("Layer", "SimplifiedLayer")}

@@ -1,0 +1,272 @@
+"""Attention as one operator, by heads: com.microsoft's three kinds and that of ai.onnx from opset 23 on.
+
+    Attention            weight [in, q | k | v]: each shard takes the columns of its heads from all three parts
+    the others           q, k, v whose slices are whole heads: each shard attends with its own
+
+Heads that N does not divide go to the first shards. Where several heads of q share one of k and v, they stay together.
+Caches, masks and biases with a number a head are divided alike: weights are cut, data is sliced on the shard.
+
+Source: Shoeybi et al., Megatron-LM, 2019 (arXiv 1909.08053), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Slice
+from models.shard.layout import Layout, NeedsGranule, Split, Whole
+from models.shard.weights import weight_bytes
+
+
+def attention(node: ir.Node, context: Context) -> Decision | None:
+    """Attention(x, weights [in, q | k | v], bias, mask_index, past [2, n, heads, t, size], attention_bias, ...)."""
+    weights, bias = node.inputs[1], _given(node, 2)
+    shape = context.shape(weights)
+    heads = node.attributes.get_int("num_heads", 0) or 0
+    if shape is None or len(shape) != 2 or not heads or not isinstance(context.layout(node.inputs[0]), Whole):
+        return None
+    if not context.is_constant(weights) or (bias is not None and not context.is_constant(bias)):
+        return context.refuse(node, "its weights are computed from data")
+    if _given(node, 6) is not None:
+        return context.refuse(node, "its cache is written in place (past_sequence_length)")
+    sizes = node.attributes.get_ints("qkv_hidden_sizes") or (shape[1] // 3,) * 3
+    if any(size % heads for size in sizes) or sum(sizes) != shape[1]:
+        return context.refuse(node, f"its {heads} heads do not divide {list(sizes)}")
+    split = context.begin(node, 2, sizes[2], sizes[2] // heads)
+    if split is None:
+        return context.refuse(node, f"{heads} heads are not enough for {context.shards} shards")
+    own = [piece * heads // sizes[2] for piece in split.pieces]
+    sections = tuple(tuple(size // heads * count for count in own) for size in sizes)
+    pieces = tuple(map(sum, zip(*sections, strict=True)))
+    found = _Heads(node, context, tuple(own))
+    found.slices[1] = Slice(1, pieces, sections)
+    if bias is not None:
+        found.slices[2] = Slice(0, pieces, sections)
+    if not found.each(4, 2) or not found.each(5, 1):
+        return None
+    found.attributes["num_heads"] = own
+    if node.attributes.get_ints("qkv_hidden_sizes"):
+        found.attributes["qkv_hidden_sizes"] = [list(one) for one in zip(*sections, strict=True)]
+    made = found.decision({0: split, 1: Split(2, tuple(own), split.origins)})
+    made.sharded_bytes = weight_bytes(weights) + weight_bytes(bias)
+    return made
+
+
+def multi_head(node: ir.Node, context: Context) -> Decision | None:
+    """MultiHeadAttention(q, k, v, bias [q | k | v], key_padding_mask, attention_bias, past_key, past_value, ...)."""
+    heads = node.attributes.get_int("num_heads", 0) or 0
+    found = _from_data(node, context, heads, heads)
+    if found is None:
+        return None
+    if any(_given(node, at) is not None for at in (8, 9)):
+        return context.refuse(node, "its cache is written in place (past_sequence_length)")
+    bias = _given(node, 3)
+    if bias is not None:
+        if not context.is_constant(bias):
+            return context.refuse(node, "its bias is computed from data")
+        sections = tuple(found.widths(at) for at in range(3))
+        found.slices[3] = Slice(0, tuple(map(sum, zip(*sections, strict=True))), sections)
+    if not all(found.each(at, 1) for at in (5, 6, 7)):
+        return None
+    found.attributes["num_heads"] = list(found.heads)
+    return found.decision({0: found.output(), 1: found.of_kv(1), 2: found.of_kv(1), 3: found.of_q(1)})
+
+
+def group_query(node: ir.Node, context: Context) -> Decision | None:
+    """GroupQueryAttention(q, k, v, past_key, past_value, seqlens_k, total_sequence_length, cos, sin, ...)."""
+    heads, kv_heads = (node.attributes.get_int(name, 0) or 0 for name in ("num_heads", "kv_num_heads"))
+    found = _from_data(node, context, heads, kv_heads)
+    if found is None:
+        return None
+    if any(_given(node, at) is not None for at in (12, 13)):
+        return context.refuse(node, "its cache is quantised")
+    if not all(found.each(at, 1, kv=True) for at in (3, 4)) or not found.each(10, 1) or not found.each(11, 0):
+        return None
+    found.attributes |= {"num_heads": list(found.heads), "kv_num_heads": list(found.kv_heads)}
+    return found.decision({0: found.output(), 1: found.of_kv(1), 2: found.of_kv(1), 3: found.of_q(1)})
+
+
+def standard(node: ir.Node, context: Context) -> Decision | None:
+    """Attention(Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen) of opset 23 and 24."""
+    q, k = context.shape(node.inputs[0]), context.shape(node.inputs[1])
+    if q is None or k is None:
+        return None
+    if len(q) == 4:
+        heads, kv_heads = q[1], k[1]
+    else:
+        heads, kv_heads = (node.attributes.get_int(name, 0) or 0 for name in ("q_num_heads", "kv_num_heads"))
+    found = _from_data(node, context, heads, kv_heads)
+    if found is None:
+        return None
+    mask = context.shape(_given(node, 3))
+    if mask is not None and len(mask) > 2 and not found.each(3, len(mask) - 3):
+        return None
+    if not all(found.each(at, 1, kv=True) for at in (4, 5)):
+        return None
+    if len(q) == 3:
+        found.attributes |= {"q_num_heads": list(found.heads), "kv_num_heads": list(found.kv_heads)}
+    return found.decision({0: found.output(), 1: found.of_kv(1), 2: found.of_kv(1), 3: found.of_q(1)})
+
+
+def rotary(node: ir.Node, context: Context) -> Decision | None:
+    """RotaryEmbedding of both domains: each head is turned by itself; [n, t, heads x size] or [n, heads, t, size]."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or shape is None:
+        return None
+    if layout.axis == 0:
+        return context.refuse(node, "its rows are divided")
+    given = node.attributes.get_int("num_heads", 0) or 0
+    name = str(node.outputs[0].name)
+    if len(shape) == 4:
+        if layout.axis != 1:
+            return context.refuse(node, "its heads are not divided whole")
+        counts = layout.pieces
+    else:
+        cache = context.shape(node.inputs[1 if node.domain in ("", "ai.onnx") else 2])
+        size = shape[2] // given if given else 2 * cache[-1] if cache else 0
+        if layout.axis != 2 or not size or shape[2] % size:
+            return context.refuse(node, "its heads are not divided whole")
+        counts = _whole_heads(layout, size)
+    return Decision({name: layout}, attributes={"num_heads": list(counts)} if given else {})
+
+
+def _given(node: ir.Node, position: int) -> ir.Value | None:
+    return node.inputs[position] if position < len(node.inputs) else None
+
+
+def _whole_heads(layout: Split, size: int) -> tuple[int, ...]:
+    """Heads of each shard.
+
+    Raises:
+        NeedsGranule: heads are cut in two.
+    """
+    if any(piece % size for piece in layout.pieces):
+        raise NeedsGranule(layout.origins, size)
+    return tuple(piece // size for piece in layout.pieces)
+
+
+@dataclass
+class _Heads:
+    """How one node is divided by heads, as far as it is known."""
+
+    node: ir.Node
+    context: Context
+    heads: tuple[int, ...]
+    """Of each shard."""
+
+    kv_heads: tuple[int, ...] = ()
+    """Of keys and values."""
+
+    origins: frozenset[str] = frozenset()
+    slices: dict[int, Slice] = field(default_factory=dict)
+    taken: dict[int, Slice] = field(default_factory=dict)
+    attributes: dict[str, Sequence[object]] = field(default_factory=dict)
+
+    def each(self, position: int, axis: int, kv: bool = False) -> bool:
+        """Divide an input with a place for each head along an axis; False, with the reason told, where that cannot be.
+
+        Args:
+            position: of the input, which may be absent.
+            axis: of the heads; where the input is 1 long there all heads share it.
+            kv: whether the heads are those of keys and values.
+        """
+        value = _given(self.node, position)
+        counts = self.kv_heads if kv else self.heads
+        shape, layout = self.context.shape(value), self.context.layout(value)
+        if value is None:
+            return True
+        if isinstance(layout, Split) and layout.axis == axis and layout.pieces == counts:
+            return True
+        if shape is None or axis >= len(shape) or not isinstance(layout, Whole):
+            self.context.refuse(self.node, f"{value.name} is not divided by its heads")
+            return False
+        if shape[axis] == 1 and sum(counts) != 1:
+            return True
+        self._cut(value, position, Slice(axis, counts))
+        return True
+
+    def _cut(self, value: ir.Value, position: int, part: Slice) -> None:
+        (self.slices if self.context.is_constant(value) else self.taken)[position] = part
+
+    def widths(self, position: int) -> tuple[int, ...]:
+        """Of q, k or v: how many of all columns are each shard's."""
+        counts, shape = self.kv_heads if position else self.heads, self.context.shape(self.node.inputs[position])
+        assert shape is not None
+        size = shape[3] if len(shape) == 4 else shape[2] // sum(counts)
+        return tuple(size * count for count in counts)
+
+    def output(self) -> Split:
+        """[n, t, heads x the size of values], or with an axis of heads."""
+        shape = self.context.shape(self.node.outputs[0])
+        if shape is not None and len(shape) == 4:
+            return self.of_q(1)
+        values = self.context.shape(self.node.inputs[2])
+        assert values is not None
+        size = values[3] if len(values) == 4 else values[2] // sum(self.kv_heads)
+        return Split(2, tuple(size * count for count in self.heads), self.origins)
+
+    def of_q(self, axis: int) -> Split:
+        """An output with an axis of the heads of q."""
+        return Split(axis, self.heads, self.origins)
+
+    def of_kv(self, axis: int) -> Split:
+        """An output with an axis of the heads of keys and values."""
+        return Split(axis, self.kv_heads, self.origins)
+
+    def decision(self, outputs: dict[int, Split]) -> Decision:
+        """What becomes of the node; of its outputs those that it has."""
+        named = {str(value.name): outputs[at] for at, value in enumerate(self.node.outputs) if value.name}
+        made: dict[str, Layout] = dict(named)
+        return Decision(made, self.slices, attributes=self.attributes, taken=self.taken)
+
+
+def _from_data(node: ir.Node, context: Context, heads: int, kv_heads: int) -> _Heads | None:
+    """Which heads each shard has, by q, k and v, of which one at least comes in slices; None where it cannot be."""
+    given = [_given(node, at) for at in range(3)]
+    layouts = [context.layout(value) for value in given]
+    if not any(isinstance(layout, Split) for layout in layouts):
+        return None
+    shapes = [shape for shape in map(context.shape, given) if shape is not None and len(shape) in (3, 4)]
+    if len(shapes) != 3 or not heads or not kv_heads or heads % kv_heads:
+        context.refuse(node, "its queries, keys and values are packed into one tensor")
+        return None
+    found: _Heads | None = None
+    for at, (shape, layout) in enumerate(zip(shapes, layouts, strict=True)):
+        axis, all_heads = (1 if len(shape) == 4 else 2), kv_heads if at else heads
+        if not isinstance(layout, Split):
+            continue
+        if layout.axis != axis or shape[axis] % all_heads:
+            context.refuse(node, "its heads are not divided whole")
+            return None
+        size = (1 if len(shape) == 4 else shape[2] // all_heads) * (1 if at else heads // kv_heads)
+        counts = _whole_heads(layout, size)
+        if found is None:
+            q = tuple(count * (heads // kv_heads) for count in counts)
+            found = _Heads(node, context, q, counts, layout.origins)
+        elif counts != found.kv_heads:
+            context.refuse(node, "its queries, keys and values are divided at unlike heads")
+            return None
+        found.origins |= layout.origins
+    assert found is not None
+    for at, (value, shape, layout) in enumerate(zip(given, shapes, layouts, strict=True)):
+        if isinstance(layout, Split):
+            continue
+        if not isinstance(layout, Whole) or value is None:
+            context.refuse(node, "its heads come as terms of a sum")
+            return None
+        counts = found.kv_heads if at else found.heads
+        found._cut(value, at, Slice(1, counts) if len(shape) == 4 else Slice(2, found.widths(at)))
+    return found
+
+
+RULES = {
+    ("", "Attention"): standard,
+    ("", "RotaryEmbedding"): rotary,
+    ("com.microsoft", "Attention"): attention,
+    ("com.microsoft", "GroupQueryAttention"): group_query,
+    ("com.microsoft", "MultiHeadAttention"): multi_head,
+    ("com.microsoft", "RotaryEmbedding"): rotary,
+}
