@@ -71,7 +71,7 @@ def table(strategy: Strategy, told: bool = False) -> Table:
     from models.strategy.simulate import simulate
 
     shown = strategy.candidates[:MOST_SHOWN]
-    simulated = [simulate(one, strategy.micro_batch) if one.fits else None for one in shown]
+    simulated = [simulate(one, strategy.micro_batch, cores=strategy.cores) if one.fits else None for one in shown]
     own = strategy.process_bytes
     rows = [_row(one, run, own) for one, run in zip(shown, simulated, strict=True)]
     first = simulated[0]
@@ -89,6 +89,8 @@ def table(strategy: Strategy, told: bool = False) -> Table:
         facts += [("" if at else "simulated", line) for at, line in enumerate(lines)]
     elif first is not None:
         facts.append(("latency", f"{show_seconds(first.latency)} of a micro-batch when full, simulated"))
+    if strategy.exchange:
+        facts.append(("exchange", strategy.exchange))
     left = len(strategy.candidates) - len(shown)
     if left:
         facts.append(("others", f"{left} slower ways, or ways that do not fit; --output writes all"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from models.errors import UsageError
-from pipelines.workers import count_workers
+from pipelines.workers import cores, count_workers
 from transforms.read import InputFile
 
 
@@ -52,6 +52,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
         options=replace(workers.session, threads=options.threads or workers.session.threads),
         kind=options.strategy,
         stage_memory=options.stage_memory,
+        cores=cores() if local and described is None else None,
     )
     chosen = strategy.chosen
     if chosen.kind == "replicas":
@@ -63,7 +64,17 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
         # Where a worker has too little memory for all of it, or is elsewhere, each part gets workers of its own.
         apart = described is not None or options.stage_memory is not None
         options.placement = options.placement or ("distributed" if apart else "inline")
+        if options.placement == "distributed":
+            as_many_as_pods(options, sum(pod.count for pod in chosen.pods))
         if options.shards is not None:
             # It is of what each shard holds, and the stages are planned whole.
             options.stage_memory = None
-    return (f"--strategy {options.strategy}: {strategy.verdict}", *strategy.notes)
+    told = (f"from worker to worker: {strategy.exchange}",) if strategy.exchange and chosen.kind != "replicas" else ()
+    return (f"--strategy {options.strategy}: {strategy.verdict}", *told, *strategy.notes)
+
+
+def as_many_as_pods(options: argparse.Namespace, pods: int) -> None:
+    """Runners start so many processes for each part of the model: all parts together are the workers of one pod."""
+    options.workers = pods
+    if options.parallelism is not None:
+        options.parallelism = pods

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.errors import UsageError
+from models.split.cluster import parse_bytes
 from models.strategy.candidate import Candidate, Pod
 from models.strategy.choose import Strategy
 from models.strategy.cost import Stage, Team
 from models.strategy.planner import from_json
 from pipelines.__main__ import main
 from pipelines.plan_strategy import table
-from pipelines.strategy_job import settle_strategy
+from pipelines.strategy_job import as_many_as_pods, settle_strategy
 from tests import onnx_models
 from tests.command import Command, write_table
 
@@ -163,3 +165,39 @@ def test_what_was_measured_in_another_moment_is_told():
     assert note not in str(table(strategy).facts)
     faster = replace(ran, measured=60.0)
     assert note in str(table(replace(strategy, chosen=faster, candidates=(faster,))).facts)
+
+
+def test_workers_of_their_own_are_as_many_as_were_planned_for(command: Command):
+    """Two shards on two workers are two processes of the model, not two for each shard; nothing was measured inline."""
+    out = shown_plan(command, "--workers", 4, "--stage_memory", "160KB")
+    assert "distributed" in out and "rows/s predicted" in out and "measured, at most" not in out
+    assert "from process to process, measured here" in out
+    options = argparse.Namespace(workers=8, parallelism=8)
+    as_many_as_pods(options, 2)
+    assert (options.workers, options.parallelism) == (2, 2)
+
+
+def test_a_model_larger_than_a_worker_runs_in_parts(command: Command):
+    """In caps of a third, half and more of the model; each result is that of the whole model."""
+    assert command.run("--keep", "id", columns=None)[0] == 0
+    whole = command.rows()
+    for at, memory in enumerate(("110KB", "150KB")):
+        command.output = command.folder / f"part-{at}" / "preds.parquet"
+        code, _, err = command.run(
+            *("--keep", "id", "--workers", 4, "--micro_batch", 8, "--strategy", "auto", "--stage_memory", memory),
+            *("--worker_type", "thread"),
+            columns=None,
+        )
+        assert code == 0, err
+        assert "no worker holds the whole model" in err
+        found, wanted = (np.array(table["y"].to_pylist()) for table in (command.rows(), whole))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_least_memory_that_is_told_is_enough_and_a_little_less_is_not(command: Command):
+    given = ("--strategy", "auto", "--workers", 4)
+    _, _, err = plan(command, *given, "--stage_memory", "1KB")
+    least = parse_bytes(re.search(r"the least is ([\d.]+ .?B) in each", err)[1].replace(" ", ""))
+    # It is told in three digits.
+    assert plan(command, *given, "--stage_memory", str(round(least * 1.005)))[0] == 0
+    assert plan(command, *given, "--stage_memory", str(round(least * 0.98)))[0] == 2

@@ -209,6 +209,7 @@ def _stage(width: Width, found: Balance, index: int, group: Sequence[ClusterWork
         gather_bytes=total(parts.exchange_bytes) / max(width.shards - 1, 1),
         exchanges=round(total(parts.exchanges)),
         exchange_seconds=links.exchange_seconds,
+        hand_over_seconds=links.hand_over_seconds,
         in_flight=links.in_flight,
         whole_bytes=found.stage_memory[index],
     )

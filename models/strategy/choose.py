@@ -11,6 +11,7 @@ from models.errors import UsageError
 from models.split.cluster import ClusterWorker, format_bytes, format_rate
 from models.split.verdict import EVEN
 from models.strategy.candidate import Candidate, candidates
+from models.strategy.simulate import simulate
 from models.strategy.teams import INLINE, Links
 from models.strategy.width import Width
 
@@ -41,6 +42,12 @@ class Strategy:
     source: str = "measured"
     """Of the nodes' seconds: `measured` or `estimate`."""
 
+    cores: int | None = None
+    """That all workers share; None where each has its own."""
+
+    exchange: str = ""
+    """What a block costs from worker to worker, and what of that was measured; empty in one process."""
+
     process_bytes: float = PROCESS_BYTES
     """Memory of a worker's process beside weights and activations."""
 
@@ -65,6 +72,8 @@ def choose(
     measure: Measure | None = None,
     together: bool = True,
     links: Links = INLINE,
+    cores: int | None = None,
+    exchange: str = "",
     notes: Sequence[str] = (),
 ) -> Strategy:
     """Predict every candidate, run the best of each kind where that can be, and take the fastest that fits.
@@ -79,6 +88,8 @@ def choose(
         measure: runs candidates on this machine; None where the workers are elsewhere.
         together: whether stages may be divided over shards.
         links: how the workers of a team meet.
+        cores: that all workers share; None where each has its own.
+        exchange: a line on what a block costs from worker to worker.
         notes: lines for the user.
 
     Raises:
@@ -88,6 +99,8 @@ def choose(
     rows = whole.profile.rows
     every = [one for one in candidates(widths, workers, rows, whole.graph.most_stages, links) if _is_of(one, kind)]
     every = [one for one in every if together or one.stages == 1 or one.shards == 1]
+    if cores is not None:
+        every = [_taking_turns(one, rows, cores) for one in every]
     if measure is not None:
         every = _measured(every, measure)
     every.sort(key=lambda one: (not one.fits, -_rate(one)))
@@ -95,7 +108,7 @@ def choose(
         raise UsageError(_why_not(every, workers, kind))
     fast = [one for one in every if one.fits and _rate(one) * EVEN >= _rate(every[0])]
     chosen = min(fast, key=lambda one: (one.shards, one.stages))
-    speed = sum(one.speed for one in workers)
+    speed = sum(one.speed for one in workers) * min(1.0, (cores or len(workers)) / len(workers))
     total = math.fsum(whole.problem(math.inf, links).seconds)
     bound = max(rows * speed / max(total, 1e-12), chosen.rows_per_second)
     return Strategy(
@@ -107,8 +120,17 @@ def choose(
         bound,
         _verdict(chosen, every, workers),
         whole.profile.source,
+        cores,
+        exchange,
         notes=tuple(notes),
     )
+
+
+def _taking_turns(one: Candidate, rows: int, cores: int) -> Candidate:
+    """With the rows a second of workers that are more than their cores."""
+    if not one.fits or one.workers <= cores:
+        return one
+    return dataclasses.replace(one, rows_per_second=simulate(one, rows, cores=cores).rows_per_second)
 
 
 def _is_of(one: Candidate, kind: str) -> bool:

@@ -73,6 +73,9 @@ class Stage:
     exchange_seconds: float = 0.0
     """Of each meeting beside its bytes, for a shard, and for the leader once for each shard elsewhere."""
 
+    hand_over_seconds: float = 0.0
+    """Of each block that comes from the stage before or goes to the one behind, beside its bytes."""
+
     in_flight: int = 1
     """Micro-batches that a team of shards has at once: 1 where each waits for the last, as in one process."""
 
@@ -135,8 +138,8 @@ def busy(stages: Sequence[Stage], at: int, team: Team) -> Busy:
     compute = stage.shard_seconds / team.speed
     sharded = stage.shards > 1
     return Busy(
-        enter=stage.bytes_in / min(team.link, before),
-        leave=stage.bytes_out / min(team.link, behind),
+        enter=stage.bytes_in / min(team.link, before) + (stage.hand_over_seconds if at else 0.0),
+        leave=stage.bytes_out / min(team.link, behind) + (stage.hand_over_seconds if at + 1 < len(stages) else 0.0),
         whole=stage.seconds / team.speed,
         exchange=(stage.shards - (not stage.apart)) * exchange if sharded else 0.0,
         share=compute + exchange if sharded else 0.0,

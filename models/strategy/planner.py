@@ -13,14 +13,15 @@ from models import plain
 from models.graph import ModelFile
 from models.session import SessionOptions
 from models.split.alternatives import core_count
-from models.split.cluster import ClusterWorker
+from models.split.cluster import ClusterWorker, format_bytes
 from models.split.cuts import SplitGraph
 from models.split.load import file_name
 from models.split.profiled import profile_model, threads_of_worker
 from models.strategy.choose import PROCESS_BYTES, Strategy, choose
+from models.strategy.exchange import ASSUMED, Exchange, measure_exchange
 from models.strategy.here import measure_here
 from models.strategy.measure import Machine
-from models.strategy.teams import APART, shard_counts
+from models.strategy.teams import INLINE, apart, shard_counts
 from models.strategy.width import make_widths
 from models.tensors import Array
 
@@ -43,6 +44,7 @@ def plan_strategy(
     stage_memory: float | None = None,
     run: bool = True,
     together: bool = True,
+    cores: int | None = None,
     cache_folder: str | None = "",
 ) -> Strategy:
     """Choose among replicas, stages, shards and their combinations.
@@ -58,6 +60,7 @@ def plan_strategy(
         stage_memory: bytes of weights and activations that a worker may hold; None is what each has.
         run: whether the best of each kind are run on this machine where the workers are its own.
         together: whether stages may be divided over shards.
+        cores: of this machine, which all workers share; None where each has its own.
         cache_folder: as in `measure_profile`.
 
     Raises:
@@ -68,8 +71,13 @@ def plan_strategy(
     profile = profile_model(graph, model_file, feeds, options, micro_batch, cache_folder)
     counts = () if kind in ("replicas", "stages") and not together else shard_counts(len(workers))
     machine = Machine(model_file, feeds, options, workers, graph, profile)
-    links, seen = APART, profile
-    if machine.is_here and stage_memory is None and core_count() > 1:
+    inline = machine.is_here and stage_memory is None
+    links, seen, exchanged = INLINE, profile, ""
+    if not inline:
+        exchange = measure_exchange() if len(workers) > 1 else ASSUMED
+        links, exchanged = apart(exchange), exchange_line(exchange, workers)
+        workers = [dataclasses.replace(one, bandwidth=exchange.bandwidth(one.bandwidth)) for one in workers]
+    elif core_count() > 1:
         here = measure_here(model_file, feeds, options, HERE_SECONDS)
         links, seen = here.links, here.profile(profile)
     widths, notes = make_widths(model_file, feeds, graph, seen, counts if kind != "replicas" else ())
@@ -78,10 +86,24 @@ def plan_strategy(
         workers,
         model=file_name(model_file),
         kind=kind,
-        measure=machine.measure_all if run and machine.is_here else None,
+        measure=machine.measure_all if run and inline else None,
         together=together,
         links=links,
+        cores=cores,
+        exchange=exchanged,
         notes=(*profile.notes, *notes),
+    )
+
+
+def exchange_line(exchange: Exchange, workers: Sequence[ClusterWorker]) -> str:
+    """What a block costs from worker to worker, in words: what of it was measured, given or assumed."""
+    links = [one.bandwidth for one in workers if math.isfinite(one.bandwidth)]
+    given = f"a link of {format_bytes(min(links))}/s as given" if links else "no link to wait for (--bandwidth)"
+    if not exchange.measured:
+        return f"{exchange.block_seconds * 1e6:.0f} µs a block assumed, {given}"
+    return (
+        f"{exchange.block_seconds * 1e6:.3g} µs a block and {exchange.byte_seconds * 1e9:.2g} ns a byte "
+        f"from process to process, measured here, and {given}; what a runner adds is not counted"
     )
 
 

@@ -5,7 +5,8 @@
 
 A worker does one thing at a time, the oldest micro-batch first; what takes how long is told by `cost.py`. A team hands
 on what it made once there is room in the queue before the next stage, and takes its next micro-batch only then. The
-source is never empty. Pods have nothing in common, so that each kind of pod is simulated once.
+source is never empty. Pods have nothing in common, so that each kind of pod is simulated once. But where there are more
+workers than cores for them, those of all pods take turns, a task each.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from models.strategy.candidate import Candidate
+from models.strategy.candidate import Candidate, Pod
 from models.strategy.cost import Busy, Stage, busy
 
 ROOM = 2
@@ -65,7 +66,9 @@ class Simulated:
     """Simulated, all pods together."""
 
 
-def simulate(candidate: Candidate, rows: int, *, room: int = ROOM, rounds: int = ROUNDS) -> Simulated:
+def simulate(
+    candidate: Candidate, rows: int, *, room: int = ROOM, rounds: int = ROUNDS, cores: int | None = None
+) -> Simulated:
     """Run a candidate's pods; a thousand workers take seconds.
 
     Args:
@@ -73,13 +76,17 @@ def simulate(candidate: Candidate, rows: int, *, room: int = ROOM, rounds: int =
         rows: in a micro-batch.
         room: micro-batches that may wait before a stage; at least 1.
         rounds: micro-batches for each team of the widest stage.
+        cores: that all workers share; None where each has its own.
 
     Raises:
         ValueError: the candidate does not fit its workers, or room or rounds are below 1.
     """
     if not candidate.pods:
         raise ValueError(f"{candidate.name} does not fit its workers: there is nothing to run")
-    runs = [(pod, run_pod(pod.stages, room=room, rounds=rounds)) for pod in candidate.pods]
+    if cores is None or candidate.workers <= cores:
+        runs = [(pod, run_pod(pod.stages, room=room, rounds=rounds)) for pod in candidate.pods]
+    else:
+        runs = _sharing(candidate, cores, room, rounds)
     return Simulated(
         rows_per_second=sum(pod.count * rows / max(run.period, 1e-12) for pod, run in runs),
         latency=max(run.latency for _, run in runs),
@@ -87,6 +94,17 @@ def simulate(candidate: Candidate, rows: int, *, room: int = ROOM, rounds: int =
         stage_busy=runs[0][1].stage_busy,
         micro_batches=sum(pod.count * run.micro_batches for pod, run in runs),
     )
+
+
+def _sharing(candidate: Candidate, cores: int, room: int, rounds: int) -> list[tuple[Pod, PodRun]]:
+    """Of each kind of pod one, while all of them are at work on so many cores."""
+    machine = _Machine(cores)
+    chains = []
+    for pod in candidate.pods:
+        number = rounds * max(len(stage.teams) for stage in pod.stages)
+        chains.append([_Chain(pod.stages, room, number, machine) for _ in range(pod.count)])
+    machine.run([chain for kind in chains for chain in kind])
+    return [(pod, kind[0].result()) for pod, kind in zip(candidate.pods, chains, strict=True)]
 
 
 def run_pod(
@@ -107,19 +125,10 @@ def run_pod(
     number = rounds * widest if micro_batches is None else micro_batches
     if number < 1 or room < 1:
         raise ValueError(f"rounds, room and micro_batches must be at least 1: {rounds}, {room}, {micro_batches}")
-    chain = _Chain(stages, room, number)
-    chain.run()
-    left = chain.left
-    # The last to leave find the stages before them empty: they are not of a full chain.
-    until = max(number - min(widest, number // 4), 1)
-    # Whole waves: equal teams hand on side by side.
-    half = until // 2 // widest * widest if until >= 2 * widest else until // 2
-    period = (left[until - 1] - left[half - 1]) / (until - half) if half else left[-1] / number
-    work = [max(max(team.spent) for team in line.teams) for line in chain.lines]
-    taken = chain.taken[half:]
-    return PodRun(
-        number, left[-1], period, sum(taken) / len(taken), tuple(one / left[-1] if left[-1] else 0.0 for one in work)
-    )
+    machine = _Machine(None)
+    chain = _Chain(stages, room, number, machine)
+    machine.run([chain])
+    return chain.result()
 
 
 @dataclass
@@ -127,6 +136,9 @@ class _Worker:
     """Does one task at a time, the oldest micro-batch's first."""
 
     at_work: bool = False
+    queued: bool = False
+    """Whether it has something to do and no core for it."""
+
     waiting: list[tuple[int, int, float, Callable[[], None]]] = field(default_factory=list)
 
 
@@ -155,9 +167,64 @@ class _Line:
     blocked: deque[tuple[int, int]] = field(default_factory=deque)
 
 
+class _Machine:
+    """The clock of all chains, and the cores that their workers share."""
+
+    def __init__(self, cores: int | None):
+        self.free = cores
+        self.now = 0.0
+        self.number = 0
+        self.stirred: list[_Worker] = []
+        self.waiting: deque[_Worker] = deque()
+        self.events: list[tuple[float, int, Callable[[], None]]] = []
+
+    def run(self, chains: Sequence[_Chain]) -> None:
+        """Until nothing happens any more."""
+        for chain in chains:
+            chain.begin()
+        self._begin()
+        while self.events:
+            self.now = self.events[0][0]
+            # What ends at one moment is all known before anyone takes up the next task.
+            while self.events and self.events[0][0] <= self.now * (1 + 1e-12):
+                _, _, end = heapq.heappop(self.events)
+                end()
+            self._begin()
+
+    def give(self, worker: _Worker, micro_batch: int, seconds: float, then: Callable[[], None]) -> None:
+        """Something to do."""
+        self.number += 1
+        heapq.heappush(worker.waiting, (micro_batch, self.number, seconds, then))
+        self.stirred.append(worker)
+
+    def _begin(self) -> None:
+        """Workers that are free, have something to do and a core for it begin."""
+        stirred, self.stirred = self.stirred, []
+        for worker in stirred:
+            if worker.waiting and not worker.at_work and not worker.queued:
+                worker.queued = True
+                self.waiting.append(worker)
+        while self.waiting and self.free != 0:
+            worker = self.waiting.popleft()
+            worker.queued, worker.at_work = False, True
+            if self.free is not None:
+                self.free -= 1
+            _, _, seconds, then = heapq.heappop(worker.waiting)
+            self.number += 1
+            end: Callable[[], None] = partial(self._end, worker, then)
+            heapq.heappush(self.events, (self.now + seconds, self.number, end))
+
+    def _end(self, worker: _Worker, then: Callable[[], None]) -> None:
+        worker.at_work = False
+        if self.free is not None:
+            self.free += 1
+        self.stirred.append(worker)
+        then()
+
+
 class _Chain:
-    def __init__(self, stages: Sequence[Stage], room: int, micro_batches: int):
-        self.room = room
+    def __init__(self, stages: Sequence[Stage], room: int, micro_batches: int, machine: _Machine):
+        self.room, self.machine = room, machine
         self.lines = [
             _Line(
                 stage,
@@ -170,21 +237,29 @@ class _Chain:
         self.left: list[float] = []
         self.taken: list[float] = []
         self.entered: dict[int, float] = {}
-        self.now = 0.0
-        self.number = 0
-        self.stirred: list[_Worker] = []
-        self.events: list[tuple[float, int, Callable[[], None]]] = []
 
-    def run(self) -> None:
+    def begin(self) -> None:
+        """Let the first micro-batches in."""
         self._take(0)
-        self._begin()
-        while self.events:
-            self.now = self.events[0][0]
-            # What ends at one moment is all known before anyone takes up the next task.
-            while self.events and self.events[0][0] <= self.now * (1 + 1e-12):
-                _, _, end = heapq.heappop(self.events)
-                end()
-            self._begin()
+
+    def result(self) -> PodRun:
+        """What was seen, when all has left."""
+        left, number = self.left, len(self.left)
+        widest = max(len(line.teams) for line in self.lines)
+        # The last to leave find the stages before them empty: they are not of a full chain.
+        until = max(number - min(widest, number // 4), 1)
+        # Whole waves: equal teams hand on side by side.
+        half = until // 2 // widest * widest if until >= 2 * widest else until // 2
+        period = (left[until - 1] - left[half - 1]) / (until - half) if half else left[-1] / number
+        work = [max(max(team.spent) for team in line.teams) for line in self.lines]
+        taken = self.taken[half:]
+        return PodRun(
+            number,
+            left[-1],
+            period,
+            sum(taken) / len(taken),
+            tuple(one / left[-1] if left[-1] else 0.0 for one in work),
+        )
 
     def _take(self, at: int) -> None:
         """Give what waits before a stage to teams that are free, and let in what was blocked."""
@@ -193,7 +268,7 @@ class _Chain:
             team = heapq.heappop(line.idle)
             micro_batch = line.queue.popleft()
             if not at:
-                self.entered[micro_batch] = self.now
+                self.entered[micro_batch] = self.machine.now
             self._start(at, team, micro_batch)
             if at:
                 self._let_in(at)
@@ -240,33 +315,13 @@ class _Chain:
         self._work(team, 0, micro_batch, times.enter + whole + exchange, lambda: scatter(rounds))
 
     def _work(self, team: _Team, at: int, micro_batch: int, seconds: float, then: Callable[[], None]) -> None:
-        worker = team.workers[at]
         team.spent[at] += seconds
-        self.number += 1
-        heapq.heappush(worker.waiting, (micro_batch, self.number, seconds, then))
-        self.stirred.append(worker)
-
-    def _begin(self) -> None:
-        """Workers that are free and have something to do begin with it."""
-        stirred, self.stirred = self.stirred, []
-        for worker in stirred:
-            if worker.at_work or not worker.waiting:
-                continue
-            worker.at_work = True
-            _, _, seconds, then = heapq.heappop(worker.waiting)
-            self.number += 1
-            end: Callable[[], None] = partial(self._end, worker, then)
-            heapq.heappush(self.events, (self.now + seconds, self.number, end))
-
-    def _end(self, worker: _Worker, then: Callable[[], None]) -> None:
-        worker.at_work = False
-        self.stirred.append(worker)
-        then()
+        self.machine.give(team.workers[at], micro_batch, seconds, then)
 
     def _done(self, at: int, team: int, micro_batch: int) -> None:
         if at + 1 == len(self.lines):
-            self.left.append(self.now)
-            self.taken.append(self.now - self.entered.pop(micro_batch))
+            self.left.append(self.machine.now)
+            self.taken.append(self.machine.now - self.entered.pop(micro_batch))
             heapq.heappush(self.lines[at].idle, team)
             self._take(at)
             return

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from models.shard.timing import WAKE_SECONDS
 from models.split.cluster import ClusterWorker
-
-EXCHANGE_SECONDS = 50e-6
-"""A small message and its answer over a local socket, about: what an exchange costs beside its bytes."""
+from models.strategy.exchange import ASSUMED, Exchange
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,9 @@ class Links:
 
     exchange_seconds: float = WAKE_SECONDS
     """Of a meeting beside its bytes, for each shard."""
+
+    hand_over_seconds: float = 0.0
+    """Of a block that goes from stage to stage, beside its bytes: for the worker that sends it and for the other."""
 
     in_flight: int = 1
     """Micro-batches that a team has at once: with several, nobody waits for the last one to be joined."""
@@ -34,8 +35,14 @@ class Links:
 INLINE = Links()
 """Of threads in one process."""
 
-APART = Links(EXCHANGE_SECONDS, in_flight=4)
-"""Of workers in processes or machines of their own."""
+
+def apart(exchange: Exchange) -> Links:
+    """Of workers in processes or machines of their own: to meet, a block goes to the shard and one comes back."""
+    return Links(2 * exchange.block_seconds, exchange.block_seconds, in_flight=4)
+
+
+APART = apart(ASSUMED)
+"""The same where nothing was measured."""
 
 
 def teams_of(workers: Sequence[ClusterWorker], shards: int) -> tuple[ClusterWorker, ...]:

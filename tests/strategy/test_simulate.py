@@ -180,3 +180,28 @@ def test_what_does_not_fit_is_not_simulated():
 def test_numbers_out_of_range(wrong: dict[str, int]):
     with pytest.raises(ValueError, match="must be at least 1"):
         run_pod([stage(1.0)], **wrong)
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_workers_that_are_more_than_the_cores_take_turns(seconds: list[int], pods: int, cores: int):
+    """Never faster than the work over the cores, nor than with a core each; a chain of one stage keeps them busy."""
+    pod = Pod(pods, tuple(stage(float(one)) for one in seconds))
+    candidate = Candidate(len(seconds), 1, (pod,), 0.0, 0.0, pods * len(seconds))
+    own, shared = simulate(candidate, 6), simulate(candidate, 6, cores=cores)
+    most = 6 * cores / sum(seconds)
+    assert shared.rows_per_second <= min(most, own.rows_per_second) * 1.05
+    if candidate.workers <= cores:
+        assert shared == own
+    elif len(seconds) == 1:
+        assert shared.rows_per_second == pytest.approx(most, rel=0.05)
+
+
+def test_four_stages_on_two_cores_by_hand():
+    # 4 s of work a micro-batch and two cores: one leaves every 2 s.
+    pod = Pod(1, tuple(stage(1.0) for _ in range(4)))
+    shared = simulate(Candidate(4, 1, (pod,), 0.0, 0.0, 4), 10, cores=2)
+    assert shared.rows_per_second == pytest.approx(5.0, rel=0.05)

@@ -1,0 +1,118 @@
+"""What it takes to hand a block to another process of this machine, measured: serialised, sent, received, read.
+
+this process                            another
+block -> Arrow IPC -> local socket ---> bytes -> block
+                                   <--- one byte: read
+
+seconds = a block's + bytes x a byte's        a line through the times of a small block and of a large one
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+SMALL, LARGE = 1 << 10, 1 << 22
+"""Bytes of the blocks that are handed over."""
+
+RUNS = 24
+"""Of each; medians count."""
+
+ASSUMED_BLOCK_SECONDS = 300e-6
+"""Where it cannot be measured: about what it is on a small machine."""
+
+_LEAST_BYTE_SECONDS = 1e-11
+_DEADLINE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The time that one process takes to hand a block to another."""
+
+    block_seconds: float
+    """Of any block."""
+
+    byte_seconds: float = 0.0
+    """Of each byte of it more."""
+
+    measured: bool = True
+    """False: assumed."""
+
+    def bandwidth(self, link: float = math.inf) -> float:
+        """Bytes a second over a link that takes so many, with what serialising takes; infinite where both are free."""
+        seconds = self.byte_seconds + 1 / link
+        return 1 / seconds if seconds else math.inf
+
+
+ASSUMED = Exchange(ASSUMED_BLOCK_SECONDS, measured=False)
+
+
+@functools.cache
+def measure_exchange() -> Exchange:
+    """Measured with a process that is started for it, which takes about half a second; once in a process.
+
+    `ASSUMED` where no process can be started.
+    """
+    try:
+        return _measured()
+    except (OSError, subprocess.SubprocessError):
+        return ASSUMED
+
+
+def _measured() -> Exchange:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(_DEADLINE_SECONDS)
+        port = server.getsockname()[1]
+        with subprocess.Popen([sys.executable, "-c", _OTHER, str(port)], stdin=subprocess.DEVNULL) as other:
+            try:
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(_DEADLINE_SECONDS)
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    small, large = (_seconds(connection, nbytes) for nbytes in (SMALL, LARGE))
+            finally:
+                other.kill()
+    byte = max((large - small) / (LARGE - SMALL), _LEAST_BYTE_SECONDS)
+    return Exchange(max(small - byte * SMALL, 0.0), byte)
+
+
+def _seconds(connection: socket.socket, nbytes: int) -> float:
+    """Of one block there."""
+    columns = 4
+    each = np.zeros(nbytes // 4 // columns, np.float32)
+    block = pa.RecordBatch.from_arrays([pa.array(each)] * columns, [f"c{at}" for at in range(columns)])
+    found = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, block.schema) as writer:
+            writer.write_batch(block)
+        data = sink.getvalue().to_pybytes()
+        connection.sendall(len(data).to_bytes(8, "little") + data)
+        if not connection.recv(1):
+            raise OSError("the other process ended")
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+_OTHER = """
+import socket, sys
+import pyarrow as pa
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+stream = connection.makefile("rb")
+while size := stream.read(8):
+    data = stream.read(int.from_bytes(size, "little"))
+    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        reader.read_next_batch()
+    connection.sendall(b"x")
+"""
