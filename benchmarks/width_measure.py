@@ -21,6 +21,7 @@ from benchmarks.split_models import SplitCase
 from models.graph import ModelFile
 from models.providers import CPU
 from models.session import Session, SessionOptions, drop_session, get_session
+from models.shard.memory import arena_bytes
 from models.shard.plan import ShardPlan
 from models.shard.planner import divide
 from models.shard.sharded import ShardedModel, ShardedSession
@@ -30,6 +31,7 @@ from models.split.alternatives import core_count
 from models.split.chain import check_same
 from models.split.cluster import read_cluster
 from models.split.cuts import split_graph
+from models.split.estimate import bind_shapes
 from models.split.feeds import find_id_limits, make_feeds
 from models.split.load import load_graph
 from models.split.profiled import profile_model
@@ -238,8 +240,8 @@ def measure_memory(
 ) -> tuple[dict[str, int], dict[str, float]]:
     """(peak private bytes of each kind of worker process, the same predicted).
 
-    What the whole model, saved as its parts are, takes for a byte of its weights is expected of them too, and some for
-    each session. What stays whole is not predicted: it is activations for the most part.
+    What the whole model, saved as its parts are, takes for a byte of its weights is expected of them too, some for each
+    session, and what the sizes of its tensors say that its arena comes to hold. What stays whole is mostly that.
     """
     found: dict[str, int] = {}
     np.savez(folder / "base.npz", **feeds)
@@ -247,7 +249,8 @@ def measure_memory(
     found[WHOLE] = peak_private_bytes([*_WORKER, str(folder / "base.npz"), model.path])
     saved = load_graph(model)
     save_models([("model.onnx", lambda: saved)], lambda: "{}", str(folder / "1"))
-    each = peak_private_bytes([*_WORKER, str(folder / "base.npz"), str(folder / "1" / "model.onnx")]) - found[BASE]
+    held = peak_private_bytes([*_WORKER, str(folder / "base.npz"), str(folder / "1" / "model.onnx")]) - found[BASE]
+    each = held - _arena(str(folder / "1" / "model.onnx"), feeds)[0]
     predicted: dict[str, float] = {}
     for n, sharded in divided.items():
         session = ShardedSession(sharded)
@@ -255,22 +258,37 @@ def measure_memory(
         session.drop()
         stored = folder / f"feeds-{n}.npz"
         np.savez(stored, **tensors)
-        del tensors, session
         for name, part in (("inline", "all"), ("shard", "0"), ("steps", "whole")):
             found[f"{n} {name}"] = peak_private_bytes([*_WORKER, str(stored), sharded.folder, part])
-        for name, (share, sessions) in _held(sharded.plan).items():
-            predicted[f"{n} {name}"] = found[BASE] + each * share + (sessions - 1) * SESSION_BYTES
+        for name, (share, files) in _held(sharded.plan).items():
+            arenas, read = zip(*(_arena(str(Path(sharded.folder) / file), tensors) for file in files), strict=True)
+            # One session's inputs are in memory at a time.
+            beside = sum(arenas) + max(read) + (len(files) - 1) * SESSION_BYTES
+            predicted[f"{n} {name}"] = found[BASE] + each * share + beside
+        del tensors, session
     return found, predicted
+
+
+def _arena(path: str, tensors: Feeds) -> tuple[float, int]:
+    """(what the arena of a session comes to hold, by the sizes of its tensors; bytes of its inputs)."""
+    model = load_graph(ModelFile(path))
+    given = {str(value.name): tensors[str(value.name)] for value in model.graph.inputs}
+    rows = next((one.shape[0] for one in given.values() if one.ndim), 1)
+    shapes = bind_shapes(model, {name: one.shape for name, one in given.items()}, rows)
+    return arena_bytes(model.graph, shapes), sum(one.nbytes for one in given.values())
 
 
 _WORKER = (sys.executable, "-m", "benchmarks.width_worker")
 
 
-def _held(plan: ShardPlan) -> dict[str, tuple[float, int]]:
-    """Of a worker of all shards, and of one of a shard: its share of the whole model's weights, and its sessions."""
-    shards, each = [plan.shard_bytes(shard) for shard in range(plan.shards)], sum(s.sharded for s in plan.stages)
-    whole = len(plan.stages) - each
+def _held(plan: ShardPlan) -> dict[str, tuple[float, list[str]]]:
+    """Of a worker of all shards, of one of a shard, of one of the whole steps: its share of the weights, its models."""
+    shards = [plan.shard_bytes(shard) for shard in range(plan.shards)]
+    sharded = [stage.files for stage in plan.stages if stage.sharded]
+    whole = [file for stage in plan.stages if not stage.sharded for file in stage.files]
+    every = [file for stage in plan.stages for file in stage.files]
     return {
-        "inline": ((sum(shards) + plan.whole_bytes) / plan.weight_bytes, each * plan.shards + whole),
-        "shard": (shards[0] / plan.weight_bytes, each),
+        "inline": ((sum(shards) + plan.whole_bytes) / plan.weight_bytes, every),
+        "shard": (shards[0] / plan.weight_bytes, [files[0] for files in sharded]),
+        "steps": (plan.whole_bytes / plan.weight_bytes, whole),
     }

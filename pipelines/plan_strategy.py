@@ -41,12 +41,15 @@ def run_strategy(options: argparse.Namespace) -> Strategy:
     session = SessionOptions(resolve_providers(options.providers), options.threads or 0)
     rows = rows_for(options, session)
     micro_batch = choose_micro_batch(rows, options.micro_batch, 2)
+    model, graph, feeds, notes = rows.model, rows.graph, rows.take(micro_batch), rows.notes
     if rows.session is not None:
         drop_session(rows.session)
+    # What profiles the model loads it again: who has memory for one has not always for two.
+    del rows
     strategy = plan_strategy(
-        rows.model,
-        rows.take(micro_batch),
-        rows.graph,
+        model,
+        feeds,
+        graph,
         workers=workers,
         micro_batch=micro_batch,
         options=session,
@@ -56,7 +59,7 @@ def run_strategy(options: argparse.Namespace) -> Strategy:
     if options.output:
         write_text(options.output, to_json(strategy))
     table(strategy, options.simulate).show(strong="verdict")
-    for note in rows.notes:
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return strategy
 

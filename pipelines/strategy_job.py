@@ -29,9 +29,11 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
             f"--strategy measures this machine, and --runner {options.runner} has workers elsewhere: describe them "
             "with --workers cluster.json, or to python -m pipelines.plan --strategy"
         )
+    from models.session import drop_session
     from models.split.cluster import read_cluster
     from models.split.cuts import split_graph
     from models.split.load import load_graph
+    from models.strategy.measure import MOST_BYTES
     from models.strategy.planner import plan_strategy
     from pipelines.job import with_batch_size
     from pipelines.sample import open_sample
@@ -43,10 +45,15 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     made = open_sample(options, files, workers.session).made
     scoring, _ = with_batch_size(made, options.batch_size)
     rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
+    feeds, graph = sample_feeds(made, scoring, rows), split_graph(load_graph(scoring.model))
+    if sum(graph.weight_bytes.values()) > MOST_BYTES:
+        # What profiles the model loads it again: who has memory for one has not always for two.
+        drop_session(made.session)
+        del made
     strategy = plan_strategy(
         scoring.model,
-        sample_feeds(made, scoring, rows),
-        split_graph(load_graph(scoring.model)),
+        feeds,
+        graph,
         workers=read_cluster(described or str(workers.count)),
         micro_batch=rows,
         options=replace(workers.session, threads=options.threads or workers.session.threads),
