@@ -42,6 +42,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.batch
 	$(BIN)/python -m benchmarks.split
 	$(BIN)/python -m benchmarks.width
+	$(BIN)/python -m benchmarks.apart
 	$(BIN)/python -m benchmarks.stream
 
 clean:

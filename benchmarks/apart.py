@@ -1,0 +1,302 @@
+"""Does the simulator foretell what processes of this machine do?  python -m benchmarks.apart --help
+
+Each way to use 1, 2 and 4 processes is run as processes of one thread each, linked by sockets, in turn, and its rows a
+second stand beside what the simulator says of the same way: from the profile of the whole model, what a block costs
+from process to process, and the cores, which four processes share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import data
+from benchmarks.apart_worker import rate
+from benchmarks.measure import ROOT
+from benchmarks.report import show
+from benchmarks.split_models import SplitCase, large
+from models.graph import ModelFile
+from models.providers import CPU
+from models.session import Session, SessionOptions
+from models.shard.deep import divide_stages, one_chain
+from models.shard.plan import ShardPlan
+from models.shard.planner import divide
+from models.split.alternatives import core_count
+from models.split.cluster import read_cluster
+from models.split.cuts import SplitGraph, split_graph
+from models.split.feeds import find_id_limits, make_feeds
+from models.split.load import load_graph
+from models.split.planner import make_plan
+from models.split.profile import Profile
+from models.split.profiled import profile_model
+from models.split.stage import save_stages
+from models.split.staged import tensors_of
+from models.strategy.candidate import candidates
+from models.strategy.exchange import measure_exchange
+from models.strategy.here import measure_here
+from models.strategy.planner import HERE_SECONDS
+from models.strategy.simulate import simulate
+from models.strategy.teams import apart
+from models.strategy.width import make_widths
+from models.tensors import Array
+
+GOAL = 0.15
+"""Share by which what was measured may differ from what was simulated."""
+
+ONE = SessionOptions((CPU,), 1)
+
+
+@dataclass(frozen=True)
+class Way:
+    """So many pods of stages of shards."""
+
+    stages: int
+    shards: int
+    pods: int = 1
+
+    @property
+    def processes(self) -> int:
+        """All together."""
+        return self.stages * self.shards * self.pods
+
+    @property
+    def name(self) -> str:
+        """E.g. `2 stages x 2 shards`."""
+        parts = [f"{count} {word}" for word, count in (("stages", self.stages), ("shards", self.shards)) if count > 1]
+        return " x ".join(parts) or ("the whole model" if self.pods == 1 else f"{self.pods} replicas")
+
+
+WAYS = (Way(1, 1), Way(1, 1, 2), Way(2, 1), Way(1, 2), Way(1, 1, 4), Way(4, 1), Way(1, 4), Way(2, 2))
+
+
+@dataclass(frozen=True)
+class ApartResult:
+    """One model run one way."""
+
+    model: str
+    way: str
+    processes: int
+    rows: int
+    simulated: list[float]
+    """Rows a second in each run, from the whole model as it was timed just before."""
+
+    measured: list[float]
+    """The same."""
+
+    @property
+    def off(self) -> float:
+        """By how much what was measured is above what was simulated, by the median of the runs."""
+        return statistics.median(b / a for a, b in zip(self.simulated, self.measured, strict=True)) - 1
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The saved steps of one way."""
+
+    plan: ShardPlan | None
+    """None: the whole model."""
+
+    folder: str
+    stages: int
+
+
+class Case:
+    """A model, its rows, and what its parts cost."""
+
+    def __init__(self, case: SplitCase):
+        self.name, self.rows, self.model = case.name, case.rows, ModelFile(str(case.model))
+        self.graph: SplitGraph = split_graph(load_graph(self.model))
+        session = Session(self.model, ONE)
+        self.feeds: dict[str, Array] = make_feeds(
+            session.signature, case.rows, id_limits=find_id_limits(self.graph.model)
+        )
+        del session
+        self.alone: Profile = profile_model(self.graph, self.model, self.feeds, ONE, case.rows, None)
+        self.here = measure_here(self.model, self.feeds, ONE, HERE_SECONDS)
+
+    def look_again(self) -> None:
+        """Time the whole model anew: what else the machine does now falls on this and on what is run next."""
+        self.here = measure_here(self.model, self.feeds, ONE, HERE_SECONDS)
+
+    def simulated(self, way: Way) -> float:
+        """Rows a second, from the whole model's profile alone."""
+        here = replace(self.here, together=self.here.alone) if way.processes == 1 else self.here
+        seen = here.profile(self.alone)
+        exchange = measure_exchange()
+        workers = read_cluster(str(way.processes), bandwidth=exchange.bandwidth())
+        counts = (way.shards,) if way.shards > 1 else ()
+        widths, _ = make_widths(self.model, self.feeds, self.graph, seen, counts)
+        # These processes wait for each micro-batch to be joined.
+        found = candidates(widths[-1:], workers, self.rows, way.stages, replace(apart(exchange), in_flight=1))
+        (one,) = (one for one in found if one.stages == way.stages)
+        return simulate(one, self.rows, cores=core_count()).rows_per_second
+
+    def save(self, way: Way, folder: str) -> Chain:
+        """The models of the way's processes."""
+        if way.stages == 1:
+            return Chain(divide(self.model, self.feeds, way.shards, folder) if way.shards > 1 else None, folder, 1)
+        plan = make_plan(
+            self.model, self.feeds, stages=way.stages, workers=read_cluster(str(way.stages)), micro_batch=self.rows,
+            options=ONE, compare=False, graph=self.graph, profile=self.alone,
+        )  # fmt: skip
+        plan = save_stages(self.graph.model, plan, folder)
+        if way.shards > 1:
+            sessions = [Session(ModelFile(os.path.join(folder, str(stage.file))), ONE) for stage in plan.stages]
+            plan, _ = divide_stages(plan, folder, tensors_of(sessions, self.feeds), way.shards)
+            return Chain(one_chain(plan), folder, way.stages)
+        steps = [{**_whole(str(one.file), one.inputs, one.outputs), "depth": one.index} for one in plan.stages]
+        Path(folder, "steps.json").write_text(json.dumps(steps))
+        return Chain(None, folder, way.stages)
+
+
+def _whole(file: str, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, object]:
+    return {"sharded": False, "files": [file], "inputs": list(inputs), "outputs": list(outputs), "depth": 0}
+
+
+def steps_of(case: Case, chain: Chain) -> list[dict[str, object]]:
+    """Each step as a process is told of it."""
+    if chain.plan is not None:
+        return [
+            {"sharded": one.sharded, "files": one.files, "inputs": one.inputs, "outputs": one.outputs,
+             "depth": one.depth} for one in chain.plan.stages
+        ]  # fmt: skip
+    if chain.stages > 1:
+        return list(json.loads(Path(chain.folder, "steps.json").read_text()))
+    ends = [
+        [str(value.name) for value in side] for side in (case.graph.model.graph.inputs, case.graph.model.graph.outputs)
+    ]
+    return [_whole(os.path.abspath(case.model.path), *ends)]
+
+
+def run(case: Case, way: Way, chain: Chain, micro_batches: int, folder: Path) -> float:
+    """Rows a second of all pods together, when they are full."""
+    feeds = folder / "feeds.npz"
+    np.savez(feeds, **case.feeds)
+    steps = steps_of(case, chain)
+    of_stage = [[step for step in steps if step["depth"] == stage] for stage in range(way.stages)]
+    started: list[subprocess.Popen[str]] = []
+    last: list[subprocess.Popen[str]] = []
+    try:
+        for pod in range(way.pods):
+            before: socket.socket | None = None
+            for stage, own in enumerate(of_stage):
+                behind, far = socket.socketpair() if stage + 1 < way.stages else (None, None)
+                pairs = [socket.socketpair() for _ in range(way.shards - 1)]
+                later = {name for one in of_stage[stage + 1 :] for step in one for name in step["inputs"]}  # type: ignore[attr-defined]
+                made = [
+                    *case.feeds,
+                    *(name for one in of_stage[: stage + 1] for step in one for name in step["outputs"]),
+                ]  # type: ignore[attr-defined]
+                job = {
+                    "folder": os.path.abspath(chain.folder), "steps": own, "feeds": str(feeds), "count": micro_batches,
+                    "before": None if before is None else before.fileno(), "leader": None,
+                    "behind": None if behind is None else behind.fileno(),
+                    "shards": [ours.fileno() for ours, _ in pairs],
+                    "hands_on": [name for name in dict.fromkeys(made) if name in later],
+                }  # fmt: skip
+                ends = [one for one in (before, behind, *(ours for ours, _ in pairs)) if one is not None]
+                started.append(_start(job, ends, folder / f"{pod}-{stage}.json"))
+                for at, (_, theirs) in enumerate(pairs, 1):
+                    shard = {**job, "leader": theirs.fileno(), "shard": at}
+                    helper = _start(shard, [theirs], folder / f"{pod}-{stage}-{at}.json")
+                    started.insert(0, helper)
+                for one in [*ends, *(theirs for _, theirs in pairs)]:
+                    one.close()
+                before = far
+            last.append(started[-1])
+        return case.rows * sum(rate(_done(process)) for process in last)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _start(job: dict[str, object], ends: Sequence[socket.socket], path: Path) -> subprocess.Popen[str]:
+    path.write_text(json.dumps(job))
+    command = [sys.executable, "-m", "benchmarks.apart_worker", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, pass_fds=[one.fileno() for one in ends]
+    )
+
+
+def _done(process: subprocess.Popen[str]) -> list[float]:
+    out, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"a worker ended with {process.returncode}")
+    return [float(one) for one in json.loads(out.splitlines()[-1])]
+
+
+def measure(case: Case, ways: Sequence[Way], runs: int, micro_batches: int, folder: Path) -> list[ApartResult]:
+    """Each way, in turn."""
+    chains = {way: case.save(way, str(folder / f"{way.stages}x{way.shards}")) for way in ways}
+    results = {way: ApartResult(case.name, way.name, way.processes, case.rows, [], []) for way in ways}
+    for _ in range(runs):
+        for way, result in results.items():
+            case.look_again()
+            result.simulated.append(case.simulated(way))
+            result.measured.append(run(case, way, chains[way], micro_batches, folder))
+    return list(results.values())
+
+
+HEADER = ["model", "way", "processes", "rows/s simulated", "measured", "off"]
+
+
+def goals(results: Sequence[ApartResult]) -> list[str]:
+    """For each model and number of processes the worst of its ways."""
+    told = []
+    for model in dict.fromkeys(one.model for one in results):
+        for processes in sorted({one.processes for one in results}):
+            ways = [one for one in results if (one.model, one.processes) == (model, processes)]
+            worst = max(ways, key=lambda one: abs(one.off))
+            met = "met" if abs(worst.off) <= GOAL else "NOT met"
+            told.append(f"{model}, {processes} processes: at most {worst.off:+.0%} off, goal 15 %: {met}")
+    return told
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.apart", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3, help="of each way")
+    parser.add_argument("--micro_batches", type=int, default=40, help="of a run; the second half counts")
+    parser.add_argument("--quick", action="store_true", help="one small model, one run")
+    parser.add_argument("--data", type=Path, default=Path("benchmarks/data"), help="folder of the models")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="folder of the results")
+    options = parser.parse_args(argv)
+    for folder in (options.data, options.out):
+        folder.mkdir(parents=True, exist_ok=True)
+    making: list[Callable[[], SplitCase]] = [lambda: SplitCase("mlp", large(options.data, 1_024, 8), 64)]
+    if not options.quick:
+        making.append(lambda: SplitCase("encoder", data.encoder(options.data), 16))
+    results = []
+    for make in making:
+        with tempfile.TemporaryDirectory(prefix="apart-") as folder:
+            case, runs = Case(make()), 1 if options.quick else options.runs
+            results += measure(case, WAYS, runs, options.micro_batches, Path(folder))
+        print(f"{results[-1].model}: measured", flush=True)
+    lines = []
+    for one in results:
+        simulated, measured = (f"{statistics.median(each):,.1f}" for each in (one.simulated, one.measured))
+        lines.append([one.model, one.way, str(one.processes), simulated, measured, f"{one.off:+.0%}"])
+    show(HEADER, lines)
+    reached = goals(results)
+    print("\n" + "\n".join(reached))
+    path = options.out / "apart.json"
+    path.write_text(json.dumps({"results": [asdict(one) for one in results], "goals": reached}, indent=2) + "\n")
+    print(f"\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
