@@ -35,11 +35,3 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True)
-class RowsAxes:
-    """On which axis each tensor carries the rows; None for a tensor that has no rows axis."""
-
-    inputs: dict[str, int | None]
-    outputs: dict[str, int | None]

@@ -103,17 +103,6 @@ def identity(onnx_type: int = TensorProto.FLOAT, shape: Shape = ("batch", 3)) ->
     return build([helper.make_node("Identity", ["x"], ["y"])], [("x", onnx_type, shape)], [("y", onnx_type, shape)])
 
 
-def two_inputs() -> onnx.ModelProto:
-    """`a: float32[batch, 3]`, `b: int64[batch]` -> `y: float32[batch]` = sum(a) + b."""
-    nodes = [
-        helper.make_node("ReduceSum", ["a", "axes"], ["s"], keepdims=0),
-        helper.make_node("Cast", ["b"], ["bf"], to=TensorProto.FLOAT),
-        helper.make_node("Add", ["s", "bf"], ["y"]),
-    ]
-    inputs = [("a", TensorProto.FLOAT, ["batch", 3]), ("b", TensorProto.INT64, ["batch"])]
-    return build(nodes, inputs, [("y", TensorProto.FLOAT, ["batch"])], {"axes": np.array([1], np.int64)})
-
-
 def two_outputs() -> onnx.ModelProto:
     """`x: float32[batch, 3]` -> `total: float32[batch]`, `doubled: float32[batch, 3]`."""
     nodes = [
@@ -153,19 +142,6 @@ def string_output() -> onnx.ModelProto:
     )
     inputs = [("code", TensorProto.INT64, ["batch"])]
     return build([node], inputs, [("word", TensorProto.STRING, ["batch"])], extra_opsets={"ai.onnx.ml": 2})
-
-
-def bool_input() -> onnx.ModelProto:
-    """`flag: bool[batch]`, `x: float32[batch, 2]` -> `y` = x where flag, else -x; `off: bool[batch]` = not flag."""
-    nodes = [
-        helper.make_node("Unsqueeze", ["flag", "axes"], ["column"]),
-        helper.make_node("Neg", ["x"], ["minus"]),
-        helper.make_node("Where", ["column", "x", "minus"], ["y"]),
-        helper.make_node("Not", ["flag"], ["off"]),
-    ]
-    inputs = [("flag", TensorProto.BOOL, ["batch"]), ("x", TensorProto.FLOAT, ["batch", 2])]
-    outputs = [("y", TensorProto.FLOAT, ["batch", 2]), ("off", TensorProto.BOOL, ["batch"])]
-    return build(nodes, inputs, outputs, {"axes": np.array([1], np.int64)})
 
 
 def constant_input() -> onnx.ModelProto:

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-Block = pa.RecordBatch
-
 ORIGIN_FILE = "_origin_file"
 """Column with the file, or the `topic/partition`, each row came from (a dictionary: so four bytes a row)."""
 

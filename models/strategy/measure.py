@@ -56,13 +56,10 @@ class Machine:
         threads = max(1, self.options.threads)
         return local and self.profile.source == "measured" and len(self.workers) * threads <= core_count()
 
-    def measure(self, candidate: Candidate) -> float | None:
-        """Rows a second; None for what is not run here: several pods of stages, both at once, shards of large ones."""
-        return self.measure_all([candidate])[0]
-
     def measure_all(self, found: Sequence[Candidate]) -> list[float | None]:
-        """The same of several, which take turns: what else the machine does meanwhile falls on all alike.
+        """Rows a second; None for what is not run here: several pods of stages, both at once, shards of large ones.
 
+        They take turns: what else the machine does meanwhile falls on all alike.
         Models too large to be in memory so often have their turns one after the other.
         """
         windows: list[list[float]] = [[] for _ in found]

@@ -155,22 +155,6 @@ def in_order(workers: Sequence[Worker], order: Sequence[int], replicate: bool, s
     )
 
 
-def fastest_of_all(workers: Sequence[Worker], replicate: bool) -> Staffing:
-    """As many workers, each with the best of every kind of number: no real staffing is faster.
-
-    A team of r such workers needs work / (r * v) + transfer / r. Real ones have speeds that sum to S <= r * v, and
-    their fastest has a share of at least 1 / r of the transfer.
-    """
-    best = Worker(
-        max(worker.speed for worker in workers),
-        max(worker.memory_bytes for worker in workers),
-        max(worker.bandwidth for worker in workers),
-    )
-    staffing = any_order([best] * len(workers), replicate, most_moves=(len(workers) + 2) ** 2)
-    assert staffing is not None
-    return staffing
-
-
 def _team(take: tuple[int, ...], samples: Sequence[Worker], levels: Sequence[float]) -> Team:
     members = [(sample, count) for sample, count in zip(samples, take, strict=True) if count]
     return Team(
