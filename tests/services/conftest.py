@@ -12,6 +12,8 @@ import pytest
 from runners.errors import RunnerError
 from runners.java import find_java
 from runners.local import FlinkCluster, KafkaBroker
+from runners.prism import find_prism
+from tests.services.streams import Stream
 
 HERE = Path(__file__).parent
 
@@ -62,3 +64,24 @@ def session_cluster(services: None, tmp_path_factory: pytest.TempPathFactory) ->
 def cluster(session_cluster: FlinkCluster) -> FlinkCluster:
     """A Flink session cluster with 2 slots, running."""
     return session_cluster.start()
+
+
+@pytest.fixture(scope="session")
+def prism_program() -> None:
+    """Skips where Prism cannot be had; in CI that is a failure."""
+    from apache_beam.version import __version__
+
+    try:
+        find_prism(None, __version__)
+    except RunnerError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
+    """A stream of topics of its own, on Prism; what it started is ended."""
+    made = Stream(broker, tmp_path)
+    yield made
+    made.close()

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from models.model_copy import model_version
-from runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import Stream, origins, rows
-from tests.services.test_stream import prism_program as prism_program
 from tests.waiting import wait_until
 
 pytest.importorskip("confluent_kafka")
 
 ONCE = ("--batch_size", "50", "--quiet", "--group", "g1", "--delivery", "exactly_once")
-
-
-@pytest.fixture
-def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
-    made = Stream(broker, tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_model_in_stages_scores_each_input_once(stream: Stream):

@@ -5,7 +5,6 @@ import shutil
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,12 @@ import onnxruntime as ort
 import pytest
 
 from models.model_copy import model_version
-from runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import Stream, origins, rows
-from tests.services.test_stream import prism_program as prism_program
 from tests.waiting import DEADLINE, wait_until
 
 pytest.importorskip("confluent_kafka")
-
-
-@pytest.fixture
-def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
-    made = Stream(broker, tmp_path)
-    yield made
-    made.close()
 
 
 def header(message: Any) -> str:

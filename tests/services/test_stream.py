@@ -1,43 +1,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from runners.errors import RunnerError
-from runners.local import KafkaBroker
-from runners.prism import find_prism
 from tests.services.streams import Stream, origins, rows
 from tests.waiting import DEADLINE, wait_until
 
 pytest.importorskip("confluent_kafka")
-
-
-@pytest.fixture(scope="session")
-def prism_program() -> None:
-    """Skips where Prism cannot be had; in CI that is a failure."""
-    from apache_beam.version import __version__
-
-    try:
-        find_prism(None, __version__)
-    except RunnerError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
-    made = Stream(broker, tmp_path)
-    yield made
-    made.close()
 
 
 def test_each_message_goes_through_once_and_keeps_what_it_carried(stream: Stream):

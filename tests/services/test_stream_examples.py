@@ -8,27 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from models.model_copy import model_version
-from runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import ROOT, Stream
-from tests.services.test_stream import prism_program as prism_program
 from tests.waiting import DEADLINE
 
 pytest.importorskip("confluent_kafka")
-
-
-@pytest.fixture
-def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
-    made = Stream(broker, tmp_path)
-    yield made
-    made.close()
 
 
 def command_in(page: str, stream: Stream, part: str) -> str:

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import Stream, origins
-from tests.services.test_stream import prism_program as prism_program
 from transforms.kafka.arrow_messages import arrow_messages
 
 pytest.importorskip("confluent_kafka")
-
-
-@pytest.fixture
-def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator[Stream]:
-    made = Stream(broker, tmp_path)
-    yield made
-    made.close()
 
 
 def arrow(values: list[float], name: str = "x") -> bytes:

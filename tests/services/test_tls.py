@@ -12,12 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from runners.local import KafkaBroker
 from runners.process import free_ports
 from tests.services.streams import Stream, rows
-from tests.services.test_stream import prism_program
 
 trustme = pytest.importorskip("trustme")
 pytest.importorskip("confluent_kafka")
-
-__all__ = ["prism_program"]
 
 
 @pytest.fixture
