@@ -41,7 +41,7 @@ BUNDLE_MS = 10
 What a worker is to read next lies in Flink's buffer until then: with Beam's second, readers are idle so long each time.
 """
 
-CANCEL_SECONDS = 30.0
+CANCEL_SECONDS = 120.0
 OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
 """Flink's states of a job that no longer runs."""
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,6 +17,13 @@ common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("tests", common, derandomize=True)
 settings.register_profile("explore", common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """What `--numprocesses auto` means: each of these may have a broker, a Flink and large models of its own."""
+    workers = yield
+    return min(workers, 8, max(2, int(psutil.virtual_memory().available / 3e9)))
 
 
 @pytest.fixture(scope="session", autouse=True)

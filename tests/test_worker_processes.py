@@ -13,6 +13,8 @@ from runners import direct
 from runners.direct import run_direct
 from runners.worker_processes import WorkerEnded, WorkerProcesses, worker_processes
 
+ROOT = Path(__file__).parent.parent
+
 
 class Pipeline:
     """Runs `act`, which gives its result."""
@@ -67,7 +69,24 @@ def test_end_kills_those_that_run_and_waits(tmp_path: Path):
     running = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    folder = tmp_path / "processes"
+    folder.mkdir()
     for process in (running, ended):
-        (tmp_path / str(process.pid)).touch()
-    WorkerProcesses(str(tmp_path)).end()
+        (folder / str(process.pid)).touch()
+    WorkerProcesses(str(folder)).end()
     assert running.wait(300) == -9
+    assert not folder.exists(), "none may begin any more"
+
+
+def test_a_worker_that_begins_when_the_job_is_over_says_nothing_and_goes(tmp_path: Path):
+    code = f"from runners.process_worker import _tie; _tie({str(tmp_path / 'gone')!r}); print('went on')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_ctrl_c_is_not_for_a_worker_that_is_being_started(tmp_path: Path):
+    command = WorkerProcesses(str(tmp_path)).command()
+    start, _, program = command.partition("exec ")
+    assert program
+    script = f"{start}exec {sys.executable} -c 'import signal; print(signal.getsignal(signal.SIGINT).name)'"
+    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True).stdout == "SIG_IGN\n"
