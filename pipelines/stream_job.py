@@ -113,6 +113,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
         latency_seconds=latency_ms / 1000,
         block_rows=options.batch_size if isinstance(options.batch_size, int) else None,
         transactional=transaction_ms is not None,
+        parted=divided.apart,
         idle_seconds=min(IDLE_WAIT_SECONDS, (transaction_ms or 1000) / 1000),
         bundle_seconds=LONG_BUNDLE_SECONDS if on_prism else BUNDLE_SECONDS,
         until_end=options.until_end,

@@ -22,6 +22,7 @@ from pipelines.steps import run_steps
 from pipelines.stream_job import StreamJob, plan_stream
 from pipelines.stream_news import ShowNews
 from pipelines.stream_options import check_stream
+from pipelines.stream_split import check_checkpoints
 from runners.direct import is_direct
 from runners.prism import is_prism
 from transforms.kafka.backlog import backlog_of, read_backlog
@@ -49,6 +50,7 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
         Exception: the stream failed; what the group has committed is done, the rest will be read again.
     """
     check_stream(options)
+    check_checkpoints(options, rest)
     if is_direct(options.runner):
         options.runner = "PrismRunner"
     rest = [*rest, *(["--streaming"] if "--streaming" not in rest else [])]

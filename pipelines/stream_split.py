@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -22,20 +23,38 @@ def check_placement(options: argparse.Namespace, on_prism: bool) -> None:
     """
     if options.placement != "distributed":
         return
-    if options.shards is not None:
-        raise UsageError(
-            "--placement distributed brings the results of shards together by the end of the input, which a stream "
-            "does not have; type --placement inline, or --stages in place of --shards"
-        )
     if on_prism:
         raise UsageError(
-            "--placement distributed parts the stages, and Prism would commit messages before the last stage has them: "
-            "a crash would lose some; type --placement inline, or --runner FlinkRunner"
+            "--placement distributed parts stages and shards, and Prism would commit messages before the last of them "
+            "has them: a crash would lose some; type --placement inline, or --runner FlinkRunner"
         )
     if options.delivery == "exactly_once":
         raise UsageError(
             "--delivery exactly_once needs the messages of a partition in order, which --placement distributed does "
             "not keep; type --placement inline"
+        )
+
+
+UNLIKE_CHECKPOINTS = ("unaligned_checkpoint_enabled", "num_concurrent_checkpoints", "min_pause_between_checkpoints")
+"""Options of Flink with which a checkpoint would not tell that what was read before it has come out."""
+
+
+def check_checkpoints(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Raise for options of Flink's checkpoints that parts with workers of their own cannot have.
+
+    Args:
+        options: what `pipelines.options.parse` gave.
+        rest: options for Beam.
+
+    Raises:
+        UsageError: with what to type.
+    """
+    given = {option.split("=")[0].removeprefix("--") for option in rest}
+    unlike = [name for name in UNLIKE_CHECKPOINTS if name in given]
+    if options.placement == "distributed" and unlike:
+        raise UsageError(
+            f"--{unlike[0]} changes what a checkpoint says of messages between workers, and --placement distributed "
+            "commits by that; leave it out, or type --placement inline"
         )
 
 

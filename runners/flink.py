@@ -41,6 +41,9 @@ BUNDLE_MS = 10
 What a worker is to read next lies in Flink's buffer until then: with Beam's second, readers are idle so long each time.
 """
 
+PAUSE_MS = 200
+"""From a checkpoint's end to the next one's barrier at least, milliseconds: all tasks have heard of the end by then."""
+
 CANCEL_SECONDS = 120.0
 OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
 """Flink's states of a job that no longer runs."""
@@ -216,6 +219,7 @@ def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, worker
         flags += ["--streaming", f"--max_bundle_time_mills={BUNDLE_MS}"]
         if options.checkpoint_ms is not None:
             flags.append(f"--checkpointing_interval={options.checkpoint_ms}")
+            flags.append(f"--min_pause_between_checkpoints={PAUSE_MS}")
             # Else what a step gives out while a checkpoint closes its bundle is kept until its next bundle begins: the
             # one element that says what to read may never leave its step.
             flags.append("--finish_bundle_before_checkpointing")

@@ -12,7 +12,7 @@ by the whole step behind, always in the order of the shards.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -182,11 +182,8 @@ class ShardJoin:
         first: dict[int, Part] = {}
         for part in parts:
             first.setdefault(part.shard, part)
-        lost = [str(shard) for shard in range(self.shards) if shard not in first]
-        if lost:
-            raise LostPartError(
-                f"step {self.step}: of a block's {self.shards} partial results, that of shard {', '.join(lost)} is lost"
-            )
+        if len(first) < self.shards:
+            raise lost_parts(self, first)
         carried = from_bytes(first[0].carried)
         failed: dict[int, Failure] = {}
         for shard in range(self.shards):
@@ -224,6 +221,19 @@ class ShardJoin:
             for layout in self.before.layouts
         }
         return self.before.pack(kept, self.before.carried_of(block).take(pa.array(good)))
+
+
+def lost_parts(join: ShardJoin, seen: Collection[int], why: str = "") -> LostPartError:
+    """The error of a block of which only the parts of some shards are there.
+
+    Args:
+        join: where they were to meet.
+        seen: shards whose parts have come.
+        why: the others are not waited for.
+    """
+    lost = ", ".join(str(shard) for shard in range(join.shards) if shard not in seen)
+    told = f"step {join.step}: of a block's {join.shards} partial results, that of shard {lost} is lost"
+    return LostPartError(f"{told}: {why}" if why else told)
 
 
 def block_id(block: pa.RecordBatch) -> bytes:

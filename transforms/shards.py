@@ -1,10 +1,10 @@
 """A model divided over shards with workers of their own: parts of a block meet again by its id.
 
-    blocks -> [whole 0] -+-> [shard 0] -+-> GroupByKey -> join -> [whole 1] -+-> ...
+    blocks -> [whole 0] -+-> [shard 0] -+-> meet -> join -> [whole 1] -+-> ...
                          +-> [shard 1] -+
 
 All steps of one shard share an environment, and so do the whole steps: a worker holds the weights of one shard, or
-those that stay whole. GroupByKey waits for all blocks, which is right for files; a stream would need state and a timer.
+those that stay whole. Where parts meet, files wait for all blocks; of a stream each block goes on when it is complete.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms.apply import FAILED, row_error
 from transforms.errors import RowError
+from transforms.shard_meeting import MeetParts
 from transforms.shard_step import Part, ShardJoin, ShardStep, ShardSteps, block_id
 from transforms.stages import RunStage, stage_memory
 from transforms.worker import this_worker
@@ -80,7 +81,7 @@ class RunShards(beam.PTransform):
         self._steps, self._count_done = steps, count_done
 
     def expand(self, blocks: PCollection) -> tuple[PCollection, PCollection]:
-        """Wire: a ParDo a whole step; a ParDo a shard, GroupByKey and a join for a sharded one."""
+        """Wire: a ParDo a whole step; a ParDo a shard, where they meet and a join for a sharded one."""
         memory = worker_memory(self._steps)
         failed = []
         first = next((number for number, step in enumerate(self._steps.steps) if isinstance(step, tuple)), 0)
@@ -91,11 +92,14 @@ class RunShards(beam.PTransform):
                 parts = [
                     blocks
                     | f"Step {number}, shard {one.shard}"
-                    >> beam.ParDo(_RunShard(one, number == first)).with_resource_hints(min_ram=memory[depth, one.shard])
+                    >> beam.ParDo(_RunShard(one, number == first))
+                    .with_output_types(tuple[bytes, Any])
+                    .with_resource_hints(min_ram=memory[depth, one.shard])
                     for one in shards
                 ]
-                met = tuple(parts) | f"Parts {number}" >> beam.Flatten() | f"Meet {number}" >> beam.GroupByKey()
-                pardo, source = beam.ParDo(_Join(join, shards[0].job_dir, where)), met
+                meet = MeetParts(join, memory[depth, None])
+                source = tuple(parts) | f"Parts {number}" >> beam.Flatten() | f"Meet {number}" >> meet
+                pardo = beam.ParDo(_Join(join, shards[0].job_dir, where))
             else:
                 done = self._count_done and step.after is None
                 pardo, source = beam.ParDo(RunStage(step, done, where)), blocks

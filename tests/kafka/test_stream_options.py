@@ -25,6 +25,11 @@ TOPICS = {"input": "kafka://127.0.0.1:1/in", "output": "kafka://127.0.0.1:1/out"
         (["--start", "yesterday"], {}, "is none of committed, earliest, latest, a time"),
         (["--model_updates", "models", "--shards", "2"], {}, "and --shards divides it; leave one of them out"),
         (["--model_updates", "models", "--stages", "2"], {}, "and --stages divides it; leave one of them out"),
+        (
+            ["--shards", "2", "--placement", "distributed", "--runner", "flink", "--num_concurrent_checkpoints=2"],
+            {},
+            "leave it out, or type --placement inline",
+        ),
         (["--model_version", "footer"], {}, "choose from"),
         (["--transaction_ms", "100"], {}, "--transaction_ms is for --delivery exactly_once"),
         (["--delivery", "exactly_once", "--runner", "flink", "--checkpoint", "off"], {}, "type --checkpoint 10s"),

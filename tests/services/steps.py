@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource
 from apache_beam.utils.timestamp import Timestamp
+
+from transforms.block import with_origin
 
 
 class Stamp(beam.DoFn):
@@ -64,7 +67,7 @@ class CountReader(UnboundedReader):
         return self.advance()
 
     def advance(self) -> bool:
-        time.sleep(0.002)
+        time.sleep(self._source.pause)
         self._next += 1
         return True
 
@@ -82,10 +85,10 @@ class CountReader(UnboundedReader):
 
 
 class Count(UnboundedSource):
-    """The numbers from 0 on, about 500 a second, without an end."""
+    """The numbers from 0 on, one after each pause in seconds, without an end."""
 
-    def __init__(self, path: str):
-        self.path = path
+    def __init__(self, path: str, pause: float = 0.002):
+        self.path, self.pause = path, pause
 
     def split(self, desired_num_splits: int, options: object = None) -> list[Count]:
         return [self]
@@ -95,6 +98,31 @@ class Count(UnboundedSource):
 
     def get_checkpoint_mark_coder(self) -> beam.coders.Coder:
         return beam.coders.PickleCoder()
+
+
+ROWS = 4
+"""Of a block that a number becomes."""
+
+
+class AsBlock(beam.DoFn):
+    """A number -> its block."""
+
+    def process(self, number: int) -> Iterator[pa.RecordBatch]:
+        yield numbered(number)
+
+
+def numbered(number: int) -> pa.RecordBatch:
+    """Rows for a model x: [N, 6], with a column id; the number says where they come from."""
+    x = np.random.default_rng(number).standard_normal((ROWS, 6)).astype(np.float32)
+    ids = [f"{number}, row {row}" for row in range(ROWS)]
+    block = pa.record_batch({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(x), "id": ids})
+    return with_origin(block, "numbers/0", ROWS * number)
+
+
+def as_line(block: pa.RecordBatch) -> str:
+    """The predictions y of a block as a line of JSON: [id, numbers] of each row."""
+    y = block.column("y").to_numpy_ndarray().tolist()
+    return json.dumps(list(zip(block.column("id").to_pylist(), y, strict=True)))
 
 
 def as_input(batch: pa.RecordBatch) -> pa.RecordBatch:

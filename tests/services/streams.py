@@ -100,12 +100,16 @@ class Stream:
 
     def committed(self, group: str) -> int:
         """Messages that a group has done."""
+        return sum(self.positions(group).values())
+
+    def positions(self, group: str) -> dict[int, int]:
+        """Partition -> how far a group has done it."""
         import confluent_kafka as kafka
 
         consumer = kafka.Consumer({"bootstrap.servers": self.broker.address, "group.id": group})
         found = consumer.committed([kafka.TopicPartition(self.input, part) for part in range(2)], timeout=120)
         consumer.close()
-        return sum(max(0, position.offset) for position in found)
+        return {position.partition: max(0, position.offset) for position in found}
 
     def kill_before_the_end(self, process: subprocess.Popen[str], first: int, count: int) -> int:
         """Kill a stream, and its runner, that has not done all; gives how many messages more were sent for that.

@@ -213,15 +213,24 @@ def test_a_model_in_parts_gives_what_the_whole_gives(stream: Stream, ways: tuple
     assert summary["split" if "--stages" in ways else "shards"]["lines"] and "busy" in out
 
 
+ONCE = ("--delivery", "exactly_once")
+
+
+@pytest.mark.parametrize("ways", [("--stages", "2"), ("--shards", "2"), ("--stages", "2", "--shards", "2")])
 @pytest.mark.parametrize(
-    ("ways", "said"),
+    ("options", "said"),
     [
-        (("--stages", "2"), "type --placement inline, or --runner FlinkRunner"),
-        (("--shards", "2"), "type --placement inline, or --stages in place of --shards"),
+        (
+            (),
+            "Prism would commit messages before the last of them has them: a crash would lose some; type --placement ",
+        ),
+        (("--runner", "FlinkRunner", *ONCE), "--delivery exactly_once needs the messages of a partition in order"),
     ],
 )
-def test_parts_with_workers_of_their_own_need_what_prism_has_not(stream: Stream, ways: tuple[str, ...], said: str):
-    code, _, err = stream.run(*ways, "--placement", "distributed")
+def test_parts_with_workers_of_their_own_need_what_is_not_there(
+    stream: Stream, ways: tuple[str, ...], options: tuple[str, ...], said: str
+):
+    code, _, err = stream.run(*ways, *options, "--placement", "distributed")
     assert code == 2 and said in err, err
 
 

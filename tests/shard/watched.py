@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -48,6 +50,50 @@ class WatchedWhole(StageStep):
         _tell("whole")
 
 
+def _note(folder: str | None, who: str) -> None:
+    """The same in a file: a stream that is cancelled has no metrics."""
+    assert folder is not None
+    path = Path(folder, f"{who}-{os.getpid()}.json")
+    with _NOTING:  # a process runs several steps side by side
+        known = json.loads(path.read_text())["private"] if path.exists() else 0
+        loaded = [Path(model.path).name for model, *_ in session._sessions]
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps({"loaded": loaded, "private": max(known, private_bytes())}))
+        new.rename(path)
+
+
+_NOTING = threading.Lock()
+
+
+class NotedStep(ShardStep):
+    """One shard of one step, which tells in files of its `job_dir`."""
+
+    def run(self, block: pa.RecordBatch) -> Part:
+        part = super().run(block)
+        _note(self.job_dir, str(self.shard))
+        return part
+
+
+class NotedWhole(StageStep):
+    """A whole step, which does so too."""
+
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+        yield from super().run(block)
+        _note(self.job_dir, "whole")
+
+
+def told_in(folder: Path) -> Told:
+    """Read what `NotedStep` and `NotedWhole` told so far."""
+    told = Told()
+    for path in folder.glob("*.json"):
+        who, pid = path.stem.split("-")
+        noted = json.loads(path.read_text())
+        told.pids[who].add(pid)
+        told.loaded[who] |= set(noted["loaded"])
+        told.private[who] = max(told.private.get(who, 0), noted["private"])
+    return told
+
+
 def as_kind(kind: type, value: Any) -> Any:
     return kind(**{field.name: getattr(value, field.name) for field in fields(value)})
 
@@ -65,7 +111,7 @@ def changed(steps: ShardSteps, step: type = ShardStep, join: type = ShardJoin, w
 
 @dataclass
 class Told:
-    """What `WatchedStep` and `WatchedWhole` told, by shard ("0", "1", ...) or "whole"."""
+    """What watched steps told, by shard ("0", "1", ...) or "whole"."""
 
     pids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     loaded: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))

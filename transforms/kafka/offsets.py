@@ -18,6 +18,7 @@ from apache_beam.io.unbounded_source import CheckpointMark
 
 from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, require_client
 from transforms.kafka.config import ClientConfig
+from transforms.kafka.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -86,7 +87,14 @@ COMMITTER = Committer()
 class OffsetsMark(CheckpointMark):
     """How far a reader has come: for each of its partitions the offset of the next message."""
 
-    def __init__(self, group: Group, offsets: Mapping[int, int], changed: bool = True, done_file: str | None = None):
+    def __init__(
+        self,
+        group: Group,
+        offsets: Mapping[int, int],
+        changed: bool = True,
+        done_file: str | None = None,
+        coverage: Coverage | None = None,
+    ):
         self.group = group
         self.offsets = dict(offsets)
         self.changed = changed
@@ -95,8 +103,18 @@ class OffsetsMark(CheckpointMark):
         self.done_file = done_file
         """Where to leave word that the reader ended here and all is committed; None where it goes on."""
 
+        self._coverage = coverage
+        """Of the reader, where a finalized bundle's outputs may be on their way; does not travel."""
+
+        self._round = coverage.ended(offsets) if coverage is not None else 0
+
     def finalize_checkpoint(self) -> None:
         """Commit to the group: the runner has stored what came of these messages."""
+        if self._coverage is not None:
+            covered = self._coverage.finalized(self._round)
+            if covered is not None and self.group.commits:
+                COMMITTER.commit(self.group, covered)
+            return
         if self.group.commits and (self.changed or self.done_file):
             COMMITTER.commit(self.group, self.offsets)
         if self.done_file and os.path.isdir(os.path.dirname(self.done_file)):

@@ -31,6 +31,7 @@ from transforms.kafka.block_size import FIRST, BlockSize
 from transforms.kafka.blocks import block_of, with_ranges
 from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.coverage import Coverage
 from transforms.kafka.event_time import EventTime
 from transforms.kafka.handover import HANDOVER
 from transforms.kafka.offsets import (
@@ -59,10 +60,13 @@ IDLE_WAIT_SECONDS = 0.5
 IDLE_PARTITION_SECONDS = 5.0
 """After how long a silent partition no longer holds back the watermark."""
 
+COVER_SECONDS = 0.1
+"""Between two looks whether outputs that others make are there, once all is read."""
+
 FETCH_BACKOFF_MS = 10
 """How long the client stops fetching once it holds enough: its default of a second is more than what it holds lasts."""
 
-_KEPT = ("_consumer", "_errors", "_watch", "_ends", "_reached", "_watermarks", "_size", "_heard", "_counted")
+_KEPT = ("_consumer", "_errors", "_watch", "_ends", "_reached", "_watermarks", "_size", "_heard", "_counted", "_cover")
 """What one reader leaves to the next."""
 
 BACKLOG_SECONDS = 1.0
@@ -95,6 +99,9 @@ class KafkaSource(UnboundedSource):
 
     transactional: bool = False
     """Whether the sink commits offsets, in its transactions."""
+
+    parted: bool = False
+    """Whether other workers make the outputs, so that offsets are committed a checkpoint later: see `coverage.py`."""
 
     idle_seconds: float = IDLE_WAIT_SECONDS
     """How long a reader waits for a first message before it ends the bundle."""
@@ -166,6 +173,7 @@ class KafkaReader(UnboundedReader):
         self._size = BlockSize(source.latency_seconds, size or FIRST, fixed=size is not None)
         self._handed = self._heard = self._counted = self._looked = 0.0
         self._watch: PartitionWatch | None = None
+        self._cover: Coverage | None = None
         self._times = np.array([-1])
         self._rows = Metrics.counter("beamsplit", "rows_read")
         self._timeless = Metrics.counter("beamsplit", "event_times_missing")
@@ -215,6 +223,8 @@ class KafkaReader(UnboundedReader):
         COMMITTER.add(source.consumer_group, self._consumer)
         self._heard = time.monotonic()
         self._assign(partitions_of(self._consumer, source.topic.name, 30.0) or [])
+        if source.parted:
+            self._cover = Coverage(self.offsets)
         if not source.until_end:
             self._watch = PartitionWatch(self._consumer, source.topic.name)
 
@@ -229,6 +239,8 @@ class KafkaReader(UnboundedReader):
         self._done = self._done or self._asked_to_stop(now)
         if self._done:
             self._tell_backlog()
+            if not self._ended:
+                time.sleep(COVER_SECONDS)
             return False
         messages = self._take()
         self._handed = now = time.monotonic()
@@ -254,7 +266,7 @@ class KafkaReader(UnboundedReader):
 
     def get_watermark(self) -> Timestamp:
         """The least event time over the partitions that are not idle; the end of time where all is read."""
-        if self._done and self._block is None:
+        if self._ended:
             return MAX_TIMESTAMP
         value = self._watermarks.value(time.monotonic(), frozenset(p for p, wait in self._backlog().items() if wait))
         return MIN_TIMESTAMP if value is None else Timestamp(micros=value * 1000)
@@ -262,13 +274,23 @@ class KafkaReader(UnboundedReader):
     def get_checkpoint_mark(self) -> OffsetsMark:
         """How far this reader has come."""
         changed, self._changed = self._changed, False
-        ended = self._done and self._block is None
+        ended = self._ended
         self._between_bundles = not ended
         if not ended:
             HANDOVER.put(self._source, self)
         return OffsetsMark(
-            self._source.consumer_group, self.offsets, changed, self._source.done_file if ended else None
+            self._source.consumer_group,
+            self.offsets,
+            changed,
+            self._source.done_file if ended else None,
+            None if ended else self._cover,
         )
+
+    @property
+    def _ended(self) -> bool:
+        """Whether nothing will come any more, and the outputs of all that came are there."""
+        covered = self._cover is None or self._cover.offsets == self.offsets
+        return self._done and self._block is None and covered
 
     def close(self) -> None:
         """Leave the broker, unless another reader has taken the consumer over."""
