@@ -35,6 +35,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def prepare(block: str, folder: Path) -> None:
+    """Run first what writes the files that the block reads: each test may run in a process of its own."""
+    for path in re.findall(r"--(?:plan|measured) (\S+)", block):
+        if (folder / path).exists():
+            continue
+        writers = [other for other in EXAMPLES for made in re.findall(WRITES, other) if path.startswith(made)]
+        assert writers, f"no example before writes {path}"
+        prepare(writers[0], folder)
+        assert run(writers[0], folder).returncode == 0
+
+
+WRITES = r"--(?:save_stages|save_shards|summary) (\S+)"
+
+
 def title(block: str) -> str:
     """The output or the last words of an example, to tell the tests apart."""
     found = re.search(r"--(?:output|report) (\S+)", block)
@@ -43,6 +57,7 @@ def title(block: str) -> str:
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=[f"{i}: {title(block)}" for i, block in enumerate(EXAMPLES)])
 def test_example(block: str, folder: Path):
+    prepare(block, folder)
     done = run(block, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
