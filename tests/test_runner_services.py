@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from runners import prism as prism_module
+from runners.bundle_ends import SAMPLING_MS
 from runners.cache import cache_folder, made_once, one_at_a_time
 from runners.errors import RunnerError
 from runners.java import find_java
 from runners.local.__main__ import main
 from runners.maven import maven_jars
-from runners.prism import find_prism
+from runners.prism import find_prism, prism
 from runners.process import Process, free_ports, listens
 from tests.waiting import DEADLINE, running, wait_until
 
@@ -191,3 +192,28 @@ def test_without_go_the_error_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RunnerError, match=r"there is no go in PATH to build it with; build it .* --prism_location"):
         find_prism(None, "2.77.0")
+
+
+class NoProcess:
+    """Stands for a program that is up at once."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, seconds: float) -> None:
+        pass
+
+    def wait_until(self, *_: object) -> None:
+        pass
+
+
+def test_bundles_of_prism_end_soon_since_its_workers_are_in_this_process(monkeypatch: pytest.MonkeyPatch):
+    from apache_beam.runners.worker.statesampler import DEFAULT_SAMPLING_PERIOD_MS, StateSampler
+
+    monkeypatch.setattr("runners.prism.Process", NoProcess)
+    monkeypatch.setattr(StateSampler.__init__, "__defaults__", (DEFAULT_SAMPLING_PERIOD_MS,))
+    with prism("prism"):
+        assert StateSampler.__init__.__defaults__ == (SAMPLING_MS,)
