@@ -25,7 +25,7 @@ from models.shard.memory import arena_bytes
 from models.shard.plan import ShardPlan
 from models.shard.planner import divide
 from models.shard.sharded import ShardedModel, ShardedSession
-from models.shard.timing import SESSION_BYTES, time_parts
+from models.shard.timing import time_parts
 from models.signature import Signature
 from models.split.alternatives import core_count
 from models.split.chain import check_same
@@ -240,8 +240,8 @@ def measure_memory(
 ) -> tuple[dict[str, int], dict[str, float]]:
     """(peak private bytes of each kind of worker process, the same predicted).
 
-    What the whole model, saved as its parts are, takes for a byte of its weights is expected of them too, some for each
-    session, and what the sizes of its tensors say that its arena comes to hold. What stays whole is mostly that.
+    What the whole model, saved as its parts are, takes for a byte of its weights is expected of them too, and for each
+    session what the sizes of its tensors say that its arena comes to hold. What stays whole is mostly that.
     """
     found: dict[str, int] = {}
     np.savez(folder / "base.npz", **feeds)
@@ -263,8 +263,7 @@ def measure_memory(
         for name, (share, files) in _held(sharded.plan).items():
             arenas, read = zip(*(_arena(str(Path(sharded.folder) / file), tensors) for file in files), strict=True)
             # One session's inputs are in memory at a time.
-            beside = sum(arenas) + max(read) + (len(files) - 1) * SESSION_BYTES
-            predicted[f"{n} {name}"] = found[BASE] + each * share + beside
+            predicted[f"{n} {name}"] = found[BASE] + each * share + sum(arenas) + max(read)
         del tensors, session
     return found, predicted
 

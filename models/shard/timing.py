@@ -18,9 +18,6 @@ from models.tensors import Array
 WAKE_SECONDS = 18e-6
 """Of each shard of a step, whose thread is woken and waited for."""
 
-SESSION_BYTES = 500_000
-"""Memory of a session beside its weights and its arena."""
-
 BUDGET_SECONDS = 1.0
 """For the runs of all steps together, about."""
 
