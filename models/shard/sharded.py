@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from models.graph import ModelFile
+from models.per_process import PerProcess
 from models.session import ModelRunError, Session, SessionOptions, drop_session, get_session
 from models.shard.plan import ShardPlan, ShardStagePlan
 from models.shard.stages import part_name
@@ -134,9 +135,7 @@ class ShardedSession:
 
     def drop(self) -> None:
         """Let go of the sessions, which nobody in this process needs any more."""
-        with _lock:
-            if _sharded.get(self.model) is self:
-                del _sharded[self.model]
+        _sharded.drop(self.model, self)
         for sessions in self.sessions:
             for session in sessions:
                 drop_session(session)
@@ -159,8 +158,7 @@ class ShardedSession:
                     self._stats.joins += shard == 0 and step in self._joined
 
 
-_sharded: dict[ShardedModel, ShardedSession] = {}
-_lock = threading.Lock()
+_sharded = PerProcess(ShardedSession)
 
 
 def get_sharded(model: ShardedModel) -> ShardedSession:
@@ -169,19 +167,4 @@ def get_sharded(model: ShardedModel) -> ShardedSession:
     Raises:
         UsageError: a shard does not load.
     """
-    with _lock:
-        session = _sharded.get(model)
-        if session is None:
-            session = _sharded[model] = ShardedSession(model)
-        return session
-
-
-def _forget() -> None:
-    """A forked child has none of its parent's threads; `models.session` forgets the sessions."""
-    global _lock
-    _sharded.clear()
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    return _sharded.get(model)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from models.graph import ModelFile
+from models.per_process import PerProcess
 from models.runs import RunOutcome, Runs, StageRunError
 from models.session import ModelRunError, SessionOptions, get_session
 from models.signature import Signature, TensorSpec
@@ -237,8 +238,7 @@ def boundary_layouts(
     return [tuple(layouts[name] for name in cut) for cut in cuts]
 
 
-_staged: dict[StagedModel, StagedSession] = {}
-_lock = threading.Lock()
+_staged = PerProcess(StagedSession)
 
 
 def get_staged(model: StagedModel) -> StagedSession:
@@ -247,26 +247,10 @@ def get_staged(model: StagedModel) -> StagedSession:
     Raises:
         UsageError: a stage does not load.
     """
-    with _lock:
-        session = _staged.get(model)
-        if session is None:
-            session = _staged[model] = StagedSession(model)
-        return session
+    return _staged.get(model)
 
 
 def staged_workers(model: StagedModel) -> tuple[int, ...]:
     """Threads that each stage has by now in this process; those it was to begin with where it has not run here."""
-    with _lock:
-        session = _staged.get(model)
+    session = _staged.known(model)
     return model.workers if session is None else session.pipeline.workers
-
-
-def _forget() -> None:
-    """A forked child has none of its parent's threads; `models.session` forgets the sessions."""
-    global _lock
-    _staged.clear()
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
