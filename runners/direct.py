@@ -56,6 +56,9 @@ def direct_runner(workers: int, worker_type: str, command: str | None = None, ap
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
     if not needs_processes(workers, worker_type, apart):
         return FnApiRunner()
+    from runners.loopback import keep_servers_here
+
+    keep_servers_here()
     command = command or f"exec {shlex.quote(sys.executable)} -m runners.process_worker"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
