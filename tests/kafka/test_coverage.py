@@ -8,10 +8,11 @@ import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
 from transforms.kafka import offsets
-from transforms.kafka import source as module
+from transforms.kafka import reader as module
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.coverage import Coverage
-from transforms.kafka.source import COVER_SECONDS, KafkaReader, KafkaSource
+from transforms.kafka.reader import COVER_SECONDS, KafkaReader
+from transforms.kafka.source import KafkaSource
 
 
 def test_what_a_checkpoint_finalizes_is_covered_by_the_next():

@@ -14,8 +14,9 @@ from tests.kafka.test_messages import FakeMessage
 from transforms.kafka.blocks import block_of
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.event_time import EventTime, check_event_time, times_of
+from transforms.kafka.reader import KafkaReader
 from transforms.kafka.schema import message_schema, parse_schema
-from transforms.kafka.source import KafkaReader, KafkaSource
+from transforms.kafka.source import KafkaSource
 
 SENT = 9_000
 """The timestamp of every message."""

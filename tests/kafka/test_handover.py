@@ -8,7 +8,8 @@ import pytest
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.handover import HANDOVER, Handover
 from transforms.kafka.offsets import COMMITTER, OffsetsMark
-from transforms.kafka.source import KafkaReader, KafkaSource
+from transforms.kafka.reader import KafkaReader
+from transforms.kafka.source import KafkaSource
 
 SOURCE = KafkaSource(ClientConfig("here:1"), Topic("here:1", "in"), "g", part=0)
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from transforms.block import ORIGIN_ROW
-from transforms.kafka import source as module
+from transforms.kafka import reader as module
 from transforms.kafka.blocks import VALUE
 from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.source import IDLE_WAIT_SECONDS, KafkaReader, KafkaSource
+from transforms.kafka.reader import KafkaReader
+from transforms.kafka.source import IDLE_WAIT_SECONDS, KafkaSource
 
 
 class Message:

@@ -1,0 +1,318 @@
+"""Reads the partitions of one part of a topic, bundle after bundle, with one consumer that stays open.
+
+One reader hands on to the next (`handover.py`), with all that it knows, unless the runner begins somewhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.io.unbounded_source import UnboundedReader
+from apache_beam.metrics import Metrics
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
+
+import transforms.kafka.progress  # noqa: F401 before anything is read
+from transforms.block import ORIGIN_ROW, TIME
+from transforms.kafka.backlog import gauge_name, write_backlog
+from transforms.kafka.block_size import FIRST, BlockSize
+from transforms.kafka.blocks import block_of, with_ranges
+from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_consumer, may_pass, partitions_of, require_client
+from transforms.kafka.coverage import Coverage
+from transforms.kafka.handover import HANDOVER
+from transforms.kafka.offsets import (
+    COMMITTER,
+    OffsetsMark,
+    asking,
+    end_offsets,
+    first_offsets,
+)
+from transforms.kafka.partition_watch import PartitionWatch
+from transforms.kafka.watermark import Watermarks
+
+if TYPE_CHECKING:
+    from transforms.kafka.source import KafkaSource
+
+IDLE_PARTITION_SECONDS = 5.0
+"""After how long a silent partition no longer holds back the watermark."""
+
+COVER_SECONDS = 0.1
+"""Between two looks whether outputs that others make are there, once all is read."""
+
+FETCH_BACKOFF_MS = 10
+"""How long the client stops fetching once it holds enough: its default of a second is more than what it holds lasts."""
+
+_KEPT = ("_consumer", "_errors", "_watch", "_ends", "_reached", "_watermarks", "_size", "_heard", "_counted", "_cover")
+"""What one reader leaves to the next."""
+
+BACKLOG_SECONDS = 1.0
+"""Between two counts of the messages that wait."""
+
+
+class KafkaReader(UnboundedReader):
+    """One consumer over all partitions of a part, assigned by hand: the runner decides who reads what."""
+
+    def __init__(self, source: KafkaSource, offsets: dict[int, int]):
+        self._source = source
+        self.offsets = dict(offsets)
+        """Partition -> offset of the next message."""
+
+        self._consumer: Any = None
+        self._errors = ClientErrors()
+        self._ends: dict[int, int] = {}
+        self._reached: dict[int, int] = {}
+        self._block: pa.RecordBatch | None = None
+        self._done = False
+        self._changed = False
+        self._between_bundles = False
+        self._watermarks = Watermarks(IDLE_PARTITION_SECONDS)
+        size = source.block_rows
+        self._size = BlockSize(source.latency_seconds, size or FIRST, fixed=size is not None)
+        self._handed = self._heard = self._counted = self._looked = 0.0
+        self._watch: PartitionWatch | None = None
+        self._cover: Coverage | None = None
+        self._times = np.array([-1])
+        self._rows = Metrics.counter("beamsplit", "rows_read")
+        self._timeless = Metrics.counter("beamsplit", "event_times_missing")
+        self._waiting = Metrics.gauge("beamsplit", gauge_name(source.part))
+
+    def start(self) -> bool:
+        """Go on with the consumer of the bundle before, else open one, and read a first block.
+
+        Raises:
+            KafkaException: the broker does not answer, or refuses.
+        """
+        left = HANDOVER.take(self._source, self.offsets)
+        if left is not None:
+            self.__dict__.update(left)
+        else:
+            self._open()
+        return self._next()
+
+    def advance(self) -> bool:
+        """Read the next block; False where nothing came for a while, or all is read."""
+        if self._between_bundles:
+            HANDOVER.remove(self._source, self)
+        if self._consumer is None:
+            # Another instance of the step has run bundles since, and may have read nothing in them.
+            return self.start()
+        return self._next()
+
+    def leave(self) -> dict[str, Any]:
+        """Give away the consumer and what belongs to it."""
+        left = {name: self.__dict__[name] for name in _KEPT}
+        self._consumer = self._watch = None
+        return left
+
+    def _open(self) -> None:
+        source = self._source
+        self._consumer = make_consumer(
+            source.config,
+            self._errors,
+            group_id=source.group,
+            enable_partition_eof=source.until_end,
+            enable_auto_offset_store=False,
+            fetch_wait_max_ms=max(1, min(500, round(source.latency_seconds * 1000))),
+            fetch_queue_backoff_ms=FETCH_BACKOFF_MS,
+            allow_auto_create_topics=False,
+            **({"socket_timeout_ms": ANSWER_MS} if source.transactional else {}),
+        )
+        COMMITTER.add(source.consumer_group, self._consumer)
+        self._heard = time.monotonic()
+        self._assign(partitions_of(self._consumer, source.topic.name, 30.0) or [])
+        if source.parted:
+            self._cover = Coverage(self.offsets)
+        if not source.until_end:
+            self._watch = PartitionWatch(self._consumer, source.topic.name)
+
+    def _next(self) -> bool:
+        now = time.monotonic()
+        if self._block is not None and not self._between_bundles:
+            # Else the time is the runner's, between two bundles.
+            self._size.observe(self._block.num_rows, now - self._handed, self._block.nbytes)
+        self._block, self._between_bundles = None, False
+        if self._watch is not None and (found := self._watch.found):
+            self._assign(found)
+        self._done = self._done or self._asked_to_stop(now)
+        if self._done:
+            self._tell_backlog()
+            if not self._ended:
+                time.sleep(COVER_SECONDS)
+            return False
+        messages = self._take()
+        self._handed = now = time.monotonic()
+        if messages:
+            self._block = block_of(messages, self._source.topic.name)
+            before = dict(self.offsets)
+            self._note(messages, self._block, now)
+            if self._source.transactional:
+                read = {p: (before[p], end) for p, end in self.offsets.items() if end != before[p]}
+                self._block = with_ranges(self._block, read)
+        self._count_backlog(now)
+        self._done = self._at_end(now)
+        return self._block is not None
+
+    def get_current(self) -> pa.RecordBatch:
+        """The block."""
+        return self._block
+
+    def get_current_timestamp(self) -> Timestamp:
+        """The earliest of its messages: none of its rows is late by the others."""
+        earliest = int(self._times.min()) if self._block is not None else -1
+        return Timestamp(micros=earliest * 1000) if earliest >= 0 else Timestamp.now()
+
+    def get_watermark(self) -> Timestamp:
+        """The least event time over the partitions that are not idle; the end of time where all is read."""
+        if self._ended:
+            return MAX_TIMESTAMP
+        value = self._watermarks.value(time.monotonic(), frozenset(p for p, wait in self._backlog().items() if wait))
+        return MIN_TIMESTAMP if value is None else Timestamp(micros=value * 1000)
+
+    def get_checkpoint_mark(self) -> OffsetsMark:
+        """How far this reader has come."""
+        changed, self._changed = self._changed, False
+        ended = self._ended
+        self._between_bundles = not ended
+        if not ended:
+            HANDOVER.put(self._source, self)
+        return OffsetsMark(
+            self._source.consumer_group,
+            self.offsets,
+            changed,
+            self._source.done_file if ended else None,
+            None if ended else self._cover,
+        )
+
+    @property
+    def _ended(self) -> bool:
+        """Whether nothing will come any more, and the outputs of all that came are there."""
+        covered = self._cover is None or self._cover.offsets == self.offsets
+        return self._done and self._block is None and covered
+
+    def close(self) -> None:
+        """Leave the broker, unless another reader has taken the consumer over."""
+        HANDOVER.remove(self._source, self)
+        left = self.leave()
+        if left["_watch"] is not None:
+            left["_watch"].close()
+        if left["_consumer"] is not None:
+            COMMITTER.remove(self._source.consumer_group, left["_consumer"])
+            left["_consumer"].close()
+
+    def _assign(self, partitions: Sequence[int]) -> None:
+        """Take over partitions of this part that are not read yet; new ones are read from their first message."""
+        kafka = require_client()
+        source = self._source
+        new = [p for p in partitions if source.owns(p) and p not in self._watermarks.clocks]
+        if not new:
+            return
+        start = "earliest" if self._watermarks.clocks else source.start
+        with asking(source.consumer_group, self._consumer) as client:
+            self.offsets |= first_offsets(client, source.topic.name, new, self.offsets, start)
+        if source.until_end:
+            self._ends |= {p: end_offsets(self._consumer, source.topic.name, p)[1] for p in new}
+        now = time.monotonic()
+        for partition in new:
+            self._watermarks.add(partition, now)
+        self._consumer.incremental_assign(
+            [kafka.TopicPartition(source.topic.name, partition, self.offsets[partition]) for partition in new]
+        )
+
+    def _take(self) -> list[Any]:
+        """Messages for a block: what waits already, else the first to come, and those that come in time after it."""
+        wanted, waits = self._size.rows, self._source.latency_seconds
+        began = self._handed
+        taken: list[Any] = self._consumer.consume(wanted, 0)
+        if not taken:
+            taken = self._consumer.consume(1, self._source.idle_seconds)
+            began = time.monotonic()
+        # What waited came after the last block was handed on: it has waited that long at most.
+        left = began + waits - time.monotonic()
+        if taken and len(taken) < wanted and left > 0:
+            taken += self._consumer.consume(wanted - len(taken), left)
+        if any(map(type(taken[0]).error, taken)) if taken else False:
+            for message in taken:
+                self._check(message.error())
+                if message.error() is not None and message.error().code() == require_client().KafkaError._PARTITION_EOF:
+                    # Behind the last message there may be markers of transactions.
+                    self._reached[message.partition()] = message.offset()
+            taken = [message for message in taken if message.error() is None]
+        if self._errors.fatal:
+            raise RuntimeError(f"--input {self._source.topic}: {self._errors.fatal}")
+        return taken
+
+    def _check(self, error: Any) -> None:
+        """Raise for an error that waiting will not mend."""
+        kafka = require_client()
+        if error is None or error.code() == kafka.KafkaError._PARTITION_EOF or may_pass(error):
+            return
+        raise RuntimeError(f"--input {self._source.topic}: {error.str()}")
+
+    def _note(self, messages: list[Any], block: pa.RecordBatch, now: float) -> None:
+        kind = type(messages[0])
+        partitions = np.fromiter(map(kind.partition, messages), np.int32, len(messages))
+        offsets = block.column(ORIGIN_ROW).to_numpy()
+        for partition in np.unique(partitions).tolist():
+            self.offsets[partition] = int(offsets[partitions == partition].max()) + 1
+        self._times = self._event_times(block)
+        self._watermarks.saw(partitions, self._times, now)
+        self._heard, self._changed = now, True
+        self._rows.inc(len(messages))
+
+    def _event_times(self, block: pa.RecordBatch) -> np.ndarray:
+        if self._source.event_time is None:
+            return block.column(TIME).to_numpy()
+        times, missing = self._source.event_time.of(block)
+        if missing:
+            self._timeless.inc(missing)
+        return times
+
+    def _backlog(self) -> dict[int, int]:
+        """Messages that wait in each partition, as far as the consumer was told while fetching."""
+        kafka = require_client()
+        waiting = {}
+        for partition, offset in self.offsets.items():
+            if self._consumer is None:
+                break
+            position = kafka.TopicPartition(self._source.topic.name, partition)
+            _, high = self._consumer.get_watermark_offsets(position, cached=True)
+            waiting[partition] = max(0, high - offset)
+        return waiting
+
+    def _answered(self) -> bool:
+        """Whether the broker has told of each partition how far it goes, as it does with the first messages or none."""
+        kafka = require_client()
+        positions = [kafka.TopicPartition(self._source.topic.name, partition) for partition in self.offsets]
+        return all(self._consumer.get_watermark_offsets(one, cached=True)[1] >= 0 for one in positions)
+
+    def _count_backlog(self, now: float) -> None:
+        if now - self._counted >= BACKLOG_SECONDS:
+            self._counted = now
+            self._tell_backlog()
+
+    def _tell_backlog(self) -> None:
+        waiting = sum(self._backlog().values())
+        self._waiting.set(waiting)
+        if self._source.stop_file is not None:
+            write_backlog(os.path.dirname(self._source.stop_file), self._source.part, waiting)
+
+    def _asked_to_stop(self, now: float) -> bool:
+        if self._source.stop_file is None or now - self._looked < 0.1:
+            return False
+        self._looked = now
+        return os.path.exists(self._source.stop_file)
+
+    def _at_end(self, now: float) -> bool:
+        source = self._source
+        if source.stop_after_idle is not None and now - self._heard >= source.stop_after_idle:
+            if self._answered():
+                return True
+            # A broker that takes its time is not silent: what waits there has not been asked for yet.
+            self._heard = now
+        return source.until_end and all(
+            max(self.offsets[p], self._reached.get(p, 0)) >= end for p, end in self._ends.items()
+        )
