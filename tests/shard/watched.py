@@ -131,7 +131,8 @@ def told_by(result: Any) -> Told:
     for distribution in queried["distributions"]:
         kind, _, who = distribution.key.metric.name.partition("/")
         if kind == "private":
-            told.private[who] = distribution.result.max
+            # One for each step that runs there.
+            told.private[who] = max(told.private.get(who, 0), distribution.result.max)
     return told
 
 
