@@ -7,6 +7,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from runners.bundle_ends import hasten_bundle_ends
+
 if TYPE_CHECKING:
     from runners.worker_processes import WorkerProcesses
 
@@ -51,7 +53,7 @@ def direct_runner(workers: int, worker_type: str, command: str | None = None, ap
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-    _end_bundles_promptly()
+    hasten_bundle_ends()
     if worker_type not in WORKER_TYPES:
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
     if not needs_processes(workers, worker_type, apart):
@@ -95,15 +97,3 @@ def run_direct(pipeline: Any, processes: WorkerProcesses | None = None) -> Any:
     if failures:
         raise failures[0]
     return results[0]
-
-
-def _end_bundles_promptly() -> None:
-    """Let Beam's state sampler look every millisecond instead of every 200.
-
-    Each bundle ends by waiting for its sampler's thread to wake up: a tenth of a second on average, which a job of
-    one bundle a worker pays in full. The period is a default argument that no option reaches.
-    """
-    from apache_beam.runners.worker.statesampler import DEFAULT_SAMPLING_PERIOD_MS, StateSampler
-
-    if StateSampler.__init__.__defaults__ == (DEFAULT_SAMPLING_PERIOD_MS,):
-        StateSampler.__init__.__defaults__ = (1,)
