@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.split.solver.chain import Chain
+from models.split.solver.chain import Chain, Cuts
+from models.split.solver.crowd import Crowd, CrowdSolver, crowd
 from models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
 from models.split.solver.ideals import ideals
 from models.split.solver.moves import improve
 from models.split.solver.orders import orders, staged
-from models.split.solver.period import ANY_PERIOD, Solution, Solver
+from models.split.solver.period import ANY_PERIOD, Search, Solution, Solver
 from models.split.solver.problem import Balance, CannotSplit, Problem, Value, Weight, Worker, check_workers
 from models.split.solver.staffing import Staffing, any_order, in_order
 
@@ -37,7 +38,7 @@ MOST_NUMBERS = 20_000_000
 """Table entries of one test of a period, beyond which unlike workers are tried in a few orders only."""
 
 MOST_MOVES = 4_000
-"""Ways to give workers to stages, beyond which unlike workers are tried in a few orders only."""
+"""Ways to give workers to stages, beyond which unlike workers are tried in a few orders only, and are counted."""
 
 MOST_IDEALS = 3_000
 """Down-sets of a graph beyond which it is not solved exactly."""
@@ -84,10 +85,9 @@ def balance(
     alone = keep_order or all(unit in problem.before[unit + 1] for unit in range(len(problem.seconds) - 1))
     staffing = None if fixed_order else _exact_staffing(problem, workers, stages, replicate)
     if fixed_order:
-        staffings = [in_order(workers, range(len(workers)), replicate, stages)]
-    else:
-        staffings = [staffing] if staffing else _few_orders(workers, replicate, stages)
-    every = fixed_order or staffing is not None
+        staffing = _in_order(workers, range(len(workers)), replicate, stages)
+    staffings = [staffing] if staffing else _few_orders(workers, replicate, stages)
+    every = staffing is not None and (isinstance(staffing, Staffing) or staffing.exact)
     if alone:
         found, used, bound = _best(given, staffings, stages, low)
         if found is None:
@@ -107,7 +107,7 @@ def _graph(
     problem: Problem,
     workers: Sequence[Worker],
     stages: int | None,
-    staffings: list[Staffing],
+    staffings: Sequence[Staffing | Crowd],
     low: float,
     every: bool,
     effort: int,
@@ -138,7 +138,7 @@ def _graph(
         if best is None:
             raise _cannot(problem, workers, stages, tried, proven=False)
         return best
-    found, bound = Solver(lattice, staffings[0], stages).least(low)
+    found, bound = _solver(lattice, staffings[0], stages).least(low)
     if found is None:
         raise _cannot(problem, workers, stages, tried, proven=True)
     stage_of = lattice.stage_of(found.places)
@@ -150,14 +150,14 @@ def _along(
     workers: Sequence[Worker],
     stages: int | None,
     chain: Chain,
-    staffings: list[Staffing],
+    staffings: Sequence[Staffing | Crowd],
     low: float,
     best: Balance | None,
 ) -> Balance | None:
     """The best split along one order if it is better than the best so far."""
     improved: Balance | None = None
     for staffing in staffings:
-        solver = Solver(chain, staffing, stages)
+        solver = _solver(chain, staffing, stages)
         found = solver.within(best.period * (1 - 1e-9) if best else ANY_PERIOD)
         if found is not None:
             found, _ = solver.least(low, found, 1e-12)
@@ -175,31 +175,48 @@ def _along(
 
 
 def _best(
-    chain: Chain, staffings: list[Staffing], stages: int | None, low: float
-) -> tuple[Solution | None, Staffing, float]:
+    chain: Chain, staffings: Sequence[Staffing | Crowd], stages: int | None, low: float
+) -> tuple[Solution | None, Staffing | Crowd, float]:
     best, used, bound = None, staffings[0], math.inf
     for staffing in staffings:
-        found, proven = Solver(chain, staffing, stages).least(low)
+        found, proven = _solver(chain, staffing, stages).least(low)
         bound = min(bound, proven)
         if found is not None and (best is None or found.period < best.period):
             best, used = found, staffing
     return best, used, bound
 
 
+def _solver(cuts: Cuts, staffing: Staffing | Crowd, stages: int | None) -> Search:
+    if isinstance(staffing, Crowd):
+        return CrowdSolver(cuts, staffing, stages)
+    return Solver(cuts, staffing, stages)
+
+
 def _exact_staffing(
     problem: Problem, workers: Sequence[Worker], stages: int | None, replicate: bool
-) -> Staffing | None:
+) -> Staffing | Crowd | None:
     staffing = any_order(workers, replicate, MOST_MOVES)
-    if staffing and staffing.size(stages) * (len(problem.seconds) + 1) > MOST_NUMBERS:
-        return None
-    return staffing
+    if staffing and staffing.size(stages) * (len(problem.seconds) + 1) <= MOST_NUMBERS:
+        return staffing
+    # Of workers that are alike, every order is the same.
+    alike = replicate and len(set(workers)) == 1
+    return crowd(workers, range(len(workers))) if alike else None
 
 
-def _few_orders(workers: Sequence[Worker], replicate: bool, stages: int | None) -> list[Staffing]:
+def _few_orders(workers: Sequence[Worker], replicate: bool, stages: int | None) -> list[Staffing | Crowd]:
     count = range(len(workers))
-    fast = sorted(count, key=lambda at: (-workers[at].speed, -workers[at].memory_bytes, at))
-    large = sorted(count, key=lambda at: (-workers[at].memory_bytes, -workers[at].speed, at))
-    return [in_order(workers, order, replicate, stages) for order in (fast, fast[::-1], large, list(count))]
+    fast = sorted(count, key=lambda at: (-workers[at].speed, -workers[at].memory_bytes, -workers[at].bandwidth, at))
+    large = sorted(count, key=lambda at: (-workers[at].memory_bytes, -workers[at].speed, -workers[at].bandwidth, at))
+    tried = dict.fromkeys(tuple(order) for order in (fast, fast[::-1], large, count))
+    found = [_in_order(workers, order, replicate, stages) for order in tried]
+    # Where alike workers do not stand together, too many of them would count as the weakest.
+    return [one for one in found if isinstance(one, Staffing) or one.exact] or found[:1]
+
+
+def _in_order(workers: Sequence[Worker], order: Sequence[int], replicate: bool, stages: int | None) -> Staffing | Crowd:
+    if replicate and len(workers) * (len(workers) + 1) // 2 > MOST_MOVES:
+        return crowd(workers, order)
+    return in_order(workers, order, replicate, stages)
 
 
 def _bound(problem: Problem, workers: Sequence[Worker], stages: int | None, replicate: bool) -> float:
@@ -246,7 +263,7 @@ def _least_memory(chain: Chain, workers: int, stages: int | None) -> float:
 
     def fits(memory_bytes: float) -> Solution | None:
         # As many workers as stages: none is left out, so the stages need not be counted.
-        like = [Worker(memory_bytes=memory_bytes)] * (stages or workers)
+        like = [Worker(memory_bytes=memory_bytes)] * (stages or min(workers, len(chain.starts) - 1))
         return Solver(chain, in_order(like, range(len(like)), False, stages), stages).within(ANY_PERIOD)
 
     for _ in range(60):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import math
 import random
@@ -22,8 +23,19 @@ from models.split.balance import (
     equal_weight_bytes,
     evaluate,
 )
+from models.split.solver.crowd import CrowdSolver
 
 INF = math.inf
+
+
+@contextlib.contextmanager
+def watched_calls(cls, name):
+    """The arguments of each call of a method, while the block runs."""
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        kept = getattr(cls, name)
+        patch.setattr(cls, name, lambda self, *args: calls.append(args) or kept(self, *args))
+        yield calls
 
 
 def plain_cost(problem, stage_of, teams, workers):
@@ -153,6 +165,51 @@ def test_chains_equal_brute_force(problem, workers, stages, replicate, fixed_ord
 def test_graphs_equal_brute_force(problem, workers, stages, replicate, fixed_order):
     if stages is None or stages <= len(workers):
         compare(problem, workers, stages, replicate, fixed_order, False)
+
+
+@settings(deadline=None, max_examples=120)
+@given(problems(), st.one_of(likes, staffs), st.sampled_from([None, 1, 2, 3]), st.booleans(), st.booleans())
+def test_workers_that_are_counted_equal_brute_force(problem, workers, stages, fixed_order, keep_order):
+    if stages is not None and stages > len(workers):
+        return
+    most, solver.MOST_MOVES = solver.MOST_MOVES, 0
+    try:
+        if fixed_order or len(set(workers)) == 1:
+            compare(problem, workers, stages, True, fixed_order, keep_order)
+            return
+        found = balance(problem, workers, stages, replicate=True, keep_order=keep_order)
+    except CannotSplit as error:
+        assert error.smallest_memory_bytes is not None or error.most_stages is not None
+        return
+    finally:
+        solver.MOST_MOVES = most
+    best = brute_force(problem, workers, stages, True, False, keep_order)
+    assert found.lower_bound <= best * (1 + 1e-9) <= found.period * (1 + 2e-9)
+    assert plain_cost(problem, found.stage_of, found.workers_of, workers) == pytest.approx(found.period)
+    assert found.fits
+
+
+def test_more_kinds_of_workers_than_are_told_apart():
+    workers = [Worker(1 + at / 200, bandwidth=50 + at) for at in range(200)]
+    found = balance(line([1, 6, 1, 2], 3.0), workers, 3, replicate=True)
+    assert (found.stages, found.fits) == (3, True)
+    assert found.lower_bound <= found.period <= 1.3 * found.lower_bound
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_a_thousand_workers_and_three_hundred_units(kinds):
+    draw = random.Random(3)
+    values = [Value(draw.randint(1, 100), at, (at + 1, min(299, at + draw.randint(1, 20)))) for at in range(299)]
+    weights = [Weight(draw.randint(1, 9), (at,)) for at in range(300)]
+    problem = Problem(tuple(draw.random() for _ in range(300)), tuple(values), tuple(weights))
+    staff = [Worker(1 + at % kinds, 100, 1e4 * (1 + at % kinds)) for at in range(1000)]
+    with watched_calls(CrowdSolver, "attempt") as attempts:
+        found = balance(problem, staff, replicate=True)
+    assert found.fits and found.lower_bound <= found.period
+    assert found.optimal or kinds > 1
+    assert found.gap < 0.2
+    # Each takes as long as the graph is large, however many workers there are.
+    assert 0 < len(attempts) < 400
 
 
 @settings(deadline=None, max_examples=60)

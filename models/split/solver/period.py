@@ -15,8 +15,10 @@ that it reaches. A slower promise costs more, so the cheapest promise is the tru
 
 from __future__ import annotations
 
+import abc
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,24 +48,28 @@ class Solution:
     """Seconds per micro-batch."""
 
 
-class Solver:
-    """Least periods over one set of cuts and one staffing."""
+class Search(abc.ABC):
+    """The least period, by halving what lies between a split that is known and a bound."""
 
-    def __init__(self, cuts: Cuts, staffing: Staffing, stages: int | None) -> None:
-        self.cuts, self.staffing, self.stages = cuts, staffing, stages
-        self._rows = 1 if stages is None or staffing.counts_stages else stages + 1
-        self._finals = [
-            state
-            for state in sorted(range(staffing.states), key=lambda state: staffing.used[state])
-            if stages is None or not staffing.counts_stages or staffing.used[state] == stages
-        ]
+    def __init__(self, cuts: Cuts, link: Sequence[float]) -> None:
+        """`link` has the seconds per byte at each level of bandwidth."""
+        self.cuts = cuts
+        self._link = link
         self._begin: dict[float, Floats] = {}
         self._end: dict[float, Floats] = {}
 
+    @abc.abstractmethod
+    def attempt(self, period: float, near: bool) -> tuple[Solution | None, float]:
+        """(a split whose period is at most this many seconds, or None: there is none; the least cost that was refused).
+
+        Args:
+            period: seconds.
+            near: whether that cost is asked for, up to which nothing would change; else it may be infinite.
+        """
+
     def within(self, period: float) -> Solution | None:
         """A split whose period is at most this many seconds, or None: there is none."""
-        reach, _ = self._reach(period, False)
-        return self._follow(reach, period)
+        return self.attempt(period, False)[0]
 
     def least(
         self, low: float = 0.0, known: Solution | None = None, tolerance: float = 0.0
@@ -85,8 +91,7 @@ class Solver:
         while found.period - low > tolerance * found.period:
             near = found.period - low <= 1e-5 * found.period
             period = low if found.period - low <= _EXACT * found.period else (low + found.period) / 2
-            reach, rejected = self._reach(period, near)
-            better = self._follow(reach, period)
+            better, rejected = self.attempt(period, near)
             if better is not None:
                 found = better
             else:
@@ -94,13 +99,33 @@ class Solver:
                 low = min(rejected, found.period) if near else period
         return found, min(low, found.period)
 
-    def _keys(self, level: int, team: Team) -> tuple[Floats, Floats]:
-        per_byte = team.top * self.staffing.link[level]
+    def _keys(self, level: int, top: float) -> tuple[Floats, Floats]:
+        """g and h of every place, for a team whose fastest worker has the speed `top`."""
+        per_byte = top * self._link[level]
         if per_byte not in self._begin:
             self._begin[per_byte] = per_byte * self.cuts.crossing - self.cuts.starts
             # Nothing is reached where no cut may lie, so no stage begins there either.
             self._end[per_byte] = np.where(self.cuts.allowed, per_byte * self.cuts.crossing + self.cuts.ends, math.inf)
         return self._begin[per_byte], self._end[per_byte]
+
+
+class Solver(Search):
+    """Least periods over one set of cuts and one staffing."""
+
+    def __init__(self, cuts: Cuts, staffing: Staffing, stages: int | None) -> None:
+        super().__init__(cuts, staffing.link)
+        self.staffing, self.stages = staffing, stages
+        self._rows = 1 if stages is None or staffing.counts_stages else stages + 1
+        self._finals = [
+            state
+            for state in sorted(range(staffing.states), key=lambda state: staffing.used[state])
+            if stages is None or not staffing.counts_stages or staffing.used[state] == stages
+        ]
+
+    def attempt(self, period: float, near: bool) -> tuple[Solution | None, float]:
+        """See `Search`."""
+        reach, rejected = self._reach(period, near)
+        return self._follow(reach, period), rejected
 
     def _reach(self, period: float, want_rejected: bool) -> tuple[Bools, float]:
         staffing, cuts = self.staffing, self.cuts
@@ -119,10 +144,10 @@ class Solver:
                     source = reach[state, begin, : self._rows - shift]
                     key = (team.top, begin, team.memory_bytes)
                     if key not in lowest:
-                        from_here = np.where(source, self._keys(begin, team)[0], math.inf)
+                        from_here = np.where(source, self._keys(begin, team.top)[0], math.inf)
                         lowest[key] = cuts.lowest(from_here, team.memory_bytes)
                     for end in range(team.level + 1):
-                        cost = (lowest[key] + self._keys(end, team)[1]) * (1.0 / team.speed)
+                        cost = (lowest[key] + self._keys(end, team.top)[1]) * (1.0 / team.speed)
                         reached = cost <= period
                         reach[move.end, end, shift:] |= reached
                         if want_rejected:
@@ -162,12 +187,12 @@ class Solver:
             if level > team.level:
                 continue
             starts = self.cuts.starts_of(place, team.memory_bytes)
-            ends = self._keys(level, team)[1][place]
+            ends = self._keys(level, team.top)[1][place]
             for begin in range(team.level + 1):
                 open_starts = starts[reach[move.start, begin, earlier, starts]]
                 if not len(open_starts):
                     continue
-                keys = self._keys(begin, team)[0][open_starts]
+                keys = self._keys(begin, team.top)[0][open_starts]
                 lowest = int(np.argmin(keys))
                 cost = float((keys[lowest] + ends) * (1.0 / team.speed))
                 if best is None or cost < best[0]:

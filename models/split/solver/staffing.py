@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,12 +75,18 @@ class Staffing:
     @cached_property
     def moves_from(self) -> tuple[tuple[Move, ...], ...]:
         """Moves by the state that they start from."""
-        return tuple(tuple(move for move in self.moves if move.start == state) for state in range(self.states))
+        return self._by_state([move.start for move in self.moves])
 
     @cached_property
     def moves_to(self) -> tuple[tuple[Move, ...], ...]:
         """Moves by the state that they lead to."""
-        return tuple(tuple(move for move in self.moves if move.end == state) for state in range(self.states))
+        return self._by_state([move.end for move in self.moves])
+
+    def _by_state(self, states: Sequence[int]) -> tuple[tuple[Move, ...], ...]:
+        found: list[list[Move]] = [[] for _ in range(self.states)]
+        for move, state in zip(self.moves, states, strict=True):
+            found[state].append(move)
+        return tuple(map(tuple, found))
 
     def size(self, stages: int | None) -> int:
         """Rows of positions that one test of a period works through."""
@@ -89,12 +95,17 @@ class Staffing:
 
     def name(self, teams: Sequence[Team]) -> tuple[tuple[int, ...], ...]:
         """The workers of each team in turn: the first ones of each class that are still free."""
-        free = [list(members) for members in self.classes]
-        named = []
-        for team in teams:
-            members = [free[at].pop(0) for at, count in enumerate(team.take) for _ in range(count)]
-            named.append(tuple(sorted(members)))
-        return tuple(named)
+        return named(self.classes, teams)
+
+
+def named(classes: Sequence[Sequence[int]], teams: Sequence[Team]) -> tuple[tuple[int, ...], ...]:
+    """The workers of each team in turn: the first ones of each class that are still free."""
+    free = [iter(members) for members in classes]
+
+    def members(team: Team) -> Iterator[int]:
+        return (at for one, count in zip(free, team.take, strict=True) for at in itertools.islice(one, count))
+
+    return tuple(tuple(sorted(members(team))) for team in teams)
 
 
 def any_order(workers: Sequence[Worker], replicate: bool, most_moves: int) -> Staffing | None:
@@ -129,7 +140,7 @@ def any_order(workers: Sequence[Worker], replicate: bool, most_moves: int) -> St
         moves=tuple(moves),
         used=tuple(sum(vector) for vector in vectors),
         idle=False,
-        link=_link(levels),
+        link=link_of(levels),
         counts_stages=not replicate,
     )
 
@@ -150,7 +161,7 @@ def in_order(workers: Sequence[Worker], order: Sequence[int], replicate: bool, s
         moves=tuple(moves),
         used=tuple(range(len(ordered) + 1)),
         idle=idle,
-        link=_link(levels),
+        link=link_of(levels),
         counts_stages=not idle,
     )
 
@@ -170,5 +181,6 @@ def _levels(workers: Sequence[Worker]) -> list[float]:
     return sorted({worker.bandwidth for worker in workers})
 
 
-def _link(levels: Sequence[float]) -> tuple[float, ...]:
+def link_of(levels: Sequence[float]) -> tuple[float, ...]:
+    """Seconds per byte at each bandwidth."""
     return tuple(1.0 / bandwidth for bandwidth in levels)
