@@ -19,11 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import data
-from benchmarks.apart_worker import rate
-from benchmarks.measure import ROOT
+from benchmarks.apart_worker import Step, rate
+from benchmarks.measure import ROOT, save_tensors
 from benchmarks.report import show
 from benchmarks.split_models import SplitCase, large
 from models.graph import ModelFile
@@ -123,15 +121,12 @@ class Case:
         )
         del session
         self.alone: Profile = profile_model(self.graph, self.model, self.feeds, ONE, case.rows, None)
-        self.here = measure_here(self.model, self.feeds, ONE, HERE_SECONDS)
-
-    def look_again(self) -> None:
-        """Time the whole model anew: what else the machine does now falls on this and on what is run next."""
-        self.here = measure_here(self.model, self.feeds, ONE, HERE_SECONDS)
 
     def simulated(self, way: Way) -> float:
-        """Rows a second, from the whole model's profile alone."""
-        here = replace(self.here, together=self.here.alone) if way.processes == 1 else self.here
+        """Rows a second, from the whole model's profile alone, timed anew: what else the machine does falls on both."""
+        here = measure_here(self.model, self.feeds, ONE, HERE_SECONDS, own_weights=way.pods > 1)
+        if way.processes == 1:
+            here = replace(here, together=here.alone)
         seen = here.profile(self.alone)
         exchange = measure_exchange()
         workers = read_cluster(str(way.processes), bandwidth=exchange.bandwidth())
@@ -155,34 +150,33 @@ class Case:
             sessions = [Session(ModelFile(os.path.join(folder, str(stage.file))), ONE) for stage in plan.stages]
             plan, _ = divide_stages(plan, folder, tensors_of(sessions, self.feeds), way.shards)
             return Chain(one_chain(plan), folder, way.stages)
-        steps = [{**_whole(str(one.file), one.inputs, one.outputs), "depth": one.index} for one in plan.stages]
+        steps = [_whole(str(one.file), one.inputs, one.outputs, one.index) for one in plan.stages]
         Path(folder, "steps.json").write_text(json.dumps(steps))
         return Chain(None, folder, way.stages)
 
 
-def _whole(file: str, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, object]:
-    return {"sharded": False, "files": [file], "inputs": list(inputs), "outputs": list(outputs), "depth": 0}
+def _whole(file: str, inputs: Sequence[str], outputs: Sequence[str], depth: int = 0) -> Step:
+    return Step(sharded=False, files=[file], inputs=list(inputs), outputs=list(outputs), depth=depth)
 
 
-def steps_of(case: Case, chain: Chain) -> list[dict[str, object]]:
+def steps_of(case: Case, chain: Chain) -> list[Step]:
     """Each step as a process is told of it."""
     if chain.plan is not None:
         return [
-            {"sharded": one.sharded, "files": one.files, "inputs": one.inputs, "outputs": one.outputs,
-             "depth": one.depth} for one in chain.plan.stages
-        ]  # fmt: skip
+            Step(sharded=one.sharded, files=one.files, inputs=one.inputs, outputs=one.outputs, depth=one.depth)
+            for one in chain.plan.stages
+        ]
     if chain.stages > 1:
         return list(json.loads(Path(chain.folder, "steps.json").read_text()))
-    ends = [
-        [str(value.name) for value in side] for side in (case.graph.model.graph.inputs, case.graph.model.graph.outputs)
-    ]
-    return [_whole(os.path.abspath(case.model.path), *ends)]
+    graph = case.graph.model.graph
+    takes, gives = ([str(value.name) for value in side] for side in (graph.inputs, graph.outputs))
+    return [_whole(os.path.abspath(case.model.path), takes, gives)]
 
 
 def run(case: Case, way: Way, chain: Chain, micro_batches: int, folder: Path) -> float:
     """Rows a second of all pods together, when they are full."""
     feeds = folder / "feeds.npz"
-    np.savez(feeds, **case.feeds)
+    save_tensors(feeds, case.feeds)
     steps = steps_of(case, chain)
     of_stage = [[step for step in steps if step["depth"] == stage] for stage in range(way.stages)]
     started: list[subprocess.Popen[str]] = []
@@ -191,13 +185,11 @@ def run(case: Case, way: Way, chain: Chain, micro_batches: int, folder: Path) ->
         for pod in range(way.pods):
             before: socket.socket | None = None
             for stage, own in enumerate(of_stage):
-                behind, far = socket.socketpair() if stage + 1 < way.stages else (None, None)
-                pairs = [socket.socketpair() for _ in range(way.shards - 1)]
-                later = {name for one in of_stage[stage + 1 :] for step in one for name in step["inputs"]}  # type: ignore[attr-defined]
-                made = [
-                    *case.feeds,
-                    *(name for one in of_stage[: stage + 1] for step in one for name in step["outputs"]),
-                ]  # type: ignore[attr-defined]
+                behind, far = _connected() if stage + 1 < way.stages else (None, None)
+                pairs = [_connected() for _ in range(way.shards - 1)]
+                later = {name for one in of_stage[stage + 1 :] for step in one for name in step["inputs"]}
+                so_far = [name for one in of_stage[: stage + 1] for step in one for name in step["outputs"]]
+                made = [*case.feeds, *so_far]
                 job = {
                     "folder": os.path.abspath(chain.folder), "steps": own, "feeds": str(feeds), "count": micro_batches,
                     "before": None if before is None else before.fileno(), "leader": None,
@@ -222,6 +214,16 @@ def run(case: Case, way: Way, chain: Chain, micro_batches: int, folder: Path) ->
             process.wait()
 
 
+def _connected() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection over the loopback, as workers of a runner have."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    for end in (one, other):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return one, other
+
+
 def _start(job: dict[str, object], ends: Sequence[socket.socket], path: Path) -> subprocess.Popen[str]:
     path.write_text(json.dumps(job))
     command = [sys.executable, "-m", "benchmarks.apart_worker", str(path)]
@@ -244,7 +246,6 @@ def measure(case: Case, ways: Sequence[Way], runs: int, micro_batches: int, fold
     results = {way: ApartResult(case.name, way.name, way.processes, case.rows, [], []) for way in ways}
     for _ in range(runs):
         for way, result in results.items():
-            case.look_again()
             result.simulated.append(case.simulated(way))
             result.measured.append(run(case, way, chains[way], micro_batches, folder))
     return list(results.values())
@@ -278,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     making: list[Callable[[], SplitCase]] = [lambda: SplitCase("mlp", large(options.data, 1_024, 8), 64)]
     if not options.quick:
-        making.append(lambda: SplitCase("encoder", data.encoder(options.data), 16))
+        making.append(lambda: SplitCase("encoder", data.encoder(), 16))
     results = []
     for make in making:
         with tempfile.TemporaryDirectory(prefix="apart-") as folder:

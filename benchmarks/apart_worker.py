@@ -15,9 +15,11 @@ import os
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
+import pyarrow as pa
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -25,8 +27,22 @@ WARM = 4
 """Micro-batches that do not count, at least."""
 
 
+_SCHEMA = pa.schema([pa.field("bytes", pa.uint8(), nullable=False)])
+
+
+class Step(TypedDict):
+    """A step of the divided model, whole or sharded."""
+
+    sharded: bool
+    files: Sequence[str]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    depth: int
+    """Of the stage that it is part of."""
+
+
 class Link:
-    """One end of a socket pair: named tensors in and out, their bytes behind a line of JSON."""
+    """One end of a socket: named tensors in and out, as Arrow IPC behind a line of JSON, as blocks travel."""
 
     def __init__(self, number: int):
         self._socket = socket.socket(fileno=number)
@@ -35,8 +51,15 @@ class Link:
     def send(self, tensors: Tensors) -> None:
         """Serialise and send."""
         head = json.dumps([[name, one.dtype.str, one.shape] for name, one in tensors.items()]).encode()
-        body = b"".join(np.ascontiguousarray(one).tobytes() for one in tensors.values())
-        self._socket.sendall(len(head).to_bytes(8, "little") + len(body).to_bytes(8, "little") + head + body)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, _SCHEMA) as writer:
+            for one in tensors.values():
+                buffer = pa.py_buffer(np.ascontiguousarray(one).reshape(-1).view(np.uint8))
+                column = pa.Array.from_buffers(pa.uint8(), buffer.size, [None, buffer])
+                writer.write_batch(pa.RecordBatch.from_arrays([column], schema=_SCHEMA))
+        body = sink.getvalue()
+        self._socket.sendall(len(head).to_bytes(8, "little") + body.size.to_bytes(8, "little") + head)
+        self._socket.sendall(body)
 
     def receive(self) -> Tensors | None:
         """The next tensors; None where the other end has closed."""
@@ -45,13 +68,12 @@ class Link:
             return None
         head = json.loads(self._stream.read(int.from_bytes(sizes[:8], "little")))
         body = self._stream.read(int.from_bytes(sizes[8:], "little"))
-        found: Tensors = {}
-        at = 0
-        for name, dtype, shape in head:
-            count = int(np.prod(shape, dtype=np.int64))
-            found[name] = np.frombuffer(body, dtype, count, at).reshape(shape)
-            at += count * np.dtype(dtype).itemsize
-        return found
+        with pa.ipc.open_stream(pa.py_buffer(body)) as batches:
+            each = [batch.column(0) for batch in batches]
+        return {
+            name: np.frombuffer(column.buffers()[1] or b"", dtype).reshape(shape)
+            for (name, dtype, shape), column in zip(head, each, strict=True)
+        }
 
     def close(self) -> None:
         """Tell the other end that nothing follows."""

@@ -7,7 +7,11 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,6 +46,11 @@ def peak_private_bytes(command: list[str]) -> int:
             errors.seek(0)
             raise ProgramFailed(errors.read().strip()[-800:])
     return peak
+
+
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write an .npz of arrays by name, for a worker process to read."""
+    np.savez(path, **tensors)  # type: ignore[arg-type]  # its own keywords come before the arrays' names
 
 
 def _tree_bytes(pid: int) -> int:

@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.measure import peak_private_bytes
+from benchmarks.measure import peak_private_bytes, save_tensors
 from benchmarks.split_models import SplitCase
 from models.graph import ModelFile
 from models.providers import CPU
@@ -158,7 +156,7 @@ def measure_solver(
     began = time.perf_counter()
     found = balance(problem, workers, stages)
     seconds = time.perf_counter() - began
-    ratios = []
+    ratios: list[float | None] = []
     for method in (equal_weight_bytes, equal_count):
         try:
             other = evaluate(problem, method(problem, stages), [(k,) for k in range(stages)], workers)
@@ -248,7 +246,7 @@ def measure_memory(
 
     def peak(name: str, inputs: tuple[str, ...], path: str | None) -> int:
         stored = folder / f"feeds-{name}.npz"
-        np.savez(stored, **{key: tensors[key] for key in inputs})
+        save_tensors(stored, {key: tensors[key] for key in inputs})
         command = [sys.executable, "-m", "benchmarks.split_worker", str(stored)]
         return peak_private_bytes(command + ([path] if path else []))
 

@@ -9,7 +9,9 @@ looked at in worker processes of their own.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.batch import Result
 from benchmarks.chart import draw
@@ -57,17 +59,25 @@ def _off(measured: float, predicted: float) -> str:
     return f"{measured / predicted - 1:+.0%}"
 
 
+Key = TypeVar("Key", int, str)
+
+
+def _apart(measured: Mapping[Key, float], predicted: Mapping[Key, float]) -> list[float]:
+    """By what share each is above what was predicted of it."""
+    return [measured[key] / predicted[key] - 1 for key in predicted]
+
+
 def goals(result: WidthResult) -> list[str]:
     """Each goal with what was reached."""
     reached = []
     rates = {n: result.rate(n) for n in result.rows_per_second}
-    for name, measured, predicted in (
-        ("rows/s planned", rates, result.planned_rows),
-        ("rows/s", rates, result.predicted_rows),
-        ("seconds of a block", {n: result.latency(n) for n in result.block_seconds}, result.predicted_block),
-        ("memory a worker", result.memory, result.predicted_memory),
+    for name, off in (
+        ("rows/s planned", _apart(rates, result.planned_rows)),
+        ("rows/s", _apart(rates, result.predicted_rows)),
+        ("seconds of a block", _apart({n: result.latency(n) for n in result.block_seconds}, result.predicted_block)),
+        ("memory a worker", _apart(result.memory, result.predicted_memory)),
     ):
-        worst = max((measured[key] / predicted[key] - 1 for key in predicted), key=abs)
+        worst = max(off, key=abs)
         reached.append((f"{name} at most {worst:+.0%} off, goal 15 %", abs(worst) <= GOAL))
     chosen, fastest = result.chosen, result.fastest
     share = result.rate(chosen) / result.rate(fastest)

@@ -8,14 +8,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import peak_private_bytes
+from benchmarks.measure import peak_private_bytes, save_tensors
 from benchmarks.split_measure import TOO_LARGE_FOR_TMP
 from benchmarks.split_models import SplitCase
 from models.graph import ModelFile
@@ -25,7 +25,7 @@ from models.shard.memory import arena_bytes
 from models.shard.plan import ShardPlan
 from models.shard.planner import divide
 from models.shard.sharded import ShardedModel, ShardedSession
-from models.shard.timing import time_parts
+from models.shard.timing import time_steps
 from models.signature import Signature
 from models.split.alternatives import core_count
 from models.split.chain import check_same
@@ -51,6 +51,9 @@ BASE, WHOLE = "base", "whole model"
 """Worker processes: without a model, and with the whole one."""
 
 Feeds = dict[str, Array]
+
+Way = Callable[[int], AbstractContextManager[Session | ShardedSession]]
+"""Opens the model, whole or as shards, with so many threads."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +118,14 @@ def measure_case(case: SplitCase, counts: Sequence[int], runs: int, window: floa
     """
     model = ModelFile(str(case.model))
     graph = load_graph(model)
-    session = Session(model, SessionOptions((CPU,), core_count()))
-    signature = session.signature
+    signature = Session(model, SessionOptions((CPU,), core_count())).signature
     feeds = make_feeds(signature, case.rows, id_limits=find_id_limits(graph))
-    del session
     weights = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value)
     beside = case.model.parent if weights > TOO_LARGE_FOR_TMP else None
     with tempfile.TemporaryDirectory(prefix="shards-", dir=beside) as at:
         divided = {n: _divide(model, signature, feeds, n, Path(at) / str(n)) for n in counts if n > 1}
         planned, chosen = _plan(model, feeds, case.rows, counts)
-        ways = {n: (partial(_whole, model) if n == 1 else partial(_shards, divided[n])) for n in counts}
+        ways: dict[int, Way] = {n: partial(_whole, model) if n == 1 else partial(_shards, divided[n]) for n in counts}
         seconds: dict[int, list[float]] = {n: [] for n in counts}
         rows: dict[int, list[float]] = {n: [] for n in counts}
         predicted_block: dict[int, list[float]] = {n: [] for n in counts}
@@ -180,7 +181,7 @@ def _plan(model: ModelFile, feeds: Feeds, rows: int, counts: Sequence[int]) -> t
 def _predict(session: Session | ShardedSession, feeds: Feeds, workers: int, window: float) -> float:
     """Seconds of a block: of a divided model from its steps, each timed by itself; of the whole one as so many run."""
     if isinstance(session, ShardedSession):
-        return time_parts(session, feeds, window).seconds
+        return sum(time_steps(session, feeds, window))
     run = partial(session.run, feeds)
     return float(np.mean(time_together([run] * workers, window))) if workers > 1 else time_runs(run, window)
 
@@ -244,7 +245,7 @@ def measure_memory(
     session what the sizes of its tensors say that its arena comes to hold. What stays whole is mostly that.
     """
     found: dict[str, int] = {}
-    np.savez(folder / "base.npz", **feeds)
+    save_tensors(folder / "base.npz", feeds)
     found[BASE] = peak_private_bytes([*_WORKER, str(folder / "base.npz")])
     found[WHOLE] = peak_private_bytes([*_WORKER, str(folder / "base.npz"), model.path])
     saved = load_graph(model)
@@ -257,7 +258,7 @@ def measure_memory(
         tensors = session.tensors(feeds)
         session.drop()
         stored = folder / f"feeds-{n}.npz"
-        np.savez(stored, **tensors)
+        save_tensors(stored, tensors)
         for name, part in (("inline", "all"), ("shard", "0"), ("steps", "whole")):
             found[f"{n} {name}"] = peak_private_bytes([*_WORKER, str(stored), sharded.folder, part])
         for name, (share, files) in _held(sharded.plan).items():

@@ -17,7 +17,7 @@ from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session, get_session
 from models.shard.deep import divide_stages, one_chain, sharded_stages, shards_of
 from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
-from models.shard.timing import time_parts
+from models.shard.timing import time_steps
 from models.split.plan import Plan
 from models.split.staged import StagedModel, tensors_of
 from models.tensors import Array
@@ -96,9 +96,7 @@ def _timed(plan: Plan, divided: Sequence[ShardedModel | None], tensors: dict[str
         if one is None
         else replace(
             stage,
-            seconds=time_parts(
-                get_sharded(one), {name: tensors[name] for name in stage.inputs}, BUDGET_SECONDS
-            ).seconds,
+            seconds=sum(time_steps(get_sharded(one), {name: tensors[name] for name in stage.inputs}, BUDGET_SECONDS)),
         )
         for stage, one in zip(plan.stages, divided, strict=True)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,20 +113,30 @@ class ShardedSession:
             ModelRunError: a stage failed; the message begins with the stage, and the shard.
         """
         values = dict(feeds)
-        for number, (stage, sessions) in enumerate(zip(self.model.plan.stages, self.sessions, strict=True)):
-            given = {name: values[name] for name in stage.inputs}
-            if not stage.sharded:
-                values.update(zip(stage.outputs, self._run(sessions[0], given, number, None), strict=True))
-                continue
-            # The caller's thread runs shard 0: one thread less to wake up.
-            others = [
-                self._pool.submit(self._run, session, given, number, shard)
-                for shard, session in enumerate(sessions[1:], 1)
-            ]
-            results = [self._run(sessions[0], given, number, 0), *(other.result() for other in others)]
-            for shard, made in enumerate(results):
-                values.update((part_name(name, shard), one) for name, one in zip(stage.outputs, made, strict=True))
+        for number in range(len(self.sessions)):
+            values.update(self.run_step(number, values))
         return values
+
+    def run_step(self, number: int, values: Mapping[str, Array]) -> dict[str, Array]:
+        """What one step makes of the tensors so far: its shards side by side, each part as `TENSOR@shardK`.
+
+        Raises:
+            ModelRunError: as of `run`.
+        """
+        stage, sessions = self.model.plan.stages[number], self.sessions[number]
+        given = {name: values[name] for name in stage.inputs}
+        if not stage.sharded:
+            return dict(zip(stage.outputs, self._run(sessions[0], given, number, None), strict=True))
+        # The caller's thread runs shard 0: one thread less to wake up.
+        others = [
+            self._pool.submit(self._run, session, given, number, shard) for shard, session in enumerate(sessions[1:], 1)
+        ]
+        results = [self._run(sessions[0], given, number, 0), *(other.result() for other in others)]
+        return {
+            part_name(name, shard): one
+            for shard, made in enumerate(results)
+            for name, one in zip(stage.outputs, made, strict=True)
+        }
 
     def take_stats(self) -> ShardStats:
         """What was done since the last call."""

@@ -27,7 +27,7 @@ class Here:
     """One thread, the other cores idle."""
 
     together: float
-    """One thread, while every other core runs the model too."""
+    """One thread, while every other core runs the model too, of one session or each of its own."""
 
     threaded: float
     """As many threads as cores."""
@@ -47,7 +47,14 @@ class Here:
         return Links(thread_gain=min(max(gain, 0.0), 1.0))
 
 
-def measure_here(model: ModelFile, feeds: dict[str, Array], options: SessionOptions, budget_seconds: float) -> Here:
+def measure_here(
+    model: ModelFile,
+    feeds: dict[str, Array],
+    options: SessionOptions,
+    budget_seconds: float,
+    *,
+    own_weights: bool = False,
+) -> Here:
     """Time the whole model in three ways, on the micro-batch's rows.
 
     Args:
@@ -55,13 +62,17 @@ def measure_here(model: ModelFile, feeds: dict[str, Array], options: SessionOpti
         feeds: one array an input.
         options: provider and device; threads are set here.
         budget_seconds: for all runs, about.
+        own_weights: whether each core has the weights in memory for itself, as processes do that hold the whole model.
+            Parts of it, or threads of one process, have them once.
     """
     cores, each = core_count(), budget_seconds / 3
-    one = Session(model, SessionOptions(options.providers, 1, options.device))
+    one_thread = SessionOptions(options.providers, 1, options.device)
+    one = Session(model, one_thread)
     alone = time_runs(partial(one.run, feeds), each)
     if cores == 1:
         return Here(1, alone, alone, alone)
-    together = float(np.mean(time_together([partial(one.run, feeds)] * cores, each)))
-    del one
+    more = [Session(model, one_thread) for _ in range(cores - 1)] if own_weights else [one] * (cores - 1)
+    together = float(np.mean(time_together([partial(session.run, feeds) for session in (one, *more)], each)))
+    del one, more
     every = Session(model, SessionOptions(options.providers, cores, options.device))
     return Here(cores, alone, together, time_runs(partial(every.run, feeds), each))

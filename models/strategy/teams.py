@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.shard.timing import WAKE_SECONDS
 from models.split.cluster import ClusterWorker
 from models.strategy.exchange import ASSUMED, Exchange
+
+WAKE_SECONDS = 18e-6
+"""Of a meeting in one process, for each shard: its thread is woken and waited for."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ INLINE = Links()
 
 
 def apart(exchange: Exchange) -> Links:
-    """Of workers in processes or machines of their own: to meet, a block goes to the shard and one comes back."""
-    return Links(2 * exchange.block_seconds, exchange.block_seconds, in_flight=4)
+    """Of workers in processes or machines of their own: to meet, a block goes to the shard and one comes back.
+
+    Of each block, half is the work of who sends it and half of who receives it.
+    """
+    return Links(exchange.block_seconds, exchange.block_seconds / 2, in_flight=4)
 
 
 APART = apart(ASSUMED)

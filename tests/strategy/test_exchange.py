@@ -32,17 +32,18 @@ def test_assumed_where_no_process_starts(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_link_and_serialising_add_up():
-    assert Exchange(1e-4, 1e-9).bandwidth() == pytest.approx(1e9)
-    assert Exchange(1e-4, 1e-9).bandwidth(1e9) == pytest.approx(0.5e9)
+    """At each end, which has half of the serialising and all of the link."""
+    assert Exchange(1e-4, 1e-9).bandwidth() == pytest.approx(2e9)
+    assert Exchange(1e-4, 1e-9).bandwidth(1e9) == pytest.approx(1e9 / 1.5)
     assert math.isinf(ASSUMED.bandwidth())
 
 
-def test_each_block_that_crosses_a_cut_is_paid_at_both_ends():
+def test_each_block_that_crosses_a_cut_is_paid_by_halves_at_both_ends():
     links = apart(Exchange(0.25))
     chain = [Stage((Team(),), 1.0, hand_over_seconds=links.hand_over_seconds)] * 3
-    assert [busy(chain, at, Team()).latency for at in range(3)] == [1.25, 1.5, 1.25]
-    # To meet, one goes and one comes back.
-    assert links.exchange_seconds == 0.5
+    assert [busy(chain, at, Team()).latency for at in range(3)] == [1.125, 1.25, 1.125]
+    # To meet, one goes and one comes back: half of each for the leader, half for the shard.
+    assert links.exchange_seconds == 0.25
 
 
 def test_what_was_measured_is_told():
@@ -50,4 +51,4 @@ def test_what_was_measured_is_told():
     told = exchange_line(Exchange(29e-6, 1.5e-9), workers)
     assert told.startswith("29 µs a block and 1.5 ns a byte from process to process, measured here, and a link of")
     assert "1.25 GB/s as given" in told
-    assert exchange_line(ASSUMED, workers[:1]) == "300 µs a block assumed, no link to wait for (--bandwidth)"
+    assert exchange_line(ASSUMED, workers[:1]) == "150 µs a block assumed, no link to wait for (--bandwidth)"
