@@ -3,6 +3,7 @@
 Every program is a process of its own on the same broker and the same messages, in turn (A B C A B C ...). Saturation is
 a backlog, measured by the broker's clock; latency is from sending to reading by one measuring consumer, at half of what
 the plain loop keeps up with while sender and consumer run beside it. A program whose predictions differ is void.
+With --ways the programs are one model on Flink whole, in stages and in shards, all under the load of the slowest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from benchmarks.stream_cases import (
     PRISM,
     PROGRAMS,
     TUNED,
+    WAYS,
+    WAYS_CASES,
     StreamCase,
     make_cases,
     missing_programs,
@@ -80,8 +83,8 @@ class Result:
         return statistics.median(self.saturation)
 
 
-def run_case(bench: Bench, case: StreamCase, programs: list[str], runs: int) -> list[Result]:
-    """Saturation of the programs in turn, then the steady load of each."""
+def run_case(bench: Bench, case: StreamCase, programs: list[str], runs: int, alike: bool = False) -> list[Result]:
+    """Saturation of the programs in turn, then the steady load of each; `alike` gives all the load of the slowest."""
     expected = case.expected()
     results = {program: Result(case.name, program) for program in programs}
     backlog = bench.backlog(case)
@@ -93,7 +96,10 @@ def run_case(bench: Bench, case: StreamCase, programs: list[str], runs: int) -> 
                 result.saturation.append(outputs.rows_per_second())
                 print(f"  {case.name}: {result.program} {result.saturation[-1]:,.1f} rows/s", flush=True)
     bench.drop(backlog)
-    reference = next(iter(_going({PLAIN: results[PLAIN]} if PLAIN in results else results)))
+    going = _going(results)
+    if not going:
+        return list(results.values())
+    reference = min(going, key=lambda result: result.rows_per_second) if alike else _first(going, PLAIN)
     live = bench.live_rate(case, reference.program, reference.rows_per_second)
     for result in _going(results):
         # A slower program is given half of its own rate: with more than it can do it would only fall behind.
@@ -106,6 +112,11 @@ def run_case(bench: Bench, case: StreamCase, programs: list[str], runs: int) -> 
             told = f"p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms{_missed(result)}"
             print(f"  {case.name}: {result.program} at {result.offered:,g}/s: {told}", flush=True)
     return list(results.values())
+
+
+def _first(going: list[Result], program: str) -> Result:
+    """That of a program, or the first."""
+    return next((result for result in going if result.program == program), going[0])
 
 
 def _going(results: dict[str, Result]) -> list[Result]:
@@ -158,30 +169,33 @@ def _round(rate: float) -> float:
     return float(f"{rate:.2g}")
 
 
-HEADER = [
-    "case",
-    "program",
-    "rows/s",
-    "x plain",
-    "x tuned",
-    "offered/s",
-    "p50 ms",
-    "p99 ms",
-    "p99 x plain",
-    "difference",
-]
+BESIDE = {PLAIN: "plain", TUNED: "tuned"}
+"""Programs that the others are set in ratio to, and what they are called in the table."""
+
+BESIDE_WAYS = {next(iter(WAYS)): "whole"}
 
 
-def rows_of_table(results: list[Result]) -> list[list[str]]:
+def header(beside: Mapping[str, str] = BESIDE) -> list[str]:
+    """Of the table, with ratios to these programs; that of latencies is to the first.
+
+    >>> header({"whole": "whole"})[2:4]
+    ['rows/s', 'x whole']
+    """
+    names = list(beside.values())
+    begin = ["case", "program", "rows/s", *(f"x {name}" for name in names), "offered/s", "p50 ms", "p99 ms"]
+    return [*begin, f"p99 x {names[0]}", "difference"]
+
+
+def rows_of_table(results: list[Result], beside: Mapping[str, str] = BESIDE) -> list[list[str]]:
     """A line a program of one case; ratios of latencies only where the same load was offered."""
     by_program = {result.program: result for result in results if not result.failure}
-    plain = by_program.get(PLAIN)
+    first = by_program.get(next(iter(beside)))
     lines = []
     for result in results:
         if result.failure:
-            lines.append([result.case, result.program, "failed", *[""] * (len(HEADER) - 3)])
+            lines.append([result.case, result.program, "failed", *[""] * (len(header(beside)) - 3)])
             continue
-        same = plain is not None and plain.offered == result.offered and not result.lost
+        same = first is not None and first.offered == result.offered and not result.lost
         lines.append(
             [
                 result.case,
@@ -189,15 +203,30 @@ def rows_of_table(results: list[Result]) -> list[list[str]]:
                 f"{result.rows_per_second:,.0f}" if result.rows_per_second > 100 else f"{result.rows_per_second:.1f}",
                 *(
                     f"{result.rows_per_second / by_program[other].rows_per_second:.2f}" if other in by_program else ""
-                    for other in (PLAIN, TUNED)
+                    for other in beside
                 ),
                 f"{result.offered:,g}",
                 f"{result.p50_ms:.1f}",
                 f"{result.p99_ms:.1f}{_missed(result)}",
-                f"{result.p99_ms / plain.p99_ms:.2f}" if plain and same else "",
+                f"{result.p99_ms / first.p99_ms:.2f}" if first and same else "",
                 f"{result.largest_difference:.1g}",
             ]
         )
+    return lines
+
+
+def costs(results: list[Result]) -> list[str]:
+    """What each way with workers of its own costs beside the same parts in one worker."""
+    by_program = {result.program: result for result in results if not result.failure}
+    lines = []
+    for program, apart in by_program.items():
+        inline = by_program.get(program.replace("distributed", "inline"))
+        if inline is None or inline is apart:
+            continue
+        p50, p99 = apart.p50_ms - inline.p50_ms, apart.p99_ms - inline.p99_ms
+        ratio = apart.rows_per_second / inline.rows_per_second
+        told = f"{p50:+,.0f} ms at p50, {p99:+,.0f} ms at p99, {ratio:.2f}x the rows/s"
+        lines.append(f"{apart.case}: {program} beside {inline.program}: {told}")
     return lines
 
 
@@ -227,18 +256,21 @@ def verdicts(case: StreamCase, results: list[Result]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, write JSON and a chart."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument(
-        "--programs", nargs="+", default=list(PROGRAMS), choices=PROGRAMS, metavar="NAME", help=", ".join(PROGRAMS)
-    )
+    parser.add_argument("--cases", nargs="+", metavar="CASE", help=", ".join((*CASES, *WAYS_CASES)))
+    known = (*PROGRAMS, *WAYS)
+    parser.add_argument("--programs", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
+    parser.add_argument("--ways", action="store_true", help="one model whole, in stages and in shards, on Flink")
     parser.add_argument("--runs", type=int, default=2, help="of each program at saturation (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one run")
     parser.add_argument("--data", type=Path, default=Path("benchmarks/data"), help="folder of the inputs")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="folder of the results")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
-    missing = missing_programs(options.programs)
-    programs = [program for program in options.programs if program not in missing]
+    beside = BESIDE_WAYS if options.ways else BESIDE
+    asked = options.programs or list(WAYS if options.ways else PROGRAMS)
+    names = options.cases or list(WAYS_CASES if options.ways else CASES)
+    missing = missing_programs(asked)
+    programs = [program for program in asked if program not in missing]
     absent = [f"{program}: left out, {why}" for program, why in missing.items()]
     print(*absent, sep="\n", end="\n" * bool(absent), flush=True)
     everything: list[Result] = []
@@ -247,16 +279,16 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="stream-", dir=options.out) as folder:
         settings = {"log.segment.delete.delay.ms": "1000"}
         with KafkaBroker(Path(folder) / "kafka", settings=settings, memory="1g") as broker:
-            for case in make_cases(options.cases, options.data.absolute(), options.quick):
+            for case in make_cases(names, options.data.absolute(), options.quick):
                 bench = Bench(broker, Path(folder) / case.name)
-                results = run_case(bench, case, programs, 1 if options.quick else options.runs)
+                results = run_case(bench, case, programs, 1 if options.quick else options.runs, options.ways)
                 everything += results
-                lines += rows_of_table(results)
-                reached += verdicts(case, results)
-    show(HEADER, lines)
+                lines += rows_of_table(results, beside)
+                reached += [*verdicts(case, results), *costs(results)]
+    show(header(beside), lines)
     leave(
         options.out,
-        "stream",
+        "stream_ways" if options.ways else "stream",
         everything,
         reached,
         lambda path, machine: draw(everything, path, machine),

@@ -19,6 +19,14 @@ OURS = (PRISM, FLINK, PRISM_ONCE, FLINK_ONCE)
 PEERS = (QUIX, BYTEWAX)
 PROGRAMS = (PLAIN, *OURS, TUNED, *PEERS)
 PACKAGES = {QUIX: "quixstreams", BYTEWAX: "bytewax"}
+WAYS: dict[str, tuple[str, ...]] = {
+    "whole": (),
+    "2 stages inline": ("--stages", "2"),
+    "2 shards inline": ("--shards", "2"),
+    "2 stages distributed": ("--stages", "2", "--placement", "distributed"),
+    "2 shards distributed": ("--shards", "2", "--placement", "distributed"),
+}
+"""Ways to run a model on Flink, with one worker for each part that has its own; the others are set beside the first."""
 MODULES = {PLAIN: "kafka_loop", TUNED: "kafka_tuned_loop", QUIX: "quix_stream", BYTEWAX: "bytewax_stream"}
 
 WAIT_MS = 20
@@ -56,7 +64,7 @@ class StreamCase:
     def command(self, program: str, servers: str, topics: tuple[str, str], group: str) -> list[str]:
         """The command of one program that reads the first topic from its beginning and writes to the second."""
         source, sink = topics
-        if program not in OURS:
+        if program not in (*OURS, *WAYS):
             module = f"benchmarks.alternatives.{MODULES[program]}"
             arguments = [servers, source, sink, group, str(self.model), str(self.batch), str(WAIT_MS)]
             return [sys.executable, "-m", module, *arguments]
@@ -65,7 +73,9 @@ class StreamCase:
         command += ["--format", "tensor", "--output_format", "tensor", "--max_latency_ms", str(WAIT_MS)]
         if program in (PRISM_ONCE, FLINK_ONCE):
             command += ["--delivery", "exactly_once"]
-        if program in (FLINK, FLINK_ONCE):
+        if program in WAYS:
+            command += [*WAYS[program], "--parallelism", "1"]
+        if program in (FLINK, FLINK_ONCE, *WAYS):
             return [*command, "--runner", "FlinkRunner", "--checkpoint", f"{CHECKPOINT_SECONDS}s"]
         return [*command, "--runner", "PrismRunner"]
 
@@ -91,13 +101,16 @@ def make_cases(names: list[str], folder: Path, quick: bool) -> list[StreamCase]:
     for name in names:
         if name == "fnn":
             model, rows, messages, batch, goal = stream_messages.fnn(folder), 1_024, 800_000, 2_048, 0.9
+        elif name == "wide":
+            model, rows, messages, batch, goal = stream_messages.wide(folder), 1_024, 200_000, 2_048, 0.9
         elif name == "resnet50":
             model, rows, messages, batch, goal = light(folder, "resnet50"), 32, 800, 8, 0.97
         else:
-            raise SystemExit(f"no case {name!r}; cases are {', '.join(CASES)}")
+            raise SystemExit(f"no case {name!r}; cases are {', '.join((*CASES, *WAYS_CASES))}")
         payloads = stream_messages.payloads(folder, model, rows)
         made.append(StreamCase(name, model, payloads, messages // (10 if quick else 1), batch, seconds, steady, goal))
     return made
 
 
-CASES = ("fnn", "resnet50")
+CASES, WAYS_CASES = ("fnn", "resnet50"), ("wide",)
+"""What is measured unless named otherwise: beside other programs, and one way beside the others."""

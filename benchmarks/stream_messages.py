@@ -6,6 +6,7 @@ Value:   a row of the model's input, float32, in C order; the output's value is 
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +14,41 @@ import numpy as np
 KEY = np.dtype([("number", "<i8"), ("sent_us", "<i8")])
 """A message's number in its topic, and when it was given to the producer, microseconds since 1970."""
 
-PIXELS, HIDDEN, CLASSES = 784, 32, 10
+PIXELS, HIDDEN, WIDE, CLASSES = 784, 32, 1024, 10
 
 
 def fnn(folder: Path) -> Path:
     """The small network of Crayfish: 784 -> 32 -> 32 -> 32 -> 10, 27,562 parameters."""
+    return _network(folder / "fnn.onnx", [PIXELS, HIDDEN, HIDDEN, HIDDEN, CLASSES])
+
+
+def wide(folder: Path) -> Path:
+    """A network with something to divide: 784 -> 1024 -> 1024 -> 1024 -> 10, 2,913,290 parameters."""
+    return _network(folder / "wide.onnx", [PIXELS, WIDE, WIDE, WIDE, CLASSES])
+
+
+def _network(path: Path, sizes: list[int]) -> Path:
+    """Gemm and Relu in turn, Softmax at the end; x: [N, first size] -> y: [N, last size]."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    path = folder / "fnn.onnx"
     if path.exists():
         return path
     rng = np.random.default_rng(3)
     nodes, weights, value = [], [], "x"
-    for layer, (inputs, outputs) in enumerate(
-        [(PIXELS, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, CLASSES)]
-    ):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         matrix = (rng.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)).astype(np.float32)
         bias = (rng.standard_normal(outputs) / 10).astype(np.float32)
         weights += [numpy_helper.from_array(matrix, f"w{layer}"), numpy_helper.from_array(bias, f"b{layer}")]
         nodes.append(helper.make_node("Gemm", [value, f"w{layer}", f"b{layer}"], [f"h{layer}"]))
-        last = layer == 3
+        last = layer == len(sizes) - 2
         nodes.append(helper.make_node("Softmax" if last else "Relu", [f"h{layer}"], ["y" if last else f"r{layer}"]))
         value = f"r{layer}"
     graph = helper.make_graph(
         nodes,
-        "fnn",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", PIXELS])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", CLASSES])],
+        path.stem,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", sizes[0]])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", sizes[-1]])],
         weights,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)

@@ -22,7 +22,7 @@ from runners.local import KafkaBroker
 from runners.process import Process
 
 PARTITIONS = 4
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 """How long a program may take to its first output."""
 
 READ_SECONDS = 60.0

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import stream, stream_messages
 from benchmarks.measure import ProgramFailed
-from benchmarks.stream_cases import FLINK, PLAIN, PRISM, QUIX, StreamCase
+from benchmarks.stream_cases import FLINK, PLAIN, PRISM, QUIX, WAYS, StreamCase
 from benchmarks.stream_messages import KEY
 from benchmarks.stream_outputs import Numbers, Outputs, rate_of
 from benchmarks.stream_send import send
@@ -82,7 +82,7 @@ def test_the_sender_sends_each_message_once_in_order(rate: float | None):
     assert seconds >= (9 / rate if rate else 0)
 
 
-def test_the_small_network_has_the_parameters_that_it_is_named_for(tmp_path: Path):
+def test_the_networks_have_the_parameters_that_they_are_named_for(tmp_path: Path):
     import onnx
 
     model = stream_messages.fnn(tmp_path)
@@ -91,6 +91,8 @@ def test_the_small_network_has_the_parameters_that_it_is_named_for(tmp_path: Pat
     assert np.load(inputs).shape == (40, 784)
     scores = stream_messages.expected(model, inputs)
     assert scores.shape == (40, 10) and np.allclose(scores.sum(1), 1, atol=1e-5)
+    wide = onnx.load(stream_messages.wide(tmp_path))
+    assert sum(int(np.prod(weight.dims)) for weight in wide.graph.initializer) == 2_913_290
 
 
 CASE = StreamCase("fnn", Path("m"), Path("p"), 100, 8, 1.0, 1.0, 0.9)
@@ -123,16 +125,37 @@ def test_what_came_late_is_told_with_how_late_and_is_not_lost():
     steady = stream.Steady(outputs([0, 1, 2], [0] * 3, [1000, 2000, 7_500_000], [1.0] * 3), 10.0, 3, 0)
     stream._take(found, steady)
     assert (found.lost, found.late, found.worst_ms) == (0, 1, 7500.0)
-    at = stream.HEADER.index("p99 ms")
+    at = stream.header().index("p99 ms")
     found.saturation = [10.0]
     assert stream.rows_of_table([found])[0][at].endswith(" (1 late, by 7.5 s at most)")
 
 
 def test_latencies_under_different_loads_have_no_ratio():
     lines = stream.rows_of_table([result(PLAIN, 200, 40), result(QUIX, 20, 30, offered=5), result(PRISM, 190, 60)])
-    at = stream.HEADER.index("p99 x plain")
+    at = stream.header().index("p99 x plain")
     assert [line[at] for line in lines] == ["1.00", "", "1.50"]
     assert lines[1][2:4] == ["20.0", "0.10"]
+
+
+def test_what_an_exchange_costs_is_told_beside_the_same_parts_in_one_worker():
+    shards = [result("2 shards inline", 80, 60), result("2 shards distributed", 40, 200)]
+    found = [result("whole", 100, 50), *shards, result("2 stages distributed", 0, 0, failure="it ended")]
+    assert stream.costs(found) == [
+        "fnn: 2 shards distributed beside 2 shards inline: +70 ms at p50, +140 ms at p99, 0.50x the rows/s"
+    ]
+    lines = stream.rows_of_table(found, stream.BESIDE_WAYS)
+    table = [dict(zip(stream.header(stream.BESIDE_WAYS), line, strict=True)) for line in lines]
+    assert [line["x whole"] for line in table] == ["1.00", "0.80", "0.40", ""]
+    assert [line["p99 x whole"] for line in table] == ["1.00", "1.20", "4.00", ""]
+
+
+def test_each_way_is_a_command_of_its_own_with_one_worker_a_part():
+    commands = {way: CASE.command(way, "b:9092", ("in", "out"), "g") for way in WAYS}
+    for way, command in commands.items():
+        assert way.startswith("whole") == ("--stages" not in command and "--shards" not in command)
+        assert way.endswith("distributed") == ("distributed" in command)
+        assert command[command.index("--runner") + 1] == "FlinkRunner"
+        assert command[command.index("--parallelism") + 1] == "1"
 
 
 class FakeBench:
@@ -156,8 +179,8 @@ class FakeBench:
         return found
 
     def live_rate(self, case: StreamCase, program: str, rate: float) -> float:
-        assert (program, rate) == (PLAIN, 100.0)
-        return 80.0
+        assert (program, rate) in ((PLAIN, 100.0), (QUIX, 10.0))
+        return 0.8 * rate
 
     def steady(self, case: StreamCase, program: str, rate: float) -> stream.Steady:
         self.loads[program] = rate
@@ -174,3 +197,11 @@ def test_a_case_offers_each_program_what_it_can_do_and_goes_on_when_one_fails(mo
     assert by_program[PLAIN].saturation == [100.0, 100.0] and by_program[PLAIN].lost == 1
     assert by_program[FLINK].failure == "it ended"
     assert "differs from the right predictions" in by_program[PRISM].failure
+
+
+def test_ways_of_one_model_are_given_the_load_of_the_slowest(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(StreamCase, "expected", lambda self: np.array([[1.0]], np.float32))
+    bench = FakeBench()
+    stream.run_case(bench, CASE, [FLINK, PLAIN, QUIX], 1, alike=True)  # type: ignore[arg-type]
+    assert bench.loads == {PLAIN: 4.0, QUIX: 4.0}
+    assert stream.run_case(bench, CASE, [FLINK], 1)[0].failure  # type: ignore[arg-type]
