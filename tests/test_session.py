@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from onnx import TensorProto, helper
 from models import providers, session
 from models.errors import UsageError
 from models.graph import ModelFile
-from models.session import ModelRunError, Session, SessionOptions, get_session, thread_scaling
+from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import TensorSpec
 from tests import onnx_models
 from tests.waiting import DEADLINE
@@ -331,75 +330,18 @@ def test_the_smallest_model_loads() -> None:
     assert loaded.run(None, {"x": np.ones(2, np.float32)})[0].tolist() == [1, 1]
 
 
-# Scaling over threads
+def test_add_and_normalisation_stay_apart_on_the_cpu(tmp_path: Path) -> None:
+    weights = {name: np.linspace(1, 2, 8).astype(np.float32) for name in ("scale", "bias")}
+    nodes = [
+        helper.make_node("Add", ["x", "skip"], ["sum"]),
+        helper.make_node("LayerNormalization", ["sum", "scale", "bias"], ["y"]),
+    ]
+    ends = [(name, TensorProto.FLOAT, ["n", 4, 8]) for name in ("x", "skip", "y")]
+    model = onnx_models.build(nodes, ends[:2], ends[2:], weights)
+    optimised = tmp_path / "optimised.onnx"
 
+    def write(settings: ort.SessionOptions) -> None:
+        settings.optimized_model_filepath = str(optimised)
 
-class SharedClock:
-    """Time that calls add to: all at once if they hold a lock, or side by side."""
-
-    def __init__(self, seconds: float, exclusive: bool) -> None:
-        self.seconds = seconds
-        self.exclusive = exclusive
-        self.lock = threading.Lock()
-        self.spent: dict[int, float] = {}
-
-    def run(self) -> None:
-        with self.lock:
-            thread = threading.get_ident()
-            self.spent[thread] = self.spent.get(thread, 0.0) + self.seconds
-
-    def now(self) -> float:
-        with self.lock:
-            return sum(self.spent.values()) if self.exclusive else max(self.spent.values(), default=0.0)
-
-
-def test_one_worker_does_not_scale() -> None:
-    assert thread_scaling(lambda: None, 1) == 1.0
-
-
-def test_calls_that_exclude_each_other_do_not_scale() -> None:
-    clock = SharedClock(0.01, exclusive=True)
-    assert thread_scaling(clock.run, 4, clock=clock.now) == pytest.approx(1.0)
-
-
-def test_calls_that_run_side_by_side_scale() -> None:
-    seen: list[int] = []
-    barrier = threading.Barrier(3, action=lambda: seen.append(1))
-    now = [0.0]
-    calls = itertools.count()
-
-    def run() -> None:
-        # Two calls to look, one alone, and then three of three threads, of which all must be in it for time to go on.
-        if next(calls) < 3:
-            now[0] += 1.0
-        else:
-            barrier.wait(timeout=DEADLINE)
-            with lock:
-                now[0] += 1 / 3
-
-    lock = threading.Lock()
-    assert thread_scaling(run, 3, budget_seconds=0.1, clock=lambda: now[0]) == pytest.approx(3.0)
-    assert seen
-
-
-def test_the_budget_holds() -> None:
-    clock = SharedClock(0.001, exclusive=True)
-    thread_scaling(clock.run, 4, budget_seconds=0.1, clock=clock.now)
-    assert clock.now() <= 0.11
-
-
-def test_a_failing_run_is_not_swallowed() -> None:
-    calls = iter([None, None])
-
-    def run() -> None:
-        if next(calls, "over") == "over":
-            raise ModelRunError("no")
-
-    with pytest.raises(ModelRunError, match="no"):
-        thread_scaling(run, 2)
-
-
-def test_scaling_of_a_real_model(tmp_path: Path) -> None:
-    model = load(onnx_models.mlp(32, 64), tmp_path)
-    x = np.ones((2048, 32), np.float32)
-    assert thread_scaling(lambda: model.run({"x": x}), 2) > 0
+    Session(ModelFile(onnx_models.save(model, tmp_path / "m.onnx")), ONE_THREAD, configure=write)
+    assert [node.op_type for node in onnx.load(optimised).graph.node] == ["Add", "LayerNormalization"]
