@@ -34,6 +34,9 @@ from models.tensors import output_field
 SAMPLE_RUN_ROWS = 3
 """Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""
 
+BATCH_SIZE_SECONDS = 0.15
+"""For all runs that measure how many rows a run should take."""
+
 SAMPLE_TRIES = 32
 """Sample rows tried one by one where the first ones make the model fail."""
 
@@ -327,7 +330,7 @@ def _row_shape(
     return None, len(dims)
 
 
-def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = 0.15) -> BatchSizeChoice | None:
+def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_SIZE_SECONDS) -> BatchSizeChoice | None:
     """Measure how many rows a run should take; None where there is no sample to measure with."""
     if made.sample is None or made.plan.row_by_row:
         return None

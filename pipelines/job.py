@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from models.fit import Fit, choose_batch_size
+from models.fit import SAMPLE_RUN_ROWS, Fit, choose_batch_size
 from pipelines.columns import (
     as_the_model_wants,
     check_outputs,
@@ -203,11 +204,15 @@ def _settled_shards(
     options: argparse.Namespace, made: Fit, plan: Any, workers: Workers, local: bool, job_dir: str | None
 ) -> tuple[Any, Workers, str]:
     """Settle `--shards auto`; (how the whole model is run, the workers for it, why)."""
-    from pipelines.shard_auto import choose_shards
+    from pipelines.sample_feeds import sample_feeds
+    from pipelines.shard_auto import Whole, choose_shards
     from pipelines.shard_job import check_local
     from pipelines.shard_job import default_workers as workers_of_shards
 
-    chosen = choose_shards(options, made, plan, workers, check_local(local, job_dir))
+    rows = 1 if plan.row_by_row else options.micro_batch or plan.batch_size
+    few = 1 if plan.row_by_row else SAMPLE_RUN_ROWS
+    whole = Whole(plan.model, made.session, partial(sample_feeds, made, plan), rows, few)
+    chosen = choose_shards(options, whole, workers, check_local(local, job_dir))
     options.shards = chosen.shards if chosen.shards > 1 else None
     options.shard_source = chosen.source
     if options.shards is not None:

@@ -25,8 +25,8 @@ OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
 
 
-def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy:
-    """Run the command: plan, show, write.
+def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
+    """Run the command: plan, show, write; None where `--shards auto` leaves the model whole.
 
     Raises:
         UsageError: nothing was written, for the reason in the message.

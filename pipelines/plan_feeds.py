@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from models.batch_size import find_batch_size
 from models.errors import UsageError
+from models.fit import BATCH_SIZE_SECONDS
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
 from models.rows_axis import verify_rows
 from models.session import ModelRunError, Session, SessionOptions, get_session
@@ -175,8 +177,24 @@ def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
     session = rows.session
     if session is None:
         return NOT_MEASURED
+    bytes_per_row = _bytes_per_row(rows, session)
+    choice = find_micro_batch(lambda size: session.run(rows.take(size)), bytes_per_row=bytes_per_row, stages=stages)
+    return choice.batch_size
+
+
+def choose_batch_size(rows: Rows, session: Session) -> int:
+    """Rows of a run of the whole model, measured as `score` does."""
+    if rows.row_by_row:
+        return 1
+    bytes_per_row = _bytes_per_row(rows, session)
+    choice = find_batch_size(
+        lambda size: session.run(rows.take(size)), bytes_per_row=bytes_per_row, budget_seconds=BATCH_SIZE_SECONDS
+    )
+    return choice.batch_size
+
+
+def _bytes_per_row(rows: Rows, session: Session) -> int:
+    """Bytes of inputs and outputs of one row."""
     feeds = rows.take(2)
     outputs = session.run(feeds)
-    nbytes = sum(array.nbytes for array in [*feeds.values(), *outputs]) // 2
-    choice = find_micro_batch(lambda size: session.run(rows.take(size)), bytes_per_row=nbytes, stages=stages)
-    return choice.batch_size
+    return sum(array.nbytes for array in [*feeds.values(), *outputs]) // 2

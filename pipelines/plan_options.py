@@ -20,6 +20,8 @@ examples:
     %(prog)s --model big.onnx --workers 4 --stage_memory 2GB --bandwidth 10Gbit --save_stages stages/
   the weights of its layers over two shards, to run with score --plan shards/plan.json
     %(prog)s --model m.onnx --sample data.parquet --shards 2 --save_shards shards/
+  over as many shards as are fastest here, of workers of 200 MB of weights each
+    %(prog)s --model m.onnx --sample data.parquet --shards auto --stage_memory 200MB --save_shards shards/
   two stages of two shards each, to run with score --plan both/plan.json
     %(prog)s --model m.onnx --sample data.parquet --stages 2 --shards 2 --save_stages both/
   replicas, stages or shards? on workers of 1 GB each
@@ -73,7 +75,11 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
         "--stages", type=stages_count, default="auto", metavar="N|auto", help="default: as many as are fastest"
     )
     workers.add_argument(
-        "--shards", type=positive, metavar="N", help="divide the weights of layers over N shards instead of cutting"
+        "--shards",
+        type=stages_count,
+        metavar="N|auto",
+        help="divide the weights of layers over N shards instead of cutting; auto: as many as are fastest here and fit "
+        "--stage_memory",
     )
     workers.add_argument(
         "--strategy",
@@ -86,7 +92,11 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
     workers.add_argument(
         "--workers", metavar="N|cluster.json", help="workers like this machine's, or a description (default: its cores)"
     )
-    workers.add_argument("--stage_memory", metavar="2GB", help="most bytes of weights and activations in a worker")
+    workers.add_argument(
+        "--stage_memory",
+        metavar="2GB",
+        help="most bytes of weights and activations in a worker; of weights with --shards auto",
+    )
     workers.add_argument("--bandwidth", metavar="10Gbit", help="of the link between workers (default: one machine)")
     workers.add_argument(
         "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
@@ -163,6 +173,9 @@ def _check_both(options: argparse.Namespace) -> None:
         raise UsageError("--stages and --shards together divide saved stages; add --save_stages DIR, on this machine")
 
 
+_OF_AUTO = ("stage_memory", "micro_batch", "threads")
+"""Options of planning that `--shards auto` looks at."""
+
 _OF_STAGES = ("stage_memory", "bandwidth", "workers", "micro_batch", "threads", "save_stages", "measured")
 
 
@@ -186,9 +199,17 @@ def _read_shards(options: argparse.Namespace) -> None:
         raise UsageError(
             f"--shards divides a model by width, and --plan {options.plan} is no plan of that; leave one out"
         )
+    auto = options.shards == "auto"
     if options.stages != "auto":
+        if auto:
+            raise UsageError("--shards auto looks at the whole model, and --stages cuts it; give a number of shards")
         _check_both(options)
         return
-    given = [name for name in _OF_STAGES if getattr(options, name) is not None]
+    given = [name for name in _OF_STAGES if getattr(options, name) is not None and not (auto and name in _OF_AUTO)]
+    if given and given[0] in _OF_AUTO:
+        raise UsageError(
+            f"--{given[0]} is for a model split by depth or for --shards auto, and --shards is {options.shards}; leave "
+            "one of them out"
+        )
     if given:
         raise UsageError(f"--{given[0]} is for a model split by depth, and --shards divides it by width; leave it out")

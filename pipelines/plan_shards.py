@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,27 +17,37 @@ from models.shard.plan import ShardPlan, to_json
 from transforms.write.storage import local_path
 
 if TYPE_CHECKING:
-    from models.session import Session
+    from models.session import Session, SessionOptions
     from models.shard.planner import Division
     from pipelines.plan_feeds import Rows
+    from pipelines.shard_auto import ShardChoice
 
 
-def run_shards(options: argparse.Namespace) -> ShardPlan:
-    """Divide, show, write.
+def run_shards(options: argparse.Namespace) -> ShardPlan | None:
+    """Divide, show, write; None where `--shards auto` leaves the model whole.
 
     Raises:
         UsageError: nothing was written, for the reason in the message.
     """
-    from models.session import SessionOptions, resolve_providers
     from models.shard.annotate import save_annotated
     from models.split.load import load_graph
     from pipelines import shard_table
     from pipelines.plan_feeds import rows_for
     from pipelines.plan_write import PLAN_FILE, folder_beside, move_files, write_text
 
-    rows = rows_for(options, SessionOptions(resolve_providers(options.providers)))
+    rows = rows_for(options, _session(options))
     if rows.session is None:
         raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
+    facts: list[tuple[str, str]] = []
+    if options.shards == "auto":
+        chosen = _chosen(options, rows, rows.session)
+        if chosen.shards == 1:
+            _tell_whole(options, chosen.line, rows.notes)
+            return None
+        options.shards = chosen.shards
+        facts = [("verdict", f"--shards auto: {chosen.line}")]
+        if options.stage_memory is not None:
+            facts.append(("to run", "score --plan ... --placement distributed: each shard has workers of its own"))
     division = _division(options, rows)
     plan = division.plan
     report = _report(plan) if options.report else None
@@ -55,10 +67,61 @@ def run_shards(options: argparse.Namespace) -> ShardPlan:
         write_text(options.output, to_json(saved))
     if report is not None:
         write_text(options.report, report)
-    shard_table.show(plan)
+    shard_table.show(plan, facts)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
     return plan
+
+
+def _session(options: argparse.Namespace) -> SessionOptions:
+    """Of the whole model; where it is timed, that of one of the workers that `score` would have."""
+    from models.session import SessionOptions, resolve_providers
+    from pipelines.workers import count_workers
+
+    if options.shards == "auto":
+        return count_workers(None, options.threads, options.providers, local=True).session
+    return SessionOptions(resolve_providers(options.providers))
+
+
+def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardChoice:
+    """Choose as `score --shards auto` does where each shard has workers of its own.
+
+    Raises:
+        UsageError: no number of shards fits the memory.
+    """
+    from pipelines.plan_feeds import choose_batch_size
+    from pipelines.shard_auto import Whole, choose_shards
+    from pipelines.workers import count_workers
+
+    few = 1 if rows.row_by_row else SAMPLE_RUN_ROWS
+    timed = options.micro_batch if options.micro_batch and not rows.row_by_row else choose_batch_size(rows, session)
+    whole = Whole(rows.model, session, rows.take, timed, few)
+    job = argparse.Namespace(
+        placement="distributed", workers=None, threads=options.threads, stage_memory=options.stage_memory
+    )
+    workers = count_workers(None, options.threads, options.providers, local=True)
+    with tempfile.TemporaryDirectory(prefix="beamsplit-plan-") as folder:
+        return choose_shards(job, whole, workers, folder)
+
+
+_OF_SHARDS = ("save_shards", "write_model", "output", "report")
+
+
+def _tell_whole(options: argparse.Namespace, line: str, notes: Sequence[str]) -> None:
+    """Say that the model stays whole.
+
+    Raises:
+        UsageError: a file was asked for that would tell of shards.
+    """
+    asked = [name for name in _OF_SHARDS if getattr(options, name) is not None]
+    if asked:
+        raise UsageError(
+            f"--shards auto: {line}; so --{asked[0]} has no shards to write: leave it out and run score without "
+            "--shards, or give --shards N"
+        )
+    print(f"--shards auto: {line}; nothing is divided, run score without --shards")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _division(options: argparse.Namespace, rows: Rows) -> Division:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from models.errors import UsageError
-from models.fit import SAMPLE_RUN_ROWS, Fit
-from models.scoring import Array, ScoringPlan
-from models.session import SessionOptions
+from models.graph import ModelFile
+from models.session import Session, SessionOptions
 from models.shard.choose import MOST_SHARDS, Tried, choose
 from models.shard.plan import ShardPlan, read_plan
-from models.shard.planner import divide
+from models.shard.planner import NothingToDivide, divide
 from models.shard.sharded import ShardedModel, ShardedSession
+from models.shard.weights import held_bytes
+from models.split.cluster import format_bytes
+from models.split.load import load_graph
 from models.split.saving import PLAN_FILE
 from models.split.stage_times import time_together
-from pipelines.sample_feeds import sample_feeds
+from models.tensors import Array
 from pipelines.shard_source import ShardSource
 from pipelines.workers import Workers, cores
 
@@ -27,6 +30,23 @@ BUDGET_SECONDS = 0.5
 
 FEWEST_TRIED = 4
 """So many shards are tried at least: on fewer cores too their smaller weights may lie in faster memory."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The model as it is, and rows for it."""
+
+    model: ModelFile
+    session: Session
+
+    take: Callable[[int], dict[str, Array]]
+    """Feeds of so many rows."""
+
+    rows: int
+    """Of a run that is timed."""
+
+    few: int
+    """Rows that it is divided on."""
 
 
 @dataclass(frozen=True)
@@ -43,47 +63,42 @@ class ShardChoice:
     """The division, saved in the job's folder; None where the model stays whole."""
 
 
-def choose_shards(
-    options: argparse.Namespace, made: Fit, scoring: ScoringPlan, workers: Workers, job_dir: str
-) -> ShardChoice:
+def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, job_dir: str) -> ShardChoice:
     """Divide the model over ever more shards, time each and take the number that the times and the memory favour.
 
     Args:
-        options: with `placement`, and `stage_memory` in bytes where a worker has so much for weights.
-        made: model and data brought together.
-        scoring: how the whole model is run.
+        options: with `placement`, `workers` and `threads`, and `stage_memory` in bytes where a worker has so much for
+            weights.
+        whole: what is divided.
         workers: of the whole model.
         job_dir: folder of the job on this machine.
 
     Raises:
         UsageError: no number of shards fits the memory.
     """
-    rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
-    feeds = sample_feeds(made, scoring, rows)
-    few = sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS)
+    feeds, few = whole.take(whole.rows), whole.take(whole.few)
     memory, inline = options.stage_memory, options.placement == "inline" and not workers.gpus
-    rate = _rate(partial(made.session.run, feeds), workers.count, rows)
+    rate = _rate(partial(whole.session.run, feeds), workers.count, whole.rows)
     tried: list[Tried] = []
     why = ""
     shards = 2
     while shards <= MOST_SHARDS:
         folder = os.path.join(job_dir, f"shards-{shards}")
         try:
-            plan = divide(scoring.model, few, shards, folder)
+            plan = divide(whole.model, few, shards, folder)
         except UsageError as error:
-            why = str(error)
+            why = _why_not(error, shards)
             break
         if not tried:
             tried.append(Tried(1, rate, plan.weight_bytes))
         held = _worker_bytes(plan, options.placement, bool(workers.gpus))
-        tried.append(Tried(shards, _timed(plan, folder, options, workers, made, feeds, rows), held))
+        tried.append(Tried(shards, _timed(plan, folder, options, whole, workers, feeds), held))
         fits = memory is None or held <= memory
         if (shards >= max(FEWEST_TRIED, workers.gpus or cores()) and fits) or (inline and not fits):
             break
         shards *= 2
     if not tried:
-        if memory is not None:
-            raise UsageError(f"--stage_memory asks for shards, but {why}")
+        _check_whole(whole.model, memory, why)
         return ShardChoice(1, f"the whole model, because {why}")
     try:
         chosen, line = choose(tried, memory)
@@ -101,6 +116,22 @@ def choose_shards(
     return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path))
 
 
+def _why_not(error: UsageError, shards: int) -> str:
+    if isinstance(error, NothingToDivide):
+        return f"it has no layer that can be divided over {shards} shards ({error.why})"
+    return str(error)
+
+
+def _check_whole(model: ModelFile, memory: float | None, why: str) -> None:
+    """Raise unless the memory holds the weights of a model that cannot be divided."""
+    held = held_bytes(load_graph(model).graph)
+    if memory is not None and held > memory:
+        raise UsageError(
+            f"--stage_memory is {format_bytes(memory)}, but the whole model has {format_bytes(held)} of weights, and "
+            f"{why}: give --stage_memory {-(-held // 1000)}KB or more, or use --stages"
+        )
+
+
 def _worker_bytes(plan: ShardPlan, placement: str, apart: bool) -> int:
     """Bytes of weights in the fullest worker, or in the fullest device of one."""
     shards = [plan.shard_bytes(shard) for shard in range(plan.shards)]
@@ -113,17 +144,16 @@ def _timed(
     plan: ShardPlan,
     folder: str,
     options: argparse.Namespace,
+    whole: Whole,
     workers: Workers,
-    made: Fit,
     feeds: dict[str, Array],
-    rows: int,
 ) -> float:
     """Rows a second of the shards inline, with the workers that such a job would have."""
     count = options.workers or max(1, cores() // plan.shards)
-    each, whole = shard_sessions(options, workers, plan.shards, max(1, cores() // count))
-    session = ShardedSession(ShardedModel(plan, folder, each, whole, made.session.signature))
+    each, between = shard_sessions(options, workers, plan.shards, max(1, cores() // count))
+    session = ShardedSession(ShardedModel(plan, folder, each, between, whole.session.signature))
     try:
-        return _rate(partial(session.run, feeds), count, rows)
+        return _rate(partial(session.run, feeds), count, whole.rows)
     finally:
         session.drop()
 

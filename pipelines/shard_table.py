@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from models.shard.plan import ShardPlan
@@ -76,11 +77,11 @@ def facts(plan: ShardPlan) -> list[tuple[str, str]]:
     return found
 
 
-def table(plan: ShardPlan) -> Table:
-    """All of it."""
-    return Table(HEADER, layer_rows(plan), facts(plan), left=LEFT)
+def table(plan: ShardPlan, more: Sequence[tuple[str, str]] = ()) -> Table:
+    """All of it, with more facts below."""
+    return Table(HEADER, layer_rows(plan), [*facts(plan), *more], left=LEFT)
 
 
-def show(plan: ShardPlan, stream: TextIO | None = None) -> None:
-    """Print the division."""
-    table(plan).show(stream)
+def show(plan: ShardPlan, more: Sequence[tuple[str, str]] = (), stream: TextIO | None = None) -> None:
+    """Print the division, with more facts below it."""
+    table(plan, more).show(stream, strong="verdict")

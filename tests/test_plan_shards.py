@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from models.shard.plan import KeptWhole, read_plan
+from pipelines import shard_auto
 from pipelines.__main__ import main
 from pipelines.plan_report import render_shards
 from pipelines.shard_table import table, whole
@@ -91,6 +92,90 @@ def test_a_plan_is_shown_and_saved_again(command: Command):
 def test_rows_are_made_up_without_a_sample(command: Command):
     code, out, err = plan(command, "--shards", 2)
     assert code == 0 and "over 2 shards" in out and "rows were made up" in err
+
+
+def rates(monkeypatch: pytest.MonkeyPatch, *found: float) -> None:
+    """What is measured: of the whole model first, then of 2 and 4 shards."""
+    left = iter(found)
+    monkeypatch.setattr(shard_auto, "_rate", lambda *_: next(left))
+    monkeypatch.setattr(shard_auto, "cores", lambda: 2)
+
+
+@pytest.mark.parametrize(("measured", "chosen"), [((1.0, 3.0, 2.0), 2), ((1.0, 2.0, 3.0), 4)])
+def test_auto_writes_the_shards_that_were_measured_to_be_fastest(
+    command: Command, monkeypatch: pytest.MonkeyPatch, measured: tuple[float, ...], chosen: int
+):
+    rates(monkeypatch, *measured)
+    out = command.folder / "plans"
+    code, shown, err = plan(
+        command, *sampled(command), "--shards", "auto", "--micro_batch", 50, "--save_shards", out / "shards",
+        "--output", out / "plan.json", "--write_model", out / "annotated.onnx", "--report", out / "plan.html",
+    )  # fmt: skip
+    assert code == 0, err
+    assert f"verdict  --shards auto: {chosen} shards, 3 rows/s measured here; the whole model 1 rows/s; " in shown
+    assert "to run" not in shown and "check: y: largest difference" in err
+    stored = read_plan(str(out / "shards" / "plan.json"))
+    assert stored.shards == chosen
+    assert {path.name for path in (out / "shards").iterdir()} == {
+        *(file for stage in stored.stages for file in stage.files), "plan.json"
+    }  # fmt: skip
+    assert read_plan(str(out / "plan.json")).stages[0].files[0] == f"shards/{stored.stages[0].files[0]}"
+    assert onnx.load(out / "annotated.onnx").configuration[0].num_devices == chosen
+    assert f"wide.onnx over {chosen} shards" in (out / "plan.html").read_text()
+
+
+def test_auto_measures_and_writes_no_shards_of_a_model_that_is_fastest_whole(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    rates(monkeypatch, 3.0, 1.0, 2.0)
+    code, out, err = plan(command, *sampled(command), "--shards", "auto")
+    assert (code, err) == (0, "")
+    line = "--shards auto: the whole model, 3 rows/s measured here; 2 shards 1 rows/s; 4 shards 2 rows/s; "
+    assert out == f"{line}nothing is divided, run score without --shards\n"
+    for option in ("--save_shards", "--output", "--write_model", "--report"):
+        rates(monkeypatch, 3.0, 1.0, 2.0)
+        path = command.folder / "new" / "file.onnx"
+        code, out, err = plan(command, *sampled(command), "--shards", "auto", option, path)
+        assert (code, out) == (2, "") and err.count("\n") == 1, err
+        assert f"the whole model, 3 rows/s measured here; 2 shards 1 rows/s; 4 shards 2 rows/s; so {option} has" in err
+        assert "or give --shards N" in err and not path.parent.exists()
+
+
+def test_auto_divides_until_a_worker_has_the_memory(command: Command):
+    code, out, err = plan(
+        command, "--shards", "auto", "--stage_memory", "20KB", "--threads", 1, "--save_shards", command.folder / "out"
+    )
+    assert code == 0, err
+    assert "and at most 20 kB of weights a worker" in out and "--placement distributed" in out
+    made = read_plan(str(command.folder / "out" / "plan.json"))
+    assert all(made.shard_bytes(shard) <= 20_000 for shard in range(made.shards)) and made.weight_bytes > 20_000
+    code, _, err = command.run("--plan", command.folder / "out" / "plan.json", "--placement", "distributed")
+    assert code == 0, err
+
+
+def test_auto_of_a_model_that_cannot_be_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = Command(tmp_path, capsys)
+    command.model = onnx_models.save(onnx_models.picky(1), tmp_path / "one.onnx")
+    code, out, err = plan(command, "--shards", "auto", "--stage_memory", "1GB")
+    assert code == 0, err
+    assert "the whole model, because it has no layer that can be divided over 2 shards" in out
+
+
+def test_refusals_of_auto(command: Command, tmp_path: Path):
+    first = tmp_path / "first.json"
+    assert plan(command, "--shards", 2, "--output", first)[0] == 0
+    for options, said in (
+        (["--stages", 2], "--shards auto looks at the whole model, and --stages cuts it; give a number of shards"),
+        (["--plan", first], "has 2 shards and --shards says auto; leave --shards out"),
+        (["--workers", 2], "--workers is for a model split by depth, and --shards divides it by width"),
+        (["--stage_memory", "much"], "--stage_memory much is no number of bytes"),
+        (["--stage_memory", "100"], "--stage_memory is 100 bytes, but of "),
+        (["--save_stages", "x"], "--save_stages is for a model split by depth"),
+    ):
+        code, out, err = plan(command, "--shards", "auto", *options)
+        assert (code, out) == (2, "") and said in err and err.count("\n") == 1, (options, err)
+    _, _, err = plan(command, "--shards", 2, "--stage_memory", "1MB")
+    assert "--stage_memory is for a model split by depth or for --shards auto, and --shards is 2; leave one" in err
 
 
 def test_refusals(command: Command, tmp_path: Path):
