@@ -12,6 +12,7 @@ import onnx_ir as ir
 from models.shard.annotation import CONFIGURATION, PLAN_KEY, TREES_KEY
 from models.shard.layout import Layout, Split, Whole
 from models.shard.propagate import Sharding, data_inputs
+from models.shard.trees import PLAIN
 from models.split.saving import save_alone
 
 _LEAST_IR = 11
@@ -66,7 +67,7 @@ def _has_divided_trees(node: ir.Node, sharding: Sharding) -> bool:
     return node.domain == "ai.onnx.ml" and any(
         decision.trees
         for made, decision in sharding.decisions.items()
-        if made == name or made.startswith(f"{name}/plain")
+        if made == name or made.startswith(f"{name}{PLAIN}")
     )
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from models.shard.annotation import TREES_KEY, Annotation, AxisSpec, WrongSpecError
 from models.shard.propagate import constant_shapes, data_inputs
 from models.shard.rules.elementwise import BROADCAST
+from models.shard.trees import PLAIN
 from models.shard.weights import ELEMENTWISE, constant_names
 
 LAYERS = {
@@ -111,7 +112,7 @@ def asks_of(
             made |= _made_of_weights(node, label, tensors, shapes)
         elif tensors:
             asks[name] = _ask(node, label, tensors, constants, shapes, fixed, annotation.shards)
-        if node.domain == "ai.onnx.ml" and any(name == one or name.startswith(f"{one}/plain") for one in trees):
+        if node.domain == "ai.onnx.ml" and any(name == one or name.startswith(f"{one}{PLAIN}") for one in trees):
             asks.setdefault(name, Ask(name)).trees = True
     return {name: ask for name, ask in asks.items() if ask.inputs or ask.outputs or ask.divides}
 

@@ -24,6 +24,10 @@ _TYPES = {
 """What the operators added here give, where that is not float."""
 
 
+PLAIN = "/plain"
+"""Between an ensemble's name and the numbers of the nodes that stand for it."""
+
+
 def plain_ensembles(graph: ir.Graph) -> dict[str, str]:
     """Change the graph in place; gives the ensembles that stay as they are, by node name, and why."""
     left: dict[str, str] = {}
@@ -181,7 +185,7 @@ class _Adder:
 
     def _name(self) -> str:
         self._count += 1
-        return f"{self._node.name or self._node.op_type}/plain{self._count}"
+        return f"{self._node.name or self._node.op_type}{PLAIN}{self._count}"
 
     def replace(self, results: Sequence[ir.Value]) -> None:
         """The results take the names and the readers of the node's outputs; the node goes."""

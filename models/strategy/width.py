@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import onnx_ir as ir
@@ -20,8 +20,8 @@ from models.shard.decision import Decision
 from models.shard.layout import Partial, Split
 from models.shard.observe import observed_shapes
 from models.shard.planner import LEAST_SHARE
-from models.shard.propagate import Sharding, shard_graph
-from models.shard.trees import plain_ensembles
+from models.shard.propagate import Sharding, data_inputs, shard_graph
+from models.shard.trees import PLAIN, plain_ensembles
 from models.shard.weights import held_bytes
 from models.split.balance import Problem
 from models.split.cuts import SplitGraph
@@ -47,7 +47,7 @@ class UnitParts:
     """Over the link of the worker that joins."""
 
     exchanges: tuple[float, ...]
-    """How many of its results are joined."""
+    """How many meetings of the shards begin there."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Width:
     profile: Profile
     """With the seconds of the slowest shard."""
 
-    exchange_bytes: Mapping[str, float]
-    """By the node that makes what is joined: bytes over the link of the worker that joins, per micro-batch."""
+    exchanged: Exchanged = field(default_factory=lambda: Exchanged({}, frozenset()))
+    """What its workers hand one another."""
 
     on_shards: frozenset[str] = frozenset()
     """Names of the nodes that run on shards; what each of a team computes alone is not among them."""
@@ -91,8 +91,8 @@ class Width:
         seconds = self.profile.node_seconds
         on_shards = {name: one for name, one in seconds.items() if name in self.on_shards}
         whole = {name: one for name, one in seconds.items() if name not in self.on_shards}
-        joining = dict.fromkeys(self.exchange_bytes, 1.0)
-        return UnitParts(*(self._by_unit(one) for one in (whole, on_shards, self.exchange_bytes, joining)))
+        meetings = dict.fromkeys(self.exchanged.meetings, 1.0)
+        return UnitParts(*(self._by_unit(one) for one in (whole, on_shards, self.exchanged.nbytes, meetings)))
 
     def _by_unit(self, of_nodes: Mapping[str, float]) -> tuple[float, ...]:
         return tuple(unit_seconds(self.graph, dataclasses.replace(self.profile, node_seconds=of_nodes)))
@@ -114,7 +114,7 @@ def make_widths(
         profile: of the whole model.
         counts: numbers of shards, from 2.
     """
-    whole = Width(1, graph, profile, {})
+    whole = Width(1, graph, profile)
     if not counts:
         return [whole], []
     model = load_graph(model_file)
@@ -183,7 +183,7 @@ def divided(graph: SplitGraph, profile: Profile, source: ir.Graph, sharding: Sha
         shards,
         dataclasses.replace(graph, weight_bytes=weights),
         dataclasses.replace(profile, node_seconds=seconds, total_seconds=total),
-        exchanged(graph, profile, sharding),
+        exchanged(graph, profile, source, sharding),
         frozenset(on_shards),
     )
 
@@ -202,20 +202,55 @@ def largest_share(decision: Decision, shards: int) -> float:
     return max(found, default=1.0)
 
 
-def exchanged(graph: SplitGraph, profile: Profile, sharding: Sharding) -> dict[str, float]:
-    """Bytes over the busiest link for each node whose result is joined.
+@dataclass(frozen=True)
+class Exchanged:
+    """What a team's workers hand one another, by the node of the whole model that it is counted with."""
 
-    Slices come together once, all but the joiner's own; of terms each shard sends a whole tensor. What was joined
-    then goes out to the others.
+    nbytes: Mapping[str, float]
+    """Over the link of the worker that joins, per micro-batch."""
+
+    meetings: frozenset[str]
+    """Nodes with which a meeting is counted: the first of those that run on shards between two joins."""
+
+
+def exchanged(graph: SplitGraph, profile: Profile, source: ir.Graph, sharding: Sharding) -> Exchanged:
+    """What goes out to the shards, and what comes back to be joined.
+
+    All that the shards of a level read whole goes out to each of the others. Slices come together once, all but the
+    joiner's own; of terms each shard sends a whole tensor.
     """
     others = sharding.shards - 1
+    of_level = {
+        str(value.name): sharding.levels[str(node.name)]
+        for node in source
+        if str(node.name) in sharding.decisions
+        for value in node.outputs
+    }
     maker = {made: name for name, part in graph.parts.items() for made in part.makes}
     found: dict[str, float] = {}
+    meetings: dict[int, str] = {}
+    sent: set[tuple[int, str]] = set()
+    for node in source:
+        at = _counted_with(graph, str(node.name))
+        if str(node.name) not in sharding.decisions or at is None:
+            continue
+        level = sharding.levels[str(node.name)]
+        meetings.setdefault(level, at)
+        for name in data_inputs(node, sharding.constants):
+            if of_level.get(name) != level and (level, name) not in sent:
+                sent.add((level, name))
+                found[at] = found.get(at, 0.0) + others * profile.value_bytes.get(name, 0.0)
     for tensor in sharding.joined:
-        nbytes = profile.value_bytes.get(tensor, 0.0)
-        summed = isinstance(sharding.layouts.get(tensor), Partial)
-        together = others * nbytes if summed else nbytes * others / sharding.shards
-        node = maker.get(tensor)
-        if node is not None:
-            found[node] = found.get(node, 0.0) + together + others * nbytes
-    return found
+        node_name = maker.get(tensor) or _counted_with(graph, tensor)
+        if node_name is not None:
+            nbytes = profile.value_bytes.get(tensor, 0.0)
+            summed = isinstance(sharding.layouts.get(tensor), Partial)
+            together = others * nbytes if summed else nbytes * others / sharding.shards
+            found[node_name] = found.get(node_name, 0.0) + together
+    return Exchanged(found, frozenset(meetings.values()))
+
+
+def _counted_with(graph: SplitGraph, name: str) -> str | None:
+    """The node of the whole model of that name, or whose trees were made plain under that name."""
+    before = name.split(PLAIN)[0]
+    return next((one for one in (name, before) if one in graph.parts), None)

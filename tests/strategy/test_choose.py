@@ -70,8 +70,8 @@ def test_a_shard_has_its_share_of_seconds_and_weights(widths: list[Width]):
     for width in widths:
         assert sum(width.profile.node_seconds.values()) == pytest.approx(LAYERS / width.shards)
         assert sum(width.graph.weight_bytes.values()) == pytest.approx(LAYERS * LAYER_BYTES / width.shards)
-    # Two pairs of columns and rows: two sums, of which the terms come in and the sum goes out again.
-    assert sum(widths[1].exchange_bytes.values()) == 2 * (4096 + 4096)
+    # Two pairs of columns and rows: what the first layer of each reads goes out, and the terms of a sum come in.
+    assert sum(widths[1].exchanged.nbytes.values()) == 2 * (4096 + 4096)
 
 
 def test_all_ways_with_four_workers(widths: list[Width]):
