@@ -40,6 +40,9 @@ MOST_NUMBERS = 20_000_000
 MOST_MOVES = 4_000
 """Ways to give workers to stages, beyond which unlike workers are tried in a few orders only, and are counted."""
 
+FEW_ORDERS_TOLERANCE = 1e-6
+"""Share of the period to which it is sought where workers are tried in a few orders, and so not the best of all."""
+
 MOST_IDEALS = 3_000
 """Down-sets of a graph beyond which it is not solved exactly."""
 
@@ -179,10 +182,15 @@ def _best(
 ) -> tuple[Solution | None, Staffing | Crowd, float]:
     best, used, bound = None, staffings[0], math.inf
     for staffing in staffings:
-        found, proven = _solver(chain, staffing, stages).least(low)
-        bound = min(bound, proven)
-        if found is not None and (best is None or found.period < best.period):
-            best, used = found, staffing
+        solver = _solver(chain, staffing, stages)
+        if best is None:
+            best, bound = solver.least(low, tolerance=0.0 if len(staffings) == 1 else FEW_ORDERS_TOLERANCE)
+            used = staffing
+            continue
+        better = solver.within(best.period * (1 - FEW_ORDERS_TOLERANCE))
+        if better is not None:
+            best, _ = solver.least(low, better, FEW_ORDERS_TOLERANCE)
+            used = staffing
     return best, used, bound
 
 

@@ -25,6 +25,9 @@ from models.split.solver.period import Search, Solution
 from models.split.solver.problem import Floats, Ints, Worker
 from models.split.solver.staffing import Team, link_of, named
 
+_LEAST = 5e-324
+"""Seconds: the smallest number above 0."""
+
 MOST_CLASSES = 6
 """Classes of neighbours; more of them are put together, each as good as its weakest worker."""
 
@@ -151,10 +154,10 @@ class CrowdSolver(Search):
                 if not len(starts):
                     continue
                 before = used[: self._rows - shift, begin, starts]
-                start, ends, refused = self._ends(span, begin, end, place, starts, before, period)
+                start, ends, refused = self._ends(span, begin, end, place, starts, before, period, want_rejected)
                 now = used[shift:, end, place]
                 np.minimum(now, np.where(start < none, ends, none).min(axis=1), out=now)
-                if want_rejected:
+                if refused is not None:
                     rejected = min(rejected, float(np.min(refused, where=start < none, initial=math.inf)))
         return used, rejected
 
@@ -171,8 +174,16 @@ class CrowdSolver(Search):
         return self._starts[memory_bytes][place]
 
     def _ends(
-        self, span: Span, begin: int, end: int, place: int, starts: Ints, before: Ints, period: float
-    ) -> tuple[Ints, Ints, Floats]:
+        self,
+        span: Span,
+        begin: int,
+        end: int,
+        place: int,
+        starts: Ints,
+        before: Ints,
+        period: float,
+        want_refused: bool,
+    ) -> tuple[Ints, Ints, Floats | None]:
         """Where teams begin, where they end at the earliest, and the least cost that was refused; all [rows, starts].
 
         Where no team of that span will do, it begins behind all workers.
@@ -186,15 +197,15 @@ class CrowdSolver(Search):
         # Positions that no team begins at stand for nothing: any speed will do there.
         behind = workers.speed[np.minimum(start, high)]
         least = np.maximum(np.minimum(start, high), low) + 1
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            wanted = np.nan_to_num(numbers / period, nan=0.0, posinf=math.inf)
-            ends = np.searchsorted(workers.speed, behind + wanted)
-        ends = np.maximum(ends, least)
-        # The sum of speeds is rounded, and so is what is wanted of it: costs decide.
-        ends = np.where((ends > least) & (self._cost(numbers, behind, ends - 1) <= period), ends - 1, ends)
-        ends = np.where(self._cost(numbers, behind, ends) <= period, ends, ends + 1)
-        fewer = np.minimum(ends - 1, high)
-        refused = np.where(fewer >= least, self._cost(numbers, behind, fewer), math.inf)
+        with np.errstate(over="ignore"):
+            wanted = behind + numbers / (period or _LEAST)
+        # Sums of speeds are rounded, and so is what is wanted of them: by a little less, and then costs decide.
+        ends = np.maximum(workers.speed.searchsorted(wanted * (1 - 1e-12)), least)
+        ends = ends + (self._cost(numbers, behind, ends) > period)
+        refused = None
+        if want_refused:
+            fewer = np.minimum(ends - 1, high)
+            refused = np.where(fewer >= least, self._cost(numbers, behind, fewer), math.inf)
         return start, np.where(ends <= high, ends, none), refused
 
     def _cost(self, numbers: Floats, behind: Floats, ends: Ints) -> Floats:
@@ -230,7 +241,7 @@ class CrowdSolver(Search):
             if end != level or not len(starts):
                 continue
             before = used[earlier : earlier + 1, begin, starts]
-            start, ends, _ = self._ends(span, begin, end, place, starts, before, period)
+            start, ends, _ = self._ends(span, begin, end, place, starts, before, period, False)
             numbers = self._keys(begin, span.top)[0][starts] + self._keys(end, span.top)[1][place]
             # Whoever is free up to here may help.
             fits = (ends[0] <= position) & (start[0] < position)
