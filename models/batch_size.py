@@ -14,6 +14,9 @@ MEMORY_CAP = 256 * 1024 * 1024
 CANDIDATES = tuple(1 << power for power in range(17))
 """Powers of two from 1 to 65,536 rows."""
 
+SLOW_RUNS, SLOW_SECONDS = 12, 5.0
+"""Runs that a model gets whose first one takes longer than the whole search should, and the most seconds for them."""
+
 NEAR_BEST = 0.95
 """The smallest size that reaches this share of the best rows a second is chosen: it delays and holds less."""
 
@@ -61,13 +64,18 @@ def find_batch_size(
         bytes_per_row: inputs and outputs of one row together.
         memory_cap: bytes.
         candidates: sizes to try, rising.
-        budget_seconds: seconds for all runs together; the first size is measured in any case.
+        budget_seconds: seconds for all runs together, more where one takes longer (`SLOW_RUNS`); the first size is
+            measured in any case.
         clock: gives seconds.
     """
     sizes = [size for size in candidates if size * max(bytes_per_row, 1) <= memory_cap] or [min(candidates)]
     began = clock()
     # The first run also makes room for the model's intermediate values, which is not to be measured.
     run(sizes[0])
+    once = clock() - began
+    if once > budget_seconds:
+        # Of a model whose weights are most of the work, one row takes as long as several: too long not to look.
+        budget_seconds = max(budget_seconds, min(SLOW_RUNS * once, SLOW_SECONDS))
     measured: list[tuple[int, float]] = []
     best = 0.0
     without_gain = 0

@@ -169,12 +169,13 @@ def external_folder(path: str) -> str:
 
 def model_bytes(path: str) -> int:
     """Size in bytes of the model with its external data."""
-    total = os.path.getsize(path)
-    if may_have_external_data(path):
-        folder = os.path.dirname(os.path.abspath(path))
-        names = {_location(tensor) for tensor in _external_tensors(_parse(path))}
-        total += sum(os.path.getsize(os.path.join(folder, name)) for name in names)
-    return total
+    return os.path.getsize(path) + external_bytes(path)
+
+
+def external_bytes(path: str) -> int:
+    """Size in bytes of the model's external data."""
+    folder = os.path.dirname(os.path.abspath(path))
+    return sum(os.path.getsize(os.path.join(folder, name)) for name in external_locations(path))
 
 
 def external_locations(path: str) -> tuple[str, ...]:

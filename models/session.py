@@ -65,6 +65,10 @@ class SessionOptions:
     device: int | None = None
     """Number of the GPU from 0; None is the first."""
 
+    mapped: bool = False
+    """Weights that lie in a file beside the model stay there, mapped into memory, and nothing is packed or fused: it
+    loads at once and takes hardly any memory of its own, but runs are slower. See `models.mapped`."""
+
 
 class Session:
     """A loaded model. `run` may be called from many threads at once."""
@@ -91,6 +95,8 @@ class Session:
         started = time.perf_counter()
         self.model = model
         """What was loaded."""
+        self.options = options
+        """How it runs."""
         self.raw = _make_session(model, options, source, configure)
         """ONNX Runtime's own session, e.g. for `graph.needed_rewrites`."""
         self.load_seconds = time.perf_counter() - started
@@ -256,6 +262,10 @@ def _make_session(
     settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
     settings.inter_op_num_threads = 1
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if options.mapped:
+        # What is packed, fused or folded is a copy.
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = load_source(model) if source is None else source
     if isinstance(source, bytes):
         folder = external_folder(model.path)

@@ -17,8 +17,8 @@ from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session, get_session
 from models.shard.deep import divide_stages, one_chain, sharded_stages, shards_of
 from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
-from models.shard.timing import time_steps
-from models.split.plan import Plan
+from models.shard.timing import time_in_turn, time_steps
+from models.split.plan import Plan, StagePlan
 from models.split.staged import StagedModel, tensors_of
 from models.tensors import Array
 from pipelines.sample_feeds import sample_feeds
@@ -49,15 +49,15 @@ def is_divided(options: argparse.Namespace, plan: Plan) -> bool:
 
 
 def as_shards(
-    model: StagedModel, made: Fit, scoring: ScoringPlan, shards: int | None, job_dir: str | None
+    options: argparse.Namespace, model: StagedModel, made: Fit, scoring: ScoringPlan, job_dir: str | None
 ) -> StagedModel:
     """The same model with its stages run as shards: divided now, or as its plan has them.
 
     Args:
+        options: with `placement`, and with `shards`: how many; None where the plan says.
         model: its stages are saved on this machine.
         made: model and data brought together.
         scoring: of the whole model.
-        shards: how many; None where the plan says.
         job_dir: folder of the job on this machine.
 
     Raises:
@@ -65,13 +65,16 @@ def as_shards(
     """
     if job_dir is None or "://" in model.folder:
         raise UsageError("stages are divided over shards on this machine only so far; leave --shards out")
-    sessions = [get_session(model.stage_file(at), options) for at, options in enumerate(model.sessions)]
+    # Whole stages run here only to tell what their shards read.
+    apart = options.placement == "distributed" and made.session.options.mapped
+    opened = model.mapped.sessions if made.session.options.mapped else model.sessions
+    sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
     plan = model.plan
     if shards_of(plan) == 1:
-        assert shards is not None, "somebody asks for shards"
+        assert options.shards is not None, "somebody asks for shards"
         model = _in_own_folder(model, os.path.join(job_dir, "stages"))
         few = sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS)
-        plan, kept = divide_stages(plan, model.folder, tensors_of(sessions, few), shards)
+        plan, kept = divide_stages(plan, model.folder, tensors_of(sessions, few), options.shards)
         plan = replace(plan, notes=(*plan.notes, *kept))
     lost = [file for one in plan.stages if one.shards for step in one.shards.stages for file in step.files]
     lost = [file for file in lost if not os.path.isfile(os.path.join(model.folder, file))]
@@ -86,18 +89,20 @@ def as_shards(
     for session, one in zip(sessions, divided, strict=True):
         if one is not None:
             drop_session(session)
-    return replace(model, plan=_timed(plan, divided, tensors), shards=divided)
+    return replace(model, plan=_timed(plan, divided, tensors, apart), shards=divided)
 
 
-def _timed(plan: Plan, divided: Sequence[ShardedModel | None], tensors: dict[str, Array]) -> Plan:
-    """The plan with what its stages take as shards."""
+def _timed(plan: Plan, divided: Sequence[ShardedModel | None], tensors: dict[str, Array], apart: bool) -> Plan:
+    """The plan with what its stages take as shards, which run elsewhere if they are `apart`, else stay open."""
+
+    def seconds(stage: StagePlan, model: ShardedModel) -> float:
+        feeds = {name: tensors[name] for name in stage.inputs}
+        if apart:
+            return sum(time_in_turn(model, feeds, BUDGET_SECONDS))
+        return sum(time_steps(get_sharded(model), feeds, BUDGET_SECONDS))
+
     stages = tuple(
-        stage
-        if one is None
-        else replace(
-            stage,
-            seconds=sum(time_steps(get_sharded(one), {name: tensors[name] for name in stage.inputs}, BUDGET_SECONDS)),
-        )
+        stage if one is None else replace(stage, seconds=seconds(stage, one))
         for stage, one in zip(plan.stages, divided, strict=True)
     )
     period = max(stage.seconds / stage.replicas for stage in stages)
@@ -134,10 +139,12 @@ def placed_apart(
     session = SessionOptions(workers.session.providers, options.threads or workers.session.threads)
     whole = replace(session, device=workers.session.device)
     together = ShardedModel(chain, model.folder, (session,) * chain.shards, whole, made.session.signature)
-    steps = placed(options, ShardedSession(together), made, scoring, workers, schema, job_dir)
-    for one in model.shards:
-        if one is not None:
-            get_sharded(one).drop()
+    checked = together.mapped if made.session.options.mapped else together
+    steps = placed(options, together, ShardedSession(checked), made, scoring, workers, schema, job_dir)
+    if not made.session.options.mapped:
+        for one in model.shards:
+            if one is not None:
+                get_sharded(one).drop()
     return steps
 
 

@@ -100,6 +100,11 @@ def splits_by_depth(options: argparse.Namespace) -> bool:
     return options.stages is not None or options.plan is not None
 
 
+def runs_in_parts(options: argparse.Namespace) -> bool:
+    """Whether it is known that no worker runs the whole model: this process runs it to plan and to check."""
+    return splits_by_depth(options) or options.shards not in (None, "auto")
+
+
 def default_workers(options: argparse.Namespace) -> int | None:
     """`--workers`, or how many suit the parts of a model; None leaves it open."""
     if splits_by_depth(options):

@@ -15,7 +15,7 @@ from pipelines.columns import (
     check_outputs,
     needed_columns,
 )
-from pipelines.divided import Divided, default_workers, divide
+from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
@@ -117,7 +117,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     topics = find_topics(options, local)
     why_so = (*leave_aside(options, local), *settle_strategy(options, files, local))
     workers = count_workers(default_workers(options), options.threads, options.providers, local)
-    sample = open_sample(options, files, workers.session)
+    sample = open_sample(options, files, workers.session, few_runs=runs_in_parts(options))
     why_so += leave_aside(options, local, sample.made.sample is not None)
     format, schema, prepare, prepared, made = sample.format, sample.schema, sample.prepare, sample.prepared, sample.made
     text = format in TEXT_FORMATS

@@ -12,9 +12,11 @@ import pyarrow as pa
 from models.errors import UsageError
 from models.fit import Fit, fit
 from models.graph import ModelFile, check_model_file
-from models.session import get_session
+from models.mapped import for_few_runs
+from models.session import SessionOptions, get_session
 from models.signature import TensorSpec
 from pipelines.columns import check_keep, check_names, check_outputs
+from pipelines.divided import runs_in_parts
 from pipelines.sample import facts_of, prepare_sample, prepare_steps
 from pipelines.workers import Workers
 from transforms.block import MESSAGE_FIELDS
@@ -71,19 +73,20 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
     format = options.format or "json"
     prepare = prepare_steps(options)
     path = localize(options.model)
-    fields = _fields(options, format, bool(prepare), path, workers)
+    session = for_few_runs(workers.session, path) if runs_in_parts(options) else workers.session
+    fields = _fields(options, format, bool(prepare), path, session)
     schema = message_schema(format, fields)
     check_names(schema)
     prepared = chain_schema(prepare, pa.schema([*schema, *MESSAGE_FIELDS]))
     check_keep(options.keep, prepared)
     sample = prepare_sample(_as_read(sample_of(schema, fields), topic), prepare, options.prepare)
-    made = fit(path, workers.session, prepared, sample, facts_of(options, format == "json"))
+    made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
     return OpenedMessages(format, fields, schema, prepare, prepared, made)
 
 
 def _fields(
-    options: argparse.Namespace, format: str, prepared: bool, path: str, workers: Workers
+    options: argparse.Namespace, format: str, prepared: bool, path: str, session: SessionOptions
 ) -> Mapping[str, TensorSpec]:
     """What a message holds: `--schema`, else what the model's inputs want.
 
@@ -98,7 +101,7 @@ def _fields(
             return raw
         raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
     check_model_file(path)
-    signature = get_session(ModelFile(path), workers.session).signature
+    signature = get_session(ModelFile(path), session).signature
     fields = wanted_fields(signature, options.columns, options.set)
     missing = [name for name in options.keep if name not in fields]
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +12,9 @@ import onnx_ir as ir
 from models.batch_size import find_batch_size
 from models.errors import UsageError
 from models.fit import BATCH_SIZE_SECONDS
+from models.free_memory import free_memory
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
+from models.mapped import for_few_runs
 from models.rows_axis import verify_rows
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature, TensorSpec
@@ -20,7 +22,6 @@ from models.split.cuts import SplitGraph, split_graph
 from models.split.feeds import find_id_limits, make_feeds
 from models.split.load import load_graph
 from models.split.micro_batch import find_micro_batch
-from models.split.profiled import free_memory
 from models.tensors import Array
 from pipelines.sample import open_sample
 from pipelines.units import show_bytes
@@ -31,7 +32,7 @@ MADE_UP = "rows were made up from the model's input types: give --sample for tim
 
 
 NOT_MEASURED = 8
-"""Rows of a micro-batch where the model is too large to be run here."""
+"""Rows of a micro-batch where the model is too large to be timed here."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Rows:
 
     notes: tuple[str, ...] = ()
 
+    slow: bool = False
+    """Whether it is larger than the memory and so read anew for each run."""
+
 
 def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
     """Bring the model and its rows together.
@@ -69,10 +73,14 @@ def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
     """
     path = localize(options.model)
     check_model_file(path)
+    session = for_few_runs(session, path)
     size, free = model_bytes(path), free_memory()
     too_large = f"the model takes {show_bytes(size)} and this machine has {show_bytes(free)} free"
-    if size <= free:
-        return _made_up(path, session) if options.sample is None else _sampled(options, session)
+    if size <= free or session.mapped:
+        rows = _made_up(path, session) if options.sample is None else _sampled(options, session)
+        if size <= free:
+            return rows
+        return replace(rows, slow=True, notes=(*rows.notes, f"{too_large}: it is run from its file, and not timed"))
     if options.sample is not None:
         raise UsageError(
             f"--sample {options.sample[0]}: {too_large}, so it cannot run on rows here; leave --sample out to "
@@ -175,7 +183,7 @@ def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
     if wanted is not None:
         return wanted
     session = rows.session
-    if session is None:
+    if session is None or rows.slow:
         return NOT_MEASURED
     bytes_per_row = _bytes_per_row(rows, session)
     choice = find_micro_batch(lambda size: session.run(rows.take(size)), bytes_per_row=bytes_per_row, stages=stages)
@@ -186,6 +194,8 @@ def choose_batch_size(rows: Rows, session: Session) -> int:
     """Rows of a run of the whole model, measured as `score` does."""
     if rows.row_by_row:
         return 1
+    if rows.slow:
+        return NOT_MEASURED
     bytes_per_row = _bytes_per_row(rows, session)
     choice = find_batch_size(
         lambda size: session.run(rows.take(size)), bytes_per_row=bytes_per_row, budget_seconds=BATCH_SIZE_SECONDS

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from models.fit import DataFacts, Fit, fit
+from models.mapped import for_few_runs
 from models.session import SessionOptions
 from pipelines.columns import check_keep, check_names, mostly_numbers
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
@@ -52,13 +53,17 @@ class Sample:
     """Model and data brought together."""
 
 
-def open_sample(options: argparse.Namespace, files: Sequence[InputFile], session: SessionOptions) -> Sample:
+def open_sample(
+    options: argparse.Namespace, files: Sequence[InputFile], session: SessionOptions, few_runs: bool = False
+) -> Sample:
     """Read the first rows, prepare them, and bring them together with the model.
 
     Args:
         options: `model`, `input_format`, `columns`, `set`, `narrow`, `keep` and `prepare` as the user gave them.
         files: of the input.
         session: to try the model with.
+        few_runs: whether that session only plans and checks, and what scores rows is another: weights of a large model
+            then stay in their file.
 
     Raises:
         UsageError: the rows cannot be read or prepared, or the model does not take them.
@@ -74,6 +79,8 @@ def open_sample(options: argparse.Namespace, files: Sequence[InputFile], session
     text = format in TEXT_FORMATS
     facts = facts_of(options, text)
     path = localize(options.model)
+    if few_runs:
+        session = for_few_runs(session, path)
     try:
         made = fit(path, session, prepared, rows, facts)
     except UsageError:

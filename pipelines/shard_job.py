@@ -82,15 +82,18 @@ def plan_shards(
         os.path.join(job_dir, "shards"),
     )
     model = ShardedModel(plan, folder, *_sessions(options, workers), made.session.signature)
-    # Distributed, this process runs the shards only to check them.
-    session = get_sharded(model) if options.placement == "inline" else ShardedSession(model)
+    if options.placement == "inline":
+        session = get_sharded(model)
+    else:
+        # This process runs the shards only to check them.
+        session = ShardedSession(model.mapped if made.session.options.mapped else model)
     checked = _checked(session, made, scoring, few)
     session.take_stats()  # Of the check, which is no part of the job.
     steps = None
     if options.placement == "distributed":
         from pipelines.shard_placement import placed
 
-        steps = placed(options, session, made, scoring, workers, schema, job_dir)
+        steps = placed(options, model, session, made, scoring, workers, schema, job_dir)
     # What checked it is no longer needed: a job that divides a model may not have the memory for it twice.
     drop_session(made.session)
     kind = (

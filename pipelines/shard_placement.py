@@ -11,7 +11,7 @@ from models.fit import SAMPLE_RUN_ROWS, Fit
 from models.graph import quantises_at_run, varies_with_data
 from models.scoring import ScoringPlan
 from models.shard.crossing import shard_layouts
-from models.shard.sharded import ShardedSession
+from models.shard.sharded import ShardedModel, ShardedSession
 from pipelines.sample_feeds import feeds_at
 from pipelines.workers import Workers
 from transforms.block import COPY
@@ -20,6 +20,7 @@ from transforms.shard_step import ShardSteps, shard_steps
 
 def placed(
     options: argparse.Namespace,
+    model: ShardedModel,
     session: ShardedSession,
     made: Fit,
     scoring: ScoringPlan,
@@ -28,6 +29,16 @@ def placed(
     job_dir: str,
 ) -> ShardSteps:
     """The steps of a divided model, whose sessions in this process are dropped.
+
+    Args:
+        options: of the job.
+        model: as its workers run it.
+        session: of this process; its weights may lie elsewhere.
+        made: model and data brought together.
+        scoring: of the whole model.
+        workers: of the job.
+        schema: of the blocks that reach the model.
+        job_dir: folder of the job on this machine.
 
     Raises:
         UsageError: the job has augmented copies, which shards cannot keep together.
@@ -43,4 +54,4 @@ def placed(
         unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
     )
     session.drop()
-    return shard_steps(session.model, layouts, scoring, schema, options.keep, devices=workers.gpus, job_dir=job_dir)
+    return shard_steps(model, layouts, scoring, schema, options.keep, devices=workers.gpus, job_dir=job_dir)

@@ -16,6 +16,7 @@ from models.graph import quantises_at_run, varies_with_data
 from models.providers import CPU
 from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session, resolve_providers
+from models.shard.sharded import ShardedSession
 from models.split.boundary import Layout
 from models.split.micro_batch import PER_STAGE
 from models.split.plan import Plan, check_runnable, from_json, model_hash, read_plan
@@ -113,9 +114,9 @@ def plan_split(
     threads = tuple(_stage_workers(options, plan, workers, sessions))
     model = StagedModel(plan, folder, outputs, sessions, threads)
     if wide:
-        model = deep_job.as_shards(model, made, scoring, options.shards, job_dir)
+        model = deep_job.as_shards(options, model, made, scoring, job_dir)
         plan, folder = model.plan, model.folder
-    checked, layouts = _checked(model, made, scoring)
+    checked, layouts = _checked(model, made, scoring, apart=options.placement == "distributed")
     steps: tuple[StageStep, ...] = ()
     shard_steps = None
     if options.placement == "distributed" and wide:
@@ -279,11 +280,16 @@ def _stage_workers(
     return share_workers([stage.seconds or 1.0 for stage in plan.stages], total)
 
 
-def _checked(model: StagedModel, made: Fit, scoring: ScoringPlan) -> tuple[list[str], list[tuple[Layout, ...]]]:
+def _checked(
+    model: StagedModel, made: Fit, scoring: ScoringPlan, apart: bool
+) -> tuple[list[str], list[tuple[Layout, ...]]]:
     """How far the stages are from the whole model, and how the boundary tensors lie."""
     from models.split.chain import Chain, check_chain
 
     here = localize_stages(model)
+    # Workers of their own open the stages anew.
+    passing = apart and made.session.options.mapped
+    here = here.mapped if passing else here
     sessions = [here.open_stage(at) for at in range(len(here.sessions))]
     feeds = sample_feeds(made, scoring, scoring.batch_size)
     path = scoring.model.path
@@ -301,4 +307,6 @@ def _checked(model: StagedModel, made: Fit, scoring: ScoringPlan) -> tuple[list[
         quantised=quantises_at_run(path),
         unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
     )
+    for one in sessions if passing else ():
+        one.drop() if isinstance(one, ShardedSession) else drop_session(one)
     return [f"stages beside the whole model: {line}" for line in check.lines], layouts

@@ -42,7 +42,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     described = options.workers if isinstance(options.workers, str) else None
     options.workers = None if described else options.workers
     workers = count_workers(options.workers, options.threads, options.providers, local)
-    made = open_sample(options, files, workers.session).made
+    made = open_sample(options, files, workers.session, few_runs=True).made
     scoring, _ = with_batch_size(made, options.batch_size)
     rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
     feeds, graph = sample_feeds(made, scoring, rows), split_graph(load_graph(scoring.model))

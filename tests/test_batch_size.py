@@ -52,6 +52,16 @@ def test_a_cliff_beyond_the_cache_is_not_chosen() -> None:
     assert choice.batch_size in (2048, 4096)
 
 
+def test_a_model_whose_weights_are_most_of_the_work_gets_many_rows() -> None:
+    # One row takes longer than the whole search should, and so do sixteen.
+    machine = Machine(lambda rows: 0.4 + 0.001 * rows)
+    assert machine.choose(budget_seconds=0.15).batch_size >= 64
+    assert machine.now < 6
+    slower = Machine(lambda rows: 30.0 + rows)
+    assert slower.choose(budget_seconds=0.15).batch_size == 1
+    assert slower.runs == [1, 1]
+
+
 def test_the_memory_cap_leaves_sizes_out() -> None:
     machine = Machine(lambda rows: 1e-3)
     choice = machine.choose(bytes_per_row=1024, memory_cap=64 * 1024)

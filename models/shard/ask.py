@@ -8,9 +8,9 @@ from math import prod
 
 import onnx_ir as ir
 
+from models.operators import BROADCAST
 from models.shard.annotation import TREES_KEY, Annotation, AxisSpec, WrongSpecError
 from models.shard.propagate import constant_shapes, data_inputs
-from models.shard.rules.elementwise import BROADCAST
 from models.shard.trees import PLAIN
 from models.shard.weights import ELEMENTWISE, constant_names
 

@@ -35,6 +35,8 @@ def observed_shapes(
     options.log_severity_level = 4
     # A fused node would not make the tensors inside it.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Nor is packing worth it for one run: weights stay in the model's file.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from models.graph import ModelFile
@@ -40,6 +40,12 @@ class ShardedModel:
 
     signature: Signature
     """Inputs and outputs of the whole model."""
+
+    @property
+    def mapped(self) -> ShardedModel:
+        """The same with its weights left in their files, for a few runs."""
+        each = tuple(replace(options, mapped=True) for options in self.shards)
+        return replace(self, shards=each, whole=replace(self.whole, mapped=True))
 
     def session(self, stage: ShardStagePlan, shard: int) -> Session:
         """The session of one model; loaded by the first call.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from models.split.arena import ARENA_TIMES, Step, live_bytes
 from models.split.balance import Problem, Value, Weight, Worker
 from models.split.cluster import ClusterWorker
 from models.split.cuts import SplitGraph
@@ -61,30 +62,27 @@ def make_problem(graph: SplitGraph, profile: Profile, seconds: Sequence[float]) 
 
 
 def activation_bytes(graph: SplitGraph, sizes: Mapping[str, float]) -> list[float]:
-    """Bytes of activations that a stage holds while each unit runs.
+    """Bytes that a stage's worker holds for activations while each unit runs.
 
-    That is what crosses the unit's place in the order, since it is in the stage's memory whether it is read there or
-    handed on, and the most that one of its nodes reads and makes beside that.
+    The arena of its session comes to hold twice what lies there at once (`arena.py`). Where the stage begins is not
+    known yet: what an earlier one made counts as if this one had, and what is handed on is in memory too. The model's
+    inputs are the caller's.
     """
+    parts = [graph.parts[node] for unit in graph.units for node in unit.nodes]
+    steps = [Step(part.node.op_type, part.reads, part.makes) for part in parts]
+    live = live_bytes(steps, sizes, graph.outputs)
+    given = _given_bytes(graph, sizes)
+    return [
+        ARENA_TIMES * max(next(live) for _ in unit.nodes) + own for unit, own in zip(graph.units, given, strict=True)
+    ]
+
+
+def _given_bytes(graph: SplitGraph, sizes: Mapping[str, float]) -> list[float]:
+    """Bytes of the model's inputs that are still to be read, while each unit runs."""
     last = {name: at for at, unit in enumerate(graph.units) for name in unit.reads}
-    last |= dict.fromkeys(graph.outputs, len(graph.units))
-    made = {name: at for at, unit in enumerate(graph.units) for name in unit.makes} | dict.fromkeys(graph.inputs, -1)
-    change = [0.0] * (len(graph.units) + 2)
-    for name, at in made.items():
-        until = min(last.get(name, at), len(graph.units) - 1)
-        change[max(at, 0)] += sizes.get(name, 0.0)
-        change[max(until, 0) + 1] -= sizes.get(name, 0.0)
-    held = []
-    live = 0.0
-    for at, unit in enumerate(graph.units):
-        live += change[at]
-        crossing = {*unit.reads, *unit.makes}
-        inner = [
-            sum(sizes.get(name, 0.0) for name in (*part.reads, *part.makes) if name not in crossing)
-            for part in (graph.parts[node] for node in unit.nodes)
-        ]
-        held.append(max(live, 0.0) + max(inner, default=0.0))
-    return held
+    return [
+        sum(sizes.get(name, 0.0) for name in graph.inputs if at <= last.get(name, -1)) for at in range(len(graph.units))
+    ]
 
 
 def solver_workers(workers: Sequence[ClusterWorker]) -> list[Worker]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from models.errors import UsageError
+from models.free_memory import free_memory
 from models.graph import ModelFile
 from models.session import ModelRunError, SessionOptions
 from models.split.alternatives import core_count
@@ -45,13 +45,3 @@ def profile_model(
             graph.model, rows=rows, input_shapes=shapes, provider=options.providers[0], threads=options.threads
         )
         return dataclasses.replace(found, notes=(*found.notes, f"because the model cannot be run here: {error}"))
-
-
-def free_memory() -> float:
-    """Bytes that this process may still take without paging; infinite where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            found = next((line for line in file if line.startswith("MemAvailable:")), None)
-    except OSError:
-        return math.inf
-    return math.inf if found is None else float(found.split()[1]) * 1024

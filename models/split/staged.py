@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
@@ -45,6 +45,12 @@ class StagedModel:
 
     shards: tuple[ShardedModel | None, ...] = ()
     """Of each stage how it is run as shards; empty where no stage is divided."""
+
+    @property
+    def mapped(self) -> StagedModel:
+        """The same with its weights left in their files, for a few runs."""
+        each = tuple(replace(options, mapped=True) for options in self.sessions)
+        return replace(self, sessions=each, shards=tuple(one and one.mapped for one in self.shards))
 
     @property
     def period(self) -> float:

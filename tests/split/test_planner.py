@@ -18,7 +18,7 @@ from models.split.micro_batch import find_micro_batch
 from models.split.planner import draw_stages, make_plan
 from models.split.problem import activation_bytes, make_problem, unit_seconds
 from models.split.profile import Profile
-from models.split.profiled import free_memory, threads_of_worker
+from models.split.profiled import threads_of_worker
 from models.split.stage import save_stages
 from models.split.stage_times import time_together
 from models.split.verdict import EVEN
@@ -121,20 +121,20 @@ def test_memory_is_respected(tmp_path: Path):
     profile = profile_of(graph, {"l0": 5.0, **{f"l{i}": 1.0 for i in range(1, 6)}})
     free = draw_stages(graph, profile, 2, read_cluster("2"))
     assert [len(stage.nodes) for stage in free.stages] == [1, 5]
-    tight = draw_stages(graph, profile, 2, read_cluster("2", memory_bytes=4 * 16_384 + 200))
+    tight = draw_stages(graph, profile, 2, read_cluster("2", memory_bytes=4 * 16_384 + 500))
     assert [len(stage.nodes) for stage in tight.stages] == [2, 4]
     assert all(stage.weight_bytes <= 4 * 16_384 for stage in tight.stages)
     with pytest.raises(UsageError, match=r"--stages? 2|a split into 2 stages over 2 workers needs .* in each"):
         draw_stages(graph, profile, 2, read_cluster("2", memory_bytes=2 * 16_384))
     # Memory alone makes a model be split.
-    assert len(draw_stages(graph, profile, None, read_cluster("3", memory_bytes=4 * 16_384 + 200)).stages) > 1
+    assert len(draw_stages(graph, profile, None, read_cluster("3", memory_bytes=4 * 16_384 + 500)).stages) > 1
 
 
 def test_activations_count_as_memory(tmp_path: Path):
     graph = graph_of(diamond(), tmp_path)
     held = dict(zip([unit.nodes[0] for unit in graph.units], activation_bytes(graph, {"ta": 100.0}), strict=True))
-    # ta lives from a to e.
-    assert held["a"] == held["b"] == held["c"] == held["d"] == held["e"] == 100
+    # ta lives from a to e; an arena comes to hold twice what lies there at once.
+    assert held["a"] == held["b"] == held["c"] == held["d"] == held["e"] == 200
     assert held["f"] == 0
 
 
@@ -253,7 +253,6 @@ def test_a_model_larger_than_memory_is_not_run(tmp_path: Path, monkeypatch: pyte
     )
     assert plan.source == "estimate"
     assert any("its weights take 384 bytes, and this machine has 100 bytes free" in note for note in plan.notes)
-    assert free_memory() > 2**20
 
 
 def test_memory_decides_the_verdict(tmp_path: Path):
@@ -268,7 +267,7 @@ def test_memory_decides_the_verdict(tmp_path: Path):
         cache_folder=None,
     )
     assert len(plan.stages) == 2
-    assert plan.verdict.startswith("No worker holds the whole model (98.8 kB): splitting is what makes it possible")
+    assert plan.verdict.startswith("No worker holds the whole model (99.3 kB): splitting is what makes it possible")
     assert [one.fits for one in plan.alternatives] == [True, False]
 
 

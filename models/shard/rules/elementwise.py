@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from models.operators import BROADCAST, UNARY
 from models.shard.decision import Context, Decision, Slice
 from models.shard.layout import PARTIAL, Partial, Sizes, Split
 from models.shard.rules.sizes import same_sizes
 
-UNARY = (
-    "Abs", "Acos", "Asin", "Atan", "Cast", "Ceil", "Celu", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu",
-    "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not",
-    "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
-    "Swish", "Tan", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
-BROADCAST = (
-    "Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean",
-    "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
-)  # fmt: skip
 LINEAR = ("Identity", "Neg")
 """Of the above, those that give terms of the result for terms of the input."""
 

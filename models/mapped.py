@@ -1,0 +1,29 @@
+"""Large models that are run a few times only, to plan and to check: their weights stay in their file.
+
+ONNX Runtime maps external data, and then packs the weights of products and convolutions into memory of its own: worth
+it for who scores rows, not for who compares the parts of a model with the whole. Mapped pages belong to the file: the
+system takes them back when it needs them, so that a model larger than the memory can be run too, slowly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models.graph import external_bytes
+from models.providers import CPU
+from models.session import SessionOptions
+
+LEAST_BYTES = 256 << 20
+"""Of external data: the memory of a smaller model matters less than its speed."""
+
+
+def for_few_runs(options: SessionOptions, path: str) -> SessionOptions:
+    """The options with the weights of a large model left in their file.
+
+    Args:
+        options: of the session; on a GPU the weights are copied there anyway.
+        path: of the model on this machine.
+    """
+    if options.providers[:1] != (CPU,) or external_bytes(path) < LEAST_BYTES:
+        return options
+    return replace(options, mapped=True)
