@@ -251,6 +251,12 @@ def measure(case: Case, ways: Sequence[Way], runs: int, micro_batches: int, fold
     return list(results.values())
 
 
+MODELS: dict[str, Callable[[Path], SplitCase]] = {
+    "mlp": lambda folder: SplitCase("mlp", large(folder, 1_024, 8), 64),
+    "encoder": lambda folder: SplitCase("encoder", data.encoder(), 16),
+}
+"""By name, made in a folder if they are not there."""
+
 HEADER = ["model", "way", "processes", "rows/s simulated", "measured", "off"]
 
 
@@ -271,19 +277,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.apart", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="of each way")
     parser.add_argument("--micro_batches", type=int, default=40, help="of a run; the second half counts")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), help="default: all")
     parser.add_argument("--quick", action="store_true", help="one small model, one run")
     parser.add_argument("--data", type=Path, default=Path("benchmarks/data"), help="folder of the models")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="folder of the results")
     options = parser.parse_args(argv)
     for folder in (options.data, options.out):
         folder.mkdir(parents=True, exist_ok=True)
-    making: list[Callable[[], SplitCase]] = [lambda: SplitCase("mlp", large(options.data, 1_024, 8), 64)]
-    if not options.quick:
-        making.append(lambda: SplitCase("encoder", data.encoder(), 16))
+    models = options.models or (["mlp"] if options.quick else list(MODELS))
     results = []
-    for make in making:
+    for name in models:
         with tempfile.TemporaryDirectory(prefix="apart-") as folder:
-            case, runs = Case(make()), 1 if options.quick else options.runs
+            case, runs = Case(MODELS[name](options.data)), 1 if options.quick else options.runs
             results += measure(case, WAYS, runs, options.micro_batches, Path(folder))
         print(f"{results[-1].model}: measured", flush=True)
     lines = []

@@ -25,8 +25,12 @@ import pyarrow as pa
 SMALL, LARGE = 1 << 10, 1 << 22
 """Bytes of the blocks that are handed over."""
 
+PAUSE_SECONDS = 2e-3
+"""Between two blocks."""
+
+BLOCKS = 4
 RUNS = 24
-"""Of each; medians count."""
+"""Blocks of each size, and how often they are sent; medians count."""
 
 ASSUMED_BLOCK_SECONDS = 150e-6
 """Where it cannot be measured: about what it is on a small machine."""
@@ -88,18 +92,24 @@ def _measured() -> Exchange:
 
 def _seconds(connection: socket.socket, nbytes: int) -> float:
     """Of one block there."""
-    columns = 4
-    each = np.zeros(nbytes // 4 // columns, np.float32)
-    block = pa.RecordBatch.from_arrays([pa.array(each)] * columns, [f"c{at}" for at in range(columns)])
+    # One after the other: no cache has what is sent next.
+    blocks = [_block(nbytes, 4) for _ in range(BLOCKS)]
     found = []
     stream = connection.makefile("rb")
-    for _ in range(RUNS):
+    for block in (blocks[run % BLOCKS] for run in range(RUNS)):
+        # As in a job: the other one has waited, and its core has gone to sleep.
+        time.sleep(PAUSE_SECONDS)
         started = time.perf_counter()
         send(connection, block)
         if receive(stream) is None:
             raise OSError("the other process ended")
         found.append((time.perf_counter() - started) / 2)
     return statistics.median(found)
+
+
+def _block(nbytes: int, columns: int) -> pa.RecordBatch:
+    arrays = [pa.array(np.full(nbytes // 4 // columns, at, np.float32)) for at in range(columns)]
+    return pa.RecordBatch.from_arrays(arrays, [f"c{at}" for at in range(columns)])
 
 
 def send(connection: socket.socket, block: pa.RecordBatch) -> None:

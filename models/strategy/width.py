@@ -33,12 +33,16 @@ from models.strategy.teams import Links
 from models.tensors import Array
 
 
+JOIN_BYTE_SECONDS = 0.04e-9
+"""Of each byte that is summed or put together, as ONNX Runtime does it on one core."""
+
+
 @dataclass(frozen=True)
 class UnitParts:
     """What each unit of a graph takes of a team, per micro-batch."""
 
     whole: tuple[float, ...]
-    """Seconds of what is not sharded."""
+    """Seconds of what is not sharded, joins among it."""
 
     share: tuple[float, ...]
     """Seconds of the slowest shard."""
@@ -63,7 +67,7 @@ class Width:
     profile: Profile
     """With the seconds of the slowest shard."""
 
-    exchanged: Exchanged = field(default_factory=lambda: Exchanged({}, frozenset()))
+    exchanged: Exchanged = field(default_factory=lambda: Exchanged({}, {}, frozenset()))
     """What its workers hand one another."""
 
     on_shards: frozenset[str] = frozenset()
@@ -91,6 +95,8 @@ class Width:
         seconds = self.profile.node_seconds
         on_shards = {name: one for name, one in seconds.items() if name in self.on_shards}
         whole = {name: one for name, one in seconds.items() if name not in self.on_shards}
+        for name, nbytes in self.exchanged.joined.items():
+            whole[name] = whole.get(name, 0.0) + nbytes * JOIN_BYTE_SECONDS
         meetings = dict.fromkeys(self.exchanged.meetings, 1.0)
         return UnitParts(*(self._by_unit(one) for one in (whole, on_shards, self.exchanged.nbytes, meetings)))
 
@@ -209,6 +215,9 @@ class Exchanged:
     nbytes: Mapping[str, float]
     """Over the link of the worker that joins, per micro-batch."""
 
+    joined: Mapping[str, float]
+    """Bytes that joining reads."""
+
     meetings: frozenset[str]
     """Nodes with which a meeting is counted: the first of those that run on shards between two joins."""
 
@@ -228,6 +237,7 @@ def exchanged(graph: SplitGraph, profile: Profile, source: ir.Graph, sharding: S
     }
     maker = {made: name for name, part in graph.parts.items() for made in part.makes}
     found: dict[str, float] = {}
+    joined: dict[str, float] = {}
     meetings: dict[int, str] = {}
     sent: set[tuple[int, str]] = set()
     for node in source:
@@ -247,7 +257,8 @@ def exchanged(graph: SplitGraph, profile: Profile, source: ir.Graph, sharding: S
             summed = isinstance(sharding.layouts.get(tensor), Partial)
             together = others * nbytes if summed else nbytes * others / sharding.shards
             found[node_name] = found.get(node_name, 0.0) + together
-    return Exchanged(found, frozenset(meetings.values()))
+            joined[node_name] = joined.get(node_name, 0.0) + nbytes * (sharding.shards if summed else 1)
+    return Exchanged(found, joined, frozenset(meetings.values()))
 
 
 def _counted_with(graph: SplitGraph, name: str) -> str | None:
