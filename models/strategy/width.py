@@ -32,7 +32,6 @@ from models.split.profile import Profile
 from models.strategy.teams import Links
 from models.tensors import Array
 
-
 JOIN_BYTE_SECONDS = 0.04e-9
 """Of each byte that is summed or put together, as ONNX Runtime does it on one core."""
 
