@@ -17,8 +17,15 @@ from models.shard.weights import ELEMENTWISE, constant_names
 LAYERS = {
     ("", "ConvInteger"): 1, ("", "Gather"): 0, ("", "Gemm"): 1, ("", "MatMul"): 1, ("", "MatMulInteger"): 1,
     ("", "QLinearConv"): 3, ("", "QLinearMatMul"): 3, ("", "Conv"): 1,
+    ("com.microsoft", "DynamicQuantizeMatMul"): 1, ("com.microsoft", "FusedGemm"): 1,
+    ("com.microsoft", "FusedMatMul"): 1, ("com.microsoft", "GatherBlockQuantized"): 0,
+    ("com.microsoft", "MatMulIntegerToFloat"): 1, ("com.microsoft", "MatMulNBits"): 1, ("com.microsoft", "QGemm"): 3,
 }  # fmt: skip
 """Layers, with the position of their weight: divided by columns (output channels) they take whole data."""
+
+
+_PRODUCTS = ("FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulIntegerToFloat", "QGemm")
+"""Those of the above that can go by rows of the weight; each operand may be turned."""
 
 
 @dataclass
@@ -214,16 +221,17 @@ def _complete(node: ir.Node, ask: Ask, shapes: Mapping[str, Sequence[int]]) -> N
     if position is None:
         _complete_elementwise(node, ask, shapes)
         return
-    data = node.inputs[1 if node.op_type == "Gather" else 0]
+    data = node.inputs[1 if node.op_type.startswith("Gather") else 0]
     if position not in ask.weights or data is None or data.name is None or data.name in ask.inputs:
         return
     along = ask.weights[position]
     name, grouped = str(data.name), (node.attributes.get_int("group", 1) or 1) > 1
+    rank, turned_a, turned_b = len(shapes[name]), *(node.attributes.get_int(f"trans{one}", 0) or 0 for one in "AB")
     axis: int | None = None
-    if node.op_type == "Gemm" and along == (1 if node.attributes.get_int("transB", 0) else 0):
-        axis = 0 if node.attributes.get_int("transA", 0) else 1
-    elif node.op_type == "MatMul" and along == len(shapes[name_at(node, position)]) - 2:
-        axis = len(shapes[name]) - 1
+    if node.op_type in _PRODUCTS and along == len(shapes[name_at(node, position)]) - 2 + turned_b:
+        axis = rank - 1 - turned_a
+    elif node.op_type == "MatMulNBits" and along == 1:
+        axis = rank - 1
     elif node.op_type == "Conv" and (along == 1 or grouped):
         axis = 1
     ask.inputs[name] = None if axis is None else AxisSpec(axis)

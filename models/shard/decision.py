@@ -130,6 +130,19 @@ class Context:
         pieces = cut_evenly(size, self.shards, granule)
         return None if pieces is None else Split(axis, pieces, frozenset([str(node.name)]))
 
+    def cut_at(self, layout: Split, granule: int) -> bool:
+        """Whether the slices of a split are multiples of a granule; False where they cannot be.
+
+        Raises:
+            NeedsGranule: they can be, if the origins of the split are cut so.
+        """
+        if not any(piece % granule for piece in layout.pieces):
+            return True
+        wanted = int(np.lcm.reduce([granule, *(self._granules.get(name, 1) for name in layout.origins)]))
+        if cut_evenly(sum(layout.pieces), self.shards, wanted) is None:
+            return False
+        raise NeedsGranule(layout.origins, granule)
+
     def agree(self, one: Split, other: Split) -> frozenset[str]:
         """The origins of two splits that a node uses side by side.
 

@@ -1,15 +1,14 @@
-"""Attention, norms and products as one operator each, divided by heads, against the whole model."""
+"""Attention as one operator, divided by heads, against the whole model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import helper
 
 from models.graph import ModelFile
 from models.shard.annotate import save_annotated
@@ -17,30 +16,9 @@ from models.shard.annotation import read_annotation
 from models.shard.planner import make_division
 from models.split.load import load_graph
 from tests import onnx_models
-from tests.onnx_models import build
+from tests.shard.layers import FLOAT, INT32, MS, model, projected
 from tests.shard.sharding import check, largest_shard, sharded
-from tests.shard.test_linear import SHARDS, SIZES, numbers
-
-FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
-MS = "com.microsoft"
-EXTRA = {MS: 1}
-
-
-def projected(width: int, sizes: dict[str, int], out: int, back: int) -> tuple[list[Any], dict[str, Any]]:
-    """x [n, t, width] -> q, k, v by MatMul, and the weight behind the attention, `out` long: [out, back]."""
-    nodes = [helper.make_node("MatMul", ["x", f"w{name}"], [name]) for name in sizes]
-    weights = {f"w{name}": numbers(width, size, seed=ord(name)) / width**0.5 for name, size in sizes.items()}
-    return nodes, {**weights, "wo": numbers(out, back, seed=5) / out**0.5}
-
-
-def model(nodes: list[Any], weights: dict[str, Any], inputs: list[Any], back: int, opset: int = 17) -> Any:
-    used = {name for node in nodes for name in node.input}
-    made = build(
-        nodes, inputs, [("y", FLOAT, ["n", "t", back])], {k: v for k, v in weights.items() if k in used},
-        extra_opsets=EXTRA, opset=opset,
-    )  # fmt: skip
-    made.ir_version = max(made.ir_version, 10)
-    return made
+from tests.shard.test_linear import SHARDS, numbers
 
 
 @settings(deadline=None, max_examples=30)
@@ -88,6 +66,51 @@ def test_attention_with_its_weights(
         assert list(sharding.joined) == ["y"]
     else:
         assert sharding.kept_whole["attend"] == f"Attention: {heads} heads are not enough for {shards} shards"
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    heads=st.integers(2, 5),
+    size=st.integers(1, 4).map(lambda one: 2 * one),
+    shards=SHARDS,
+    dtype=st.sampled_from([np.int8, np.uint8]),
+    per_column=st.booleans(),
+    zero=st.sampled_from(["", "one", "a column"]),
+    mask=st.booleans(),
+    past=st.integers(0, 2),
+)
+def test_attention_with_quantised_weights(
+    heads: int, size: int, shards: int, dtype: type, per_column: bool, zero: str, mask: bool, past: int
+):
+    width, hidden, rng = 7, 3 * heads * size, np.random.default_rng(size)
+    weights = {"w": rng.integers(0, 20, (width, hidden)).astype(dtype), "b": numbers(hidden), "xs": np.float32(0.05)}
+    weights |= {"s": (rng.random(hidden if per_column else ()) / 20).astype(np.float32), "xz": np.uint8(128)}
+    weights |= {"z": rng.integers(5, 12, hidden if zero == "a column" else ()).astype(dtype)}
+    weights |= {"wo": numbers(heads * size, 5)}
+    inputs, feeds = [("x", FLOAT, ["n", 3, width])], [{"x": numbers(n, 3, width)} for n in (3, 1)]
+    if mask:
+        inputs.append(("m", INT32, ["n"]))
+    if past:
+        inputs.append(("p", FLOAT, [2, "n", heads, "past", size]))
+    for feed in feeds:
+        n = len(feed["x"])
+        feed |= {"m": np.full(n, 2 + past, np.int32)} if mask else {}
+        feed |= {"p": numbers(2, n, heads, past, size, seed=4)} if past else {}
+    names = ["q", "w", "b", "xs", "s", "m" if mask else "", "xz", "z" if zero else "", "p" if past else ""]
+    made = ["a", "cache"] if past else ["a"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
+        helper.make_node("QAttention", names, made, domain=MS, name="attend", num_heads=heads, unidirectional=1),
+        helper.make_node("MatMul", ["a", "wo"], ["y"]),
+    ]
+    proto = model(nodes, weights, inputs, 5)
+    if past:
+        proto.graph.output.append(helper.make_tensor_value_info("cache", FLOAT, [2, "n", heads, "all", size]))
+    sharding = check(proto, feeds[0], shards, feeds[1])
+    if heads >= shards:
+        assert sorted(sharding.joined) == (["cache", "y"] if past else ["y"])
+    else:
+        assert sharding.kept_whole["attend"] == f"QAttention: {heads} heads are not enough for {shards} shards"
 
 
 @settings(deadline=None, max_examples=30)
@@ -238,123 +261,6 @@ def test_rotary_embedding(heads: int, shards: int, told: bool, apart: bool, doma
         assert list(sharding.joined) == ["y"]
 
 
-@settings(deadline=None, max_examples=20)
-@given(
-    hidden=st.integers(2, 9),
-    shards=SHARDS,
-    op=st.sampled_from(["BiasGelu", "FastGelu", "FastGelu of one", "QuickGelu"]),
-)
-def test_activations_with_a_bias(hidden: int, shards: int, op: str):
-    weights = {"w": numbers(5, hidden), "b": numbers(hidden), "v": numbers(hidden, 3)}
-    operands = ["h", "b"] if op in ("BiasGelu", "FastGelu") else ["h"]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"]),
-        helper.make_node(op.split()[0], operands, ["g"], domain=MS),
-        helper.make_node("MatMul", ["g", "v"], ["y"]),
-    ]
-    sharding = check(model(nodes, weights, [("x", FLOAT, ["n", 2, 5])], 3), {"x": numbers(3, 2, 5)}, shards)
-    if hidden >= shards:
-        assert list(sharding.joined) == ["y"]
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    inner=SIZES, hidden=st.integers(2, 9), outer=SIZES, shards=SHARDS, first=st.booleans(), second=st.booleans(),
-)  # fmt: skip
-def test_a_pair_of_products_with_turned_weights(
-    inner: int, hidden: int, outer: int, shards: int, first: bool, second: bool
-):
-    weights = {"w": numbers(*((hidden, inner) if first else (inner, hidden)))}
-    weights["v"] = numbers(*((outer, hidden) if second else (hidden, outer)), seed=1)
-    nodes = [
-        helper.make_node("FusedMatMul", ["x", "w"], ["h"], domain=MS, transB=int(first), alpha=0.5),
-        helper.make_node("Tanh", ["h"], ["a"]),
-        helper.make_node("FusedMatMul", ["a", "v"], ["y"], domain=MS, transB=int(second), alpha=2.0),
-    ]
-    proto = model(nodes, weights, [("x", FLOAT, ["n", 2, inner])], outer)
-    sharding = check(proto, {"x": numbers(3, 2, inner)}, shards, {"x": numbers(1, 2, inner)})
-    if hidden >= shards:
-        assert list(sharding.joined) == ["y"]
-
-
-@settings(deadline=None, max_examples=20)
-@given(heads=st.integers(2, 5), size=st.integers(2, 4), shards=SHARDS, turned=st.booleans())
-def test_products_of_heads(heads: int, size: int, shards: int, turned: bool):
-    """q x k turned, as ONNX Runtime fuses it, or k turned before; scores stay on the shard."""
-    width = heads * size
-    nodes, weights = projected(6, dict.fromkeys("qkv", width), width, 5)
-    weights |= {"to": np.array([0, 0, heads, size]), "back": np.array([0, 0, -1])}
-    for name in "qkv":
-        nodes.append(helper.make_node("Reshape", [name, "to"], [f"{name}r"]))
-        perm = [0, 2, 3, 1] if name == "k" and not turned else [0, 2, 1, 3]
-        nodes.append(helper.make_node("Transpose", [f"{name}r"], [f"{name}t"], perm=perm))
-    nodes += [
-        helper.make_node("FusedMatMul", ["qt", "kt"], ["s"], domain=MS, transB=int(turned), alpha=0.3),
-        helper.make_node("Softmax", ["s"], ["p"], axis=-1),
-        helper.make_node("FusedMatMul", ["p", "vt"], ["c"], domain=MS),
-        helper.make_node("Transpose", ["c"], ["ct"], perm=[0, 2, 1, 3]),
-        helper.make_node("Reshape", ["ct", "back"], ["cr"]),
-        helper.make_node("MatMul", ["cr", "wo"], ["y"]),
-    ]
-    sharding = check(model(nodes, weights, [("x", FLOAT, ["n", 3, 6])], 5), {"x": numbers(2, 3, 6)}, shards)
-    if heads >= shards:
-        assert list(sharding.joined) == ["y"]
-
-
-@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu"])
-def test_an_activation_in_a_gemm_is_of_the_whole_sum(activation: str):
-    attributes = {"activation": activation, "activation_alpha": 0.1, "alpha": 1.0, "beta": 1.0, "transB": 1}
-    nodes = [
-        helper.make_node("FusedGemm", ["x", "w", "b"], ["h"], domain=MS, **attributes),
-        helper.make_node("FusedGemm", ["h", "v"], ["y"], domain=MS, **attributes),
-    ]
-    weights = {"w": numbers(9, 5), "b": numbers(9), "v": numbers(7, 9)}
-    proto = build(nodes, [("x", FLOAT, ["n", 5])], [("y", FLOAT, ["n", 7])], weights, extra_opsets=EXTRA)
-    sharding = check(proto, {"x": numbers(3, 5)}, 2, {"x": numbers(1, 5)})
-    assert list(sharding.joined) == ["h", "y"] and all(sharding.decisions)
-
-
-@pytest.mark.parametrize("op", ["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
-def test_a_norm_between_pairs_stays_whole(op: str):
-    """The sum before it is joined, and what it needs of the row is there."""
-    weights = {"w": numbers(6, 8), "v": numbers(8, 6), "g": numbers(6), "w1": numbers(6, 8, seed=1)}
-    weights["v1"] = numbers(8, 6, seed=1)
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"]),
-        helper.make_node("MatMul", ["h", "v"], ["m"]),
-        helper.make_node(op, ["m", "x", "g"], ["l"], domain=MS, name="norm"),
-        helper.make_node("MatMul", ["l", "w1"], ["h1"]),
-        helper.make_node("MatMul", ["h1", "v1"], ["y"]),
-    ]
-    sharding = check(model(nodes, weights, [("x", FLOAT, ["n", 2, 6])], 6), {"x": numbers(3, 2, 6)}, 2)
-    assert list(sharding.joined) == ["m", "y"] and "norm" not in sharding.decisions
-
-
-@settings(deadline=None, max_examples=15)
-@given(heads=st.integers(2, 6), shards=SHARDS, op=st.sampled_from(["RMS", "Skip"]))
-def test_norms_of_each_head_stay_on_its_shard(heads: int, shards: int, op: str):
-    weights = {"w": numbers(5, heads * 3), "to": np.array([0, 0, heads, 3]), "s": numbers(3)}
-    weights |= {"back": np.array([0, 0, -1]), "v": numbers(heads * 3, 2)}
-    norm = helper.make_node("RMSNormalization", ["a", "s"], ["l"], axis=-1)
-    if op == "Skip":
-        # It takes no more than three axes: [n, heads, t x 3].
-        weights |= {"to": np.array([0, heads, -1]), "s": numbers(6), "back": np.array([0, 2, -1])}
-        norm = helper.make_node("SkipLayerNormalization", ["a", "b", "s"], ["l"], domain=MS)
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"]),
-        helper.make_node("Reshape", ["h", "to"], ["a"]),
-        helper.make_node("Neg", ["a"], ["b0"]),
-        helper.make_node("Tanh", ["b0"], ["b"]),
-        norm,
-        helper.make_node("Reshape", ["l", "back"], ["f"]),
-        helper.make_node("MatMul", ["f", "v"], ["y"]),
-    ]
-    proto = model(nodes, weights, [("x", FLOAT, ["n", 2, 5])], 2, 23)
-    sharding = check(proto, {"x": numbers(3, 2, 5)}, shards)
-    if heads >= shards and op == "RMS":
-        assert list(sharding.joined) == ["y"]
-
-
 @pytest.mark.parametrize("shards", [2, 3])
 def test_each_shard_holds_its_heads(shards: int):
     weights = {"w": numbers(64, 3 * 60), "b": numbers(180), "wo": numbers(60, 64)}
@@ -383,22 +289,6 @@ def test_what_cannot_be_divided_is_told():
     sharding = check(model(nodes, weights, inputs, 5), feeds, 2)
     told = "GroupQueryAttention: its queries, keys and values are packed into one tensor"
     assert sharding.kept_whole["attend"] == told
-
-
-def test_a_table_that_is_normalised_at_once_stays_whole():
-    weights = {"table": numbers(20, 6), "at": numbers(8, 6), "g": numbers(6), "b": numbers(6)}
-    weights |= {"w": numbers(6, 8), "v": numbers(8, 5)}
-    nodes = [
-        helper.make_node(
-            "EmbedLayerNormalization", ["i", "", "table", "at", "", "g", "b"], ["e", "m"], domain=MS, name="embed"
-        ),
-        helper.make_node("MatMul", ["e", "w"], ["h"]),
-        helper.make_node("MatMul", ["h", "v"], ["y"]),
-    ]
-    ids = np.arange(8, dtype=np.int32).reshape(2, 4)
-    sharding = check(model(nodes, weights, [("i", INT32, ["n", "t"])], 5), {"i": ids}, 2)
-    assert sharding.kept_whole["embed"].startswith("EmbedLayerNormalization: it looks up and normalises at once")
-    assert list(sharding.joined) == ["y"]
 
 
 def test_annotated_and_read_back(tmp_path: Path):

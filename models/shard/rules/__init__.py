@@ -11,12 +11,24 @@ import onnx_ir as ir
 
 from models.shard.decision import Context, Decision
 from models.shard.layout import Split
-from models.shard.rules import attention, channels, elementwise, embedding, linear, quantized, shape, sizes, trees
+from models.shard.rules import (
+    attention,
+    blockwise,
+    channels,
+    elementwise,
+    embedding,
+    linear,
+    quantized,
+    shape,
+    sizes,
+    trees,
+)
 
 Rule = Callable[[ir.Node, Context], "Decision | None"]
 
 RULES: Mapping[tuple[str, str], Rule] = {
     **attention.RULES,
+    **blockwise.RULES,
     **channels.RULES,
     **elementwise.RULES,
     **embedding.RULES,

@@ -1,7 +1,7 @@
-"""Attention as one operator, by heads: com.microsoft's three kinds and that of ai.onnx from opset 23 on.
+"""Attention as one operator, by heads: com.microsoft's four kinds and that of ai.onnx from opset 23 on.
 
-    Attention            weight [in, q | k | v]: each shard takes the columns of its heads from all three parts
-    the others           q, k, v whose slices are whole heads: each shard attends with its own
+    Attention, QAttention   weight [in, q | k | v]: each shard takes the columns of its heads from all three parts
+    the others              q, k, v whose slices are whole heads: each shard attends with its own
 
 Heads that N does not divide go to the first shards. Where several heads of q share one of k and v, they stay together.
 Caches, masks and biases with a number a head are divided alike: weights are cut, data is sliced on the shard.
@@ -11,7 +11,7 @@ Source: Shoeybi et al., Megatron-LM, 2019 (arXiv 1909.08053), section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -23,15 +23,37 @@ from models.shard.weights import weight_bytes
 
 def attention(node: ir.Node, context: Context) -> Decision | None:
     """Attention(x, weights [in, q | k | v], bias, mask_index, past [2, n, heads, t, size], attention_bias, ...)."""
-    weights, bias = node.inputs[1], _given(node, 2)
+    if _given(node, 6) is not None:
+        return context.refuse(node, "its cache is written in place (past_sequence_length)")
+    return _with_weights(node, context, per_column=(2,), of_heads={4: 2, 5: 1})
+
+
+def quantised_attention(node: ir.Node, context: Context) -> Decision | None:
+    """QAttention(x, weights, bias, x_scale, scale, mask_index, x_zp, zp, past): scales a column or one."""
+    if node.attributes.get_int("past_present_share_buffer", 0):
+        return context.refuse(node, "its cache is written in place (past_present_share_buffer)")
+    return _with_weights(node, context, per_column=(2, 4, 7), of_heads={8: 2})
+
+
+def _with_weights(
+    node: ir.Node, context: Context, per_column: Sequence[int], of_heads: Mapping[int, int]
+) -> Decision | None:
+    """Attention with weights [in, q | k | v] at 1.
+
+    Args:
+        node: to be divided.
+        context: of the walk.
+        per_column: positions of inputs with a number for each column of the weights, or one for all.
+        of_heads: axis of the heads, by position, of inputs with a place for each.
+    """
+    weights = node.inputs[1]
     shape = context.shape(weights)
     heads = node.attributes.get_int("num_heads", 0) or 0
     if shape is None or len(shape) != 2 or not heads or not isinstance(context.layout(node.inputs[0]), Whole):
         return None
-    if not context.is_constant(weights) or (bias is not None and not context.is_constant(bias)):
+    known = [value for value in (weights, *(_given(node, at) for at in per_column)) if value is not None]
+    if not all(map(context.is_constant, known)):
         return context.refuse(node, "its weights are computed from data")
-    if _given(node, 6) is not None:
-        return context.refuse(node, "its cache is written in place (past_sequence_length)")
     sizes = node.attributes.get_ints("qkv_hidden_sizes") or (shape[1] // 3,) * 3
     if any(size % heads for size in sizes) or sum(sizes) != shape[1]:
         return context.refuse(node, f"its {heads} heads do not divide {list(sizes)}")
@@ -43,15 +65,16 @@ def attention(node: ir.Node, context: Context) -> Decision | None:
     pieces = tuple(map(sum, zip(*sections, strict=True)))
     found = _Heads(node, context, tuple(own))
     found.slices[1] = Slice(1, pieces, sections)
-    if bias is not None:
-        found.slices[2] = Slice(0, pieces, sections)
-    if not found.each(4, 2) or not found.each(5, 1):
+    for at in per_column:
+        if (context.shape(_given(node, at)) or (1,))[-1] != 1:
+            found.slices[at] = Slice(0, pieces, sections)
+    if not all(found.each(at, axis) for at, axis in of_heads.items()):
         return None
     found.attributes["num_heads"] = own
     if node.attributes.get_ints("qkv_hidden_sizes"):
         found.attributes["qkv_hidden_sizes"] = [list(one) for one in zip(*sections, strict=True)]
     made = found.decision({0: split, 1: Split(2, tuple(own), split.origins)})
-    made.sharded_bytes = weight_bytes(weights) + weight_bytes(bias)
+    made.sharded_bytes = weight_bytes(weights) + weight_bytes(_given(node, 2))
     return made
 
 
@@ -268,5 +291,6 @@ RULES = {
     ("com.microsoft", "Attention"): attention,
     ("com.microsoft", "GroupQueryAttention"): group_query,
     ("com.microsoft", "MultiHeadAttention"): multi_head,
+    ("com.microsoft", "QAttention"): quantised_attention,
     ("com.microsoft", "RotaryEmbedding"): rotary,
 }

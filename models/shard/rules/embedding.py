@@ -5,6 +5,8 @@ shard k, rows [start, stop)    id - start -> inside? -> Clip -> Gather -> Where(
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -35,7 +37,10 @@ def gather(node: ir.Node, context: Context) -> Decision | None:
             return None
 
         def lookup(make: Maker, shard: int, given: list[ir.Value | None]) -> list[ir.Value]:
-            return [_lookup(make, *bounds(pieces)[shard], shape[0], given)]
+            table, ids = given
+            return [
+                _lookup(make, bounds(pieces)[shard], shape[0], ids, lambda at: make.node("Gather", [table, at], axis=0))
+            ]
 
         name = str(node.outputs[0].name)
         return Decision({name: PARTIAL}, {0: Slice(0, pieces)}, replace=lookup, sharded_bytes=weight_bytes(data))
@@ -62,9 +67,40 @@ def _by_columns(node: ir.Node, context: Context, shape: tuple[int, ...]) -> Deci
     return Decision({str(node.outputs[0].name): split}, {0: Slice(1, split.pieces)}, sharded_bytes=weight_bytes(data))
 
 
-def _lookup(make: Maker, start: int, stop: int, size: int, given: list[ir.Value | None]) -> ir.Value:
-    table, indices = given
-    assert table is not None
+def gather_quantised(node: ir.Node, context: Context) -> Decision | None:
+    """GatherBlockQuantized(table, ids, scales, zero_points), a table whose rows are quantised in blocks: by rows."""
+    table, indices = node.inputs[:2]
+    held = [at for at in (0, 2, 3) if at < len(node.inputs) and node.inputs[at] is not None]
+    shape = context.shape(table)
+    given = {name: one.as_int() for name, one in node.attributes.items()}
+    if shape is None or not all(context.is_constant(node.inputs[at]) for at in held):
+        return None
+    if given.get("gather_axis", 0) % len(shape) or given.get("quantize_axis", 1) % len(shape) == 0:
+        return context.refuse(node, "it does not look up whole rows")
+    if not isinstance(context.layout(indices), Whole) or context.is_constant(indices):
+        return None
+    pieces = cut_evenly(shape[0], context.shards)
+    if pieces is None:
+        return None
+
+    def lookup(make: Maker, shard: int, inputs: list[ir.Value | None]) -> list[ir.Value]:
+        first, ids, *rest = inputs
+
+        def look(at: ir.Value) -> ir.Value:
+            return make.node("GatherBlockQuantized", [first, at, *rest], domain="com.microsoft", **given)
+
+        return [_lookup(make, bounds(pieces)[shard], shape[0], ids, look)]
+
+    slices = {at: Slice(0, pieces) for at in held}
+    size = sum(weight_bytes(node.inputs[at]) for at in held)
+    return Decision({str(node.outputs[0].name): PARTIAL}, slices, replace=lookup, sharded_bytes=size)
+
+
+def _lookup(
+    make: Maker, rows: tuple[int, int], size: int, indices: ir.Value | None, look: Callable[[ir.Value], ir.Value]
+) -> ir.Value:
+    """What a shard with some rows of a table of `size` finds; `look` finds rows of its own by their numbers."""
+    start, stop = rows
     ids = make.node("Cast", [indices], to=int(ir.DataType.INT64))
     # Negative ids count from the end of the whole table.
     negative = make.node("Less", [ids, make.constant(np.array(0))])
@@ -76,7 +112,7 @@ def _lookup(make: Maker, start: int, stop: int, size: int, given: list[ir.Value 
     # An id outside the whole table fails on every shard, as it does in the whole model.
     wrong = make.node("Or", [make.node("Less", [ids, make.constant(np.array(0))]), _not_below(make, ids, size)])
     checked = make.node("Where", [wrong, make.node("Sub", [ids, make.constant(np.array(start))]), nearest])
-    found = make.node("Gather", [table, checked], axis=0)
+    found = look(checked)
     zero = make.node("CastLike", [make.constant(np.array(0.0, np.float32)), found])
     mask = make.node("Unsqueeze", [inside, make.constant(np.array([-1]))])
     return make.node("Where", [mask, found, zero])
@@ -91,4 +127,8 @@ def embed_and_normalise(node: ir.Node, context: Context) -> Decision | None:
     return context.refuse(node, "it looks up and normalises at once; a plain Gather is divided by the table's rows")
 
 
-RULES = {("", "Gather"): gather, ("com.microsoft", "EmbedLayerNormalization"): embed_and_normalise}
+RULES = {
+    ("", "Gather"): gather,
+    ("com.microsoft", "EmbedLayerNormalization"): embed_and_normalise,
+    ("com.microsoft", "GatherBlockQuantized"): gather_quantised,
+}

@@ -1,11 +1,14 @@
-"""Quantised layers, by output channels: each channel has its own scale, or all have one."""
+"""Quantised layers, by output channels: each channel has its own scale, or all have one.
+
+Some go by rows of the weight too, where the scale of the data is given and the result is not rounded.
+"""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from models.shard.decision import Context, Decision, Slice
-from models.shard.layout import Split, Whole
+from models.shard.layout import PARTIAL, Split, Whole
 from models.shard.weights import weight_bytes
 
 
@@ -21,18 +24,74 @@ def qlinear_matmul(node: ir.Node, context: Context) -> Decision | None:
 
 
 def _by_columns(
-    node: ir.Node, context: Context, weight: ir.Value | None, position: int, per_channel: tuple[int, ...]
+    node: ir.Node,
+    context: Context,
+    weight: ir.Value | None,
+    position: int,
+    per_channel: tuple[int, ...],
+    along: int = 1,
 ) -> Decision | None:
     shape, data = context.shape(weight), context.shape(node.inputs[0])
     if not context.is_constant(weight) or shape is None or len(shape) != 2 or data is None:
         return None
     if not isinstance(context.layout(node.inputs[0]), Whole):
         return None
-    split = context.begin(node, len(data) - 1, shape[1])
+    split = context.begin(node, len(data) - 1, shape[along])
     if split is None:
         return None
-    slices = {position: Slice(1, split.pieces)} | _scales(node, context, per_channel, split.pieces)
+    scales = _scales(node, context, per_channel, split.pieces)
+    if scales is None:
+        return context.refuse(node, "the scales of its columns are computed from data")
+    slices = {position: Slice(along, split.pieces)} | scales
     return Decision({str(node.outputs[0].name): split}, slices, sharded_bytes=weight_bytes(weight))
+
+
+def dynamic_quantize_matmul(node: ir.Node, context: Context) -> Decision | None:
+    """DynamicQuantizeMatMul(A, B, b_scale, b_zp, bias) by columns of B.
+
+    Never by rows: the scale of A is of its least and greatest number, and a slice has others.
+    """
+    if isinstance(context.layout(node.inputs[0]), Split):
+        return context.refuse(node, "its data is scaled by the least and greatest number of all")
+    return _by_columns(node, context, node.inputs[1], 1, per_channel=(2, 3, 4))
+
+
+def matmul_integer_to_float(node: ir.Node, context: Context) -> Decision | None:
+    """MatMulIntegerToFloat(A, B, a_scale, b_scale, a_zp, b_zp, bias): columns of B, or on slices of A its rows."""
+    weight, layout, data = node.inputs[1], context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or data is None:
+        return _by_columns(node, context, weight, 1, per_channel=(3, 5, 6))
+    bias = node.inputs[6] if len(node.inputs) > 6 else None
+    if layout.axis != len(data) - 1 or not context.is_constant(weight):
+        return None
+    return Decision(
+        {str(node.outputs[0].name): PARTIAL},
+        {1: Slice(0, layout.pieces)},
+        frozenset([6] if bias is not None else []),
+        sharded_bytes=weight_bytes(weight),
+    )
+
+
+def qgemm(node: ir.Node, context: Context) -> Decision | None:
+    """QGemm(A, a_scale, a_zp, B, b_scale, b_zp, C, y_scale, y_zp): columns of B; rows where the result is float."""
+    weight, layout = node.inputs[3], context.layout(node.inputs[0])
+    shape = context.shape(weight)
+    bias, rounded = (node.inputs[at] if at < len(node.inputs) else None for at in (6, 7))
+    if not context.is_constant(weight) or shape is None or len(shape) != 2:
+        return None
+    inner, outer = (1, 0) if node.attributes.get_int("transB", 0) else (0, 1)
+    if isinstance(layout, Whole):
+        return _by_columns(node, context, weight, 3, per_channel=(4, 5, 6), along=outer)
+    if not isinstance(layout, Split) or layout.axis != (0 if node.attributes.get_int("transA", 0) else 1):
+        return None
+    if rounded is not None:
+        return context.refuse(node, "its result is rounded, which is of the whole sum")
+    return Decision(
+        {str(node.outputs[0].name): PARTIAL},
+        {3: Slice(inner, layout.pieces)},
+        frozenset([6] if bias is not None else []),
+        sharded_bytes=weight_bytes(weight),
+    )
 
 
 def qlinear_conv(node: ir.Node, context: Context) -> Decision | None:
@@ -57,16 +116,24 @@ def _by_output_channels(
     split = context.begin(node, 1, shape[0])
     if split is None:
         return None
-    slices = {position: Slice(0, split.pieces)} | _scales(node, context, per_channel, split.pieces)
+    scales = _scales(node, context, per_channel, split.pieces)
+    if scales is None:
+        return context.refuse(node, "the scales of its channels are computed from data")
+    slices = {position: Slice(0, split.pieces)} | scales
     return Decision({str(node.outputs[0].name): split}, slices, sharded_bytes=weight_bytes(weight))
 
 
-def _scales(node: ir.Node, context: Context, positions: tuple[int, ...], pieces: tuple[int, ...]) -> dict[int, Slice]:
+def _scales(
+    node: ir.Node, context: Context, positions: tuple[int, ...], pieces: tuple[int, ...]
+) -> dict[int, Slice] | None:
+    """Of the inputs those that have a number a channel, sliced; None where one of them is data."""
     found = {}
     for position in positions:
         value = node.inputs[position] if position < len(node.inputs) else None
         shape = context.shape(value)
-        if shape and shape[-1] != 1 and context.is_constant(value):
+        if shape and shape[-1] != 1:
+            if not context.is_constant(value):
+                return None
             found[position] = Slice(len(shape) - 1, pieces)
     return found
 
@@ -93,4 +160,7 @@ RULES = {
     ("", "QLinearConv"): qlinear_conv,
     ("", "QLinearMatMul"): qlinear_matmul,
     ("", "QuantizeLinear"): quantize,
+    ("com.microsoft", "DynamicQuantizeMatMul"): dynamic_quantize_matmul,
+    ("com.microsoft", "MatMulIntegerToFloat"): matmul_integer_to_float,
+    ("com.microsoft", "QGemm"): qgemm,
 }

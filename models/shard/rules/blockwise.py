@@ -1,0 +1,93 @@
+"""MatMulNBits, whose weight is quantised in blocks of its rows, as 4-bit language models have it.
+
+B [N, K / block, bytes of a block], scales [N, K / block], zero points: 8 / bits of them in a byte, or numbers
+
+columns  x whole                    some of the N          -> y split on its last axis
+rows     x split into whole blocks  the blocks of x[k]     -> terms; the bias once
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from models.shard.decision import Context, Decision, Slice
+from models.shard.layout import PARTIAL, Split, Whole
+from models.shard.weights import weight_bytes
+
+_WEIGHT, _SCALES, _ZERO_POINTS, _GROUPS, _BIAS = 1, 2, 3, 4, 5
+
+
+def matmul_nbits(node: ir.Node, context: Context) -> Decision | None:
+    """MatMulNBits(A, B, scales, zero_points, g_idx, bias)."""
+    data, *constants = node.inputs
+    shape, layout = context.shape(data), context.layout(data)
+    if shape is None or not all(value is None or context.is_constant(value) for value in constants):
+        return None
+    if node.attributes.get_int("weight_prepacked", 0):
+        return context.refuse(node, "its weight is packed for one kind of processor")
+    if isinstance(layout, Whole):
+        return _columns(node, context, len(shape) - 1)
+    if not isinstance(layout, Split):
+        return None
+    return _rows(node, context, layout) if layout.axis == len(shape) - 1 else Decision({_result(node): layout})
+
+
+def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
+    columns = node.attributes.get_int("N", 0) or 0
+    split = context.begin(node, axis, columns)
+    if split is None:
+        return None
+    slices = {}
+    for position in (_WEIGHT, _SCALES, _ZERO_POINTS, _BIAS):
+        shape = context.shape(_given(node, position))
+        if shape is None:
+            continue
+        # [N, ...], or all behind one another: [N x blocks].
+        each = shape[0] // columns
+        slices[position] = Slice(0, tuple(piece * each for piece in split.pieces))
+    return Decision(
+        {_result(node): split},
+        slices,
+        attributes={"N": split.pieces},
+        sharded_bytes=_bytes(node),
+    )
+
+
+def _rows(node: ir.Node, context: Context, layout: Split) -> Decision | None:
+    block, bits = node.attributes.get_int("block_size", 0) or 0, node.attributes.get_int("bits", 4) or 4
+    zero_points, groups = _given(node, _ZERO_POINTS), _given(node, _GROUPS)
+    if groups is not None:
+        return context.refuse(node, "its rows are dealt to blocks one by one (g_idx)")
+    held = {at: _given(node, at) for at in (_WEIGHT, _SCALES, _ZERO_POINTS)}
+    ranks = {at: len(context.shape(value) or ()) for at, value in held.items() if value is not None}
+    if ranks != {_WEIGHT: 3, _SCALES: 2, _ZERO_POINTS: 2} and ranks != {_WEIGHT: 3, _SCALES: 2}:
+        return context.refuse(node, "its scales are not apart by columns")
+    in_a_byte = 8 // bits if zero_points is not None and zero_points.dtype == ir.DataType.UINT8 else 1
+    if not context.cut_at(layout, block * in_a_byte):
+        return context.refuse(node, f"its {sum(layout.pieces)} rows have no {context.shards} parts of whole blocks")
+    blocks = tuple(piece // block for piece in layout.pieces)
+    slices = {_WEIGHT: Slice(1, blocks), _SCALES: Slice(1, blocks)}
+    if zero_points is not None:
+        slices[_ZERO_POINTS] = Slice(1, tuple(count // in_a_byte for count in blocks))
+    return Decision(
+        {_result(node): PARTIAL},
+        slices,
+        frozenset([_BIAS] if _given(node, _BIAS) is not None else []),
+        attributes={"K": layout.pieces},
+        sharded_bytes=_bytes(node),
+    )
+
+
+def _given(node: ir.Node, position: int) -> ir.Value | None:
+    return node.inputs[position] if position < len(node.inputs) else None
+
+
+def _result(node: ir.Node) -> str:
+    return str(node.outputs[0].name)
+
+
+def _bytes(node: ir.Node) -> int:
+    return sum(weight_bytes(_given(node, at)) for at in (_WEIGHT, _SCALES, _ZERO_POINTS))
+
+
+RULES = {("com.microsoft", "MatMulNBits"): matmul_nbits}
