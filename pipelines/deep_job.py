@@ -69,12 +69,20 @@ def as_shards(
     apart = options.placement == "distributed" and made.session.options.mapped
     opened = model.mapped.sessions if made.session.options.mapped else model.sessions
     sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
+    signatures = [session.signature for session in sessions]
+    tensors = tensors_of(sessions, sample_feeds(made, scoring, scoring.batch_size))
+    few = tensors_of(sessions, sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS))
+    for session in sessions:
+        drop_session(session)
+    del sessions
     plan = model.plan
     if shards_of(plan) == 1:
         assert options.shards is not None, "somebody asks for shards"
-        model = _in_own_folder(model, os.path.join(job_dir, "stages"))
-        few = sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS)
-        plan, kept = divide_stages(plan, model.folder, tensors_of(sessions, few), options.shards)
+        own = os.path.join(job_dir, "stages")
+        keep = os.path.abspath(model.folder) != own
+        model = _in_own_folder(model, own)
+        # What the job made itself nobody needs any more once it is divided.
+        plan, kept = divide_stages(plan, model.folder, few, options.shards, keep)
         plan = replace(plan, notes=(*plan.notes, *kept))
     lost = [file for one in plan.stages if one.shards for step in one.shards.stages for file in step.files]
     lost = [file for file in lost if not os.path.isfile(os.path.join(model.folder, file))]
@@ -83,12 +91,7 @@ def as_shards(
             f"the plan's file {lost[0]} is not in {model.folder}: make it again with python -m pipelines.plan --stages "
             f"{len(plan.stages)} --shards {shards_of(plan)} --save_stages {model.folder}"
         )
-    signatures = [session.signature for session in sessions]
     divided = sharded_stages(plan, model.folder, model.sessions, signatures)
-    tensors = tensors_of(sessions, sample_feeds(made, scoring, scoring.batch_size))
-    for session, one in zip(sessions, divided, strict=True):
-        if one is not None:
-            drop_session(session)
     return replace(model, plan=_timed(plan, divided, tensors, apart), shards=divided)
 
 

@@ -50,7 +50,7 @@ def test_a_plan_carries_both(command: Command, monkeypatch: pytest.MonkeyPatch):
     kept = command.folder / "kept"
     divide = deep_job.divide_stages
 
-    def keep(plan, folder, tensors, shards):
+    def keep(plan, folder, tensors, shards, _):
         made, lines = divide(plan, folder, tensors, shards)
         Path(folder).rename(kept)
         Path(folder).symlink_to(kept)

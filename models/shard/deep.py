@@ -10,6 +10,7 @@ their own the steps of all stages are one chain.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,9 @@ from models.split.plan import Plan
 from models.tensors import Array
 
 
-def divide_stages(plan: Plan, folder: str, tensors: Mapping[str, Array], shards: int) -> tuple[Plan, tuple[str, ...]]:
+def divide_stages(
+    plan: Plan, folder: str, tensors: Mapping[str, Array], shards: int, keep: bool = True
+) -> tuple[Plan, tuple[str, ...]]:
     """Divide the saved stages of a plan over shards; their files lie in `FOLDER/stage-K-shards/`.
 
     Args:
@@ -33,6 +36,7 @@ def divide_stages(plan: Plan, folder: str, tensors: Mapping[str, Array], shards:
         folder: that the files are relative to.
         tensors: all that the stages read, for a few sample rows, by name.
         shards: how many of each stage.
+        keep: whether the files of stages that are divided stay.
 
     Returns:
         The plan with its stages' shards, and lines that say which stages stay whole, and why.
@@ -53,6 +57,9 @@ def divide_stages(plan: Plan, folder: str, tensors: Mapping[str, Array], shards:
             stages.append(stage)
             continue
         stages.append(replace(stage, shards=moved(divided, into)))
+        for file in () if keep else (model.path, f"{model.path}.data"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
     if all(stage.shards is None for stage in stages):
         raise UsageError(
             f"no stage can be divided over {shards} shards ({'; '.join(kept)}): give fewer --shards, or leave them out"

@@ -121,3 +121,5 @@ def test_a_stage_with_nothing_to_divide_stays_whole(tmp_path: Path):
     assert [step.depth for step in one_chain(replace(divided, outputs=("y",))).stages][-1] == 2
     with pytest.raises(UsageError, match=r"no stage can be divided over 9 shards \(stage 0 stays whole: .*give fewer"):
         divide_stages(plan, str(tmp_path), tensors, 9)
+    divide_stages(plan, str(tmp_path), tensors, 2, keep=False)
+    assert [(tmp_path / str(stage.file)).exists() for stage in plan.stages] == [False, False, True]
