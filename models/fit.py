@@ -25,6 +25,7 @@ from models.graph import (
     quantises_at_run,
     varies_with_data,
 )
+from models.mapped import as_it_scores
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
 from models.scoring import Array, OutputColumn, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
@@ -331,9 +332,15 @@ def _row_shape(
 
 
 def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_SIZE_SECONDS) -> BatchSizeChoice | None:
-    """Measure how many rows a run should take; None where there is no sample to measure with."""
+    """Measure how many rows a run should take; None where there is no sample to measure with, or no memory."""
     if made.sample is None or made.plan.row_by_row:
         return None
+    with as_it_scores(made.session) as session:
+        return None if session is None else _measured_batch_size(made, session, memory_cap, budget_seconds)
+
+
+def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_seconds: float) -> BatchSizeChoice:
+    assert made.sample is not None
     bound = made.plan.binding.open(made.sample)
     count = made.sample.num_rows
 
@@ -348,16 +355,16 @@ def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_
     def run(rows: int) -> None:
         nonlocal count
         try:
-            made.session.run(feeds(rows))
+            session.run(feeds(rows))
         except ModelRunError:
             if count <= SAMPLE_RUN_ROWS:
                 raise
             # A row makes the model fail: go on with those that are known to run.
             count = SAMPLE_RUN_ROWS
-            made.session.run(feeds(rows))
+            session.run(feeds(rows))
 
     one = feeds(1)
-    outputs = made.session.run(one)
+    outputs = session.run(one)
     bytes_per_row = sum(values.nbytes for values in [*one.values(), *outputs])
     return find_batch_size(
         run,

@@ -7,11 +7,14 @@ system takes them back when it needs them, so that a model larger than the memor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from models.free_memory import free_memory
 from models.graph import external_bytes
 from models.providers import CPU
-from models.session import SessionOptions
+from models.session import Session, SessionOptions
 
 LEAST_BYTES = 256 << 20
 """Of external data: the memory of a smaller model matters less than its speed."""
@@ -27,3 +30,14 @@ def for_few_runs(options: SessionOptions, path: str) -> SessionOptions:
     if options.providers[:1] != (CPU,) or external_bytes(path) < LEAST_BYTES:
         return options
     return replace(options, mapped=True)
+
+
+@contextmanager
+def as_it_scores(session: Session) -> Iterator[Session | None]:
+    """The session as who scores rows has it, to be timed, and gone behind the block; None without memory for it."""
+    if not session.options.mapped:
+        yield session
+    elif session.model_bytes > free_memory():
+        yield None
+    else:
+        yield Session(session.model, replace(session.options, mapped=False))

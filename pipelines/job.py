@@ -123,7 +123,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     text = format in TEXT_FORMATS
     check_outputs(options.keep, [output.name for output in made.plan.outputs])
 
-    plan, batch_fact = with_batch_size(made, options.batch_size)
+    plan, batch_fact = with_batch_size(made, known_batch_size(options, made))
     rows = total_rows(files, format)
     notes = (*why_so, *made.notes)
     if options.shards == "auto":
@@ -257,6 +257,11 @@ def check_written(options: argparse.Namespace, read: list[str]) -> None:
             taken.append(path)
 
 
+def known_batch_size(options: argparse.Namespace, made: Fit) -> int | str:
+    """`--batch_size`; of a large model that runs in parts `--micro_batch`, so that it need not be loaded to measure."""
+    return options.micro_batch if made.session.options.mapped and options.micro_batch else options.batch_size
+
+
 def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
     """(the plan with its batch size, given or measured; that in words)."""
     if made.plan.row_by_row:
@@ -265,7 +270,8 @@ def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
         return replace(made.plan, batch_size=wanted), str(wanted)
     choice = choose_batch_size(made, MODEL_MEMORY_CAP)
     if choice is None:
-        return replace(made.plan, batch_size=32), "32 (no sample rows to measure with)"
+        lacking = "memory to measure it" if made.sample is not None else "sample rows to measure with"
+        return replace(made.plan, batch_size=32), f"32 (no {lacking})"
     return (
         replace(made.plan, batch_size=choice.batch_size),
         f"{choice.batch_size} (measured: {choice.rows_per_second:,.0f} rows/s a worker)",

@@ -14,7 +14,7 @@ from models.errors import UsageError
 from models.fit import BATCH_SIZE_SECONDS
 from models.free_memory import free_memory
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
-from models.mapped import for_few_runs
+from models.mapped import as_it_scores, for_few_runs
 from models.rows_axis import verify_rows
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature, TensorSpec
@@ -73,7 +73,8 @@ def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
     """
     path = localize(options.model)
     check_model_file(path)
-    session = for_few_runs(session, path)
+    if options.shards != "auto":
+        session = for_few_runs(session, path)
     size, free = model_bytes(path), free_memory()
     too_large = f"the model takes {show_bytes(size)} and this machine has {show_bytes(free)} free"
     if size <= free or session.mapped:
@@ -186,7 +187,10 @@ def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
     if session is None or rows.slow:
         return NOT_MEASURED
     bytes_per_row = _bytes_per_row(rows, session)
-    choice = find_micro_batch(lambda size: session.run(rows.take(size)), bytes_per_row=bytes_per_row, stages=stages)
+    with as_it_scores(session) as timed:
+        if timed is None:
+            return NOT_MEASURED
+        choice = find_micro_batch(lambda size: timed.run(rows.take(size)), bytes_per_row=bytes_per_row, stages=stages)
     return choice.batch_size
 
 

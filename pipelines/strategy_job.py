@@ -35,7 +35,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     from models.split.load import load_graph
     from models.strategy.measure import MOST_BYTES
     from models.strategy.planner import plan_strategy
-    from pipelines.job import with_batch_size
+    from pipelines.job import known_batch_size, with_batch_size
     from pipelines.sample import open_sample
     from pipelines.sample_feeds import sample_feeds
 
@@ -43,7 +43,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     options.workers = None if described else options.workers
     workers = count_workers(options.workers, options.threads, options.providers, local)
     made = open_sample(options, files, workers.session, few_runs=True).made
-    scoring, _ = with_batch_size(made, options.batch_size)
+    scoring, _ = with_batch_size(made, known_batch_size(options, made))
     rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
     feeds, graph = sample_feeds(made, scoring, rows), split_graph(load_graph(scoring.model))
     if sum(graph.weight_bytes.values()) > MOST_BYTES:
@@ -68,6 +68,8 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     else:
         options.stages = chosen.stages if chosen.stages > 1 else None
         options.shards = chosen.shards if chosen.shards > 1 else None
+        # What it was predicted for; else it would be measured again, and come out otherwise.
+        options.batch_size = scoring.batch_size
         # Where a worker has too little memory for all of it, or is elsewhere, each part gets workers of its own.
         apart = described is not None or options.stage_memory is not None
         options.placement = options.placement or ("distributed" if apart else "inline")
