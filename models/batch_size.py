@@ -14,8 +14,11 @@ MEMORY_CAP = 256 * 1024 * 1024
 CANDIDATES = tuple(1 << power for power in range(17))
 """Powers of two from 1 to 65,536 rows."""
 
-SLOW_RUNS, SLOW_SECONDS = 12, 5.0
-"""Runs that a model gets whose first one takes longer than the whole search should, and the most seconds for them."""
+FEW_RUNS = 4
+"""Runs of one row: where the budget is for fewer, a model is slow."""
+
+SLOW_RUNS, SLOW_SECONDS = 20, 5.0
+"""Runs of one row that a slow model's search may take, and the most seconds."""
 
 NEAR_BEST = 0.95
 """The smallest size that reaches this share of the best rows a second is chosen: it delays and holds less."""
@@ -64,7 +67,7 @@ def find_batch_size(
         bytes_per_row: inputs and outputs of one row together.
         memory_cap: bytes.
         candidates: sizes to try, rising.
-        budget_seconds: seconds for all runs together, more where one takes longer (`SLOW_RUNS`); the first size is
+        budget_seconds: seconds for all runs together, more for slow models (`SLOW_RUNS`); the first size is
             measured in any case.
         clock: gives seconds.
     """
@@ -73,7 +76,7 @@ def find_batch_size(
     # The first run also makes room for the model's intermediate values, which is not to be measured.
     run(sizes[0])
     once = clock() - began
-    if once > budget_seconds:
+    if once > budget_seconds / FEW_RUNS:
         # Of a model whose weights are most of the work, one row takes as long as several: too long not to look.
         budget_seconds = max(budget_seconds, min(SLOW_RUNS * once, SLOW_SECONDS))
     measured: list[tuple[int, float]] = []
