@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.layout import WHOLE, Layout, NeedsGranule, Split, cut_evenly
+from models.shard.cutting import Cutting
+from models.shard.layout import WHOLE, Layout, NeedsGranule, NeedsParts, Origin, Split, cut_evenly
 
 
 class Maker(Protocol):
@@ -31,6 +32,12 @@ class Slice:
 
     sections: tuple[tuple[int, ...], ...] = ()
     """Where several tensors lie behind one another along the axis (q, k, v) and each is cut: the lengths in each."""
+
+
+def along(split: Split, axis: int, each: int = 1) -> Slice:
+    """The slices of a constant's axis that go with a split; where it is `each` times as long, that many for one."""
+    sections = tuple(tuple(each * piece for piece in section) for section in split.sections)
+    return Slice(axis, tuple(each * piece for piece in split.pieces), sections)
 
 
 @dataclass
@@ -77,7 +84,7 @@ class Context:
         layouts: Mapping[str, Layout],
         shapes: Mapping[str, Sequence[int]],
         constants: frozenset[str],
-        granules: Mapping[str, int],
+        cutting: Cutting,
         opsets: Mapping[str, int],
         asked: Mapping[str, Mapping[int, int]] | None = None,
     ):
@@ -87,7 +94,9 @@ class Context:
         self._layouts = layouts
         self._shapes = shapes
         self._constants = constants
-        self._granules = granules
+        self.cutting = cutting
+        self.not_in_parts: set[str] = set()
+        """Nodes whose constants cannot be cut in several parts."""
         self.reasons: dict[str, str] = {}
         """Why nodes are not divided, by name, where a rule tells it."""
 
@@ -117,7 +126,7 @@ class Context:
         """The axis along which the model's annotations divide a constant input; None where they say nothing."""
         return self._asked.get(str(node.name), {}).get(position)
 
-    def begin(self, node: ir.Node, axis: int, size: int, granule: int = 1) -> Split | None:
+    def begin(self, node: ir.Node, axis: int, size: int, granule: int = 1, in_parts: bool = False) -> Split | None:
         """A split of a result that begins at this node; None where there are too few places to cut.
 
         Args:
@@ -125,10 +134,30 @@ class Context:
             axis: of the result.
             size: of the axis.
             granule: pieces are multiples of it.
+            in_parts: whether the node can cut several parts of its result each, if that is wanted (`along`).
         """
-        granule = int(np.lcm(granule, self._granules.get(str(node.name), 1)))
-        pieces = cut_evenly(size, self.shards, granule)
-        return None if pieces is None else Split(axis, pieces, frozenset([str(node.name)]))
+        name = str(node.name)
+        origins = frozenset([Origin(name)])
+        if in_parts and name not in self.not_in_parts:
+            sections = self.cutting.in_parts(name, self.shards)
+            pieces = tuple(map(sum, zip(*sections, strict=True)))
+            if sections and sum(pieces) == size:
+                return Split(axis, pieces, origins, sections=sections)
+        cut = cut_evenly(size, self.shards, int(np.lcm(granule, self.cutting.granules.get(name, 1))))
+        return None if cut is None else Split(axis, cut, origins)
+
+    def ask_for_parts(self, layout: Split, sizes: tuple[int, ...], places: int) -> None:
+        """Have the origins of a split cut several parts each, if they were not asked before and there is room.
+
+        Raises:
+            NeedsParts: they are to be cut so.
+        """
+        new = all(one.each == 1 and one.node not in self.cutting.parts for one in layout.origins)
+        if not new or layout.outer != 1 or sum(sizes) != sum(layout.pieces):
+            return
+        granule = int(np.lcm.reduce([self.cutting.granules.get(one.node, 1) for one in layout.origins]))
+        if layout.origins and cut_evenly(places, self.shards, granule) is not None:
+            raise NeedsParts(layout.origins, sizes, places)
 
     def cut_at(self, layout: Split, granule: int) -> bool:
         """Whether the slices of a split are multiples of a granule; False where they cannot be.
@@ -138,12 +167,12 @@ class Context:
         """
         if not any(piece % granule for piece in layout.pieces):
             return True
-        wanted = int(np.lcm.reduce([granule, *(self._granules.get(name, 1) for name in layout.origins)]))
+        wanted = int(np.lcm(granule, self.cutting.granule(layout)))
         if cut_evenly(sum(layout.pieces), self.shards, wanted) is None:
             return False
         raise NeedsGranule(layout.origins, granule)
 
-    def agree(self, one: Split, other: Split) -> frozenset[str]:
+    def agree(self, one: Split, other: Split) -> frozenset[Origin]:
         """The origins of two splits that a node uses side by side.
 
         Raises:
@@ -151,6 +180,5 @@ class Context:
         """
         origins = one.origins | other.origins
         if one.pieces != other.pieces:
-            granules = [self._granules.get(name, 1) for name in origins]
-            raise NeedsGranule(origins, int(np.lcm.reduce(granules)))
+            raise NeedsGranule(origins, int(np.lcm(self.cutting.granule(one), self.cutting.granule(other))))
         return origins

@@ -17,9 +17,10 @@ import onnx_ir as ir
 
 from models.shard.annotation import Annotation, AxisSpec, WrongSpecError
 from models.shard.ask import LAYERS, Ask, fixed_shapes, is_named, name_at
+from models.shard.cutting import Cutting
 from models.shard.decision import Context, Decision, Maker
-from models.shard.layout import NeedsGranule, Split, Whole, bounds
-from models.shard.propagate import Pass, Sharding, data_inputs, settle
+from models.shard.layout import NeedsGranule, NeedsParts, Split, Whole, bounds
+from models.shard.propagate import Pass, Sharding, data_inputs
 
 
 @dataclass
@@ -62,18 +63,16 @@ def follow(
     asks = {name: Ask(one.label, dict(one.inputs), one.weights, one.outputs, one.trees) for name, one in asks.items()}
     entries: dict[tuple[str, str], _Entry] = {}
     stages = dict(in_stage)
-    granules: dict[str, int] = {}
-    barred: dict[str, str] = {}
+    cutting = Cutting()
     while True:
-        walk = _FollowedPass(graph, annotation, asks, entries, shapes, opsets, granules, barred, stages)
+        walk = _FollowedPass(graph, annotation, asks, entries, shapes, opsets, cutting, stages)
         try:
             made = walk.run()
-        except NeedsGranule as need:
-            settle(need, granules, barred)
+        except (NeedsGranule, NeedsParts) as need:
+            cutting.settle(need)
             continue
         if walk.unmet:
-            granules.clear()
-            barred.clear()
+            cutting.clear()
             for lacking in walk.unmet:
                 _enter(graph, asks, entries, shapes, stages, *lacking)
         elif walk.wrong:
@@ -134,15 +133,12 @@ class _FollowedPass(Pass):
         entries: Mapping[tuple[str, str], _Entry],
         shapes: Mapping[str, Sequence[int]],
         opsets: Mapping[str, int],
-        granules: Mapping[str, int],
-        barred: Mapping[str, str],
+        cutting: Cutting,
         stages: Mapping[str, int],
     ):
-        super().__init__(graph, annotation.shards, shapes, opsets, 1, granules, barred)
+        super().__init__(graph, annotation.shards, shapes, opsets, 1, cutting)
         weights = {name: ask.weights for name, ask in asks.items()}
-        self.context = Context(
-            annotation.shards, self.seen, self.shapes, self.made.constants, granules, opsets, weights
-        )
+        self.context = Context(annotation.shards, self.seen, self.shapes, self.made.constants, cutting, opsets, weights)
         self.asks, self.entries = asks, {entry.node: entry for entry in entries.values()}
         self.fixed = fixed_shapes(graph)
         self.unmet: list[tuple[str, str, int, int]] = []

@@ -12,12 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import gcd, prod
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True)
 class Whole:
     """Every shard has the whole tensor."""
+
+
+class Origin(NamedTuple):
+    """A node at which a split began: its granule decides where that is cut."""
+
+    node: str
+    """Its name."""
+
+    each: int = 1
+    """How long a piece of this axis goes with one place of the node's: of the parts of a result each has its own."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +40,19 @@ class Split:
     pieces: tuple[int, ...]
     """Length of each shard's slice; they add up to the axis."""
 
-    origins: frozenset[str] = field(default=frozenset(), compare=False)
-    """Names of the nodes at which the split began: their granule decides where it is cut."""
+    origins: frozenset[Origin] = field(default=frozenset(), compare=False)
+    """The nodes at which the split began."""
 
     outer: int = 1
     """Size, on the sample, of what was merged into the axis from before it: [rows, heads, ...] -> [rows x heads, ...].
 
     The axis is then `outer` times `pieces`, and a shard has its slice of each.
+    """
+
+    sections: tuple[tuple[int, ...], ...] = ()
+    """Where several tensors lie behind one another along the axis (q, k, v): the lengths of the slices of each.
+
+    A shard has its slice of each, behind one another, and `pieces` are the lengths of these together.
     """
 
 
@@ -61,10 +77,26 @@ WHOLE, PARTIAL = Whole(), Partial()
 class NeedsGranule(Exception):
     """A split is cut where a later node cannot use it: `origins` must cut at multiples of `granule` only."""
 
-    def __init__(self, origins: frozenset[str], granule: int):
-        super().__init__(f"{', '.join(sorted(origins))} must be cut at multiples of {granule}")
+    def __init__(self, origins: frozenset[Origin], granule: int):
+        super().__init__(f"{', '.join(sorted(one.node for one in origins))} must be cut at multiples of {granule}")
         self.origins = origins
         self.granule = granule
+
+
+class NeedsParts(Exception):
+    """What the origins of a split make is several tensors behind one another, and each must be cut.
+
+    Args:
+        origins: of the split.
+        sizes: lengths of the tensors along the axis.
+        places: at how many places each may be cut: it divides all sizes, and all are cut alike.
+    """
+
+    def __init__(self, origins: frozenset[Origin], sizes: tuple[int, ...], places: int):
+        super().__init__(f"{', '.join(sorted(one.node for one in origins))} must be cut in parts of {list(sizes)}")
+        self.origins = origins
+        self.sizes = sizes
+        self.places = places
 
 
 def cut_evenly(size: int, shards: int, granule: int = 1) -> tuple[int, ...] | None:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
+from models.shard.cutting import Cutting
 from models.shard.decision import Context, Decision
-from models.shard.layout import WHOLE, Layout, NeedsGranule, Whole
+from models.shard.layout import WHOLE, Layout, NeedsGranule, NeedsParts, Whole
 from models.shard.rules import decide
 from models.shard.weights import CannotSlice, Constants, constant_names, weight_bytes
 
@@ -69,26 +69,16 @@ def shard_graph(
         opsets: versions by domain.
         least_bytes: a split begins only at layers with so many bytes of weights.
     """
-    granules: dict[str, int] = {}
-    barred: dict[str, str] = {}
+    cutting = Cutting()
     while True:
         try:
-            return Pass(graph, shards, shapes, opsets, least_bytes, granules, barred).run()
-        except NeedsGranule as need:
-            settle(need, granules, barred)
-
-
-def settle(need: NeedsGranule, granules: dict[str, int], barred: dict[str, str]) -> None:
-    """Cut the origins of a split as a later node needs it, or not at all where they are cut so already."""
-    for name in need.origins:
-        wanted = int(np.lcm(granules.get(name, 1), need.granule))
-        if wanted == granules.get(name, 1):
-            barred[name] = f"its slices cannot be used by the layers behind it ({need})"
-        granules[name] = wanted
+            return Pass(graph, shards, shapes, opsets, least_bytes, cutting).run()
+        except (NeedsGranule, NeedsParts) as need:
+            cutting.settle(need)
 
 
 class Pass:
-    """One walk through the graph with given granules."""
+    """One walk through the graph that cuts where it is told."""
 
     def __init__(
         self,
@@ -97,15 +87,14 @@ class Pass:
         shapes: Mapping[str, Sequence[int]],
         opsets: Mapping[str, int],
         least_bytes: int,
-        granules: Mapping[str, int],
-        barred: Mapping[str, str],
+        cutting: Cutting,
     ):
-        self.graph, self.least_bytes, self.barred = graph, least_bytes, barred
+        self.graph, self.least_bytes, self.barred = graph, least_bytes, cutting.barred
         constants = constant_names(graph)
         self.made = Sharding(shards, constants)
         self.shapes = {**shapes, **constant_shapes(graph)}
         self.seen: dict[str, Layout] = {}
-        self.context = Context(shards, self.seen, self.shapes, constants, granules, opsets)
+        self.context = Context(shards, self.seen, self.shapes, constants, cutting, opsets)
         self.whole_level: dict[str, int] = {str(value.name): 0 for value in graph.inputs}
         self.shard_level: dict[str, int] = {}
 
@@ -178,8 +167,11 @@ class Pass:
             for position, part in decision.slices.items():
                 value = node.inputs[position]
                 if value is not None:
-                    trial.part(value, part.axis, part.pieces, part.sections)
+                    trial.slice(value, part.axis, part.pieces, None, part.sections)
         except CannotSlice as error:
+            if any(part.sections for part in decision.slices.values()) and name not in self.context.not_in_parts:
+                self.context.not_in_parts.add(name)
+                return self._try(node)
             self.made.kept_whole[name] = str(error)
             return None
         for other in data_inputs(node, self.made.constants):

@@ -188,6 +188,13 @@ class _Builder:
         return total
 
     def _concat(self, layout: Split, parts: Sequence[ir.Value], name: str) -> ir.Value:
+        if layout.sections:
+            # q0 | k0 | v0 | q1 | k1 | v1 -> q0 | q1 | k0 | k1 | v0 | v1
+            each = bounds([length for one in zip(*layout.sections, strict=True) for length in one])
+            count = len(layout.sections)
+            order = [np.arange(*each[at]) for section in range(count) for at in range(section, len(each), count)]
+            together = self.node("Concat", parts, axis=layout.axis)
+            return self._keep("Gather", [together, self.constant(np.concatenate(order))], name, axis=layout.axis)
         if layout.outer == 1:
             return self._keep("Concat", parts, name, axis=layout.axis)
         # [outer x piece, ...] -> [outer, piece, ...], side by side, -> [outer x all pieces, ...]
@@ -239,7 +246,7 @@ class _Builder:
                 inputs.append(self.constant(np.asarray(decision.constants[position][shard], np.int64)))
             elif position in decision.slices:
                 part = decision.slices[position]
-                inputs.append(self._constants.part(value, part.axis, part.pieces, part.sections))
+                inputs.append(self._constants.slice(value, part.axis, part.pieces, None, part.sections))
             elif position in decision.taken:
                 inputs.append(self._taken(value, decision.taken[position]))
             else:

@@ -19,6 +19,9 @@ ELEMENTWISE = frozenset(
 )
 """Operators whose result, computed from weights, is sliced as its first operand is."""
 
+Sections = tuple[tuple[int, ...], ...]
+"""Lengths of the slices in each of several tensors that lie behind one another."""
+
 _RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 _WITH_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
@@ -102,7 +105,14 @@ class Constants:
             self._keep(node, [None if one is None else self.whole(one) for one in node.inputs], name)
         return self._made[name]
 
-    def slice(self, value: ir.Value, axis: int, pieces: tuple[int, ...], rank: int | None = None) -> ir.Value:
+    def slice(
+        self,
+        value: ir.Value,
+        axis: int,
+        pieces: tuple[int, ...],
+        rank: int | None = None,
+        sections: Sections = (),
+    ) -> ir.Value:
         """This shard's slice of a constant along an axis, which is the constant itself where it is broadcast there.
 
         Args:
@@ -110,6 +120,7 @@ class Constants:
             axis: from 0, of the result that the constant is broadcast to.
             pieces: lengths of all shards' slices.
             rank: of that result; the constant's own where None.
+            sections: where several tensors lie behind one another and each is cut: the lengths in each.
 
         Raises:
             CannotSlice: it is computed in another way, or is not as long as the pieces are together.
@@ -120,44 +131,26 @@ class Constants:
         at = axis - ((rank or own) - own)
         if at < 0 or (value.shape[at] == 1 and sum(pieces) != 1):
             return self.whole(value)
-        start, stop = bounds(pieces)[self.shard]
-        name = f"{value.name}/{at}:{start}:{stop}"
+        each = self._places(pieces, sections)
+        name = f"{value.name}/{at}:" + "+".join(f"{start}:{stop}" for start, stop in each)
         tensor = value.const_value
         if tensor is not None:
             shape = [int(size) for size in tensor.shape.numpy()]
             if shape[at] != sum(pieces):
                 raise CannotSlice(f"{value.name} is {shape[at]} long where {sum(pieces)} is wanted")
-            shape[at] = stop - start
-            lazy = ir.LazyTensor(lambda: cut(tensor, at, start, stop), tensor.dtype, ir.Shape(shape), name=name)
+            shape[at] = pieces[self.shard]
+            lazy = ir.LazyTensor(lambda: put_together(tensor, at, each), tensor.dtype, ir.Shape(shape), name=name)
             return self.add(name, lazy)
         if name not in self._made:
             node = _maker(value)
-            self._keep(node, self._inputs(node, at, pieces, own), name)
+            self._keep(node, self._inputs(node, at, pieces, own, sections), name)
         return self._made[name]
 
-    def part(
-        self, value: ir.Value, axis: int, pieces: tuple[int, ...], sections: tuple[tuple[int, ...], ...]
-    ) -> ir.Value:
-        """`slice`, or where there are sections this shard's slices of each of them, behind one another.
-
-        Raises:
-            CannotSlice: as of `slice`, or there are sections and the constant is computed.
-        """
-        if not sections:
-            return self.slice(value, axis, pieces)
-        tensor = value.const_value
-        if tensor is None:
-            raise CannotSlice(f"{value.name}, of which several parts are divided, is computed from weights")
-        ends = [bounds(one)[self.shard] for one in sections]
+    def _places(self, pieces: tuple[int, ...], sections: Sections) -> list[tuple[int, int]]:
+        """(start, stop) of what is this shard's, of each section."""
         starts = [0, *accumulate(map(sum, sections))]
-        shape = [int(size) for size in tensor.shape.numpy()]
-        if shape[axis] != starts[-1]:
-            raise CannotSlice(f"{value.name} is {shape[axis]} long where {starts[-1]} is wanted")
-        each = [(before + start, before + stop) for before, (start, stop) in zip(starts, ends, strict=False)]
-        shape[axis] = pieces[self.shard]
-        name = f"{value.name}/{axis}:" + "+".join(f"{start}:{stop}" for start, stop in each)
-        lazy = ir.LazyTensor(lambda: put_together(tensor, axis, each), tensor.dtype, ir.Shape(shape), name=name)
-        return self.add(name, lazy)
+        ends = [bounds(one)[self.shard] for one in sections or (pieces,)]
+        return [(before + start, before + stop) for before, (start, stop) in zip(starts, ends, strict=False)]
 
     def _keep(self, node: ir.Node, inputs: list[ir.Value | None], name: str) -> None:
         outputs = [ir.Value(name=name, type=node.outputs[0].type)]
@@ -167,19 +160,21 @@ class Constants:
         self.nodes.append(made)
         self._made[name] = outputs[0]
 
-    def _inputs(self, node: ir.Node, axis: int, pieces: tuple[int, ...], rank: int) -> list[ir.Value | None]:
+    def _inputs(
+        self, node: ir.Node, axis: int, pieces: tuple[int, ...], rank: int, sections: Sections
+    ) -> list[ir.Value | None]:
         if node.domain in ("", "ai.onnx"):
             given = node.inputs
             if node.op_type in ELEMENTWISE and node.op_type != "DequantizeLinear":
-                return [None if value is None else self.slice(value, axis, pieces, rank) for value in given]
+                return [None if value is None else self.slice(value, axis, pieces, rank, sections) for value in given]
             if node.op_type == "Transpose" and given[0] is not None:
                 perm = node.attributes.get_ints("perm", tuple(range(rank))[::-1]) or ()
-                return [self.slice(given[0], perm[axis], pieces)]
-            if node.op_type == "Reshape" and given[0] is not None:
+                return [self.slice(given[0], perm[axis], pieces, None, sections)]
+            if node.op_type == "Reshape" and given[0] is not None and not sections:
                 return self._reshaped(given[0], node.outputs[0], axis, pieces)
             if node.op_type == "Unsqueeze" and given[0] is not None:
                 return [
-                    self.slice(given[0], axis - _added_before(node, axis, rank), pieces),
+                    self.slice(given[0], axis - _added_before(node, axis, rank), pieces, None, sections),
                     *map(self._rest, given[1:]),
                 ]
             if (
@@ -188,7 +183,8 @@ class Constants:
                 and not node.attributes.get_int("block_size", 0)
             ):
                 channels = (node.attributes.get_int("axis", 1) or 0) % rank
-                return [self.slice(given[0], axis, pieces), *self._scales(given[1:], channels == axis, pieces)]
+                scales = self._scales(given[1:], channels == axis, pieces, sections)
+                return [self.slice(given[0], axis, pieces, None, sections), *scales]
         raise CannotSlice(f"{node.op_type} of weights is not sliced")
 
     def _reshaped(
@@ -209,11 +205,12 @@ class Constants:
     def _rest(self, value: ir.Value | None) -> ir.Value | None:
         return None if value is None else self.whole(value)
 
-    def _scales(self, given: object, along: bool, pieces: tuple[int, ...]) -> list[ir.Value | None]:
+    def _scales(self, given: object, along: bool, pieces: tuple[int, ...], sections: Sections) -> list[ir.Value | None]:
         made: list[ir.Value | None] = []
         for value in given:  # type: ignore[attr-defined]
             per_channel = along and value is not None and value.shape is not None and len(value.shape) == 1
-            made.append(None if value is None else self.slice(value, 0, pieces) if per_channel else self.whole(value))
+            whole = value is None or not per_channel
+            made.append(self._rest(value) if whole else self.slice(value, 0, pieces, None, sections))
         return made
 
 
@@ -243,6 +240,8 @@ def cut(tensor: ir.TensorProtocol, axis: int, start: int, stop: int) -> ir.Tenso
 
 def put_together(tensor: ir.TensorProtocol, axis: int, each: Sequence[tuple[int, int]]) -> ir.TensorProtocol:
     """Slices of a tensor behind one another along their axis."""
+    if len(each) == 1:
+        return cut(tensor, axis, *each[0])
     parts = [cut(tensor, axis, start, stop).numpy() for start, stop in each]
     return ir.Tensor(np.concatenate(parts, axis), dtype=tensor.dtype)
 

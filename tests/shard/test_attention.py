@@ -273,24 +273,6 @@ def test_each_shard_holds_its_heads(shards: int):
     assert largest_shard(stages) == whole * -(-5 // shards) / 5
 
 
-def test_what_cannot_be_divided_is_told():
-    """Packed queries, keys and values; a cache written in place."""
-    weights = {"w": numbers(6, 4 * 3 * 16), "wo": numbers(64, 5)}
-    inputs = [("x", FLOAT, ["n", "t", 6]), ("s", INT32, ["n"]), ("total", INT32, [])]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["qkv"]),
-        helper.make_node(
-            "GroupQueryAttention", ["qkv", "", "", "", "", "s", "total"], ["a", "nk", "nv"], domain=MS, name="attend",
-            num_heads=4, kv_num_heads=4,
-        ),
-        helper.make_node("MatMul", ["a", "wo"], ["y"]),
-    ]  # fmt: skip
-    feeds = {"x": numbers(2, 3, 6), "s": np.full(2, 2, np.int32), "total": np.array(3, np.int32)}
-    sharding = check(model(nodes, weights, inputs, 5), feeds, 2)
-    told = "GroupQueryAttention: its queries, keys and values are packed into one tensor"
-    assert sharding.kept_whole["attend"] == told
-
-
 def test_annotated_and_read_back(tmp_path: Path):
     """The standard has no word for a weight of which three parts are cut: the node's output tells."""
     weights = {"w": numbers(6, 3 * 20), "b": numbers(60), "wo": numbers(20, 5)}

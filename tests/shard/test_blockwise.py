@@ -134,6 +134,8 @@ def test_by_columns(
     level=st.sampled_from([0, 4]),
 )
 @example(hidden=128, columns=3, shards=4, bits=4, block=32, zero="packed", bias=True, level=0)
+@example(hidden=96, columns=3, shards=2, bits=4, block=16, zero="packed", bias=True, level=4)
+@example(hidden=128, columns=3, shards=2, bits=2, block=16, zero="packed", bias=False, level=0)
 def test_a_pair_needs_one_sum_where_slices_are_whole_blocks(
     hidden: int, columns: int, shards: int, bits: int, block: int, zero: str, bias: bool, level: int
 ):

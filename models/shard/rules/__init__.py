@@ -45,10 +45,17 @@ MERGED = frozenset({"Identity", "LogSoftmax", "MatMul", "Relu", "Reshape", "Shap
 """Operators that take a split axis into which another was merged."""
 
 
+IN_PARTS = frozenset(
+    {"Abs", "Add", "Cast", "Div", "GroupQueryAttention", "Identity", "Mul", "Neg", "Reshape", "Shape", "Split", "Sub"}
+)
+"""Operators that take an axis along which several tensors lie behind one another, each cut."""
+
+
 def decide(node: ir.Node, context: Context) -> Decision | None:
     """What becomes of the node on each shard; None where it must stay whole."""
     rule = RULES.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
     merged = any(isinstance(one, Split) and one.outer != 1 for one in map(context.layout, node.inputs))
-    if rule is None or (merged and node.op_type not in MERGED):
+    parts = any(isinstance(one, Split) and one.sections for one in map(context.layout, node.inputs))
+    if rule is None or (parts and node.op_type not in IN_PARTS) or (merged and node.op_type not in MERGED):
         return None
     return rule(node, context)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from models.shard.decision import Context, Decision, Slice
-from models.shard.layout import Layout, NeedsGranule, Split, Whole
+from models.shard.layout import Layout, NeedsGranule, Origin, Split, Whole
 from models.shard.weights import weight_bytes
 
 
@@ -101,7 +101,8 @@ def multi_head(node: ir.Node, context: Context) -> Decision | None:
 def group_query(node: ir.Node, context: Context) -> Decision | None:
     """GroupQueryAttention(q, k, v, past_key, past_value, seqlens_k, total_sequence_length, cos, sin, ...)."""
     heads, kv_heads = (node.attributes.get_int(name, 0) or 0 for name in ("num_heads", "kv_num_heads"))
-    found = _from_data(node, context, heads, kv_heads)
+    packed = _given(node, 1) is None and _given(node, 2) is None
+    found = (_packed if packed else _from_data)(node, context, heads, kv_heads)
     if found is None:
         return None
     if any(_given(node, at) is not None for at in (12, 13)):
@@ -183,7 +184,7 @@ class _Heads:
     kv_heads: tuple[int, ...] = ()
     """Of keys and values."""
 
-    origins: frozenset[str] = frozenset()
+    origins: frozenset[Origin] = frozenset()
     slices: dict[int, Slice] = field(default_factory=dict)
     taken: dict[int, Slice] = field(default_factory=dict)
     attributes: dict[str, Sequence[object]] = field(default_factory=dict)
@@ -226,7 +227,11 @@ class _Heads:
         shape = self.context.shape(self.node.outputs[0])
         if shape is not None and len(shape) == 4:
             return self.of_q(1)
-        values = self.context.shape(self.node.inputs[2])
+        values = self.context.shape(_given(self.node, 2))
+        packed = self.context.shape(self.node.inputs[0])
+        if values is None and packed is not None:
+            size = packed[2] // (sum(self.heads) + 2 * sum(self.kv_heads))
+            return Split(2, tuple(size * count for count in self.heads), self.origins)
         assert values is not None
         size = values[3] if len(values) == 4 else values[2] // sum(self.kv_heads)
         return Split(2, tuple(size * count for count in self.heads), self.origins)
@@ -283,6 +288,25 @@ def _from_data(node: ir.Node, context: Context, heads: int, kv_heads: int) -> _H
         counts = found.kv_heads if at else found.heads
         found._cut(value, at, Slice(1, counts) if len(shape) == 4 else Slice(2, found.widths(at)))
     return found
+
+
+def _packed(node: ir.Node, context: Context, heads: int, kv_heads: int) -> _Heads | None:
+    """Which heads each shard has where q [n, t, q | k | v] holds queries, keys and values; None where it cannot be."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(layout, Split) or shape is None or not heads or not kv_heads or heads % kv_heads:
+        return None
+    size = shape[-1] // (heads + 2 * kv_heads)
+    sizes = (heads * size, kv_heads * size, kv_heads * size)
+    if layout.axis == 2 and not layout.sections:
+        context.ask_for_parts(layout, sizes, kv_heads)
+    counts = tuple(piece // size for piece in layout.sections[1]) if layout.sections else ()
+    q = tuple(count * (heads // kv_heads) for count in counts)
+    wanted = tuple(tuple(size * count for count in one) for one in (q, counts, counts))
+    if not counts or layout.sections != wanted:
+        context.refuse(node, f"its {kv_heads} heads, packed into one tensor, are not divided whole")
+        return None
+    origins = frozenset(Origin(one.node, one.each * size * heads // kv_heads) for one in layout.origins)
+    return _Heads(node, context, q, counts, origins)
 
 
 RULES = {

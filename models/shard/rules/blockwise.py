@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice
+from models.shard.decision import Context, Decision, Slice, along
 from models.shard.layout import PARTIAL, Split, Whole
 from models.shard.weights import weight_bytes
 
@@ -34,7 +34,7 @@ def matmul_nbits(node: ir.Node, context: Context) -> Decision | None:
 
 def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
     columns = node.attributes.get_int("N", 0) or 0
-    split = context.begin(node, axis, columns)
+    split = context.begin(node, axis, columns, in_parts=True)
     if split is None:
         return None
     slices = {}
@@ -43,8 +43,7 @@ def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
         if shape is None:
             continue
         # [N, ...], or all behind one another: [N x blocks].
-        each = shape[0] // columns
-        slices[position] = Slice(0, tuple(piece * each for piece in split.pieces))
+        slices[position] = along(split, 0, shape[0] // columns)
     return Decision(
         {_result(node): split},
         slices,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from models.operators import BROADCAST, UNARY
-from models.shard.decision import Context, Decision, Slice
-from models.shard.layout import PARTIAL, Partial, Sizes, Split
+from models.shard.decision import Context, Decision, along
+from models.shard.layout import PARTIAL, Origin, Partial, Sizes, Split
 from models.shard.rules.sizes import same_sizes
 
 LINEAR = ("Identity", "Neg")
@@ -43,7 +43,7 @@ def broadcast(node: ir.Node, context: Context) -> Decision | None:
         return None
     axis: int | None = None
     found: Split | None = None
-    origins: frozenset[str] = frozenset()
+    origins: frozenset[Origin] = frozenset()
     for value in node.inputs:
         layout = context.layout(value)
         if isinstance(layout, (Partial, Sizes)):
@@ -55,7 +55,7 @@ def broadcast(node: ir.Node, context: Context) -> Decision | None:
             here = layout.axis + rank - len(shape)
             if found is None:
                 axis, found, origins = here, layout, layout.origins
-            elif axis != here or sum(found.pieces) != sum(layout.pieces):
+            elif axis != here or sum(found.pieces) != sum(layout.pieces) or found.sections != layout.sections:
                 return None
             else:
                 origins = context.agree(found, layout)
@@ -73,8 +73,8 @@ def broadcast(node: ir.Node, context: Context) -> Decision | None:
             continue
         if not context.is_constant(value):
             return None
-        slices[position] = Slice(at, found.pieces)
-    return Decision({str(node.outputs[0].name): Split(axis, found.pieces, origins)}, slices)
+        slices[position] = along(found, at)
+    return Decision({str(node.outputs[0].name): Split(axis, found.pieces, origins, sections=found.sections)}, slices)
 
 
 def _rank(node: ir.Node, context: Context) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice
+from models.shard.decision import Context, Decision, Slice, along
 from models.shard.layout import PARTIAL, Partial, Split, Whole
 from models.shard.weights import weight_bytes
 
@@ -33,11 +33,11 @@ def gemm(node: ir.Node, context: Context) -> Decision | None:
     name = str(node.outputs[0].name)
     layout = context.layout(data)
     if isinstance(layout, Whole):
-        split = context.begin(node, 1, shape[outer])
+        split = context.begin(node, 1, shape[outer], in_parts=True)
         if split is None:
             return None
-        slices = {1: Slice(outer, split.pieces)}
-        _slice_bias(slices, 2, bias, context, split.pieces)
+        slices = {1: along(split, outer)}
+        _slice_bias(slices, 2, bias, context, split)
         return Decision({name: split}, slices, sharded_bytes=weight_bytes(weight))
     if not isinstance(layout, Split):
         return None
@@ -50,12 +50,10 @@ def gemm(node: ir.Node, context: Context) -> Decision | None:
     )
 
 
-def _slice_bias(
-    slices: dict[int, Slice], position: int, bias: ir.Value | None, context: Context, pieces: tuple[int, ...]
-) -> None:
+def _slice_bias(slices: dict[int, Slice], position: int, bias: ir.Value | None, context: Context, split: Split) -> None:
     shape = context.shape(bias)
     if shape and shape[-1] != 1:
-        slices[position] = Slice(len(shape) - 1, pieces)
+        slices[position] = along(split, len(shape) - 1)
 
 
 def fused_gemm(node: ir.Node, context: Context) -> Decision | None:
@@ -86,11 +84,11 @@ def matmul(node: ir.Node, context: Context) -> Decision | None:
     if context.is_constant(second) and isinstance(left, Whole):
         if len(b) != 2:
             return None
-        split = context.begin(node, rank - 1, b[columns])
+        split = context.begin(node, rank - 1, b[columns], in_parts=True)
         return (
             None
             if split is None
-            else Decision({name: split}, {1: Slice(columns, split.pieces)}, sharded_bytes=weight_bytes(second))
+            else Decision({name: split}, {1: along(split, columns)}, sharded_bytes=weight_bytes(second))
         )
     if isinstance(left, Split) and isinstance(right, Whole):
         if left.axis == summed_a:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice
+from models.shard.decision import Context, Decision, Slice, along
 from models.shard.layout import PARTIAL, Split, Whole
 from models.shard.weights import weight_bytes
 
@@ -29,20 +29,20 @@ def _by_columns(
     weight: ir.Value | None,
     position: int,
     per_channel: tuple[int, ...],
-    along: int = 1,
+    turned: bool = False,
 ) -> Decision | None:
     shape, data = context.shape(weight), context.shape(node.inputs[0])
     if not context.is_constant(weight) or shape is None or len(shape) != 2 or data is None:
         return None
     if not isinstance(context.layout(node.inputs[0]), Whole):
         return None
-    split = context.begin(node, len(data) - 1, shape[along])
+    split = context.begin(node, len(data) - 1, shape[0 if turned else 1], in_parts=True)
     if split is None:
         return None
-    scales = _scales(node, context, per_channel, split.pieces)
+    scales = _scales(node, context, per_channel, split)
     if scales is None:
         return context.refuse(node, "the scales of its columns are computed from data")
-    slices = {position: Slice(along, split.pieces)} | scales
+    slices = {position: along(split, 0 if turned else 1)} | scales
     return Decision({str(node.outputs[0].name): split}, slices, sharded_bytes=weight_bytes(weight))
 
 
@@ -81,7 +81,7 @@ def qgemm(node: ir.Node, context: Context) -> Decision | None:
         return None
     inner, outer = (1, 0) if node.attributes.get_int("transB", 0) else (0, 1)
     if isinstance(layout, Whole):
-        return _by_columns(node, context, weight, 3, per_channel=(4, 5, 6), along=outer)
+        return _by_columns(node, context, weight, 3, per_channel=(4, 5, 6), turned=outer == 0)
     if not isinstance(layout, Split) or layout.axis != (0 if node.attributes.get_int("transA", 0) else 1):
         return None
     if rounded is not None:
@@ -116,16 +116,14 @@ def _by_output_channels(
     split = context.begin(node, 1, shape[0])
     if split is None:
         return None
-    scales = _scales(node, context, per_channel, split.pieces)
+    scales = _scales(node, context, per_channel, split)
     if scales is None:
         return context.refuse(node, "the scales of its channels are computed from data")
     slices = {position: Slice(0, split.pieces)} | scales
     return Decision({str(node.outputs[0].name): split}, slices, sharded_bytes=weight_bytes(weight))
 
 
-def _scales(
-    node: ir.Node, context: Context, positions: tuple[int, ...], pieces: tuple[int, ...]
-) -> dict[int, Slice] | None:
+def _scales(node: ir.Node, context: Context, positions: tuple[int, ...], split: Split) -> dict[int, Slice] | None:
     """Of the inputs those that have a number a channel, sliced; None where one of them is data."""
     found = {}
     for position in positions:
@@ -134,7 +132,7 @@ def _scales(
         if shape and shape[-1] != 1:
             if not context.is_constant(value):
                 return None
-            found[position] = Slice(len(shape) - 1, pieces)
+            found[position] = along(split, len(shape) - 1)
     return found
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -28,7 +29,10 @@ def reshape(node: ir.Node, context: Context) -> Decision | None:
         return Decision({name: layout})
     if not isinstance(layout, Split):
         return None
-    moved = move_split(layout, source, result)
+    if _packs_heads(source, result, layout) and not layout.sections:
+        size = source[-1] // result[-3]
+        context.ask_for_parts(layout, (size,) * result[-3], size)
+    moved = _moved_parts(layout, source, result) if layout.sections else move_split(layout, source, result)
     if moved is None:
         return None
     decision = Decision({name: moved})
@@ -44,6 +48,25 @@ def reshape(node: ir.Node, context: Context) -> Decision | None:
             decision.constants[1] = each
         return decision
     return decision if _leaves_room(target, moved, context) else None
+
+
+def _packs_heads(source: tuple[int, ...], result: tuple[int, ...], layout: Split) -> bool:
+    """Whether queries, keys and values behind one another get an axis of their own: [..., 3 x heads x size]."""
+    last = len(source) - 1
+    return layout.axis == last and len(result) == len(source) + 2 and source[:last] == result[:last] and result[-3] == 3
+
+
+def _moved_parts(layout: Split, source: tuple[int, ...], result: tuple[int, ...]) -> Split | None:
+    """Where a split with sections lies after a reshape: its axis as it was, or the sections on an axis before it."""
+    behind = prod(source[layout.axis + 1 :])
+    for axis, size in enumerate(result):
+        if size == source[layout.axis] and prod(result[axis + 1 :]) == behind:
+            return replace(layout, axis=axis)
+    first = layout.sections[0]
+    if any(one != first for one in layout.sections):
+        return None
+    moved = move_split(Split(layout.axis, first, layout.origins, len(layout.sections)), source, result)
+    return None if moved is None or moved.outer != 1 else moved
 
 
 def _leaves_room(target: ir.Value | None, moved: Split, context: Context) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import gcd
+
+import numpy as np
 import onnx_ir as ir
 
 from models.shard.decision import Context, Decision
-from models.shard.layout import Sizes, Split, Whole
+from models.shard.layout import Layout, Origin, Sizes, Split, Whole
 from models.shard.rules.shape import numbers
 
 
@@ -93,4 +96,33 @@ def concat(node: ir.Node, context: Context) -> Decision | None:
     return Decision({name: Split(first.axis, first.pieces, origins)})
 
 
-RULES = {("", "Concat"): concat, ("", "Shape"): shape_of, ("", "Slice"): slice_data}
+def split(node: ir.Node, context: Context) -> Decision | None:
+    """Split: into the parts that are cut each, as queries, keys and values; along another axis all alike."""
+    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    results = [context.shape(value) for value in node.outputs]
+    if not isinstance(layout, Split) or shape is None:
+        return None
+    axis = (node.attributes.get_int("axis", 0) or 0) % len(shape)
+    if layout.axis != axis:
+        return Decision({str(value.name): layout for value in node.outputs})
+    sizes = tuple(result[axis] for result in results if result is not None)
+    if len(sizes) != len(results):
+        return None
+    places = gcd(*sizes)
+    if not layout.sections:
+        context.ask_for_parts(layout, sizes, places)
+    if tuple(map(sum, layout.sections)) != sizes:
+        return context.refuse(node, f"the {len(sizes)} parts of its input are not divided alike")
+    outputs: dict[str, Layout] = {}
+    for value, size, pieces in zip(node.outputs, sizes, layout.sections, strict=True):
+        origins = frozenset(Origin(one.node, one.each * size // places) for one in layout.origins)
+        outputs[str(value.name)] = Split(axis, pieces, origins)
+    own = list(zip(*layout.sections, strict=True))
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        return Decision(outputs, constants={1: [np.array(one) for one in own]})
+    if node.attributes.get_ints("split"):
+        return Decision(outputs, attributes={"split": own})
+    return Decision(outputs) if len(set(layout.sections)) == 1 else None
+
+
+RULES = {("", "Concat"): concat, ("", "Shape"): shape_of, ("", "Slice"): slice_data, ("", "Split"): split}
