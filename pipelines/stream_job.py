@@ -23,7 +23,13 @@ from transforms.kafka.clients import check_topic
 from transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
 from transforms.kafka.event_time import check_event_time
 from transforms.kafka.messages import ParseMessages
-from transforms.kafka.source import BUNDLE_SECONDS, IDLE_WAIT_SECONDS, LONG_BUNDLE_SECONDS, KafkaSource
+from transforms.kafka.source import (
+    BUNDLE_SECONDS,
+    IDLE_WAIT_SECONDS,
+    LONG_BUNDLE_SECONDS,
+    PARTED_BUNDLE_SECONDS,
+    KafkaSource,
+)
 from transforms.step import Step
 from transforms.updating import UpdatingInferStep
 
@@ -115,7 +121,9 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
         transactional=transaction_ms is not None,
         parted=divided.apart,
         idle_seconds=min(IDLE_WAIT_SECONDS, (transaction_ms or 1000) / 1000),
-        bundle_seconds=LONG_BUNDLE_SECONDS if on_prism else BUNDLE_SECONDS,
+        bundle_seconds=(
+            PARTED_BUNDLE_SECONDS if divided.apart else LONG_BUNDLE_SECONDS if on_prism else BUNDLE_SECONDS
+        ),
         until_end=options.until_end,
         stop_after_idle=options.stop_after_idle,
         stop_file=f"{job_dir}/stop" if job_dir else None,

@@ -18,7 +18,7 @@ from pipelines.divided import tell_of_parts
 from pipelines.launch import check_beam_options, job_folder, read_metrics, watch_rows
 from pipelines.report import Summary, say, summarise
 from pipelines.runner import more_options, settle_runner, started_runner
-from pipelines.steps import run_steps
+from pipelines.steps import ends_of, run_steps
 from pipelines.stream_job import StreamJob, plan_stream
 from pipelines.stream_news import ShowNews
 from pipelines.stream_options import check_stream
@@ -164,7 +164,8 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
     from transforms.kafka.sink import WriteMessages
     from transforms.kafka.source import ReadMessages
 
-    blocks = pipeline | "Read" >> ReadMessages(job.source)
+    ends = ends_of(job.divided)
+    blocks = pipeline | "Read" >> ReadMessages(job.source).with_resource_hints(**ends.before)
     steps = [("read", job.parse), *(("prepare", step) for step in job.prepare), ("infer", job.updating or job.infer)]
     steps += [("finish", step) for step in job.finish]
     if job.transaction_seconds is not None:
@@ -177,15 +178,16 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
         if topic is None:
             errors | "Write errors" >> (AppendErrors(str(job.errors)) if job.errors else ShowErrors())
         return
-    blocks, failed = run_steps(blocks, steps, job.divided, job.infer.job_dir)
-    blocks | "Write" >> WriteMessages(job.config, job.output, job.output_format)
+    blocks, failed = run_steps(blocks, steps, job.divided, job.infer.job_dir, ends)
+    write = WriteMessages(job.config, job.output, job.output_format)
+    blocks | "Write" >> write.with_resource_hints(**ends.behind)
     errors = tuple(failed) | "Errors" >> beam.Flatten()
     if isinstance(job.errors, Topic):
-        errors | "Write errors" >> SendErrors(job.config, job.errors)
+        errors | "Write errors" >> SendErrors(job.config, job.errors).with_resource_hints(**ends.behind)
     elif job.errors:
-        errors | "Write errors" >> AppendErrors(job.errors)
+        errors | "Write errors" >> AppendErrors(job.errors).with_resource_hints(**ends.behind)
     else:
-        errors | "Show errors" >> ShowErrors()
+        errors | "Show errors" >> ShowErrors().with_resource_hints(**ends.behind)
 
 
 @contextlib.contextmanager

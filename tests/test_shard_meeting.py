@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.coders import BytesCoder
+from apache_beam.coders.coders import GlobalWindowCoder, _TimerCoder
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker.bundle_processor import OutputTimer
+from apache_beam.runners.worker.data_plane import ClosableOutputStream
 from apache_beam.testing import test_stream
+from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MAX_TIMESTAMP
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
+from apache_beam.utils.windowed_value import PANE_INFO_UNKNOWN
 
-from transforms.shard_meeting import JOINED, Arrival, MeetParts, arrival
+from transforms.shard_meeting import JOINED, Arrival, MeetParts, arrival, without_hold
 from transforms.shard_step import LostPartError, ShardJoin
 
 SHARDS = 3
@@ -76,7 +82,7 @@ class Key:
 
     def when_late(self, now: float) -> None:
         due, self.now, self.late.at = self.late.at, now, None
-        self._dofn.when_late(due, self.seen, self.late, self.end)
+        self._dofn.when_late(due, GlobalWindow(), self.seen, self.late, self.end)
 
     def when_over(self) -> None:
         self.end.at = None
@@ -134,6 +140,26 @@ def test_a_job_that_was_down_waits_anew():
     key.when_late(100 + 2.5 * PATIENCE)
     assert key.seen == [0] and key.late.at == 100 + 3.5 * PATIENCE
     assert key.comes(2, 1) == [0, 2, 1]
+
+
+def test_what_waits_holds_back_no_watermark():
+    """As Beam writes the timer down for the runner: due by the clock, held at the end of the window."""
+    coder = _TimerCoder(BytesCoder(), GlobalWindowCoder()).get_impl()
+    due, noon = Timestamp(1_000), Timestamp(500)
+
+    def written(prepare: Callable[[OutputTimer], OutputTimer]) -> Any:
+        stream = ClosableOutputStream()
+        timer = OutputTimer(
+            b"block", GlobalWindow(), noon, PANE_INFO_UNKNOWN, TimeDomain.REAL_TIME, "late", coder, stream
+        )
+        prepare(timer).set(due)
+        return coder.decode(stream.get())
+
+    assert written(lambda timer: timer).hold_timestamp == noon
+    made = written(lambda timer: without_hold(timer, GlobalWindow()))
+    assert made.fire_timestamp == due
+    # Milliseconds travel.
+    assert made.hold_timestamp.micros // 1000 == GlobalWindow().max_timestamp().micros // 1000
 
 
 class Keep(beam.DoFn):

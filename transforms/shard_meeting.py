@@ -89,7 +89,7 @@ class _MeetInState(beam.DoFn):
         if comes is Arrival.REPEATED:
             self._repeated.inc()
             return
-        late.set(self._clock() + self._patience)
+        without_hold(late, window).set(self._clock() + self._patience)
         if not before:
             end.set(window.max_timestamp())
         if comes is Arrival.WAITS:
@@ -106,6 +106,7 @@ class _MeetInState(beam.DoFn):
     def when_late(
         self,
         due: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
         seen: Any = beam.DoFn.StateParam(SEEN),
         late: Any = beam.DoFn.TimerParam(LATE),
         end: Any = beam.DoFn.TimerParam(END),
@@ -115,7 +116,7 @@ class _MeetInState(beam.DoFn):
         if before and JOINED not in before:
             if now > due + self._patience:
                 # Nobody was there when it was due: the job was down, and the part may be on its way again.
-                late.set(now + self._patience)
+                without_hold(late, window).set(now + self._patience)
                 return
             raise lost_parts(self._join, before, f"the last to come did so {self._patience:.0f} s ago")
         seen.clear()
@@ -133,6 +134,16 @@ class _MeetInState(beam.DoFn):
             raise lost_parts(self._join, before, "the input is over")
         seen.clear()
         late.clear()
+
+
+def without_hold(timer: Any, window: Any) -> Any:
+    """The timer, which then holds back no watermark while it is set.
+
+    A timer in processing time holds it at the time of the element that set it. Here nothing comes out of it, and it
+    stays for minutes, in which no window behind could close; Beam's Python, unlike its Java, takes no output timestamp.
+    """
+    timer._input_timestamp = window.max_timestamp()
+    return timer
 
 
 class MeetParts(beam.PTransform):

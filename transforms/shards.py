@@ -21,7 +21,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms.apply import FAILED, row_error
 from transforms.errors import RowError
-from transforms.shard_meeting import MeetParts
+from transforms.shard_meeting import PATIENCE_SECONDS, MeetParts
 from transforms.shard_step import Part, ShardJoin, ShardStep, ShardSteps, block_id
 from transforms.stages import RunStage, stage_memory
 from transforms.worker import this_worker
@@ -74,11 +74,12 @@ class RunShards(beam.PTransform):
     Args:
         steps: of the divided model.
         count_done: whether rows that come out count as scored.
+        patience: seconds until a part of a stream's block counts as lost, see `MeetParts`.
     """
 
-    def __init__(self, steps: ShardSteps, count_done: bool = False) -> None:
+    def __init__(self, steps: ShardSteps, count_done: bool = False, patience: float = PATIENCE_SECONDS) -> None:
         super().__init__()
-        self._steps, self._count_done = steps, count_done
+        self._steps, self._count_done, self._patience = steps, count_done, patience
 
     def expand(self, blocks: PCollection) -> tuple[PCollection, PCollection]:
         """Wire: a ParDo a whole step; a ParDo a shard, where they meet and a join for a sharded one."""
@@ -97,7 +98,7 @@ class RunShards(beam.PTransform):
                     .with_resource_hints(min_ram=memory[depth, one.shard])
                     for one in shards
                 ]
-                meet = MeetParts(join, memory[depth, None])
+                meet = MeetParts(join, memory[depth, None], self._patience)
                 source = tuple(parts) | f"Parts {number}" >> beam.Flatten() | f"Meet {number}" >> meet
                 pardo = beam.ParDo(_Join(join, shards[0].job_dir, where))
             else:

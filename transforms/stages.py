@@ -129,8 +129,7 @@ class RunStages(beam.PTransform):
                 blocks |= f"Reshuffle {step.stage}" >> beam.Reshuffle()
             dofn = RunStage(step, self._count_done and step.after is None)
             pardo = beam.ParDo(dofn).with_output_types(pa.RecordBatch)
-            # Unlike hints make unlike environments, also for stages whose weights are of one size.
-            pardo = pardo.with_resource_hints(min_ram=f"{stage_memory(step.weight_bytes) + step.stage}B")
+            pardo = pardo.with_resource_hints(min_ram=stage_worker(step))
             made = blocks | f"Stage {step.stage}" >> pardo.with_outputs(FAILED, main="blocks")
             made[FAILED].element_type = RowError
             failed.append(made[FAILED])
@@ -145,3 +144,11 @@ WORKER_BYTES = 512 << 20
 def stage_memory(weight_bytes: int) -> int:
     """Bytes that a stage's worker should have: its weights, as many again while they load, and what it needs anyway."""
     return WORKER_BYTES + 2 * weight_bytes
+
+
+def stage_worker(step: StageStep) -> str:
+    """The memory that the workers of a stage ask for, as a resource hint.
+
+    Unlike hints make unlike environments, also for stages whose weights are of one size.
+    """
+    return f"{stage_memory(step.weight_bytes) + step.stage}B"

@@ -65,10 +65,12 @@ class Consumer:
 def reading(monkeypatch: pytest.MonkeyPatch):
     """A reader of messages that arrive at given times, with a latency of 20 ms."""
 
-    def made(arrivals: list[float], block_rows: int | None = None) -> tuple[KafkaReader, Consumer]:
+    def made(
+        arrivals: list[float], block_rows: int | None = None, parted: bool = False
+    ) -> tuple[KafkaReader, Consumer]:
         consumer = Consumer(arrivals)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: consumer.now))
-        source = KafkaSource(ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, block_rows=block_rows)
+        source = KafkaSource(ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, block_rows=block_rows, parted=parted)
         reader = KafkaReader(source, {})
         reader._consumer, reader._handed = consumer, consumer.now
         return reader, consumer
@@ -105,6 +107,18 @@ def test_what_came_while_the_block_before_was_done_waits_only_for_the_rest_of_th
     assert consumer.now == pytest.approx(handed + 0.02)
     consumer.now += 0.05
     assert reader.advance() and consumer.waits[-1] == (8, 0.0)
+
+
+def test_other_workers_are_given_a_block_that_is_not_full_at_once(reading):
+    """They see nothing of a bundle before its end; with one worker nothing waits for that."""
+    for parted in (True, False):
+        reader, consumer = reading([0.0] * 11, block_rows=4, parted=parted)
+        sizes = []
+        while reader.advance():
+            sizes.append(reader.get_current().num_rows)
+        assert sizes == [4, 4, 3] and (consumer.waits[-1] != (1, IDLE_WAIT_SECONDS)) == parted
+        reader._between_bundles = True
+        assert not reader.advance() and consumer.waits[-1] == (1, IDLE_WAIT_SECONDS)
 
 
 def test_a_silent_topic_gives_the_bundle_back(reading):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
+import re
 import time
+import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -20,12 +22,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from runners.flink import FlinkOptions, flink_runner
+from runners.local import FlinkCluster
 from tests import onnx_models
 from tests.services.steps import ROWS, AsBlock, Count, Write, as_line, numbered
 from tests.services.streams import Stream, origins, rows
-from tests.shard.watched import NotedStep, NotedWhole, changed, check_apart, told_in
+from tests.shard.watched import HitStep, NotedWhole, changed, check_apart, told_in
 from tests.test_shards import divided
 from tests.waiting import DEADLINE, running, wait_until
+from transforms.shard_meeting import PATIENCE_SECONDS
 from transforms.shard_step import ShardSteps
 from transforms.shards import RunShards
 
@@ -82,14 +86,10 @@ def test_what_is_committed_is_there_and_a_command_that_was_killed_loses_nothing(
     assert stream.committed("g1") == sent
 
 
-class Enough(Exception):
-    """Ends the job."""
-
-
 def noting(steps: ShardSteps, folder: Path) -> ShardSteps:
-    """The same steps, which tell in files of this folder who runs them."""
+    """The same steps, which tell in files of this folder who runs them, and are hit as files there say."""
     folder.mkdir()
-    made = changed(steps, NotedStep, whole=NotedWhole).steps
+    made = changed(steps, HitStep, whole=NotedWhole).steps
     return replace(
         steps,
         steps=tuple(
@@ -101,46 +101,108 @@ def noting(steps: ShardSteps, folder: Path) -> ShardSteps:
     )
 
 
-def test_each_shard_has_a_process_with_its_weights_and_comes_back_when_it_is_killed(services: None, tmp_path: Path):
-    model = onnx_models.mlp(6, 2048, 3, layers=4)
-    steps, whole = divided(model, tmp_path, numbered(0))
-    notes, final, out = tmp_path / "notes", tmp_path / "final", tmp_path / "out"
+class Running:
+    """Numbers without an end as blocks through two shards, on a Flink; `with` ends it."""
 
-    def finalized() -> int:
-        return int(final.read_text() or 0) if final.exists() else 0
+    def __init__(self, options: FlinkOptions, folder: Path, patience: float = PATIENCE_SECONDS):
+        self.model = onnx_models.mlp(6, 2048, 3, layers=4)
+        self.notes = folder / "notes"
+        self._final, self._out = folder / "final", folder / "out"
+        self._options, self._patience = options, patience
+        steps, self._whole = divided(self.model, folder, numbered(0))
+        self._steps = noting(steps, self.notes)
+        self._stack = contextlib.ExitStack()
 
-    def made() -> dict[str, list[float]]:
-        lines = out.read_text().split("\n")[:-1] if out.exists() else []
+    def __enter__(self) -> Running:
+        with self._stack as stack:
+            runner, flags = stack.enter_context(flink_runner(self._options))
+            pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
+            numbers = pipeline | ReadFromUnboundedSource(Count(str(self._final), 0.02), max_read_time_seconds=0.2)
+            blocks = numbers | beam.ParDo(AsBlock()).with_output_types(pa.RecordBatch)
+            scored, _ = blocks | RunShards(self._steps, patience=self._patience)
+            scored | beam.Map(as_line) | beam.ParDo(Write(str(self._out)))
+            self._result = pipeline.run()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)  # a job that still runs is cancelled
+
+    def finalized(self) -> int:
+        """Numbers that were read before a checkpoint which is there for good."""
+        return int(self._final.read_text() or 0) if self._final.exists() else 0
+
+    def made(self) -> dict[str, list[float]]:
+        """Id of a row -> its predictions, the last that came."""
+        lines = self._out.read_text().split("\n")[:-1] if self._out.exists() else []
         return dict(row for line in lines if line for row in json.loads(line))
 
-    options = FlinkOptions(parallelism=1, streaming=True, checkpoint_ms=1000)
-    with contextlib.suppress(Enough), flink_runner(options) as (runner, flags):
-        pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
-        numbers = pipeline | ReadFromUnboundedSource(Count(str(final), 0.02), max_read_time_seconds=0.2)
-        blocks = numbers | beam.ParDo(AsBlock()).with_output_types(pa.RecordBatch)
-        scored, _ = blocks | RunShards(noting(steps, notes))
-        scored | beam.Map(as_line) | beam.ParDo(Write(str(out)))
-        result = pipeline.run()
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for it while the job runs."""
 
-        def goes_on(condition: bool) -> bool:
-            assert not PipelineState.is_terminal(result.state), "the job ended"
-            return condition
+        def goes_on() -> object:
+            assert not PipelineState.is_terminal(self._result.state), "the job ended"
+            return condition()
 
-        wait_until(lambda: goes_on(finalized() > 0 and len(made()) > 100), "a checkpoint and outputs")
-        told = told_in(notes)
-        check_apart(told, 2, sum(tensor.ByteSize() for tensor in model.graph.initializer))
-        before = finalized()
-        (victim,) = told.pids["1"]
-        os.kill(int(victim), signal.SIGKILL)
-        wait_until(lambda: goes_on(finalized() > before + 20), "checkpoints go on after the kill")
-        check_apart(told_in(notes), 2, sum(tensor.ByteSize() for tensor in model.graph.initializer))
-        assert not running(int(victim)) and len(told_in(notes).pids["1"]) > 1
-        # All that was read before a checkpoint comes out, each row with what the whole model says.
-        done = finalized()
-        ids = {f"{number}, row {row}" for number in range(done) for row in range(ROWS)}
-        wait_until(lambda: goes_on(ids <= set(made())), "all that was read before a checkpoint")
-        found = made()
-        expected = [whole(numbered(number)).block["y"].to_numpy_ndarray() for number in range(done)]
-        given = [[found[f"{number}, row {row}"] for row in range(ROWS)] for number in range(done)]
+        wait_until(goes_on, what)
+
+    def check(self, numbers: int) -> None:
+        """Wait for all rows of the first numbers; each is what the whole model says."""
+        ids = {f"{number}, row {row}" for number in range(numbers) for row in range(ROWS)}
+        self.wait(lambda: ids <= set(self.made()), f"the rows of {numbers} numbers")
+        found = self.made()
+        expected = [self._whole(numbered(number)).block["y"].to_numpy_ndarray() for number in range(numbers)]
+        given = [[found[f"{number}, row {row}"] for row in range(ROWS)] for number in range(numbers)]
         np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
-        raise Enough
+
+    def hit(self, what: str) -> None:
+        """Wait until shard 1 dies, or loses a part."""
+        (self.notes / f"{what}-1").touch()
+        self.wait((self.notes / f"{what}-1.done").exists, f"{what}: shard 1 is hit")
+
+
+def test_each_shard_has_a_process_with_its_weights_and_comes_back_when_it_is_killed(services: None, tmp_path: Path):
+    """Killed between a block and its part, of which the other shard's is there already, or is not."""
+    with Running(FlinkOptions(parallelism=1, streaming=True, checkpoint_ms=1000), tmp_path) as job:
+        weights = sum(tensor.ByteSize() for tensor in job.model.graph.initializer)
+        job.wait(lambda: job.finalized() > 0 and len(job.made()) > 100, "a checkpoint and outputs")
+        told = told_in(job.notes)
+        check_apart(told, 2, weights)
+        before = job.finalized()
+        (victim,) = told.pids["1"]
+        job.hit("die")
+        job.wait(lambda: job.finalized() > before + 20, "checkpoints go on after the kill")
+        check_apart(told_in(job.notes), 2, weights)
+        assert not running(int(victim)) and len(told_in(job.notes).pids["1"]) > 1
+        # All that was read before a checkpoint comes out.
+        job.check(job.finalized())
+
+
+NEVER_MS = 24 * 3600 * 1000
+
+
+def test_a_part_that_is_lost_fails_the_job_which_goes_on_at_its_checkpoint(cluster: FlinkCluster, tmp_path: Path):
+    options = FlinkOptions(cluster.address, parallelism=1, streaming=True, checkpoint_ms=NEVER_MS)
+    with Running(options, tmp_path, patience=5.0) as job:
+        job.wait(lambda: len(job.made()) > 100, "outputs")
+        (number,) = [each for each, status in cluster.jobs().items() if status == "RUNNING"]
+        # Asked for, so that none comes between the loss and when it is found: it would hold half a block.
+        take_checkpoint(cluster, number)
+        job.wait(lambda: job.finalized() > 0, "the checkpoint")
+        job.hit("lose")
+        lost = r"LostPartError: step \d: of a block's 2 partial results, that of shard 1 is lost: the last to come did"
+        told = f"/jobs/{number}/exceptions"
+        job.wait(lambda: re.search(lost, json.dumps(cluster.get(told))), "the loss is told")
+        job.wait(lambda: cluster.get(f"/jobs/{number}/checkpoints")["counts"]["restored"], "the job begins again")
+        seen = len(job.made())
+        job.wait(lambda: len(job.made()) > seen + 100, "outputs go on")
+        job.check(max(int(each.split(",")[0]) for each in job.made()))
+
+
+def take_checkpoint(cluster: FlinkCluster, job: str) -> None:
+    """Have Flink take a checkpoint of a job now."""
+    body, kind = json.dumps({"checkpointType": "FULL"}).encode(), {"Content-Type": "application/json"}
+    address = f"http://{cluster.address}/jobs/{job}/checkpoints"
+    request = urllib.request.Request(address, body, kind, method="POST")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert json.load(answer)["request-id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,28 @@ class NotedStep(ShardStep):
         part = super().run(block)
         _note(self.job_dir, str(self.shard))
         return part
+
+
+class HitStep(NotedStep):
+    """The same, which is hit when a file of its `job_dir` says so, once, between a block and the part made of it.
+
+    `die-SHARD`: its process is killed. `lose-SHARD`: the part is lost, as it is taken for the other shard's.
+    """
+
+    def run(self, block: pa.RecordBatch) -> Part:
+        part = super().run(block)
+        if self._told("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return part._replace(shard=1 - self.shard) if self._told("lose") else part
+
+    def _told(self, what: str) -> bool:
+        assert self.job_dir is not None
+        told = Path(self.job_dir, f"{what}-{self.shard}")
+        try:
+            told.rename(told.with_suffix(".done"))
+        except FileNotFoundError:
+            return False
+        return True
 
 
 class NotedWhole(StageStep):

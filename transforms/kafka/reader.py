@@ -68,6 +68,7 @@ class KafkaReader(UnboundedReader):
         self._block: pa.RecordBatch | None = None
         self._done = False
         self._changed = False
+        self._full = False
         self._between_bundles = False
         self._watermarks = Watermarks(IDLE_PARTITION_SECONDS)
         size = source.block_rows
@@ -131,9 +132,12 @@ class KafkaReader(UnboundedReader):
 
     def _next(self) -> bool:
         now = time.monotonic()
+        waits = False
         if self._block is not None and not self._between_bundles:
             # Else the time is the runner's, between two bundles.
             self._size.observe(self._block.num_rows, now - self._handed, self._block.nbytes)
+            # Other workers see the block when the bundle is over.
+            waits = self._source.parted and not self._full
         self._block, self._between_bundles = None, False
         if self._watch is not None and (found := self._watch.found):
             self._assign(found)
@@ -143,7 +147,11 @@ class KafkaReader(UnboundedReader):
             if not self._ended:
                 time.sleep(COVER_SECONDS)
             return False
-        messages = self._take()
+        if waits:
+            return False
+        wanted = self._size.rows
+        messages = self._take(wanted)
+        self._full = len(messages) >= wanted
         self._handed = now = time.monotonic()
         if messages:
             self._block = block_of(messages, self._source.topic.name)
@@ -222,9 +230,9 @@ class KafkaReader(UnboundedReader):
             [kafka.TopicPartition(source.topic.name, partition, self.offsets[partition]) for partition in new]
         )
 
-    def _take(self) -> list[Any]:
+    def _take(self, wanted: int) -> list[Any]:
         """Messages for a block: what waits already, else the first to come, and those that come in time after it."""
-        wanted, waits = self._size.rows, self._source.latency_seconds
+        waits = self._source.latency_seconds
         began = self._handed
         taken: list[Any] = self._consumer.consume(wanted, 0)
         if not taken:

@@ -36,6 +36,9 @@ LONG_BUNDLE_SECONDS = 10.0
 """The same where no checkpoint waits: each end is a flush and a turn of the runner, a tenth of a second in which
 messages wait. Offsets are committed as often."""
 
+PARTED_BUNDLE_SECONDS = 0.1
+"""The same where other workers make the outputs: they see nothing of a bundle before its end."""
+
 IDLE_WAIT_SECONDS = 0.5
 """`KafkaSource.idle_seconds`, unless told otherwise."""
 
@@ -68,7 +71,8 @@ class KafkaSource(UnboundedSource):
     """Whether the sink commits offsets, in its transactions."""
 
     parted: bool = False
-    """Whether other workers make the outputs, so that offsets are committed a checkpoint later: see `coverage.py`."""
+    """Whether other workers make the outputs. Then offsets are committed a checkpoint later (see `coverage.py`), and a
+    bundle ends with the first block that is not full."""
 
     idle_seconds: float = IDLE_WAIT_SECONDS
     """How long a reader waits for a first message before it ends the bundle."""
