@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from models.shard.cutting import Cutting
 from models.shard.decision import Context, Decision
-from models.shard.layout import WHOLE, Layout, NeedsGranule, NeedsParts, Whole
+from models.shard.layout import WHOLE, Layout, NeedsGranule, NeedsParts, Split, Whole
 from models.shard.rules import decide
 from models.shard.weights import CannotSlice, Constants, constant_names, weight_bytes
 
@@ -172,6 +172,9 @@ class Pass:
             if any(part.sections for part in decision.slices.values()) and name not in self.context.not_in_parts:
                 self.context.not_in_parts.add(name)
                 return self._try(node)
+            for layout in self.seen.values():
+                if error.granule and isinstance(layout, Split) and layout.pieces == part.pieces:
+                    self.context.cut_at(layout, error.granule)
             self.made.kept_whole[name] = str(error)
             return None
         for other in data_inputs(node, self.made.constants):

@@ -29,6 +29,11 @@ _WITH_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 class CannotSlice(Exception):
     """The constant is computed in a way that has no slices along that axis; the message says which."""
 
+    def __init__(self, why: str, granule: int = 0) -> None:
+        super().__init__(why)
+        self.granule = granule
+        """Slices of whose multiples it has; 0 where it has none at all."""
+
 
 def constant_names(graph: ir.Graph) -> frozenset[str]:
     """Names of the weights and of all tensors that are computed from weights alone."""
@@ -177,15 +182,30 @@ class Constants:
                     self.slice(given[0], axis - _added_before(node, axis, rank), pieces, None, sections),
                     *map(self._rest, given[1:]),
                 ]
-            if (
-                node.op_type == "DequantizeLinear"
-                and given[0] is not None
-                and not node.attributes.get_int("block_size", 0)
-            ):
+            block = node.attributes.get_int("block_size", 0) or 0
+            if node.op_type == "DequantizeLinear" and given[0] is not None and block:
+                return self._in_blocks(node, block, axis, pieces, sections)
+            if node.op_type == "DequantizeLinear" and given[0] is not None:
                 channels = (node.attributes.get_int("axis", 1) or 0) % rank
                 scales = self._scales(given[1:], channels == axis, pieces, sections)
                 return [self.slice(given[0], axis, pieces, None, sections), *scales]
         raise CannotSlice(f"{node.op_type} of weights is not sliced")
+
+    def _in_blocks(
+        self, node: ir.Node, block: int, axis: int, pieces: tuple[int, ...], sections: Sections
+    ) -> list[ir.Value | None]:
+        """Inputs of a DequantizeLinear with a scale for each block: data, scales, zero points."""
+        data, *scales = node.inputs
+        assert data is not None and data.shape is not None
+        own = pieces
+        if axis == (node.attributes.get_int("axis", 1) or 0) % len(data.shape):
+            if sections or any(piece % block for piece in pieces):
+                raise CannotSlice(
+                    f"{data.name} is quantised in blocks of {block}, which are not cut", 0 if sections else block
+                )
+            own = tuple(piece // block for piece in pieces)
+        cut_alike = [None if value is None else self.slice(value, axis, own, None, sections) for value in scales]
+        return [self.slice(data, axis, pieces, None, sections), *cut_alike]
 
     def _reshaped(
         self, source: ir.Value, result: ir.Value, axis: int, pieces: tuple[int, ...]

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests import onnx_models
 from tests.onnx_models import build
@@ -220,6 +220,40 @@ def test_as_another_tool_annotates_it(tmp_path: Path):
     say(proto, "y", {"d": 0})
     plan = followed(proto, lambda rows: {"i": np.arange(rows * 2).reshape(rows, 2) % 9}, tmp_path, 3, 1)
     assert said(plan) == [("d", 0, "terms")]
+
+
+def dequantised(name: str, data: str, inner: int, columns: int, zero: bool) -> tuple[list[Any], list[Any]]:
+    """MatMul with a weight [inner, columns] of 4 bits in blocks of 16 rows: nodes and weights."""
+    rng = np.random.default_rng([inner, columns])
+    blocks = -(-inner // 16)
+    own = [
+        helper.make_tensor(f"{name}_w", TensorProto.UINT4, (inner, columns), rng.integers(0, 16, inner * columns)),
+        numpy_helper.from_array(((rng.random((blocks, columns)) + 0.1) / 16).astype(np.float32), f"{name}_s"),
+    ]
+    if zero:
+        zeros = rng.integers(0, 16, blocks * columns)
+        own.append(helper.make_tensor(f"{name}_z", TensorProto.UINT4, (blocks, columns), zeros))
+    names = [one.name for one in own]
+    nodes = [
+        helper.make_node("DequantizeLinear", names, [f"{name}_f"], axis=0, block_size=16),
+        helper.make_node("MatMul", [data, f"{name}_f"], [name]),
+    ]
+    return nodes, own
+
+
+@settings(deadline=None, max_examples=30)
+@given(hidden=st.sampled_from([30, 32, 48, 64, 80]), columns=st.integers(1, 6), zero=st.booleans(), shards=SHARDS)
+@example(hidden=64, columns=3, zero=True, shards=3)
+def test_a_pair_whose_weights_are_dequantised_in_blocks(hidden: int, columns: int, zero: bool, shards: int):
+    first, own = dequantised("h", "x", 20, hidden, zero)
+    last, more = dequantised("y", "a", hidden, columns, zero)
+    nodes = [*first, helper.make_node("Tanh", ["h"], ["a"]), *last]
+    proto = build(nodes, [("x", FLOAT, ["n", 20])], [("y", FLOAT, ["n", columns])], {}, opset=21)
+    proto.graph.initializer.extend([*own, *more])
+    proto.ir_version = 10
+    sharding = check(proto, {"x": numbers(3, 20)}, shards, {"x": numbers(1, 20)})
+    whole_blocks = hidden % 16 == 0 and hidden // 16 >= shards
+    assert list(sharding.joined) == (["y"] if whole_blocks else ["a", *(["y"] if columns >= shards else [])])
 
 
 def table(kind: str, rows: int, columns: int, block: int, zero: bool, ids: int) -> onnx.ModelProto:
