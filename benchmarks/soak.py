@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,6 +84,7 @@ class Soak:
         delivery: one of `DELIVERIES`.
         rate: messages sent a second.
         checkpoint: as `--checkpoint` takes it.
+        more: other options of `score`.
     """
 
     def __init__(
@@ -93,15 +95,17 @@ class Soak:
         delivery: str,
         rate: float,
         checkpoint: str = "5s",
+        more: Sequence[str] = (),
     ):
         self.broker, self.cluster, self.delivery = broker, cluster, delivery
-        self._folder, self._checkpoint = folder, checkpoint
+        self._folder, self._checkpoint, self._more = folder, checkpoint, list(more)
         name = uuid.uuid4().hex[:8]
         self._group = f"soak-{name}"
         self._input = broker.create_topic(f"in-{name}", PARTITIONS)
         self._output = broker.create_topic(f"out-{name}", PARTITIONS)
         self._model = _model(folder)
         self._job: subprocess.Popen[bytes] | None = None
+        self._kills = 0
         self.sender = Sender(broker.address, self._input, PARTITIONS, rate)
         self.counter = Counter(broker.address, self._output, PARTITIONS)
 
@@ -142,10 +146,11 @@ class Soak:
         return int(sent.sum()), *self.counter.judge(sent)
 
     def kill_worker(self) -> np.ndarray:
-        """One of the job's worker processes."""
+        """One of the job's worker processes: of parts with workers of their own another one each time."""
         assert self._job is not None
         workers = [each for each in psutil.Process(self._job.pid).children(recursive=True) if _is_worker(each)]
-        workers[0].kill()
+        workers[self._kills % len(workers)].kill()
+        self._kills += 1
         return self.sender.sent()
 
     def kill_task_manager(self) -> np.ndarray:
@@ -178,7 +183,7 @@ class Soak:
         command += ["--output", f"kafka://{self.broker.address}/{self._output}", "--output_format", "tensor"]
         command += ["--delivery", self.delivery, "--quiet", "--runner", "FlinkRunner", "--threads", "1"]
         command += ["--flink_master", self.cluster.address, "--parallelism", str(PARALLELISM)]
-        command += ["--checkpoint", self._checkpoint]
+        command += ["--checkpoint", self._checkpoint, *self._more]
         with open(self._log, "ab") as log:
             self._job = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -276,6 +281,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--delivery", choices=(*DELIVERIES, "both"), default="both")
     parser.add_argument("--hits", default=",".join(HITS), metavar=",".join(HITS), help="in their order; default: all")
     parser.add_argument("--checkpoint", default="5s", metavar="5s")
+    parser.add_argument("--more", default="", metavar="OPTIONS", help="other options of score, e.g. '--shards 2'")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
     options = parser.parse_args(argv)
     hits = [each for each in options.hits.split(",") if each]
@@ -285,7 +291,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="beamsplit-soak-") as name, _services(Path(name)) as (broker, cluster):
         for delivery in DELIVERIES if options.delivery == "both" else (options.delivery,):
             print(f"{delivery}: {options.messages:,} messages at {options.rate:,.0f}/s", flush=True)
-            soak = Soak(broker, cluster, Path(name), delivery, options.rate, options.checkpoint)
+            more = shlex.split(options.more)
+            soak = Soak(broker, cluster, Path(name), delivery, options.rate, options.checkpoint, more)
             outcome = run_soak(soak, options.messages, hits, lambda line: print(line, flush=True))
             outcomes.append(outcome)
             lost, doubled = f"{outcome.lost:,} lost", f"{outcome.doubled:,} doubled"
