@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from models.errors import UsageError
@@ -33,7 +34,7 @@ def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> 
     """
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}): {again}") from None
     if not isinstance(values, dict) or values.pop("version", None) != version:
         raise UsageError(f"{path} is no plan of version {version}: {again}")
@@ -42,6 +43,15 @@ def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> 
     except (TypeError, KeyError) as error:
         raise UsageError(f"{path} is no plan: {error}; {again}") from None
     return made
+
+
+def has_fields(text: str, names: Sequence[str]) -> bool:
+    """Whether a text is a JSON object with fields of these names."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and all(name in values for name in names)
 
 
 def from_plain(kind: Any, value: Any) -> Any:

@@ -58,6 +58,17 @@ def read_binding(options: argparse.Namespace) -> None:
     options.set = _pairs("--set", options.set, "x=zeros")
 
 
+def check_not_empty(options: argparse.Namespace) -> None:
+    """Raise for an option that was given an empty text, as a shell does for a variable that is not set.
+
+    Raises:
+        UsageError: there is one.
+    """
+    empty = [name for name, value in vars(options).items() if value == ""]
+    if empty:
+        raise UsageError(f"--{empty[0]} is given the empty text ''; give it a value, or leave it out")
+
+
 def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for value in values:
@@ -77,6 +88,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+MOST_PARTS = 1_000
+"""Stages or shards; as many as workers that are planned for."""
+
+
 def stages_count(text: str) -> int | str:
-    """A number of stages, or `auto`."""
-    return text if text == "auto" else positive(text)
+    """A number of stages or shards, or `auto`."""
+    if text == "auto":
+        return text
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'auto' nor a whole number above 0")
+    if len(text) > len(str(MOST_PARTS)) or int(text) > MOST_PARTS:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_PARTS:,}, the most that are planned for")
+    return int(text)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from models.strategy.kinds import KINDS
-from pipelines.arguments import Parser, add_binding, add_prepare, positive, read_binding, stages_count
+from pipelines.arguments import (
+    Parser,
+    add_binding,
+    add_prepare,
+    check_not_empty,
+    positive,
+    read_binding,
+    stages_count,
+)
 from pipelines.stream_options import add_stream
 
 if TYPE_CHECKING:
@@ -228,6 +236,7 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
     options, rest = parser(prog).parse_known_args(argv)
     read_binding(options)
     options.keep = tuple(name for name in options.keep.split(",") if name)
+    check_not_empty(options)
     twice = [name for name in options.keep if options.keep.count(name) > 1]
     if twice:
         raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+
+SAVED = re.compile(r"stage-\d+.*\.onnx(\.data)?")
+"""Files of stages and shards."""
 
 
 def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
@@ -76,21 +81,30 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
 
 def _check_written(options: argparse.Namespace) -> None:
     """Raise where a file cannot be written, or two of them are one."""
-    from transforms.write.names import check_writable
+    from transforms.read import find_files
+    from transforms.write.names import absolute_path, check_writable
 
-    read = [options.model, *(options.sample or []), *filter(None, [options.plan, options.measured])]
-    taken = {path: "the command reads" for path in read}
+    sample = [file.path for file in find_files(options.sample or (), "--sample")]
+    read = [options.model, *sample, *filter(None, [options.plan, options.measured])]
+    taken = {absolute_path(path): "the command reads" for path in read}
+    plan = None if options.plan is None else absolute_path(options.plan)
     for option in ("output", "write_model", "report"):
         path = getattr(options, option)
         if path is None:
             continue
         check_writable(path, f"--{option}")
-        if path in taken and not (option == "output" and path == options.plan):
-            raise UsageError(f"--{option} {path} is a file that {taken[path]}; give it another name")
-        taken[path] = f"--{option} writes"
+        whole = absolute_path(path)
+        if whole in taken and not (option == "output" and whole == plan):
+            raise UsageError(f"--{option} {path} is a file that {taken[whole]}; give it another name")
+        taken[whole] = f"--{option} writes"
     for option in ("save_stages", "save_shards"):
-        if getattr(options, option):
-            check_writable(f"{getattr(options, option).rstrip('/')}/plan.json", f"--{option}")
+        if getattr(options, option) is None:
+            continue
+        folder = getattr(options, option).rstrip("/")
+        check_writable(f"{folder}/plan.json", f"--{option}")
+        for path, why in taken.items():
+            if os.path.dirname(path) == absolute_path(folder) and SAVED.fullmatch(os.path.basename(path)):
+                raise UsageError(f"--{option} {folder} may write {path}, a file that {why}; give it another folder")
     if options.report:
         from pipelines.plan_report import check_renderer
 
@@ -128,6 +142,7 @@ def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
 
 
 def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
+    from models.graph import check_model_file
     from models.session import SessionOptions, drop_session, resolve_providers
     from models.split.plan import check_runnable, model_hash, read_plan
     from pipelines.plan_feeds import rows_for
@@ -139,7 +154,9 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
         )
     plan = read_plan(options.plan)
     check_runnable(plan, f"--plan {options.plan}")
-    found = model_hash(localize(options.model))
+    model = localize(options.model)
+    check_model_file(model)
+    found = model_hash(model)
     if found != plan.model_hash:
         raise UsageError(
             f"--plan {options.plan} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model "

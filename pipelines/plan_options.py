@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from models.errors import UsageError
 from models.split.cluster import parse_bandwidth, parse_bytes
 from models.strategy.kinds import KINDS
-from pipelines.arguments import Parser, add_binding, add_prepare, positive, read_binding, stages_count
+from pipelines.arguments import (
+    Parser,
+    add_binding,
+    add_prepare,
+    check_not_empty,
+    positive,
+    read_binding,
+    stages_count,
+)
 
 EXAMPLES = """\
 examples:
@@ -127,6 +135,7 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argpar
         UsageError: an option is unknown, is missing, or has a wrong value.
     """
     options = parser(prog).parse_args(argv)
+    check_not_empty(options)
     read_binding(options)
     options.keep = ()
     if options.sample is None:

@@ -17,7 +17,7 @@ from models.shard.plan import ShardPlan, read_plan
 from models.shard.planner import NothingToDivide, divide
 from models.shard.sharded import ShardedModel, ShardedSession
 from models.shard.weights import held_bytes
-from models.split.cluster import format_bytes
+from models.split.cluster import format_bytes, option_bytes
 from models.split.load import load_graph
 from models.split.saving import PLAN_FILE
 from models.split.stage_times import time_together
@@ -128,7 +128,7 @@ def _check_whole(model: ModelFile, memory: float | None, why: str) -> None:
     if memory is not None and held > memory:
         raise UsageError(
             f"--stage_memory is {format_bytes(memory)}, but the whole model has {format_bytes(held)} of weights, and "
-            f"{why}: give --stage_memory {-(-held // 1000)}KB or more, or use --stages"
+            f"{why}: give --stage_memory {option_bytes(held)} or more, or use --stages"
         )
 
 
@@ -159,6 +159,8 @@ def _timed(
 
 
 def _rate(run: partial[list[Array]], workers: int, rows: int) -> float:
+    """Rows a second of so many workers; those beyond the cores take turns, and add none."""
+    workers = min(workers, cores())
     return sum(rows / max(seconds, 1e-9) for seconds in time_together([run] * workers, BUDGET_SECONDS))
 
 

@@ -6,7 +6,6 @@ Every job asks, most are not divided: what takes long to import is imported wher
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from models.graph import ModelFile
+from models.plain import has_fields
 from models.shard.annotation import Annotation, read_annotation
 from models.shard.plan import ShardPlan, from_json
 from models.split.plan import model_hash
@@ -67,6 +67,11 @@ def find_source(options: argparse.Namespace) -> ShardSource | None:
             raise UsageError(
                 f"--plan {options.plan} has {plan.shards} shards and --shards says {options.shards}; leave --shards out"
             )
+        if options.stages is not None:
+            raise UsageError(
+                f"--plan {options.plan} divides the model by width, and --stages {options.stages} cuts it by "
+                f"depth; leave one of them out, or type --stages {options.stages} --shards {plan.shards} without --plan"
+            )
         return ShardSource(plan=plan, path=options.plan)
     told = options.shards is not None or options.stages is not None or options.model_updates
     if told or "://" in options.model:
@@ -113,10 +118,9 @@ def read_shard_plan(path: str) -> ShardPlan | None:
     try:
         with open_input(path) as file:
             text = file.read().decode("utf-8")
-        values = json.loads(text)
     except (OSError, ValueError):
         return None  # Who reads plans of stages says what is wrong.
-    if not isinstance(values, dict) or "shards" not in values or "joins" not in values:
+    if not has_fields(text, ("shards", "joins")):
         return None
     return from_json(text, f"--plan {path}")
 

@@ -102,7 +102,7 @@ def test_a_given_plan_is_shown_with_what_was_measured(made: Path, tmp_path: Path
     ("arguments", "message"),
     [
         (["--stages", "9"], "use --stages 3"),
-        (["--stages", "0"], "'0' is not a whole number above 0"),
+        (["--stages", "0"], "'0' is neither 'auto' nor a whole number above 0"),
         (["--workers", "none.json"], "--workers none.json is neither a number nor a file"),
         (["--workers", "1", "--stages", "2"], "there are only 1 workers"),
         (["--stages", "2", "--stage_memory", "2 apples"], "--stage_memory 2 apples is no number of bytes"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.errors import UsageError
-from models.split.cluster import format_bytes
+from models.split.cluster import format_bytes, option_bytes
 
 EVEN = 1.03
 """Rows a second within this ratio are the same: the fewer shards are taken."""
@@ -47,8 +47,8 @@ def choose(tried: Sequence[Tried], memory: float | None = None) -> tuple[int, st
         least = min(tried, key=lambda one: one.worker_bytes)
         raise UsageError(
             f"--stage_memory is {format_bytes(memory or 0)}, but of {_name(least.shards)} a worker holds "
-            f"{format_bytes(least.worker_bytes)} of weights: give --stage_memory "
-            f"{-(-least.worker_bytes // 1000)}KB or more"
+            f"{format_bytes(least.worker_bytes)} of weights: give --stage_memory {option_bytes(least.worker_bytes)} or "
+            "more"
         )
     best = max(one.rows_per_second for one in fitting)
     chosen = next(one for one in fitting if one.rows_per_second * EVEN >= best)

@@ -21,6 +21,9 @@ EXAMPLE = '[{"name": "gpu-box", "speed": {"cpu": 1, "cuda": 12}, "memory": "16GB
 MOST_WORKERS = 1_000
 """More are not planned for: equal ones are pods that do the same."""
 
+MOST_SPEED = 1e6
+"""Times this machine, either way: beyond it a number was not meant."""
+
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _BITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _NUMBER = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*"
@@ -83,7 +86,7 @@ def _read_file(path: str, memory_bytes: float, bandwidth: float) -> tuple[Cluste
             f"--workers {path} is neither a number nor a file that can be read ({error.strerror}): "
             f"e.g. --workers 4, or a cluster.json such as {EXAMPLE}"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--workers {path} is not JSON ({error}): write e.g. {EXAMPLE}") from None
     if isinstance(values, dict) and "workers" in values:
         values = values["workers"]
@@ -163,12 +166,13 @@ def _provider(name: str, where: str) -> str:
 
 
 def _speed(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 1 / MOST_SPEED <= value <= MOST_SPEED:  # type: ignore[operator]
         raise UsageError(
-            f"{where}: speed is {value!r}, but a number above 0 is wanted (2 is twice as fast as this machine): "
-            'e.g. "speed": 2, or by provider "speed": {"cpu": 1, "cuda": 12}'
+            f"{where}: speed is {value!r}, but a number above 0, {MOST_SPEED:,.0f} at most, is wanted (2 is "
+            'twice as fast as this machine): e.g. "speed": 2, or by provider "speed": {"cpu": 1, "cuda": 12}'
         )
-    return float(value)
+    return float(value)  # type: ignore[arg-type]
 
 
 def _size(value: object, where: str, key: str, default: float) -> float:
@@ -222,6 +226,13 @@ def format_bytes(nbytes: float) -> str:
         if nbytes >= 0.9995 * size:
             return f"{_three(nbytes / size)} {unit}"
     return f"{nbytes:.0f} bytes"
+
+
+def option_bytes(nbytes: float) -> str:
+    """Bytes as they are typed for an option, rounded up, e.g. `3.101GB`: `parse_bytes` gives no less."""
+    units = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3))
+    unit, size = next((one for one in units if nbytes >= one[1]), ("B", 1.0))
+    return f"{math.ceil(nbytes / size * 1000) / 1000:.3f}".rstrip("0").rstrip(".") + unit
 
 
 def format_rate(rate: float) -> str:

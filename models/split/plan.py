@@ -192,7 +192,16 @@ def from_json(text: str, path: str = "the plan") -> Plan:
     Raises:
         UsageError: the text is no plan of a version that this program reads.
     """
-    return plain.from_json(Plan, VERSION, text, path, "make it again with python -m pipelines.plan")
+    again = "make it again with python -m pipelines.plan"
+    try:
+        return plain.from_json(Plan, VERSION, text, path, again)
+    except UsageError:
+        if plain.has_fields(text, ("chosen", "candidates")):
+            raise UsageError(
+                f"{path} is what plan --strategy wrote, and a plan of stages or shards is wanted: {again} --stages or "
+                "--shards as it chose, or type --strategy in its place"
+            ) from None
+        raise
 
 
 def read_plan(path: str) -> Plan:

@@ -18,7 +18,7 @@ from models.graph import ModelFile
 from models.session import Session, SessionOptions
 from models.split.alternatives import core_count, measure_here, predict_alternatives, replicas_name
 from models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
-from models.split.cluster import ClusterWorker, format_bytes
+from models.split.cluster import ClusterWorker, format_bytes, option_bytes
 from models.split.cuts import SplitGraph, split_graph
 from models.split.load import file_name, load_graph
 from models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, model_hash
@@ -262,7 +262,7 @@ def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | 
             raise UsageError(
                 f"{wanted} over {len(workers)} workers needs {format_bytes(needed)} in each (weights and "
                 f"activations of a micro-batch), but the largest has {format_bytes(largest)}: "
-                f"use --stage_memory {needed / 1e9:.3g}GB, more workers or a smaller --micro_batch"
+                f"use --stage_memory {option_bytes(needed)}, more workers or a smaller --micro_batch"
             ) from None
         fix = f"use --stages {most}" if most else "use fewer stages"
         raise UsageError(f"--stages {stages}: {error}: {fix}") from None

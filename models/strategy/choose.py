@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.errors import UsageError
-from models.split.cluster import ClusterWorker, format_bytes, format_rate
+from models.split.cluster import ClusterWorker, format_bytes, format_rate, option_bytes
 from models.split.verdict import EVEN
 from models.strategy.candidate import Candidate, candidates
 from models.strategy.simulate import simulate
@@ -181,14 +181,18 @@ def _parts(one: Candidate) -> str:
 
 def _why_not(every: Sequence[Candidate], workers: Sequence[ClusterWorker], kind: str) -> str:
     ways = "no way" if kind == "auto" else f"no way with {kind}"
-    have = format_bytes(max(one.memory_bytes for one in workers))
+    most = max(one.memory_bytes for one in workers)
+    have = format_bytes(most) if most else f"0 bytes beside the {format_bytes(PROCESS_BYTES)} of their process"
     needs = [one for one in every if one.needs_bytes]
     if not needs:
-        return f"--strategy {kind}: there is {ways} to run this model on {len(workers)} workers: use --strategy auto"
+        count = f"{len(workers)} worker{'s' * (len(workers) != 1)}"
+        return (
+            f"--strategy {kind}: there is {ways} to run this model on {count}: use --strategy auto, or more --workers"
+        )
     least = min(needs, key=lambda one: one.needs_bytes)
     return (
         f"{ways} to run this model fits workers of {have}: the least is {format_bytes(least.needs_bytes)} in each of "
         f"{least.stages * least.shards} workers ({_parts(least)}), {format_bytes(least.needs_bytes + PROCESS_BYTES)} "
-        "with the process itself: give workers that much (--stage_memory without it, cluster.json with it), more "
-        "workers or a smaller --micro_batch"
+        f"with the process itself: give --stage_memory {option_bytes(least.needs_bytes)}, or that much with the "
+        "process in cluster.json, more workers or a smaller --micro_batch"
     )

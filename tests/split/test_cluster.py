@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from models.errors import UsageError
-from models.split.cluster import ClusterWorker, format_bytes, format_rate, parse_bandwidth, parse_bytes, read_cluster
+from models.split.cluster import (
+    ClusterWorker,
+    format_bytes,
+    format_rate,
+    option_bytes,
+    parse_bandwidth,
+    parse_bytes,
+    read_cluster,
+)
 
 
 def test_a_number_is_so_many_workers_of_this_machine():
@@ -51,8 +59,10 @@ def test_unlike_workers_from_a_file(tmp_path: Path):
         ([{"name": "a", "ram": "2GB"}], r"worker a: 'ram' is not known: use name, speed, memory, bandwidth, count"),
         ([{"name": "a"}, {"name": "a"}], "two workers are called 'a': give each a name of its own"),
         ([{"name": 3}], 'its name is 3, but a text is wanted: e.g. "name": "gpu-box"'),
-        ([{"speed": 0}], "worker 0: speed is 0, but a number above 0 is wanted"),
-        ([{"speed": "fast"}], "speed is 'fast', but a number above 0 is wanted"),
+        ("[" * 100_000, r"is not JSON .*write e\.g\. \["),
+        ([{"speed": 0}], "worker 0: speed is 0, but a number above 0, 1,000,000 at most, is wanted"),
+        ([{"speed": "fast"}], "speed is 'fast', but a number above 0, 1,000,000 at most, is wanted"),
+        ([{"speed": {"cpu": 1e308}}], "speed is 1e[+]308, but a number above 0, 1,000,000 at most, is wanted"),
         ([{"speed": {}}], "speed names no provider"),
         ([{"speed": {"gpux": 2}}], "'gpux' is no provider: use one of"),
         ([{"count": 0}], "count is 0, but a whole number from 1 is wanted"),
@@ -117,6 +127,12 @@ def test_bytes_are_shown_as_they_are_typed():
     assert format_bytes(3.1e9) == "3.1 GB"
     assert format_bytes(12_345) == "12.3 kB"
     assert format_bytes(7) == "7 bytes"
+
+
+@pytest.mark.parametrize("nbytes", [1.0, 808, 999.9, 19_512.3, 1_073_741, 999_999_999.0, 3.1e9, 2.5e15])
+def test_bytes_that_are_told_to_be_typed_are_enough(nbytes: float):
+    typed = parse_bytes(option_bytes(nbytes))
+    assert nbytes <= typed <= 1.001 * nbytes + 1
 
 
 @pytest.mark.parametrize(

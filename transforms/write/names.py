@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 
 from models.errors import UsageError
@@ -75,9 +76,9 @@ def check_output(output: str, inputs: Iterable[str] = ()) -> None:
     """
     output_format(output)
     check_writable(output, "--output")
-    whole = _absolute(output)
+    whole = absolute_path(output)
     for path in inputs:
-        if is_shard_of(whole, _absolute(path)):
+        if is_shard_of(whole, absolute_path(path)):
             raise UsageError(
                 f"--output {output} would overwrite or remove the input file {path}; "
                 "give the output another name or folder"
@@ -97,10 +98,10 @@ def check_apart(option: str, path: str, output: str, taken: Iterable[str]) -> No
         UsageError: the file cannot be written, or its name is taken.
     """
     check_writable(path, option)
-    whole = _absolute(path)
-    if is_shard_of(_absolute(output), whole):
+    whole = absolute_path(path)
+    if is_shard_of(absolute_path(output), whole):
         raise UsageError(f"{option} {path} is a name that --output {output} writes; give it another name")
-    if any(_absolute(other) == whole for other in taken):
+    if any(absolute_path(other) == whole for other in taken):
         raise UsageError(f"{option} {path} is a file that the job reads or writes otherwise; give it another name")
 
 
@@ -120,11 +121,18 @@ def check_writable(path: str, option: str) -> None:
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
         raise UsageError(f"{option} {path}: {folder} is a file, not a folder; give a path in a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path}: the folder {folder} may not be written; give a folder that may be")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(
+            f"{option} {path}: the folder {folder} may not be written ({why}); give a folder that may be"
+        ) from None
 
 
-def _absolute(path: str) -> str:
+def absolute_path(path: str) -> str:
+    """The same file under one name, however its folder was named."""
     local = local_path(path)
     if local is None:
         return path
