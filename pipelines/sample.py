@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from models.fit import DataFacts, Fit, fit
+from models.graph import check_model_file
 from models.mapped import for_few_runs
 from models.session import SessionOptions
 from pipelines.columns import check_keep, check_names, mostly_numbers
@@ -79,6 +80,7 @@ def open_sample(
     text = format in TEXT_FORMATS
     facts = facts_of(options, text)
     path = localize(options.model)
+    check_model_file(path)
     if few_runs:
         session = for_few_runs(session, path)
     try:

@@ -90,6 +90,8 @@ def listing(folder: Path) -> dict[str, int]:
             ["plan", "--model", "folder/stage-0.onnx", "--shards", "2", "--save_shards", "folder/"],
             "--save_shards folder may write ",
         ),
+        ([*SCORE, "--stages", "2", "--model", "none.onnx"], "--model none.onnx does not exist"),
+        ([*SCORE, "--strategy", "auto", "--model", "folder"], "--model folder is a folder, but an ONNX file is wanted"),
         ([*PLAN, "--stages", "2", "--save_stages", "m.onnx"], "is a file, not a folder; give a path in a folder"),
     ],
 )
