@@ -163,12 +163,14 @@ class Counter:
                 if time.monotonic() > deadline:
                     raise TimeoutError("the end of the topic is not read")
             for message in self._consumer.consume(1000, 0.1):
-                error = message.error()
+                error, headers, partition = message.error(), message.headers(), message.partition()
+                assert partition is not None, "messages and ends of partitions have one"
                 if error is None:
-                    ended.discard(message.partition())
-                    self._note(dict(message.headers()))
+                    assert headers is not None, "score tells the input of each output"
+                    ended.discard(partition)
+                    self._note(dict(headers))
                 elif error.code() == kafka.KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
+                    ended.add(partition)
 
     def _note(self, headers: dict[str, Any]) -> None:
         partition, offset = int(headers["input.partition"]), int(headers["input.offset"])
