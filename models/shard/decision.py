@@ -34,6 +34,11 @@ class Slice:
     """Where several tensors lie behind one another along the axis (q, k, v) and each is cut: the lengths in each."""
 
 
+def input_at(node: ir.Node, position: int) -> ir.Value | None:
+    """An input; None where it is left out, at the end of the list too."""
+    return node.inputs[position] if position < len(node.inputs) else None
+
+
 def along(split: Split, axis: int, each: int = 1) -> Slice:
     """The slices of a constant's axis that go with a split; where it is `each` times as long, that many for one."""
     sections = tuple(tuple(each * piece for piece in section) for section in split.sections)

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice
+from models.shard.decision import Context, Decision, Slice, input_at
 from models.shard.layout import Layout, NeedsGranule, Origin, Split, Whole
 from models.shard.weights import weight_bytes
 
 
 def attention(node: ir.Node, context: Context) -> Decision | None:
     """Attention(x, weights [in, q | k | v], bias, mask_index, past [2, n, heads, t, size], attention_bias, ...)."""
-    if _given(node, 6) is not None:
+    if input_at(node, 6) is not None:
         return context.refuse(node, "its cache is written in place (past_sequence_length)")
     return _with_weights(node, context, per_column=(2,), of_heads={4: 2, 5: 1})
 
@@ -51,7 +51,7 @@ def _with_weights(
     heads = node.attributes.get_int("num_heads", 0) or 0
     if shape is None or len(shape) != 2 or not heads or not isinstance(context.layout(node.inputs[0]), Whole):
         return None
-    known = [value for value in (weights, *(_given(node, at) for at in per_column)) if value is not None]
+    known = [value for value in (weights, *(input_at(node, at) for at in per_column)) if value is not None]
     if not all(map(context.is_constant, known)):
         return context.refuse(node, "its weights are computed from data")
     sizes = node.attributes.get_ints("qkv_hidden_sizes") or (shape[1] // 3,) * 3
@@ -66,7 +66,7 @@ def _with_weights(
     found = _Heads(node, context, tuple(own))
     found.slices[1] = Slice(1, pieces, sections)
     for at in per_column:
-        if (context.shape(_given(node, at)) or (1,))[-1] != 1:
+        if (context.shape(input_at(node, at)) or (1,))[-1] != 1:
             found.slices[at] = Slice(0, pieces, sections)
     if not all(found.each(at, axis) for at, axis in of_heads.items()):
         return None
@@ -74,7 +74,7 @@ def _with_weights(
     if node.attributes.get_ints("qkv_hidden_sizes"):
         found.attributes["qkv_hidden_sizes"] = [list(one) for one in zip(*sections, strict=True)]
     made = found.decision({0: split, 1: Split(2, tuple(own), split.origins)})
-    made.sharded_bytes = weight_bytes(weights) + weight_bytes(_given(node, 2))
+    made.sharded_bytes = weight_bytes(weights) + weight_bytes(input_at(node, 2))
     return made
 
 
@@ -84,9 +84,9 @@ def multi_head(node: ir.Node, context: Context) -> Decision | None:
     found = _from_data(node, context, heads, heads)
     if found is None:
         return None
-    if any(_given(node, at) is not None for at in (8, 9)):
+    if any(input_at(node, at) is not None for at in (8, 9)):
         return context.refuse(node, "its cache is written in place (past_sequence_length)")
-    bias = _given(node, 3)
+    bias = input_at(node, 3)
     if bias is not None:
         if not context.is_constant(bias):
             return context.refuse(node, "its bias is computed from data")
@@ -101,11 +101,11 @@ def multi_head(node: ir.Node, context: Context) -> Decision | None:
 def group_query(node: ir.Node, context: Context) -> Decision | None:
     """GroupQueryAttention(q, k, v, past_key, past_value, seqlens_k, total_sequence_length, cos, sin, ...)."""
     heads, kv_heads = (node.attributes.get_int(name, 0) or 0 for name in ("num_heads", "kv_num_heads"))
-    packed = _given(node, 1) is None and _given(node, 2) is None
+    packed = input_at(node, 1) is None and input_at(node, 2) is None
     found = (_packed if packed else _from_data)(node, context, heads, kv_heads)
     if found is None:
         return None
-    if any(_given(node, at) is not None for at in (12, 13)):
+    if any(input_at(node, at) is not None for at in (12, 13)):
         return context.refuse(node, "its cache is quantised")
     if not all(found.each(at, 1, kv=True) for at in (3, 4)) or not found.each(10, 1) or not found.each(11, 0):
         return None
@@ -125,7 +125,7 @@ def standard(node: ir.Node, context: Context) -> Decision | None:
     found = _from_data(node, context, heads, kv_heads)
     if found is None:
         return None
-    mask = context.shape(_given(node, 3))
+    mask = context.shape(input_at(node, 3))
     if mask is not None and len(mask) > 2 and not found.each(3, len(mask) - 3):
         return None
     if not all(found.each(at, 1, kv=True) for at in (4, 5)):
@@ -155,10 +155,6 @@ def rotary(node: ir.Node, context: Context) -> Decision | None:
             return context.refuse(node, "its heads are not divided whole")
         counts = _whole_heads(layout, size)
     return Decision({name: layout}, attributes={"num_heads": list(counts)} if given else {})
-
-
-def _given(node: ir.Node, position: int) -> ir.Value | None:
-    return node.inputs[position] if position < len(node.inputs) else None
 
 
 def _whole_heads(layout: Split, size: int) -> tuple[int, ...]:
@@ -197,7 +193,7 @@ class _Heads:
             axis: of the heads; where the input is 1 long there all heads share it.
             kv: whether the heads are those of keys and values.
         """
-        value = _given(self.node, position)
+        value = input_at(self.node, position)
         counts = self.kv_heads if kv else self.heads
         shape, layout = self.context.shape(value), self.context.layout(value)
         if value is None:
@@ -227,7 +223,7 @@ class _Heads:
         shape = self.context.shape(self.node.outputs[0])
         if shape is not None and len(shape) == 4:
             return self.of_q(1)
-        values = self.context.shape(_given(self.node, 2))
+        values = self.context.shape(input_at(self.node, 2))
         packed = self.context.shape(self.node.inputs[0])
         if values is None and packed is not None:
             size = packed[2] // (sum(self.heads) + 2 * sum(self.kv_heads))
@@ -253,7 +249,7 @@ class _Heads:
 
 def _from_data(node: ir.Node, context: Context, heads: int, kv_heads: int) -> _Heads | None:
     """Which heads each shard has, by q, k and v, of which one at least comes in slices; None where it cannot be."""
-    given = [_given(node, at) for at in range(3)]
+    given = [input_at(node, at) for at in range(3)]
     layouts = [context.layout(value) for value in given]
     if not any(isinstance(layout, Split) for layout in layouts):
         return None

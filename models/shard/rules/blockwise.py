@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice, along
+from models.shard.decision import Context, Decision, Slice, along, input_at
 from models.shard.layout import PARTIAL, Split, Whole
 from models.shard.weights import weight_bytes
 
@@ -39,7 +39,7 @@ def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
         return None
     slices = {}
     for position in (_WEIGHT, _SCALES, _ZERO_POINTS, _BIAS):
-        shape = context.shape(_given(node, position))
+        shape = context.shape(input_at(node, position))
         if shape is None:
             continue
         # [N, ...], or all behind one another: [N x blocks].
@@ -54,10 +54,10 @@ def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
 
 def _rows(node: ir.Node, context: Context, layout: Split) -> Decision | None:
     block, bits = node.attributes.get_int("block_size", 0) or 0, node.attributes.get_int("bits", 4) or 4
-    zero_points, groups = _given(node, _ZERO_POINTS), _given(node, _GROUPS)
+    zero_points, groups = input_at(node, _ZERO_POINTS), input_at(node, _GROUPS)
     if groups is not None:
         return context.refuse(node, "its rows are dealt to blocks one by one (g_idx)")
-    held = {at: _given(node, at) for at in (_WEIGHT, _SCALES, _ZERO_POINTS)}
+    held = {at: input_at(node, at) for at in (_WEIGHT, _SCALES, _ZERO_POINTS)}
     ranks = {at: len(context.shape(value) or ()) for at, value in held.items() if value is not None}
     if ranks != {_WEIGHT: 3, _SCALES: 2, _ZERO_POINTS: 2} and ranks != {_WEIGHT: 3, _SCALES: 2}:
         return context.refuse(node, "its scales are not apart by columns")
@@ -71,14 +71,10 @@ def _rows(node: ir.Node, context: Context, layout: Split) -> Decision | None:
     return Decision(
         {_result(node): PARTIAL},
         slices,
-        frozenset([_BIAS] if _given(node, _BIAS) is not None else []),
+        frozenset([_BIAS] if input_at(node, _BIAS) is not None else []),
         attributes={"K": layout.pieces},
         sharded_bytes=_bytes(node),
     )
-
-
-def _given(node: ir.Node, position: int) -> ir.Value | None:
-    return node.inputs[position] if position < len(node.inputs) else None
 
 
 def _result(node: ir.Node) -> str:
@@ -86,7 +82,7 @@ def _result(node: ir.Node) -> str:
 
 
 def _bytes(node: ir.Node) -> int:
-    return sum(weight_bytes(_given(node, at)) for at in (_WEIGHT, _SCALES, _ZERO_POINTS))
+    return sum(weight_bytes(input_at(node, at)) for at in (_WEIGHT, _SCALES, _ZERO_POINTS))
 
 
 RULES = {("com.microsoft", "MatMulNBits"): matmul_nbits}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice, along
+from models.shard.decision import Context, Decision, Slice, along, input_at
 from models.shard.layout import PARTIAL, Split, Whole
 from models.shard.weights import weight_bytes
 
@@ -61,7 +61,7 @@ def matmul_integer_to_float(node: ir.Node, context: Context) -> Decision | None:
     weight, layout, data = node.inputs[1], context.layout(node.inputs[0]), context.shape(node.inputs[0])
     if not isinstance(layout, Split) or data is None:
         return _by_columns(node, context, weight, 1, per_channel=(3, 5, 6))
-    bias = node.inputs[6] if len(node.inputs) > 6 else None
+    bias = input_at(node, 6)
     if layout.axis != len(data) - 1 or not context.is_constant(weight):
         return None
     return Decision(
@@ -76,7 +76,7 @@ def qgemm(node: ir.Node, context: Context) -> Decision | None:
     """QGemm(A, a_scale, a_zp, B, b_scale, b_zp, C, y_scale, y_zp): columns of B; rows where the result is float."""
     weight, layout = node.inputs[3], context.layout(node.inputs[0])
     shape = context.shape(weight)
-    bias, rounded = (node.inputs[at] if at < len(node.inputs) else None for at in (6, 7))
+    bias, rounded = input_at(node, 6), input_at(node, 7)
     if not context.is_constant(weight) or shape is None or len(shape) != 2:
         return None
     inner, outer = (1, 0) if node.attributes.get_int("transB", 0) else (0, 1)
@@ -127,7 +127,7 @@ def _scales(node: ir.Node, context: Context, positions: tuple[int, ...], split: 
     """Of the inputs those that have a number a channel, sliced; None where one of them is data."""
     found = {}
     for position in positions:
-        value = node.inputs[position] if position < len(node.inputs) else None
+        value = input_at(node, position)
         shape = context.shape(value)
         if shape and shape[-1] != 1:
             if not context.is_constant(value):
