@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from models.shard.planner import Division
     from pipelines.plan_feeds import Rows
     from pipelines.shard_auto import ShardChoice
+    from pipelines.workers import Workers
 
 
 def run_shards(options: argparse.Namespace) -> ShardPlan | None:
@@ -76,11 +77,17 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
 def _session(options: argparse.Namespace) -> SessionOptions:
     """Of the whole model; where it is timed, that of one of the workers that `score` would have."""
     from models.session import SessionOptions, resolve_providers
-    from pipelines.workers import count_workers
 
     if options.shards == "auto":
-        return count_workers(None, options.threads, options.providers, local=True).session
+        return _workers(options).session
     return SessionOptions(resolve_providers(options.providers))
+
+
+def _workers(options: argparse.Namespace) -> Workers:
+    """Those of the whole model that `score` would have."""
+    from pipelines.workers import count_workers
+
+    return count_workers(None, options.threads, options.providers, local=True)
 
 
 def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardChoice:
@@ -91,7 +98,6 @@ def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardC
     """
     from pipelines.plan_feeds import choose_batch_size
     from pipelines.shard_auto import Whole, choose_shards
-    from pipelines.workers import count_workers
 
     few = 1 if rows.row_by_row else SAMPLE_RUN_ROWS
     timed = options.micro_batch if options.micro_batch and not rows.row_by_row else choose_batch_size(rows, session)
@@ -99,9 +105,8 @@ def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardC
     job = argparse.Namespace(
         placement="distributed", workers=None, threads=options.threads, stage_memory=options.stage_memory
     )
-    workers = count_workers(None, options.threads, options.providers, local=True)
     with tempfile.TemporaryDirectory(prefix="beamsplit-plan-") as folder:
-        return choose_shards(job, whole, workers, folder)
+        return choose_shards(job, whole, _workers(options), folder)
 
 
 _OF_SHARDS = ("save_shards", "write_model", "output", "report")
