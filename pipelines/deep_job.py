@@ -71,12 +71,14 @@ def as_shards(
     sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
     signatures = [session.signature for session in sessions]
     tensors = tensors_of(sessions, sample_feeds(made, scoring, scoring.batch_size))
-    few = tensors_of(sessions, sample_feeds(made, scoring, 1 if scoring.row_by_row else SAMPLE_RUN_ROWS))
+    plan = model.plan
+    undivided = shards_of(plan) == 1
+    rows = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
+    few = tensors_of(sessions, sample_feeds(made, scoring, rows)) if undivided else {}
     for session in sessions:
         drop_session(session)
     del sessions
-    plan = model.plan
-    if shards_of(plan) == 1:
+    if undivided:
         assert options.shards is not None, "somebody asks for shards"
         own = os.path.join(job_dir, "stages")
         keep = os.path.abspath(model.folder) != own
