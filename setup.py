@@ -57,6 +57,7 @@ setup(
         "onnx-ir>=0.1.12",
         "pyarrow>=18",
         "numpy>=1.26",
+        "zstandard>=0.22",
         "rich>=13",
         "jinja2>=3.1",
         f"onnxruntime-gpu>=1.20; {GPU_WHEELS}",

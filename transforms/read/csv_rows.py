@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from models.errors import UsageError
 from transforms.read import lines
+from transforms.read.compression import without_extension
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, missing_column
 from transforms.read.streams import is_compressed, is_local, open_stream
 from transforms.split import Split
@@ -28,10 +29,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def delimiter_of(path: str) -> str:
     """A tab for `.tsv`, else a comma."""
-    plain = path.lower()
-    for ending in (".gz", ".bz2"):
-        plain = plain.removesuffix(ending)
-    return "\t" if plain.endswith(".tsv") else ","
+    return "\t" if without_extension(path).endswith(".tsv") else ","
 
 
 def header(path: str) -> tuple[list[str], int]:
@@ -178,14 +176,15 @@ def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
     _, start = header(path)
-    with open_stream(path, decompress=True) as stream:
+    with open_stream(path, decompress=True, size=split.stop) as stream:
         if is_compressed(path):
             skip(stream, start)
             size = None
         else:
             stream.seek(split.start)
             size = split.stop - split.start
-        yield from lines.runs(stream, size, lines.csv_end(delimiter_of(path)), lines.run_bytes(split.row_stop))
+        end = lines.csv_end(delimiter_of(path))
+        yield from lines.whole_runs(stream, size, end, lines.run_bytes(split.row_stop), path)
 
 
 def skip(stream: BinaryIO, size: int) -> None:

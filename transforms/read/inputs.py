@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from transforms.read import files
+from transforms.read.compression import DamagedFile, kind_by_name, without_extension
 from transforms.read.formats import reader
 from transforms.read.result import CANNOT_CAST
-from transforms.read.streams import COMPRESSED, is_local
+from transforms.read.streams import is_compressed, is_local
 from transforms.split import FORMATS
 
 _EXTENSIONS = {
@@ -162,12 +163,8 @@ def format_of(inputs: Sequence[InputFile], explicit: str | None = None) -> str:
 
 
 def _format_by_name(path: str) -> str | None:
-    plain = path.lower()
-    ending = os.path.splitext(plain)[1]
-    if ending in COMPRESSED:
-        kind = _EXTENSIONS.get(os.path.splitext(plain[: -len(ending)])[1])
-        return kind if kind in ("csv", "jsonl") else None
-    return _EXTENSIONS.get(ending)
+    kind = _EXTENSIONS.get(os.path.splitext(without_extension(path))[1])
+    return kind if not kind_by_name(path) or kind in ("csv", "jsonl") else None
 
 
 def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
@@ -179,6 +176,7 @@ def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
     """
     if format == "files":
         return files.SCHEMA
+    _check_not_empty(inputs, format)
     bare = None
     for at, file in enumerate(inputs):
         schema = _schema(file, format) if file.size else None
@@ -200,10 +198,23 @@ def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
     raise UsageError(f"the inputs ({names}) are all empty, so their columns are not known: give files with data")
 
 
+def _check_not_empty(inputs: Sequence[InputFile], format: str) -> None:
+    """A text file may well be empty; others are not even then."""
+    for file in inputs:
+        kind = kind_by_name(file.path) or (format if format in ("parquet", "arrow") else None)
+        if not file.size and kind:
+            raise UsageError(
+                f"{file.path} has 0 bytes, and a {kind} file has some even without rows, so it was not written to its "
+                "end: write it again, or leave it out"
+            )
+
+
 def _schema(file: InputFile, format: str) -> pa.Schema | None:
     try:
         schema: pa.Schema | None = reader(format).schema(file.path)
         return schema
+    except DamagedFile:
+        raise
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         if isinstance(error, (FileNotFoundError, PermissionError)):
             raise UsageError(f"{file.path} cannot be opened: {error.strerror}") from error
@@ -213,7 +224,7 @@ def _schema(file: InputFile, format: str) -> pa.Schema | None:
 
 
 def _header_only(file: InputFile) -> bool:
-    if not is_local(file.path) or file.path.endswith(COMPRESSED):
+    if not is_local(file.path) or is_compressed(file.path):
         return False
     return bool(reader("csv").header(file.path)[1] >= file.size)
 

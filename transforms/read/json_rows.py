@@ -91,12 +91,13 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
 def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
-    with open_stream(path, decompress=True) as stream:
+    with open_stream(path, decompress=True, size=split.stop) as stream:
         size = None
         if not is_compressed(path):
             stream.seek(split.start)
             size = split.stop - split.start
-        for at, run in enumerate(lines.runs(stream, size, lines.line_end, lines.run_bytes(split.row_stop))):
+        found = lines.whole_runs(stream, size, lines.line_end, lines.run_bytes(split.row_stop), path)
+        for at, run in enumerate(found):
             yield run.removeprefix(_BOM) if at == 0 and split.start == 0 else run
 
 

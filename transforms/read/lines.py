@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from transforms.read.compression import DamagedFile
+
 RUN_BYTES = 8 << 20
 """Bytes of text parsed at a time."""
 
@@ -179,6 +181,24 @@ def runs(stream: BinaryIO, size: int | None, end: EndFinder, run_bytes: int) -> 
         yield data[:length]
     if left:
         yield left
+
+
+def whole_runs(stream: BinaryIO, size: int | None, end: EndFinder, run_bytes: int, path: str) -> Iterator[bytes]:
+    """The same for a range that was found earlier in the file at `path`.
+
+    Raises:
+        DamagedFile: the range is not there any more, or goes on in the middle of its last row; when it was read.
+    """
+    read, last = 0, b""
+    for last in runs(stream, size, end, run_bytes):
+        read += len(last)
+        yield last
+    if size is None:
+        return
+    if read < size:
+        raise DamagedFile(f"{path} changed while it was read: it ends {size - read:,} bytes too early")
+    if last and last[-1] not in b"\r\n" and stream.read(1) not in (b"", b"\r", b"\n"):
+        raise DamagedFile(f"{path} changed while it was read: its last row was not written to its end yet")
 
 
 def line_starts(stream: BinaryIO, start: int, stop: int, target: int) -> list[int]:

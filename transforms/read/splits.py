@@ -10,6 +10,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from transforms.read import files, lines
+from transforms.read.compression import DamagedFile
 from transforms.read.formats import reader
 from transforms.read.inputs import InputFile
 from transforms.read.result import ReadOptions, ReadResult
@@ -154,7 +155,7 @@ def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
     try:
         yield from results
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.filename:
+        if isinstance(error, DamagedFile) or (isinstance(error, OSError) and error.filename):
             raise
         raise OSError(f"{split.paths[0]} cannot be read as {split.format}: {' '.join(str(error).split())}") from error
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
-COMPRESSED = (".gz", ".bz2")
+from transforms.read.compression import HEAD, kind_by_name, kind_of_head, unpack
 
 T = TypeVar("T")
 
@@ -20,20 +22,42 @@ def is_local(path: str) -> bool:
 
 
 def is_compressed(path: str) -> bool:
-    """Whether the whole file is compressed, by its extension."""
-    return path.lower().endswith(COMPRESSED)
+    """Whether the whole file is compressed, by its first bytes; of a file elsewhere by its extension, if it has one."""
+    return _compression(path) is not None
 
 
-def open_stream(path: str, decompress: bool = False) -> BinaryIO:
-    """Open a file for reading bytes. `decompress` undoes gzip or bzip2, told by the extension."""
-    decompress = decompress and is_compressed(path)
-    if is_local(path) and not decompress:
+def _compression(path: str) -> str | None:
+    if is_local(path):
+        status = os.stat(path)
+        return _kind_of_file(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    named = kind_by_name(path)
+    return named if named or os.path.splitext(path)[1] else _kind_of_file(path, (0, 0, 0))
+
+
+@lru_cache(maxsize=1024)
+def _kind_of_file(path: str, stamp: tuple[int, int, int]) -> str | None:
+    with open_stream(path) as stream:
+        # What is named so and does not begin so is an error when it is read.
+        return kind_of_head(stream.read(HEAD)) or kind_by_name(path)
+
+
+def open_stream(path: str, decompress: bool = False, size: int | None = None) -> BinaryIO:
+    """Open a file for reading bytes.
+
+    Args:
+        path: local, or one with a scheme.
+        decompress: whether to undo its compression, if it is compressed: an error then where it is cut or damaged.
+        size: bytes that the file should have, where it is compressed.
+    """
+    kind = _compression(path) if decompress else None
+    if kind is not None:
+        return unpack(open_stream(path), kind, path, size)
+    if is_local(path):
         return open(path, "rb")
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
-    kind = CompressionTypes.AUTO if decompress else CompressionTypes.UNCOMPRESSED
-    return FileSystems.open(path, compression_type=kind)
+    return cast(BinaryIO, FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
 
 
 def open_arrow(path: str) -> pa.NativeFile:
