@@ -15,6 +15,7 @@ from models.bound_input import BoundInput, shorten
 from models.constants import Constant, constant
 from models.errors import UsageError
 from models.folding import fold
+from models.nulls import NO_NULLS, Nulls
 from models.signature import Dim, Signature, TensorSpec
 from models.tensors import ColumnType, column_type, numpy_dtype
 
@@ -58,6 +59,7 @@ class _Data:
     ignore: frozenset[str]
     narrow: bool
     text_source: bool
+    nulls: Nulls
 
     @property
     def names(self) -> list[str]:
@@ -85,6 +87,7 @@ def bind(
     narrow: bool = False,
     text_source: bool = False,
     ignore: Collection[str] = (),
+    nulls: Nulls = NO_NULLS,
 ) -> Binding:
     """Find the columns for each input of the model.
 
@@ -103,12 +106,13 @@ def bind(
         text_source: the data comes from CSV or JSON, whose numbers have no declared width: read them as the
             model wants them, as `narrow` does.
         ignore: columns that are not taken unless by name.
+        nulls: what stands for nulls.
 
     Raises:
         UsageError: an input has no column or a column that cannot fill it.
     """
     columns, sets = columns or {}, sets or {}
-    data = _Data(schema, frozenset(ignore), narrow, text_source)
+    data = _Data(schema, frozenset(ignore), narrow, text_source, nulls)
     specs = {spec.name: spec for spec in signature.inputs}
     for option, given in (("--columns", columns), ("--set", sets)):
         for name in given:
@@ -216,7 +220,8 @@ def _bind_input(spec: TensorSpec, axis: int, names: tuple[str, ...], data: _Data
         if len(dims or ()) == 1 and not types[0].shape:
             what = f"{wanted} columns with --columns {spec.name}=COLUMN1,COLUMN2,…"
         _fail(f"the model's input '{spec}' takes rows of shape [{wanted}], {has} rows of shape [{given}]; name {what}")
-    return BoundInput(spec.name, spec.dtype, names, axis, dims, folded, str(types[0]))
+    fills = tuple(data.nulls.fill(name, spec.dtype, f"the model's input '{spec}'") for name in names)
+    return BoundInput(spec.name, spec.dtype, names, axis, dims, folded, str(types[0]), fills)
 
 
 def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
@@ -228,6 +233,8 @@ def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
         _fail(f"the data has {count} columns named {name!r}, wanted for the model's input '{spec}'; rename all but one")
     arrow = data.schema.field(name).type
     kind = column_type(arrow)
+    if pa.types.is_null(arrow) and data.nulls.fill(name, spec.dtype, f"the model's input '{spec}'") is not None:
+        return ColumnType(spec.dtype, ())
     if kind is None:
         _fail(
             f"column {name!r} is {arrow}, which is no tensor, the model's input '{spec}' takes {spec.dtype}; "

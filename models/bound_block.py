@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from models.bound_input import BoundInput
 from models.constants import Constant
-from models.tensors import Array, numpy_dtype, unpack
+from models.nulls import null_reason
+from models.tensors import NULL, NULL_INSIDE, Array, TensorColumn, numpy_dtype, output_field, unpack
 
 
 class _Filler(Protocol):
@@ -140,8 +141,8 @@ class _SideBySide:
     def __init__(self, bound: BoundInput, block: pa.RecordBatch, reuse: bool) -> None:
         self._bound = bound
         self._reuse = reuse
-        self._columns = [unpack(block.column(name)) for name in bound.columns]
-        self._values = [column.values.reshape(block.num_rows) for column in self._columns]
+        self._columns = [_unpacked(bound, at, block) for at in range(len(bound.columns))]
+        self._values = [_filled(bound, at, column).reshape(block.num_rows) for at, column in enumerate(self._columns)]
         self._row_shape = tuple(size or 0 for size in bound.row_shape)
         self._buffer = np.empty((0, len(bound.columns)), dtype=numpy_dtype(bound.dtype))
 
@@ -162,8 +163,9 @@ class _SideBySide:
         return filled.reshape(count, *self._row_shape)
 
     def bad(self) -> Iterator[tuple[int, str]]:
-        for name, column, values in zip(self._bound.columns, self._columns, self._values, strict=True):
-            yield from _flaws(name, column.bad)
+        for name, column in zip(self._bound.columns, self._columns, strict=True):
+            yield from _flaws(name, column.bad, single=True)
+            values = column.values.reshape(-1)
             for item in misfits(values, self._bound.dtype).tolist():
                 yield item, _misfit_reason(values[item], name, self._bound.dtype)
 
@@ -174,7 +176,9 @@ class _OneColumn:
     def __init__(self, bound: BoundInput, block: pa.RecordBatch) -> None:
         self._bound = bound
         self._dtype = numpy_dtype(bound.dtype)
-        self._column = unpack(block.column(bound.columns[0]))
+        self._column = _unpacked(bound, 0, block)
+        self._values = _filled(bound, 0, self._column)
+        self._single = self._column.offsets is None and self._column.values.ndim == 1
         self._folded: Array | None = None
         self._fits: Array | None = None
         if self._column.shapes is not None and self._column.offsets is not None:
@@ -184,16 +188,16 @@ class _OneColumn:
     def run(self, start: int, stop: int) -> Array:
         offsets = self._column.offsets
         rows = slice(start, stop) if offsets is None else slice(offsets[start], offsets[stop])
-        return self._shaped(self._column.values[rows], stop - start, start)
+        return self._shaped(self._values[rows], stop - start, start)
 
     def pick(self, indices: Array) -> Array:
         offsets = self._column.offsets
         if offsets is None:
-            return self._shaped(self._column.values[indices], len(indices), 0)
+            return self._shaped(self._values[indices], len(indices), 0)
         first = int(indices[0]) if len(indices) else 0
         size = math.prod(self._shape(len(indices), first))
         positions = offsets[indices][:, None] + np.arange(size)
-        return self._shaped(self._column.values[positions], len(indices), first)
+        return self._shaped(self._values[positions], len(indices), first)
 
     def _shape(self, count: int, first: int) -> tuple[int, ...]:
         if self.shapes is None or count == 0:
@@ -206,7 +210,7 @@ class _OneColumn:
 
     def bad(self) -> Iterator[tuple[int, str]]:
         name = self._bound.columns[0]
-        yield from _flaws(name, self._column.bad)
+        yield from _flaws(name, self._column.bad, self._single)
         if self._fits is not None and self._column.shapes is not None:
             for row in np.flatnonzero(~self._fits).tolist():
                 yield row, self._unfit_reason(name, self._column.shapes[row].tolist())
@@ -227,10 +231,30 @@ class _OneColumn:
         return f"column {name!r} has shape {has} where the model wants [{wanted}]"
 
 
-def _flaws(name: str, flaws: list[tuple[Array, str]]) -> Iterator[tuple[int, str]]:
+def _unpacked(bound: BoundInput, at: int, block: pa.RecordBatch) -> TensorColumn:
+    column = block.column(bound.columns[at])
+    if pa.types.is_null(column.type):
+        column = pa.nulls(len(column), output_field("", bound.dtype, ()).type)
+    return unpack(column, to_fill=bound.null_in(at) is not None)
+
+
+def _filled(bound: BoundInput, at: int, column: TensorColumn) -> Array:
+    """The values that are fed: those of the column, and what stands for its nulls, which its own type may not hold."""
+    if column.nulls is None:
+        return column.values
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = column.values.astype(numpy_dtype(bound.dtype))
+    values[column.nulls] = bound.null_in(at)
+    return values
+
+
+def _flaws(name: str, flaws: list[tuple[Array, str]], single: bool) -> Iterator[tuple[int, str]]:
+    """The reasons of bad rows; `single`: the column holds single values, not lists."""
     for rows, flaw in flaws:
+        can_fill = flaw == (NULL if single else NULL_INSIDE)
+        reason = null_reason(name, flaw) if can_fill else f"{flaw} in column {name!r}"
         for row in rows.tolist():
-            yield row, f"{flaw} in column {name!r}"
+            yield row, reason
 
 
 def _misfit_reason(value: Any, name: str, dtype: str) -> str:

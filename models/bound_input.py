@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.folding import Fold
+from models.nulls import Fill
 from models.signature import Dim
 
 
@@ -40,6 +41,13 @@ class BoundInput:
     source: str
     """What the first column holds, for people: `"float64"`, `"int64[?]"`."""
 
+    nulls: tuple[Fill | None, ...] = ()
+    """What stands for a null in each of the columns; None, or nothing at all, where it makes its row bad."""
+
+    def null_in(self, column: int) -> Fill | None:
+        """What stands for a null in the column of this number."""
+        return self.nulls[column] if self.nulls else None
+
     @property
     def row_shape(self) -> tuple[int | None, ...]:
         """Shape of one row, without the rows axis; None where it varies from row to row."""
@@ -51,4 +59,7 @@ class BoundInput:
         shape.insert(self.rows_axis, "rows")
         count = "column" if len(self.columns) == 1 else f"{len(self.columns)} columns"
         line = f"{self.name}: {self.dtype}[{', '.join(shape)}] <- {count} {shorten(self.columns)} ({self.source})"
+        filled = list(dict.fromkeys("bad" if value is None else repr(value) for value in self.nulls))
+        if filled not in ([], ["bad"]):
+            line += f", nulls are {shorten(filled)}"
         return line if self.fold.fixed else f"{line}, rows of equal shape together"

@@ -26,6 +26,7 @@ from models.graph import (
     varies_with_data,
 )
 from models.mapped import as_it_scores
+from models.nulls import NO_NULLS, Nulls
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
 from models.scoring import Array, OutputColumn, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
@@ -51,6 +52,7 @@ class DataFacts:
     narrow: bool = False
     text_source: bool = False
     ignore: Collection[str] = ()
+    nulls: Nulls = NO_NULLS
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def _best_attempt(
                 narrow=facts.narrow,
                 text_source=facts.text_source,
                 ignore=facts.ignore,
+                nulls=facts.nulls,
             )
         except UsageError as error:
             first_error = first_error or error

@@ -116,9 +116,17 @@ class TensorColumn:
     bad: list[tuple[Array, str]] = field(default_factory=list)
     """(row numbers, reason) for rows that are no tensor: nulls, ragged lists. A row may be in several."""
 
+    nulls: Array | None = None
+    """bool, of the shape of `values`: which of them are null, and 0 or "" there. None where none is, or rows with
+    nulls are bad."""
 
-def unpack(column: pa.Array) -> TensorColumn:
+
+def unpack(column: pa.Array, to_fill: bool = False) -> TensorColumn:
     """View a column as numpy; slices and nulls are respected, bools unpacked, strings made objects.
+
+    Args:
+        column: of a type for which `column_type` gives one.
+        to_fill: tell which single values are null, in `nulls`, instead of their rows in `bad`; a null list stays bad.
 
     Raises:
         UsageError: the column's type is no tensor (`column_type` gives None).
@@ -133,10 +141,15 @@ def unpack(column: pa.Array) -> TensorColumn:
     bad: list[tuple[Array, str]] = []
     permutation = getattr(column.type, "permutation", None)
     level, nested = column, False
+    nulls: Array | None = None
     while True:
         level = _plain(level)
         if level.null_count:
-            items = np.flatnonzero(level.is_null().to_numpy(zero_copy_only=False))
+            empty = level.is_null().to_numpy(zero_copy_only=False)
+            items = np.flatnonzero(empty)
+            if to_fill and not (pa.types.is_fixed_size_list(level.type) or _is_list(level.type)):
+                nulls = empty
+                break
             bad.append((_rows_of(items, offsets, width), NULL_INSIDE if nested else NULL))
         if pa.types.is_fixed_size_list(level.type):
             size = level.type.list_size
@@ -165,13 +178,19 @@ def unpack(column: pa.Array) -> TensorColumn:
             break
         nested = True
     values = _leaf(level, kind.dtype)
+    if nulls is not None:
+        values = values.copy()
+        values[nulls] = "" if kind.dtype == "string" else 0
     if offsets is not None:
         shapes = np.stack([np.broadcast_to(np.asarray(d, np.int64), (rows,)) for d in dims], axis=1)
-        return TensorColumn(values, offsets, shapes, bad)
+        return TensorColumn(values, offsets, shapes, bad, nulls)
+    shaped = [_shaped(one, rows, dims, permutation) for one in (values, nulls) if one is not None]
+    return TensorColumn(shaped[0], None, None, bad, shaped[1] if nulls is not None else None)
+
+
+def _shaped(values: Array, rows: int, dims: list[int | Array], permutation: list[int] | None) -> Array:
     values = values.reshape(rows, *[int(d) for d in dims])
-    if permutation is not None:
-        values = values.transpose(0, *[axis + 1 for axis in permutation])
-    return TensorColumn(values, None, None, bad)
+    return values if permutation is None else values.transpose(0, *[axis + 1 for axis in permutation])
 
 
 def _plain(array: pa.Array) -> pa.Array:

@@ -7,6 +7,7 @@ import re
 from typing import NoReturn
 
 from models.errors import UsageError
+from pipelines.name_lists import read_nulls, split_names
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,14 +19,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_binding(group: argparse._ArgumentGroup) -> None:
-    """`--columns`, `--set` and `--narrow`: which columns feed which inputs; `read_binding` reads them."""
+    """`--columns`, `--set`, `--narrow` and `--nulls`: what feeds which inputs; `read_binding` reads them."""
     group.add_argument(
         "--columns",
         nargs="+",
         action="extend",
         default=[],
         metavar="INPUT=COL[,COL]",
-        help="which columns feed which input (default: by name)",
+        help="which columns feed which input (default: by name); a name with a comma in double quotes: "
+        "'x=age,\"last, first\"'",
     )
     group.add_argument(
         "--set",
@@ -38,6 +40,15 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--narrow", action="store_true", help="allow casts that lose range or precision, such as float64 to float32"
     )
+    group.add_argument(
+        "--nulls",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="[COL=]error|nan|VALUE",
+        help="what the model is fed for a null: of all columns, and of single ones, e.g. --nulls nan age=0 "
+        "city=unknown (default: error, the row fails)",
+    )
 
 
 def add_prepare(group: argparse._ArgumentGroup) -> None:
@@ -48,14 +59,15 @@ def add_prepare(group: argparse._ArgumentGroup) -> None:
 
 
 def read_binding(options: argparse.Namespace) -> None:
-    """Take the values of `--columns` and `--set` apart.
+    """Take the values of `--columns`, `--set` and `--nulls` apart.
 
     Raises:
         UsageError: one is not of the form INPUT=VALUE, or an input is named twice.
     """
     columns = _pairs("--columns", options.columns, "x=a,b")
-    options.columns = {name: tuple(value.split(",")) for name, value in columns.items()}
+    options.columns = {name: split_names("--columns", value) for name, value in columns.items()}
     options.set = _pairs("--set", options.set, "x=zeros")
+    options.nulls = read_nulls(options.nulls)
 
 
 def check_not_empty(options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from pipelines.sample import facts_of, prepare_sample, prepare_steps
 from pipelines.workers import Workers
 from transforms.block import MESSAGE_FIELDS
 from transforms.chain import chain_schema
+from transforms.fill_nulls import check_nulls, fill_nulls
 from transforms.kafka.blocks import origins
 from transforms.kafka.messages import ParseMessages
 from transforms.kafka.schema import RAW_COLUMN, message_schema, parse_schema, sample_of, wanted_fields
@@ -71,16 +72,19 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
         UsageError: the fields must be declared, or the model does not take them.
     """
     format = options.format or "json"
-    prepare = prepare_steps(options)
+    steps = prepare_steps(options)
     path = localize(options.model)
     session = for_few_runs(workers.session, path) if runs_in_parts(options) else workers.session
-    fields = _fields(options, format, bool(prepare), path, session)
+    fields = _fields(options, format, bool(steps), path, session)
     schema = message_schema(format, fields)
     check_names(schema)
-    prepared = chain_schema(prepare, pa.schema([*schema, *MESSAGE_FIELDS]))
+    messages = pa.schema([*schema, *MESSAGE_FIELDS])
+    prepare = fill_nulls(steps, messages, options.nulls)
+    prepared = chain_schema(prepare, messages)
     check_keep(options.keep, prepared)
     sample = prepare_sample(_as_read(sample_of(schema, fields), topic), prepare, options.prepare)
     made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
+    check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
     return OpenedMessages(format, fields, schema, prepare, prepared, made)
 

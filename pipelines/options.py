@@ -19,6 +19,7 @@ from pipelines.arguments import (
     read_binding,
     stages_count,
 )
+from pipelines.name_lists import split_names
 from pipelines.stream_options import add_stream
 
 if TYPE_CHECKING:
@@ -105,7 +106,12 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
 
     data = p.add_argument_group("columns and inputs")
     add_binding(data)
-    data.add_argument("--keep", default="", metavar="COL[,COL]", help="columns to copy to the output")
+    data.add_argument(
+        "--keep",
+        default="",
+        metavar="COL[,COL]",
+        help="columns to copy to the output; names with a comma in double quotes",
+    )
     data.add_argument(
         "--model_version",
         nargs="?",
@@ -235,7 +241,7 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
     """
     options, rest = parser(prog).parse_known_args(argv)
     read_binding(options)
-    options.keep = tuple(name for name in options.keep.split(",") if name)
+    options.keep = tuple(name for name in split_names("--keep", options.keep) if name)
     check_not_empty(options)
     twice = [name for name in options.keep if options.keep.count(name) > 1]
     if twice:

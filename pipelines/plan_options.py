@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from models.errors import UsageError
+from models.nulls import NO_NULLS
 from models.split.cluster import parse_bandwidth, parse_bytes
 from models.strategy.kinds import KINDS
 from pipelines.arguments import (
@@ -140,6 +141,7 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argpar
     options.keep = ()
     if options.sample is None:
         given = [name for name in ("columns", "set", "narrow", "prepare", "input_format") if getattr(options, name)]
+        given += ["nulls"] if options.nulls != NO_NULLS else []
         if given:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")
     if options.measured is not None and options.report is None:

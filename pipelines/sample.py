@@ -16,6 +16,7 @@ from models.session import SessionOptions
 from pipelines.columns import check_keep, check_names, mostly_numbers
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
+from transforms.fill_nulls import check_nulls, fill_nulls
 from transforms.model_file import localize
 from transforms.read import InputFile, ReadOptions, format_of, input_schema, read_sample
 from transforms.step import Step
@@ -71,8 +72,8 @@ def open_sample(
     """
     format = format_of(files, options.input_format)
     schema = input_schema(files, format)
-    prepare = prepare_steps(options)
     check_names(schema)
+    prepare = fill_nulls(prepare_steps(options), with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(options.keep, prepared)
     raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
@@ -95,6 +96,7 @@ def open_sample(
         prepared = with_origin_schema(schema)
         rows = raw = read_sample(files, format, ReadOptions(schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
+    check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     return Sample(format, schema, prepare, prepared, raw, rows, made)
 
 
@@ -115,6 +117,7 @@ def facts_of(options: argparse.Namespace, text_source: bool) -> DataFacts:
         narrow=options.narrow,
         text_source=text_source,
         ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
+        nulls=options.nulls,
     )
 
 

@@ -44,7 +44,7 @@ def test_an_only_string_input_takes_the_string_column():
     binding = bound([("text", "string", ("n", 1))], pa.schema({"id": pa.int64(), "body": pa.string()}))
     block = batch(id=[1, 2], body=["a", None])
     assert lists(binding.open(block).feeds(0, 1)) == {"text": [["a"]]}
-    assert binding.open(block).bad_rows() == [(1, "null in column 'body'")]
+    assert binding.open(block).bad_rows() == [(1, "null in column 'body'; --nulls body=VALUE would fill it")]
 
 
 def test_a_scalar_column_fills_rows_and_rows_by_one():

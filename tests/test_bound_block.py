@@ -21,7 +21,10 @@ def test_narrowing_when_asked_and_from_text(option):
     columns = {"a": [1, 127, -129, None], "b": [0.1, math.nan, 1.5, 2.5], "c": [0, 1, 0, 2]}
     block = batch(**columns, d=[1.0, -3.0, 4.0, 0.5])
     opened = bound(inputs, block.schema, **{option: True}).open(block)
-    assert opened.bad_rows() == [(2, "value -129 in column 'a' does not fit int8"), (3, "null in column 'a'")]
+    assert opened.bad_rows() == [
+        (2, "value -129 in column 'a' does not fit int8"),
+        (3, "null in column 'a'; --nulls a=VALUE would fill it"),
+    ]
     feeds = opened.feeds(0, 2)
     assert [feeds[name].dtype.name for name, _, _ in inputs] == [dtype for _, dtype, _ in inputs]
     assert feeds["b"][0] == np.float32(0.1) and np.isnan(feeds["b"][1])

@@ -149,7 +149,7 @@ def test_bad_rows_go_to_the_errors_file_and_those_beside_them_are_scored(picky: 
     found = sorted(lines(errors), key=lambda line: line["row"])
     assert [line["row"] for line in found] == [2, 13, 14]
     assert {(line["file"], line["stage"]) for line in found} == {(str(picky.data), "infer")}
-    assert found[0]["reason"] == "null in column 'i'"
+    assert found[0]["reason"] == "null in column 'i'; --nulls i=VALUE would fill it"
     assert all(line["reason"].startswith("the model failed: ") and "indices" in line["reason"] for line in found[1:])
     good = [k for k in range(20) if k not in (2, 13, 14)]
     assert picky.rows()["id"].to_pylist() == good
@@ -165,7 +165,10 @@ def test_bad_rows_without_an_errors_file_are_counted_and_shown(picky: Command):
     code, _, err = picky.run("--keep", "id", "--summary", summary, columns=None)
     assert code == 3
     assert "3 rows failed; give --errors FILE.jsonl to keep them all. The first:" in err
-    assert f"{picky.data} row 2: infer: null in column 'i'" in err and "row 13: infer: the model failed" in err
+    assert (
+        f"{picky.data} row 2: infer: null in column 'i'; --nulls i=VALUE would fill it" in err
+        and "row 13: infer: the model failed" in err
+    )
     assert len(picky.rows()) == 17
     told = json.loads(summary.read_text())
     assert (told["rows_failed"], told["failed_by_stage"]) == (3, {"infer": 3})

@@ -54,9 +54,9 @@ def test_nan_in_csv_is_a_number_and_an_empty_cell_is_none(command: Command):
     assert written["id"].to_pylist() == [0, 1, 5]
     assert np.isnan(written["y"].combine_chunks().to_numpy_ndarray()).all(axis=1).tolist() == [False, True, True]
     assert sorted((error["row"], error["reason"]) for error in lines(command.folder / "e.jsonl")) == [
-        (2, "null in column 'a'"),
+        (2, "null in column 'a'; --nulls a=VALUE would fill it"),
         (3, "column 'd': 'x' is no float"),
-        (4, "null in column 'c'"),
+        (4, "null in column 'c'; --nulls c=VALUE would fill it"),
     ]
 
 

@@ -44,7 +44,7 @@ def test_kept_columns_then_outputs_then_origin(step: InferStep):
     assert done.block["_origin_row"].to_pylist() == [0, 2, 4]
     np.testing.assert_array_equal(done.block["y"].to_numpy_ndarray(), [[2, 3], [6, 7], [10, 11]])
     assert [failure.row for failure in done.failures] == [1, 3]
-    assert done.failures[0].reason == "null in column 'i'"
+    assert done.failures[0].reason == "null in column 'i'; --nulls i=VALUE would fill it"
 
 
 def test_it_travels_without_its_session(step: InferStep):

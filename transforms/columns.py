@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from models.errors import UsageError
-from models.tensors import Array, TensorColumn, output_field, ragged_to_arrow, to_arrow, unpack
+from models.nulls import null_reason
+from models.tensors import NULL, NULL_INSIDE, Array, TensorColumn, output_field, ragged_to_arrow, to_arrow, unpack
 from transforms.block import data_columns
 from transforms.spec import did_you_mean
 from transforms.step import RowFailure
@@ -126,12 +127,15 @@ def survivors(rows: int, failures: Iterable[RowFailure]) -> Array:
     return np.delete(np.arange(rows), [failure.row for failure in failures])
 
 
-def failures_of(column: TensorColumn, name: str) -> list[RowFailure]:
-    """The rows that are no tensors, each once, in order."""
+def failures_of(column: TensorColumn, name: str, can_fill: bool = False) -> list[RowFailure]:
+    """The rows that are no tensors, each once, in order; `can_fill`: --nulls would fill single values of theirs."""
+    single = column.offsets is None and column.values.ndim == 1
     reasons: dict[int, str] = {}
-    for rows, reason in column.bad:
+    for rows, flaw in column.bad:
+        can = can_fill and flaw == (NULL if single else NULL_INSIDE)
+        reason = null_reason(name, flaw) if can else f"{flaw} in column {name!r}"
         for row in rows.tolist():
-            reasons.setdefault(row, f"{reason} in column {name!r}")
+            reasons.setdefault(row, reason)
     return [RowFailure(row, reasons[row]) for row in sorted(reasons)]
 
 
@@ -145,11 +149,12 @@ def tensor_rows(block: pa.RecordBatch, name: str) -> tuple[pa.RecordBatch, Tenso
     return block, column, failures
 
 
-def null_failures(column: pa.Array, name: str) -> list[RowFailure]:
-    """The rows of a column that are null."""
+def null_failures(column: pa.Array, name: str, can_fill: bool = False) -> list[RowFailure]:
+    """The rows of a column that are null; `can_fill`: they are the input's, which --nulls would fill."""
     if not column.null_count:
         return []
-    return [RowFailure(row, f"null in column {name!r}") for row in np.flatnonzero(column.is_null()).tolist()]
+    reason = null_reason(name) if can_fill else f"null in column {name!r}"
+    return [RowFailure(row, reason) for row in np.flatnonzero(column.is_null()).tolist()]
 
 
 def pack(column: TensorColumn, values: Array, field: pa.Field) -> pa.Array:

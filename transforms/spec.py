@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import pyarrow as pa
+
 from models.errors import UsageError
 
 Reader = Callable[[str], Any]
@@ -26,6 +28,11 @@ class SpecStep:
 
     EXAMPLE: ClassVar[str]
     """A SPEC to type."""
+
+    def reads(self, schema: pa.Schema) -> tuple[str, ...]:
+        """The columns of `schema` that it reads."""
+        column: str | None = getattr(self, "column", None)
+        return () if column is None else (column,)
 
 
 class StepHelp(NamedTuple):

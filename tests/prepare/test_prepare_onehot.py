@@ -23,7 +23,10 @@ def run(spec: str, column: pa.Array) -> tuple[list, list]:
 def test_strings(kind: pa.DataType):
     values, failures = run("onehot:values=a/b", pa.array(["b", "a", "x", None]).cast(kind))
     assert values == [[0.0, 1.0], [1.0, 0.0]]
-    assert failures == [(2, "'x' is none of the 2 categories in column 'c'"), (3, "null in column 'c'")]
+    assert failures == [
+        (2, "'x' is none of the 2 categories in column 'c'"),
+        (3, "null in column 'c'; --nulls c=VALUE would fill it"),
+    ]
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int64()])

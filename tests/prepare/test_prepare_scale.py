@@ -42,7 +42,7 @@ def test_several_columns_in_place_and_nulls():
         "_origin_file": ["f", "f"],
         "_origin_row": [0, 1],
     }
-    assert failures == [(2, "null in column 'a'")]
+    assert failures == [(2, "null in column 'a'; --nulls a=VALUE would fill it")]
 
 
 def test_lists_go_along_the_last_axis():

@@ -77,7 +77,7 @@ def test_nulls_fail_alone(tokenizer: str, kind: pa.DataType, pad: str):
     made, failures = run(f"text:{tokenizer},pad={pad},max_length=3", ["a", None, "b"], kind)
     assert made["input_ids"] == [[1, 4, 2], [1, 5, 2]]
     assert made["_origin_row"] == [0, 2]
-    assert failures == [(1, "null in column 'text'")]
+    assert failures == [(1, "null in column 'text'; --nulls text=VALUE would fill it")]
     made, failures = run(f"text:{tokenizer},pad={pad},max_length=3", [None], kind)
     assert made["input_ids"] == [] and len(failures) == 1
 

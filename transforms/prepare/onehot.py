@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.errors import UsageError
+from models.nulls import null_reason
 from models.tensors import output_field, to_arrow
 from transforms.columns import check_column, drop_rows, only_column, replace_columns, replace_fields
 from transforms.spec import SpecStep, one_of, option, text, whole, words
@@ -50,6 +51,10 @@ class OneHot(SpecStep):
             return only_column(self.NAME, schema, _is_category, "categories (strings or integers)")
         check_column(self.NAME, schema, self.column, _is_category, "categories (strings, integers or bools)")
         return self.column
+
+    def reads(self, schema: pa.Schema) -> tuple[str, ...]:
+        """The column that it replaces."""
+        return (self._column(schema),)
 
     def _categories(self, data_type: pa.DataType) -> pa.Array:
         """The categories in the column's own type.
@@ -102,8 +107,8 @@ class OneHot(SpecStep):
         if self.unknown == "error":
             for row in np.flatnonzero(index < 0).tolist():
                 value = column[row].as_py()
-                what = "null" if value is None else f"{value!r} is none of the {len(categories)} categories"
-                failures.append(RowFailure(row, f"{what} in column {name!r}"))
+                what = f"{value!r} is none of the {len(categories)} categories in column {name!r}"
+                failures.append(RowFailure(row, null_reason(name) if value is None else what))
             block = drop_rows(block, [failure.row for failure in failures])
             index = index[index >= 0]
         values = np.zeros((len(index), len(categories)), dtype=self.dtype)

@@ -105,6 +105,10 @@ class Scale(SpecStep):
             plan.append((name, self.dtype or ("float64" if kind.dtype == "float64" else "float32"), kind.shape, own))
         return plan
 
+    def reads(self, schema: pa.Schema) -> tuple[str, ...]:
+        """The columns that are scaled."""
+        return tuple(name for name, *_ in self._columns(schema))
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The columns as floats.
 
@@ -120,7 +124,7 @@ class Scale(SpecStep):
         plan = self._columns(block.schema)
         reasons: dict[int, str] = {}
         for name, *_ in plan:
-            for row, reason in failures_of(unpack(block.column(name)), name):
+            for row, reason in failures_of(unpack(block.column(name)), name, can_fill=True):
                 reasons.setdefault(row, reason)
         failures = [RowFailure(row, reasons[row]) for row in sorted(reasons)]
         block = drop_rows(block, [failure.row for failure in failures])

@@ -86,7 +86,7 @@ class Text(SpecStep):
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Encode the block's texts; nulls fail."""
-        failures = null_failures(block.column(self.column), self.column)
+        failures = null_failures(block.column(self.column), self.column, can_fill=True)
         rows = drop_rows(block, [failure.row for failure in failures])
         tokenizer, length, (pad_id, pad_type, pad_left) = _tokenizer(self.file, self.max_length)
         encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
