@@ -28,6 +28,7 @@ from transforms.chain import chain_schema
 from transforms.infer import InferStep
 from transforms.kafka.config import is_kafka
 from transforms.read import InputFile, ReadOptions, find_files, total_rows
+from transforms.read.choice import left_out_notes
 from transforms.step import Step
 from transforms.write import check_apart, check_output
 
@@ -112,10 +113,11 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         UsageError: something cannot work; one line with the fix.
     """
     check_version(options)
-    files = tuple(find_files(options.input))
+    left_out: list[str] = []
+    files = tuple(find_files(options.input, left_out=left_out))
     check_written(options, [options.model, *(file.path for file in files)])
     topics = find_topics(options, local)
-    why_so = (*leave_aside(options, local), *settle_strategy(options, files, local))
+    why_so = (*left_out_notes(left_out), *leave_aside(options, local), *settle_strategy(options, files, local))
     workers = count_workers(default_workers(options), options.threads, options.providers, local)
     sample = open_sample(options, files, workers.session, few_runs=runs_in_parts(options))
     why_so += leave_aside(options, local, sample.made.sample is not None)

@@ -399,3 +399,19 @@ def test_beams_own_words_for_workers(command: Command):
     words = ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"]
     code, out, err = command.run("--dry_run_plan", *words)
     assert (code, err) == (0, "") and "2 processes" in out
+
+
+def test_what_tools_leave_beside_data_is_not_read_and_told(command: Command):
+    folder = command.folder / "sp"
+    (folder / "_temporary" / "0").mkdir(parents=True)
+    for name, first in (("a", 0), ("_temporary/0/b", 100)):
+        pq.write_table(command.table.slice(first, 100), folder / f"{name}.parquet")
+    (folder / "_SUCCESS").touch()
+    code, _, err = command.run("--keep", "id", input=folder)
+    assert code == 0 and command.rows()["id"].to_pylist() == list(range(100))
+    assert err == (
+        "note: not read, since a name that begins with _ or . is no data: "
+        f"{folder}/_SUCCESS, {folder}/_temporary/ (give the path itself to read it)\n"
+    )
+    assert command.run("--keep", "id", input=f"{folder}/_temporary")[::2] == (0, "")
+    assert command.rows()["id"].to_pylist() == list(range(100, 200))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import fnmatch
 import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.filesystem import FileMetadata, MatchResult
+from apache_beam.io.filesystems import FileSystems
 
 from models.errors import UsageError
 from transforms.read import (
@@ -19,6 +22,7 @@ from transforms.read import (
     read_sample,
     total_rows,
 )
+from transforms.read.choice import left_out_notes
 from transforms.read.inputs import InputChanged
 
 
@@ -28,9 +32,12 @@ def names(folder, found):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("a.csv", "b.csv", "sub/c.csv", ".hidden.csv", ".git/d.csv", "sub/_e.csv", "x[1].csv"):
+    for name in (
+        *("a.csv", "b.csv", "sub/c.csv", ".hidden.csv", ".git/d.csv", "sub/_e.csv", "x[1].csv"),
+        *("_tmp/0/f.csv", "sub/_year=1/g.csv"),
+    ):
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text("a\n1\n")
     return tmp_path
 
@@ -38,19 +45,84 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("patterns", "found"),
     [
-        ([""], ["a.csv", "b.csv", "sub/_e.csv", "sub/c.csv", "x[1].csv"]),
+        ([""], ["a.csv", "b.csv", "sub/_year=1/g.csv", "sub/c.csv", "x[1].csv"]),
         (["a.csv"], ["a.csv"]),
         (["b.csv", "a.csv", "*.csv"], ["a.csv", "b.csv", "x[1].csv"]),
         (["**/c.csv"], ["sub/c.csv"]),
         (["x[1].csv"], ["x[1].csv"]),
-        (["s*"], ["sub/_e.csv", "sub/c.csv"]),
+        (["s*"], ["sub/_year=1/g.csv", "sub/c.csv"]),
         ([".hidden.csv"], [".hidden.csv"]),
+        (["_tmp"], ["_tmp/0/f.csv"]),
+        (["_tmp/**/*.csv"], ["_tmp/0/f.csv"]),
+        (["_t*/0/*.csv"], ["_tmp/0/f.csv"]),
+        (["sub/_*.csv", "sub/_e.csv"], ["sub/_e.csv"]),
+        (["**/*.csv"], ["a.csv", "b.csv", "sub/_year=1/g.csv", "sub/c.csv", "x[1].csv"]),
     ],
 )
 def test_find_files(folder, patterns, found):
     files = find_files([os.path.join(folder, pattern) for pattern in patterns])
     assert names(folder, files) == found
     assert all(file.size == 4 for file in files)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("", [".git/", ".hidden.csv", "_tmp/", "sub/_e.csv"]),
+        ("*", [".git/", ".hidden.csv", "_tmp/"]),
+        ("sub/*.csv", ["sub/_e.csv"]),
+        ("**/*.csv", ["_tmp/", "sub/_e.csv"]),
+        ("sub/_*.csv", []),
+        ("_tmp", []),
+    ],
+)
+def test_what_is_left_out_is_told(folder, pattern, left_out):
+    told: list[str] = []
+    find_files([os.path.join(folder, pattern)], left_out=told)
+    names = {os.path.relpath(path, folder) + "/" * path.endswith("/") for path in told}
+    assert names == {name for name in left_out if pattern != "*" or not name.startswith(".")}, "as a shell has it"
+
+
+def test_a_pattern_that_matches_only_what_is_left_out(folder):
+    with pytest.raises(UsageError, match=r"e\.csv' matches no file but .*sub/_e\.csv, which is left out, as its name"):
+        find_files([str(folder / "sub" / "?e.csv")])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found", "left_out"),
+    [
+        ("gs://b/d", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
+        ("gs://b/d/**", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
+        ("gs://b/d/_temporary/**", ["_temporary/0/x.csv"], []),
+        ("gs://b/d/_*", ["_SUCCESS", "_temporary/0/x.csv"], []),
+    ],
+)
+def test_the_same_of_remote_files(monkeypatch, pattern, found, left_out):
+    there = ["", "a.csv", "_SUCCESS", "_temporary/0/x.csv", "s/_y=1/b.csv", "s/.c.crc"]
+
+    def match(patterns):
+        (one,) = patterns
+        folder = one if one.endswith("**") else None
+        glob = one.replace("**", "*") if folder or "*" in one else "nothing"
+        paths = [path for path in (f"gs://b/d/{name}" for name in there) if fnmatch.fnmatch(path, glob)]
+        return [MatchResult(one, [FileMetadata(path, 7) for path in paths])]
+
+    monkeypatch.setattr(FileSystems, "match", match)
+    told: list[str] = []
+    files = find_files([pattern], left_out=told)
+    assert [file.path for file in files] == [f"gs://b/d/{name}" for name in sorted(found)]
+    assert told == [f"gs://b/d/{name}" for name in left_out]
+
+
+def test_the_log_of_a_table_is_told():
+    assert left_out_notes([]) == ()
+    first, second = left_out_notes(["t/_delta_log/", "t/_SUCCESS", "t/_delta_log/"])
+    assert first == (
+        "not read, since a name that begins with _ or . is no data: t/_SUCCESS, t/_delta_log/ "
+        "(give the path itself to read it)"
+    )
+    assert second.startswith("t is a Delta table: all of its files are read, rows that were deleted")
+    assert left_out_notes([f"_{at}" for at in range(9)])[0].count("_") == 4
 
 
 @pytest.mark.parametrize("pattern", ["nothing*.csv", "gone.csv"])

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from transforms.read import files
+from transforms.read.choice import hidden_part, is_hidden
 from transforms.read.compression import DamagedFile, kind_by_name, without_extension
 from transforms.read.formats import reader
 from transforms.read.result import CANNOT_CAST
@@ -75,46 +76,63 @@ def _found(path: str, stat: os.stat_result) -> InputFile:
     return InputFile(path, stat.st_size, (stat.st_ino, stat.st_mtime_ns))
 
 
-def find_files(patterns: Sequence[str], option: str = "--input") -> list[InputFile]:
+def find_files(patterns: Sequence[str], option: str = "--input", left_out: list[str] | None = None) -> list[InputFile]:
     """The files that paths, globs (`*`, `?`, `**`) and folders name, sorted by path, each once.
 
-    A folder means all files below it; hidden ones (a name that starts with a dot) are left out.
+    A folder means all files below it. Files and folders whose names begin with a dot or `_` are left out, unless the
+    pattern names them: `_*.csv` does, `*.csv` does not.
+
+    Args:
+        patterns: as given.
+        option: that they were given by.
+        left_out: takes the paths that were left out; those of folders end in `/`.
 
     Raises:
         UsageError: a pattern matches no file.
     """
     found: dict[str, InputFile] = {}
+    hidden: list[str] = [] if left_out is None else left_out
     for pattern in patterns:
         plain = pattern.removeprefix("file://")
-        matches = _local(plain) if is_local(plain) else _remote(plain)
+        before = len(hidden)
+        matches = _local(plain, hidden) if is_local(plain) else _remote(plain, hidden)
         if not matches:
-            raise UsageError(f"{option} {pattern!r} matches no file: check the path, and quote a pattern: 'data/*.csv'")
+            only = f" but {hidden[before]}, which is left out, as its name tells" if len(hidden) > before else ""
+            raise UsageError(
+                f"{option} {pattern!r} matches no file{only}: check the path, and quote a pattern: 'data/*.csv'"
+            )
         found.update({file.path: file for file in matches})
     return [found[path] for path in sorted(found)]
 
 
-def _local(pattern: str) -> list[InputFile]:
+def _local(pattern: str, left_out: list[str]) -> list[InputFile]:
     if os.path.isfile(pattern):
         return [_found(pattern, os.stat(pattern))]
     if os.path.isdir(pattern):
-        return list(_below(pattern))
-    matches = glob.glob(pattern, recursive=True)
+        return list(_below(pattern, left_out))
+    matches = []
+    for path in glob.glob(pattern, recursive=True):
+        hidden = hidden_part(path, pattern)
+        if hidden is None:
+            matches.append(path)
+        else:
+            left_out.append(hidden + "/" * (hidden == path and os.path.isdir(path)))
     plain = [_found(path, os.stat(path)) for path in matches if os.path.isfile(path)]
-    return plain or [file for path in matches if os.path.isdir(path) for file in _below(path)]
+    return plain or [file for path in matches if os.path.isdir(path) for file in _below(path, left_out)]
 
 
-def _below(folder: str) -> Iterator[InputFile]:
+def _below(folder: str, left_out: list[str]) -> Iterator[InputFile]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _below(entry.path)
+            if is_hidden(entry.name):
+                left_out.append(entry.path + "/" * entry.is_dir())
+            elif entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path, left_out)
             elif entry.is_file():
                 yield _found(entry.path, entry.stat())
 
 
-def _remote(pattern: str) -> list[InputFile]:
+def _remote(pattern: str, left_out: list[str]) -> list[InputFile]:
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
@@ -122,9 +140,8 @@ def _remote(pattern: str) -> list[InputFile]:
     globbed = any(mark in pattern for mark in "*?[")
     try:
         matches = [] if pattern.endswith("/") else FileSystems.match([pattern])[0].metadata_list
-        root = ""
         if not matches and not globbed:
-            matches, root = FileSystems.match([folder + "**"])[0].metadata_list, folder
+            matches = FileSystems.match([folder + "**"])[0].metadata_list
     except (BeamIOError, ValueError, ImportError) as error:
         raise UsageError(
             f"--input {pattern!r} cannot be listed: {' '.join(str(error).split())}; "
@@ -132,8 +149,10 @@ def _remote(pattern: str) -> list[InputFile]:
         ) from error
     found = []
     for match in matches:
-        names = match.path.removeprefix(root).split("/") if root else [match.path.rsplit("/", 1)[-1]]
-        if names[-1] and not any(name.startswith(".") for name in names):
+        hidden = hidden_part(match.path, pattern)
+        if hidden is not None:
+            left_out.append(hidden)
+        elif not match.path.endswith("/"):  # what stands for a folder
             found.append(InputFile(match.path, int(match.size_in_bytes)))
     return found
 
