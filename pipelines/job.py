@@ -153,7 +153,8 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text and not prepare:
         schema = as_the_model_wants(schema, plan.binding, options.keep)
-    read = ReadOptions(schema, needed, **_block_limits(sample.rows, plan.batch_size, bool(prepare), divided))
+    limits = _block_limits(sample.rows, plan.batch_size, bool(prepare), divided)
+    read = ReadOptions(schema, needed, verbatim=sample.verbatim, **limits)
     steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = options.worker_type, ""
     if divided.in_parts and worker_type is None:
@@ -293,7 +294,7 @@ def finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> t
     return tuple(steps)
 
 
-def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool, divided: Divided) -> dict[str, int]:
+def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool, divided: Divided) -> dict[str, Any]:
     if not prepared:
         # Decoded rows that stay in cache until they are scored, and pages that the next block uses again.
         return {"block_rows": PLAIN_BLOCK_ROWS, "block_bytes": 32 << 20}

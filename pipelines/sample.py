@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from models.errors import UsageError
 from models.fit import DataFacts, Fit, fit
-from models.graph import check_model_file
+from models.graph import ModelFile, check_model_file
 from models.mapped import for_few_runs
-from models.session import SessionOptions
+from models.session import SessionOptions, get_session
 from pipelines.columns import check_keep, check_names, mostly_numbers
+from pipelines.kept import as_texts, only_kept
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.fill_nulls import check_nulls, fill_nulls
@@ -40,6 +41,9 @@ class Sample:
 
     schema: pa.Schema
     """Of the files."""
+
+    verbatim: tuple[str, ...]
+    """Kept columns that nothing reads, see `ReadOptions`."""
 
     prepare: tuple[Step, ...]
     prepared: pa.Schema
@@ -76,14 +80,20 @@ def open_sample(
     prepare = fill_nulls(prepare_steps(options), with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(options.keep, prepared)
-    raw = read_sample(files, format, ReadOptions(schema), _sample_rows(format, bool(prepare)))
-    rows = prepare_sample(raw, prepare, options.prepare)
     text = format in TEXT_FORMATS
-    facts = facts_of(options, text)
     path = localize(options.model)
     check_model_file(path)
     if few_runs:
         session = for_few_runs(session, path)
+    verbatim: tuple[str, ...] = ()
+    if format == "csv" and options.keep:
+        verbatim = only_kept(options, get_session(ModelFile(path), session).signature, schema, prepare)
+        schema = as_texts(schema, verbatim)
+        prepared = chain_schema(prepare, with_origin_schema(schema))
+    reading = ReadOptions(schema, verbatim=verbatim)
+    raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))
+    rows = prepare_sample(raw, prepare, options.prepare)
+    facts = facts_of(options, text)
     try:
         made = fit(path, session, prepared, rows, facts)
     except UsageError:
@@ -94,10 +104,10 @@ def open_sample(
             raise
         schema = numbers
         prepared = with_origin_schema(schema)
-        rows = raw = read_sample(files, format, ReadOptions(schema), SAMPLE_ROWS)
+        rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
-    return Sample(format, schema, prepare, prepared, raw, rows, made)
+    return Sample(format, schema, verbatim, prepare, prepared, raw, rows, made)
 
 
 def prepare_steps(options: argparse.Namespace) -> tuple[Step, ...]:

@@ -60,9 +60,11 @@ class Command:
         return err.removeprefix("error: ").rstrip()
 
     def rows(self, name: str = "preds*.parquet") -> pa.Table:
-        """What was written, by id."""
+        """What was written, by id: a number, also where it is the text of one, as ids out of CSV files are."""
         shards = sorted(self.output.parent.glob(name))
-        return pa.concat_tables(pq.read_table(path) for path in shards).sort_by("id")
+        table = pa.concat_tables(pq.read_table(path) for path in shards)
+        at = table.schema.get_field_index("id")
+        return table.set_column(at, "id", table["id"].cast(pa.int64())).sort_by("id")
 
     def written(self) -> list[str]:
         """All names in the output's folder, hidden ones too."""

@@ -33,10 +33,10 @@ def score(output: Path, *options: object) -> pa.Table:
 
 
 def by_id(table: pa.Table, key: str, column: str) -> dict[object, np.ndarray]:
-    """Row id -> its prediction as an array."""
+    """Row id -> its prediction as an array; ids that are text of numbers, as out of CSV files, are numbers here."""
     values = table.column(column).combine_chunks()
     rows = values.to_numpy_ndarray() if isinstance(values, pa.FixedShapeTensorArray) else values.to_pylist()
-    ids = table.column(key).to_pylist()
+    ids = [int(id) if isinstance(id, str) and id.isdigit() else id for id in table.column(key).to_pylist()]
     assert len(set(ids)) == len(ids)
     return {name: np.asarray(row) for name, row in zip(ids, rows, strict=True)}
 

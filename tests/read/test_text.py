@@ -88,7 +88,7 @@ def test_csv_bad_rows_keep_the_numbers_of_the_others(file):
             (str(path), 1, "column 'a': 'zwei' is no int64"),
             (str(path), 2, "1 fields, but the header has 2"),
             (str(path), 3, "3 fields, but the header has 2"),
-            (str(path), 5, "column 'b': '\ufffd' is no string"),
+            (str(path), 5, "column 'b': '\\xff' is not UTF-8"),
         ]
 
 
@@ -96,6 +96,42 @@ def test_csv_quote_that_is_never_closed_is_one_bad_row(file):
     rows, failures, _ = read(file("t.csv", b'a,b\n1,x\n2,"y\n3,z\n'), INT_TEXT)
     assert [row[:2] for row in rows] == [(1, "x")]
     assert [failure[1] for failure in failures] == [1]
+
+
+VERBATIM = [
+    ("1.10", "1.10"),
+    (" 007 ", " 007 "),
+    ("+1e5", "+1e5"),
+    ("NA", "NA"),
+    ("null", "null"),
+    ("", None),
+    ('""', ""),
+    ('" "', " "),
+    ('"a ""q"", b"', 'a "q", b'),
+    ('"two\r\nlines"', "two\r\nlines"),
+    ("\U0001f600 \u0000", "\U0001f600 \u0000"),
+    ("9" * 400, "9" * 400),
+]
+
+
+@pytest.mark.parametrize("others", [b"1", b"x"], ids=["all good", "one bad"])
+@pytest.mark.parametrize("cells", [VERBATIM, [pair for pair in VERBATIM if pair[0] != '""' and "q" not in pair[0]]])
+def test_csv_columns_that_only_pass_through_keep_every_byte(file, cells, others):
+    text = "".join(f"1,{cell}\n" for cell, _ in cells)
+    path = file("t.csv", b"n,a\n" + text.encode() + others + b",last\n")
+    schema = pa.schema([("a", pa.string()), ("n", pa.int64())])
+    rows, failures, _ = read(path, schema, verbatim=("a",))
+    wanted = [value for _, value in cells] + (["last"] if others == b"1" else [])
+    assert [row[0] for row in rows] == wanted
+    assert len(failures) == (others == b"x")
+
+
+def test_csv_text_that_is_not_utf8_fails_its_row(file):
+    path = file("t.csv", b"id,city\n1,Bonn\n2,m\xfcnchen\n3,Ulm\n")
+    assert input_schema(find_files([str(path)]), "csv").types == [pa.int64(), pa.string()]
+    rows, failures, _ = read(path)
+    assert [row[:2] for row in rows] == [(1, "Bonn"), (3, "Ulm")]
+    assert failures == [(str(path), 1, "column 'city': 'm\\xfcnchen' is not UTF-8")]
 
 
 def test_csv_columns_are_found_by_name_and_read_as_asked(file):

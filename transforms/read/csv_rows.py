@@ -6,7 +6,7 @@ import codecs
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import BinaryIO
 
@@ -111,7 +111,8 @@ def schema(path: str) -> pa.Schema | None:
         )
     except pa.ArrowInvalid:
         return pa.schema([pa.field(name, pa.string()) for name in names])
-    texts = {f.name for f in table.schema if pa.types.is_null(f.type)}
+    # Text that is not UTF-8 is taken for bytes: it is text of which some rows cannot be read.
+    texts = {f.name for f in table.schema if pa.types.is_null(f.type) or pa.types.is_binary(f.type)}
     if _LOSSY.search(run):
         texts |= _lossy(run, names, table.schema, delimiter)
     return pa.schema([pa.field(f.name, pa.string() if f.name in texts else f.type) for f in table.schema])
@@ -219,32 +220,38 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        parsed = parse(run, names, options.data_schema, delimiter)
+        parsed = parse(run, names, options.data_schema, delimiter, options.verbatim)
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
 
 
-def parse(run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",") -> Parsed:
+def parse(
+    run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",", verbatim: Collection[str] = ()
+) -> Parsed:
     """Rows of text as columns of `schema`; bad rows apart.
 
     Empty cells and the like (`NA`, `null`) are null, but not in string columns; `nan` is a number where numbers may be.
+    In columns of `verbatim` only an empty cell is null, and nothing is between quotes is an empty text.
     """
     empty = schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
     if not run.strip(b"\r\n"):
         return Parsed(empty[0], 0)
     if run.count(b'"') % 2 and lines.csv_open(run, delimiter):
         # pyarrow would close the quotes at the end and take all that follows for one cell.
-        whole = parse(run[: lines.csv_end(delimiter)(run)], names, schema, delimiter)
+        whole = parse(run[: lines.csv_end(delimiter)(run)], names, schema, delimiter, verbatim)
         bad = {**whole.bad, whole.rows: "a quoted field is never closed, so nothing behind it can be read"}
         return Parsed(whole.batch, whole.rows + 1, bad)
     kinds = {f.name: pa.float32() if f.type == pa.float16() else f.type for f in schema}
+    passing = [name for name in schema.names if name in verbatim]
     try:
         table, bad = _parse(run, names, kinds, delimiter)
+        table = _with_nulls(table, run, names, passing, delimiter)
         return Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # some cell does not convert, or a type is not known to the CSV reader
     try:
         table, bad = _parse(run, names, dict.fromkeys(kinds, pa.binary()), delimiter)
+        table = _with_nulls(table, run, names, passing, delimiter)
     except pa.ArrowInvalid as error:
         rows = lines.count_csv(run, delimiter)
         return Parsed(empty[0], rows, dict.fromkeys(range(rows), f"no CSV row: {' '.join(str(error).split())}"))
@@ -258,15 +265,41 @@ def parse(run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",")
         columns.append(column)
         for at in wrong:
             good[at] = False
-            cell = cells[at].as_py()[:80].decode("utf-8", "replace")
-            bad.setdefault(int(positions[at]), f"column {field.name!r}: {cell!r} is no {field.type}")
+            bad.setdefault(int(positions[at]), _no_such_value(field, cells[at].as_py()))
     batch = pa.RecordBatch.from_arrays(columns, schema=schema).filter(pa.array(good))
     return Parsed(batch, parsed.rows, bad)
 
 
+def _no_such_value(field: pa.Field, cell: bytes) -> str:
+    shown = cell[:80].decode("utf-8", "backslashreplace")
+    try:
+        cell.decode()
+    except UnicodeDecodeError:
+        return f"column {field.name!r}: '{shown}' is not UTF-8"
+    return f"column {field.name!r}: {cell.decode()[:80]!r} is no {field.type}"
+
+
+def _with_nulls(table: pa.Table, run: bytes, names: list[str], passing: list[str], delimiter: str) -> pa.Table:
+    """Null in these columns where a cell is empty; an empty text in quotes stays."""
+    if b'""' in run and passing:
+        kinds = {name: table.schema.field(name).type for name in passing}
+        told, _ = _parse(run, names, kinds, delimiter, only_empty_is_null=True)
+        for name in passing:
+            table = table.set_column(table.schema.get_field_index(name), name, told.column(name))
+        return table
+    for name in passing:
+        column = table.column(name)
+        empty = pc.equal(column, pa.scalar("", column.type))
+        if pc.any(empty).as_py():
+            cells = pc.if_else(empty, pa.scalar(None, column.type), column)
+            table = table.set_column(table.schema.get_field_index(name), name, cells)
+    return table
+
+
 def _parse(
-    run: bytes, names: list[str], kinds: dict[str, pa.DataType], delimiter: str
+    run: bytes, names: list[str], kinds: dict[str, pa.DataType], delimiter: str, only_empty_is_null: bool = False
 ) -> tuple[pa.Table, dict[int, str]]:
+    """(the columns, why rows were left out by their number); text may be null only if `only_empty_is_null`."""
     from pyarrow import csv
 
     bad: dict[int, str] = {}
@@ -282,7 +315,9 @@ def _parse(
         convert_options=csv.ConvertOptions(
             column_types=kinds or {names[0]: pa.binary()},
             include_columns=list(kinds) or names[:1],
-            null_values=null_cells(floats=True),
+            null_values=[""] if only_empty_is_null else null_cells(floats=True),
+            strings_can_be_null=only_empty_is_null,
+            quoted_strings_can_be_null=not only_empty_is_null,
         ),
     )
     return table, bad

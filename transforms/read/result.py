@@ -53,6 +53,10 @@ class ReadOptions:
     block_bytes: int = 64 << 20
     """No block of several rows has many more bytes, as far as it can be told before reading them."""
 
+    verbatim: tuple[str, ...] = ()
+    """Columns of text that only pass through: of CSV they have every byte of their cells, an empty cell is null, and
+    an empty text in quotes is one."""
+
     @cached_property
     def data_schema(self) -> pa.Schema:
         """The columns to read, without the origin columns."""

@@ -1,0 +1,52 @@
+"""Kept columns that nothing reads: they come out as they went in."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Mapping, Sequence
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from models.signature import Signature
+from transforms.block import with_origin_schema
+from transforms.chain import chain_schema
+from transforms.step import Step
+from transforms.user_function import UserFunction
+
+
+def only_kept(
+    options: argparse.Namespace, signature: Signature, schema: pa.Schema, prepare: Sequence[Step]
+) -> tuple[str, ...]:
+    """The `--keep` columns that neither an input of the model nor a step of `--prepare` reads, in their order.
+
+    A function of the user's own in `--prepare` is taken to read every column.
+    """
+    if any(isinstance(step, UserFunction) for step in prepare):
+        return ()
+    read = read_by_name(signature, options.columns, options.set)
+    kept = [name for name in options.keep if name in schema.names and name not in read]
+    return tuple(name for name in kept if not prepare or _passes(name, schema, prepare))
+
+
+def read_by_name(
+    signature: Signature, columns: Mapping[str, Sequence[str]], sets: Collection[str] | Mapping[str, str]
+) -> set[str]:
+    """The columns that inputs take by name, also where they are kept."""
+    read = {name for names in columns.values() for name in names}
+    return read | {spec.name for spec in signature.inputs if spec.name not in columns and spec.name not in sets}
+
+
+def _passes(name: str, schema: pa.Schema, prepare: Sequence[Step]) -> bool:
+    """Whether the steps do the same without the column."""
+    prepared = chain_schema(prepare, with_origin_schema(schema))
+    try:
+        without = chain_schema(prepare, with_origin_schema(schema.remove(schema.get_field_index(name))))
+    except UsageError:
+        return False
+    return list(without) == [field for field in prepared if field.name != name]
+
+
+def as_texts(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    """The schema with these columns as text."""
+    return pa.schema([pa.field(f.name, pa.string()) if f.name in names else f for f in schema])
