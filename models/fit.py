@@ -23,15 +23,14 @@ from models.graph import (
     check_model_file,
     needed_rewrites,
     quantises_at_run,
-    varies_with_data,
 )
 from models.mapped import as_it_scores
 from models.nulls import NO_NULLS, Nulls
+from models.output_columns import output_columns
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
-from models.scoring import Array, OutputColumn, ScoringPlan, run_once
+from models.scoring import Array, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
-from models.signature import Signature, TensorSpec
-from models.tensors import output_field
+from models.signature import Signature
 
 SAMPLE_RUN_ROWS = 3
 """Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""
@@ -153,7 +152,14 @@ def _fit(
         attempt = replace(attempt, outputs=_run_row(session, attempt.binding.open(attempt.sample), 0))
     if attempt.outputs is None and sample is not None and sample.num_rows:
         notes.append("none of the sample rows could be scored: shapes are taken from the model's signature")
-    outputs = _output_columns(model.path, signature, attempt, row_by_row)
+    outputs = output_columns(
+        model.path,
+        signature,
+        None if check is None else check.outputs,
+        attempt.outputs,
+        row_by_row=row_by_row,
+        inputs_fixed=all(None not in bound.row_shape for bound in attempt.binding.inputs),
+    )
     plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row)
     return Fit(plan, session, attempt.sample, tuple(notes))
 
@@ -189,9 +195,9 @@ def _best_attempt(
             first_error = first_error or error
             continue
         attempt = _try(session, signature, binding, axes, sample, row_by_row)
-        if row_by_row or attempt.check is None or _keeps_rows(attempt.check):
+        if _settles(attempt, sample, row_by_row):
             return attempt
-        if best is None or (attempt.check.independent and best.check and not best.check.independent):
+        if best is None or _worth(attempt) > _worth(best):
             best = attempt
     if best is None:
         raise first_error or UsageError("the model has no input that can carry rows")
@@ -237,8 +243,21 @@ def _with_constants(
     return full
 
 
-def _keeps_rows(check: AxesCheck) -> bool:
-    return check.independent and all(axis is not None for axis in check.outputs.values())
+def _settles(attempt: _Attempt, sample: pa.RecordBatch | None, row_by_row: bool) -> bool:
+    """Whether no other guess need be tried: rows keep apart, or there are no rows to try it with."""
+    if sample is None or not sample.num_rows:
+        return True
+    return attempt.feeds is not None if row_by_row else _worth(attempt) == 3
+
+
+def _worth(attempt: _Attempt) -> int:
+    """0 if no sample row ran, else more the better rows keep apart; a guess of which rows ran is better than one
+    of which none did."""
+    if attempt.feeds is None:
+        return 0
+    if attempt.check is None or not attempt.check.independent:
+        return 1
+    return 3 if all(axis is not None for axis in attempt.check.outputs.values()) else 2
 
 
 def _try(
@@ -301,37 +320,6 @@ def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] 
         return run_once(session, bound.take(np.array([row])))
     except ModelRunError:
         return None
-
-
-def _output_columns(path: str, signature: Signature, attempt: _Attempt, row_by_row: bool) -> tuple[OutputColumn, ...]:
-    columns = []
-    for spec in signature.outputs:
-        axis: int | None = 0
-        if row_by_row:
-            # A leading axis of 1 is the batch of one row; any other shape is the row's output as it is.
-            seen = attempt.outputs[spec.name].shape if attempt.outputs else spec.shape
-            axis = 0 if seen and seen[0] == 1 and len(seen) > 0 else None
-        elif attempt.check is not None:
-            axis = attempt.check.outputs[spec.name]
-        row_shape, ndim = _row_shape(path, spec, axis, attempt)
-        columns.append(OutputColumn(spec.name, output_field(spec.name, spec.dtype, row_shape, ndim), axis, row_shape))
-    return tuple(columns)
-
-
-def _row_shape(
-    path: str, spec: TensorSpec, axis: int | None, attempt: _Attempt
-) -> tuple[tuple[int, ...] | None, int | None]:
-    """(shape of one row's slice, or None where it may vary; its number of axes)."""
-    seen = attempt.outputs[spec.name].shape if attempt.outputs else None
-    declared = spec.shape if spec.shape is not None else (None,) * len(seen or (0,))
-    dims = [dim for position, dim in enumerate(declared) if position != axis]
-    sizes = [size for position, size in enumerate(seen) if position != axis] if seen is not None else None
-    if all(isinstance(dim, int) for dim in dims):
-        return tuple(dim for dim in dims if isinstance(dim, int)), len(dims)
-    inputs_fixed = all(None not in bound.row_shape for bound in attempt.binding.inputs)
-    if sizes is not None and inputs_fixed and not varies_with_data(path):
-        return tuple(sizes), len(sizes)
-    return None, len(dims)
 
 
 def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_SIZE_SECONDS) -> BatchSizeChoice | None:

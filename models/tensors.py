@@ -270,7 +270,8 @@ def output_field(name: str, dtype: str, row_shape: tuple[int, ...] | None, ndim:
         name: the column's name.
         dtype: as in `TensorSpec.dtype`.
         row_shape: shape of one row, without the rows axis: `()` gives a flat column, other fixed shapes a
-            fixed_shape_tensor (strings, which Arrow's tensors exclude: fixed-size lists); None where it varies.
+            fixed_shape_tensor (strings, which Arrow's tensors exclude: fixed-size lists), and shapes without values
+            (a size of 0, which no reader of Parquet takes as fixed) plain lists; None where it varies.
         ndim: depth of the nested lists where `row_shape` is None.
 
     Raises:
@@ -282,6 +283,9 @@ def output_field(name: str, dtype: str, row_shape: tuple[int, ...] | None, ndim:
         if ndim is None:
             raise ValueError("a row shape that varies needs ndim")
         for _ in range(ndim):
+            data_type = pa.list_(data_type)
+    elif 0 in row_shape:
+        for _ in row_shape:
             data_type = pa.list_(data_type)
     elif dtype == "string":
         for size in reversed(row_shape):

@@ -30,21 +30,59 @@ def skeleton(model: ir.Model, *, weights: bool = False) -> onnx.ModelProto:
 
 
 def infer_types(model: ir.Model) -> None:
-    """Set the types and shapes that ONNX's own inference finds; what it cannot find is left as it is."""
+    """Set the types and shapes that ONNX's own inference finds; what it cannot find is left as it is.
+
+    Shapes that the model records, those of its outputs too, are hints: exporters write down wrong ones, so they count
+    only where nothing else is known.
+    """
     proto = skeleton(model)
+    declared = {info.name: info.type for info in [*proto.graph.value_info, *proto.graph.output]}
+    known = {
+        str(dim.value) for value in model.graph.inputs for dim in value.shape or () if isinstance(dim, ir.SymbolicDim)
+    }
+    hints = {name: bytes(kind.SerializeToString()) for name, kind in declared.items() if kind.HasField("tensor_type")}
+    for name in hints:
+        declared[name].tensor_type.ClearField("shape")
     inferred = infer_again(proto)
     if inferred is None:
-        # Recorded shapes that contradict what is inferred: they are only hints, and go.
+        # Recorded types that contradict what is inferred.
         del proto.graph.value_info[:]
         inferred = infer_again(proto)
     if inferred is None:
         return
+    found = {info.name: info.type for info in [*inferred.graph.value_info, *inferred.graph.output]}
+    blank = [name for name in hints if name not in found or not found[name].tensor_type.HasField("shape")]
+    if blank and _restore(proto, blank, hints):
+        # What only the model knows may tell the shapes behind it.
+        inferred = infer_again(proto) or inferred
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     for info in [*inferred.graph.value_info, *inferred.graph.output]:
         value = values.get(info.name)
         if value is not None and not value.is_initializer() and not _has_map(info.type):
             value.type = ir.serde.deserialize_type_proto_for_type(info.type) or value.type
-            value.shape = ir.serde.deserialize_type_proto_for_shape(info.type) or value.shape
+            shape = ir.serde.deserialize_type_proto_for_shape(info.type)
+            if shape is not None:
+                value.shape = _filled_in(shape, value.shape, known)
+
+
+def _restore(proto: onnx.ModelProto, names: list[str], hints: dict[str, bytes]) -> bool:
+    """Give the values of those names their recorded types back; whether any has a shape."""
+    wanted = set(names)
+    for info in [*proto.graph.value_info, *proto.graph.output]:
+        if info.name in wanted:
+            info.type.ParseFromString(hints[info.name])
+    return any(onnx.TypeProto.FromString(hints[name]).tensor_type.HasField("shape") for name in names)
+
+
+def _filled_in(shape: ir.Shape, recorded: ir.Shape | None, known: set[str]) -> ir.Shape:
+    """The inferred shape, with the recorded sizes where nothing was inferred and the ranks agree."""
+    if recorded is None or len(recorded) != len(shape):
+        return shape
+    dims = [
+        dim if isinstance(dim, int) or (dim.value is not None and dim.value in known) else hint
+        for dim, hint in zip(shape, recorded, strict=True)
+    ]
+    return ir.Shape(dims)
 
 
 def infer_again(proto: onnx.ModelProto) -> onnx.ModelProto | None:

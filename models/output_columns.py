@@ -1,0 +1,69 @@
+"""The columns that a model's outputs become: what the sample rows gave decides, what the model declares is a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.graph import varies_with_data
+from models.scoring import Array, OutputColumn
+from models.signature import Dim, Signature, TensorSpec
+from models.tensors import output_field
+
+
+def output_columns(
+    path: str,
+    signature: Signature,
+    axes: Mapping[str, int | None] | None,
+    seen: Mapping[str, Array] | None,
+    *,
+    row_by_row: bool,
+    inputs_fixed: bool,
+) -> tuple[OutputColumn, ...]:
+    """A column an output.
+
+    Args:
+        path: of the model.
+        signature: its outputs as declared; exporters record wrong ranks and sizes.
+        axes: of each output the axis of the rows, as running it told; None where it was not run.
+        seen: what a run of sample rows gave, of one row where `row_by_row`; None where it was not run.
+        row_by_row: whether every row is run alone.
+        inputs_fixed: whether all rows go in with one shape.
+    """
+    columns = []
+    steady = inputs_fixed and not varies_with_data(path)
+    for spec in signature.outputs:
+        shape = None if seen is None else seen[spec.name].shape
+        axis: int | None = 0
+        if row_by_row:
+            # A leading axis of 1 is the batch of one row; any other shape is the row's output as it is.
+            first = (shape if shape is not None else spec.shape or ())[:1]
+            axis = 0 if first == (1,) else None
+        elif axes is not None:
+            axis = axes[spec.name]
+        row_shape, ndim = _row_shape(spec, axis, shape, steady)
+        columns.append(OutputColumn(spec.name, output_field(spec.name, spec.dtype, row_shape, ndim), axis, row_shape))
+    return tuple(columns)
+
+
+def _row_shape(
+    spec: TensorSpec, axis: int | None, seen: tuple[int, ...] | None, steady: bool
+) -> tuple[tuple[int, ...] | None, int]:
+    """(shape of one row's slice, or None where it may vary; its number of axes)."""
+    declared = spec.shape
+    if seen is None:
+        dims = _without(declared if declared is not None else (None,), axis)
+        return _fixed(dims), len(dims)
+    sizes = _without(seen, axis)
+    if steady:
+        return _fixed(sizes), len(sizes)
+    kept = _without(declared, axis) if declared is not None and len(declared) == len(seen) else None
+    return (_fixed(sizes) if kept == sizes else None), len(sizes)
+
+
+def _without(shape: tuple[Dim, ...], axis: int | None) -> tuple[Dim, ...]:
+    return tuple(dim for position, dim in enumerate(shape) if position != axis)
+
+
+def _fixed(dims: tuple[Dim, ...]) -> tuple[int, ...] | None:
+    sizes = tuple(dim for dim in dims if isinstance(dim, int))
+    return sizes if len(sizes) == len(dims) else None
