@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from models.batch_size import BatchSizeChoice, find_batch_size
 from models.binding import Binding, BoundBlock, bind
+from models.classes import zipmap_note
 from models.errors import UsageError
 from models.graph import (
     DROP_ZIPMAP,
@@ -96,7 +97,7 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
     lasting = tuple(name for name in rewrites if name != DYNAMIC_ROWS)
     notes = []
     if DROP_ZIPMAP in rewrites:
-        notes.append("the model's ZipMap is left out: probabilities are one list a row, in the order of the classes")
+        notes.append(zipmap_note(path))
     if DYNAMIC_ROWS not in rewrites:
         return _fit(ModelFile(path, lasting), options, schema, sample, facts, notes, row_by_row=False)
     alone = _fit(ModelFile(path, lasting), options, schema, sample, facts, notes, row_by_row=True)

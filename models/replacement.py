@@ -5,6 +5,7 @@ signature the same -> every row that the old one scores -> rows keep apart, on t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -12,9 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from models.classes import SHOWN, Names, class_names
 from models.errors import UsageError
 from models.graph import ModelFile, quantises_at_run
 from models.rows_axis import check_axes
+from models.runs import Runs
 from models.scoring import Scorer
 from models.session import Session, SessionOptions
 from models.signature import Signature, TensorSpec
@@ -45,12 +48,34 @@ def load_replacement(old: Scorer, path: str, options: SessionOptions, rows: pa.R
     difference = signature_difference(old.session.signature, session.signature)
     if difference is not None:
         raise UsageError(f"{difference}; a new model takes and gives what the one before did")
+    _check_classes(old.session, session)
     new = Scorer(replace(old.plan, model=model), session)
     check_scores(old, new, rows)
     if not old.plan.row_by_row:
         check_rows_apart(new, rows)
     new.score(rows)
     return new
+
+
+def _check_classes(old: Runs, new: Session) -> None:
+    """Raise if the new model's scores are those of other classes: predictions would bear the names of the old ones.
+
+    Raises:
+        UsageError: with the classes of both.
+    """
+    if not isinstance(old, Session) or not os.path.exists(old.model.path):
+        return  # a model in parts is not replaced
+    before, after = (class_names(one.model.path, one.raw.get_modelmeta().custom_metadata_map) for one in (old, new))
+    for output in new.signature.outputs:
+        was, now = before.told(output.name), after.told(output.name)
+        if was != now:
+            raise UsageError(
+                f"its output {output.name!r} is for the classes {_shown(now)}, and for {_shown(was)} before"
+            )
+
+
+def _shown(names: Names) -> str:
+    return ", ".join(map(str, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "") or "that it does not name"
 
 
 def signature_difference(old: Signature, new: Signature) -> str | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from models.errors import UsageError
 from pipelines.divided import default_workers, divide
-from pipelines.job import Job, check_written, finish_steps, user_fields, with_batch_size
+from pipelines.finishing import finish_steps, list_cells
+from pipelines.job import Job, check_written, user_fields, with_batch_size
 from pipelines.messages import open_messages
 from pipelines.topic_ends import find_topics
 from pipelines.versions import check_version, version_steps
@@ -116,7 +117,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
         sample=None,
         topics=topics,
         runner=options.runner,
-        notes=(*made.notes, *divided.notes),
+        notes=(*made.notes, *divided.notes, *list_cells(options, after_finish, made)),
         facts={
             "model": options.model,
             "input": f"{topic}, {total:,} messages of {len(spans)} partitions",

@@ -16,6 +16,7 @@ from pipelines.columns import (
     needed_columns,
 )
 from pipelines.divided import Divided, default_workers, divide, runs_in_parts
+from pipelines.finishing import finish_steps, list_cells
 from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
@@ -23,7 +24,7 @@ from pipelines.strategy_job import settle_strategy
 from pipelines.topic_ends import TopicEnds, check_tensors, find_topics
 from pipelines.versions import check_version, version_steps
 from pipelines.workers import Workers, choose_worker_type, cores, count_workers
-from transforms.block import COPY, INTERNAL_COLUMNS, with_origin_schema
+from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.infer import InferStep
 from transforms.kafka.config import is_kafka
@@ -187,7 +188,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         sample=sample.rows,
         topics=topics,
         runner=options.runner,
-        notes=(*notes, *divided.notes),
+        notes=(*notes, *divided.notes, *list_cells(options, after_finish, made)),
         facts={
             "model": options.model,
             "input": _input_fact(len(files), format, rows),
@@ -279,19 +280,6 @@ def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
         replace(made.plan, batch_size=choice.batch_size),
         f"{choice.batch_size} (measured: {choice.rows_per_second:,.0f} rows/s a worker)",
     )
-
-
-def finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
-    """The steps of `--finish`, and the mean over augmented copies."""
-    if not options.finish and not options.prepare:
-        return ()
-    from transforms.finish import parse_finish, with_mean_of_copies
-
-    outputs = [output.name for output in made.plan.outputs]
-    steps = [parse_finish(spec, outputs) for spec in options.finish]
-    if COPY in schema.names:
-        steps = with_mean_of_copies(steps, outputs)
-    return tuple(steps)
 
 
 def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool, divided: Divided) -> dict[str, Any]:

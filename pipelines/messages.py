@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from models.fit import Fit, fit
-from models.graph import ModelFile, check_model_file
+from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, needed_rewrites
 from models.mapped import for_few_runs
 from models.session import SessionOptions, get_session
-from models.signature import TensorSpec
+from models.signature import Signature, TensorSpec
 from pipelines.columns import check_keep, check_names, check_outputs
 from pipelines.divided import runs_in_parts
 from pipelines.sample import facts_of, prepare_sample, prepare_steps
@@ -105,7 +105,7 @@ def _fields(
             return raw
         raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
     check_model_file(path)
-    signature = get_session(ModelFile(path), session).signature
+    signature = _signature(path, session, frozenset(options.set))
     fields = wanted_fields(signature, options.columns, options.set)
     missing = [name for name in options.keep if name not in fields]
     if missing:
@@ -116,6 +116,13 @@ def _fields(
     if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
         return raw
     return fields
+
+
+def _signature(path: str, session: SessionOptions, constants: frozenset[str]) -> Signature:
+    """Inputs and outputs of the model as it is run: with its ZipMap left out."""
+    loaded = get_session(ModelFile(path), session)
+    lasting = tuple(name for name in needed_rewrites(loaded.raw, constants) if name != DYNAMIC_ROWS)
+    return (get_session(ModelFile(path, lasting), session) if lasting else loaded).signature
 
 
 def _declare(spec: TensorSpec) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from models.errors import UsageError
 from pipelines.divided import Divided
-from pipelines.job import finish_steps, user_fields, with_batch_size
+from pipelines.finishing import finish_steps
+from pipelines.job import user_fields, with_batch_size
 from pipelines.messages import open_messages
 from pipelines.report import plan_lines
 from pipelines.stream_split import divide_stream

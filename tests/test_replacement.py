@@ -94,3 +94,15 @@ def test_names_of_sizes_may_differ_but_not_names_of_tensors():
     assert "has no output 'z: float32[n]', only 'y: float32[n, 2]'" in str(signature_difference(of(y, z), of(y)))
     assert "has the output 'z: float32[n]', which is not there" in str(signature_difference(of(y), of(y, z)))
     assert signature_difference(of(y), of(TensorSpec("y", "float32", ("n", 2, 1)))) is not None
+
+
+def test_a_model_of_other_classes_takes_no_place(tmp_path: Path):
+    rows = pa.record_batch({"X": pa.array([[0.0] * 4, [1.0] * 4], pa.list_(pa.float32(), 4))})
+    made = fit(save(onnx_models.zipmap(labels="string"), tmp_path / "a.onnx"), CPU, rows.schema, rows, DataFacts())
+    other = onnx_models.zipmap(labels="string")
+    for node in other.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "classlabels_strings":
+                attribute.strings[0] = b"top"
+    with pytest.raises(UsageError, match="for the classes top, low, mid, and for high, low, mid before"):
+        load_replacement(Scorer(made.plan, made.session), save(other, tmp_path / "b.onnx"), CPU, rows)

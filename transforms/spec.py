@@ -214,6 +214,13 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(value.split("/"))
 
 
+def integer(value: str) -> int:
+    """A whole number, which may be negative."""
+    if not re.fullmatch(r"[+-]?\d+", value):
+        raise ValueError("a whole number")
+    return int(value)
+
+
 def whole(least: int) -> Reader:
     """A whole number of at least `least`."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from models.classes import ClassNames
 from transforms.chain import parse_step
 from transforms.finish.argmax import ArgMax
+from transforms.finish.expand import Expand
 from transforms.finish.labels import Labels
 from transforms.finish.mean import MeanOfCopies, with_mean_of_copies
 from transforms.finish.softmax import Softmax
@@ -14,21 +16,22 @@ from transforms.finish.top_k import TopK
 from transforms.spec import SpecStep, StepHelp, help_of
 from transforms.step import Step
 
-BUILTINS: tuple[type[SpecStep], ...] = (Softmax, ArgMax, TopK, Labels, Threshold)
+BUILTINS: tuple[type[SpecStep], ...] = (Softmax, ArgMax, TopK, Labels, Threshold, Expand)
 
 
-def parse_finish(spec: str, outputs: Sequence[str] | None = None) -> Step:
+def parse_finish(spec: str, outputs: Sequence[str] | None = None, classes: ClassNames | None = None) -> Step:
     """The step that a `--finish` SPEC describes.
 
     Args:
         spec: e.g. `top_k:5`, or `package.module:function`.
         outputs: the model's output columns: a step without `column=` takes one of these, or what an earlier step
             made of it, and no column that is merely kept. None: any column.
+        classes: what the model tells of its classes.
 
     Raises:
         UsageError: no such step, a wrong option or a missing file.
     """
-    return parse_step(spec, "--finish", BUILTINS, outputs=None if outputs is None else tuple(outputs))
+    return parse_step(spec, "--finish", BUILTINS, outputs=None if outputs is None else tuple(outputs), classes=classes)
 
 
 def list_finish() -> list[StepHelp]:
@@ -38,6 +41,7 @@ def list_finish() -> list[StepHelp]:
 
 __all__ = [
     "ArgMax",
+    "Expand",
     "Labels",
     "MeanOfCopies",
     "Softmax",

@@ -1,4 +1,4 @@
-"""Scores to the number of the best class."""
+"""Scores to the best class: its name where the model tells it, else its number."""
 
 from __future__ import annotations
 
@@ -8,35 +8,31 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import ColumnType, ragged_to_arrow, to_arrow
-from transforms.columns import (
-    drop_rows,
-    replace_columns,
-    replace_fields,
-    split_rows,
-    survivors,
-    tensor_field,
-    tensor_rows,
-)
-from transforms.finish.outputs import ARGMAX, is_scores, resolve
-from transforms.spec import SpecStep, boolean, option, text
-from transforms.step import RowFailure, StepResult
+from models.classes import ClassNames, Names
+from transforms.columns import replace_columns, replace_fields, tensor_field
+from transforms.finish.labels import dtype_of, to_labels
+from transforms.finish.outputs import ARGMAX
+from transforms.finish.scores import Scores, find_scores, finite_rows, to_column
+from transforms.spec import SpecStep, boolean, integer, option, text
+from transforms.step import StepResult
 
 
 @dataclass(frozen=True)
 class ArgMax(SpecStep):
-    """Column of scores -> int64 column `<column>_argmax` with the place of the greatest, over the last axis.
+    """Column of scores -> column `<column>_argmax` with the class of the greatest, over the axis of the classes.
 
-    Of equal scores the first wins.
+    It holds names where the model tells those of its classes, else int64 places. Of equal scores the first wins.
     """
 
     NAME: ClassVar[str] = "argmax"
-    SUMMARY: ClassVar[str] = "number of the best class"
+    SUMMARY: ClassVar[str] = "the best class: its name if the model tells it, else its number"
     EXAMPLE: ClassVar[str] = "argmax:column=logits,keep"
 
     column: str = option(text, None, positional=True)
     """The column of scores, which it replaces; by default the only float output."""
+
+    axis: int = option(integer, None)
+    """Of the classes, where axis 0 holds the rows; by default the only one it can be."""
 
     output: str = option(text, None)
     """The column it makes, if not `<column>_argmax`."""
@@ -44,40 +40,37 @@ class ArgMax(SpecStep):
     keep: bool = option(boolean, False)
     """Whether the scores stay."""
 
+    numbers: bool = option(boolean, False)
+    """Whether classes are numbers even where the model tells their names."""
+
     outputs: tuple[str, ...] | None = None
     """The model's output columns; None for any."""
 
-    def _plan(self, schema: pa.Schema) -> tuple[str, ColumnType, pa.Field]:
-        name, kind = resolve(self.NAME, schema, self.column, self.outputs, is_scores, "several float scores a row")
-        if kind.shape[-1] in (0, 1):
-            raise UsageError(
-                f"argmax wants a score for each class, and column {name!r} holds {kind.shape[-1]} a row; "
-                f"type threshold:0.5,column={name}"
-            )
-        return name, kind, tensor_field(self.output or name + ARGMAX, "int64", kind.shape[:-1])
+    classes: ClassNames | None = None
+    """What the model tells of its classes."""
+
+    def _plan(self, schema: pa.Schema) -> tuple[Scores, pa.Field, Names | None]:
+        scores = find_scores(self.NAME, schema, self.column, self.outputs, self.axis)
+        names = None if self.classes is None or self.numbers else self.classes.of(scores.name, scores.classes)
+        return scores, tensor_field(self.output or scores.name + ARGMAX, dtype_of(names), scores.rest), names
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """The class numbers in place of the scores, with one dimension less.
+        """The classes in place of the scores, with one dimension less.
 
         Raises:
-            UsageError: the column is missing, holds no lists of floats, or only one class.
+            UsageError: the column is missing, holds no lists of floats or one value a row, or wants an `axis=`.
         """
-        name, _, field = self._plan(schema)
-        return replace_fields(self.NAME, schema, name, [field], self.keep)
+        scores, field, _ = self._plan(schema)
+        return replace_fields(self.NAME, schema, scores.name, [field], self.keep)
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
-        """Find the best of the whole column at once; null and empty rows fail."""
-        name, _, field = self._plan(block.schema)
-        rows, column, failures = tensor_rows(block, name)
-        if column.shapes is None:
-            array = to_arrow(np.argmax(column.values, axis=-1).astype(np.int64), field)
-        else:
-            empty = np.flatnonzero(column.shapes[:, -1] == 0).tolist()
-            if empty:
-                places = survivors(block.num_rows, failures)
-                failures += [RowFailure(int(places[row]), f"no scores in column {name!r}") for row in empty]
-                failures.sort()
-                rows, column, _ = tensor_rows(drop_rows(rows, empty), name)
-            best = [np.asarray(np.argmax(row, axis=-1), dtype=np.int64) for row in split_rows(column)]
-            array = ragged_to_arrow(best, field)
-        return StepResult(replace_columns(self.NAME, rows, name, [field], [array], self.keep), failures)
+        """Find the best of the whole column at once; rows that are null, empty, nan or inf fail."""
+        scores, field, names = self._plan(block.schema)
+        rows, column, failures = finite_rows(block, scores, some=True)
+
+        def best(values: np.ndarray) -> np.ndarray:
+            places = np.argmax(values, axis=-1).astype(np.int64)
+            return places if names is None else to_labels(places, names)
+
+        array = to_column(scores.apply(column, best), field)
+        return StepResult(replace_columns(self.NAME, rows, scores.name, [field], [array], self.keep), failures)

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from models.classes import ClassNames, Names
 from models.errors import UsageError
-from models.tensors import ColumnType, TensorColumn
+from models.tensors import TensorColumn
 from transforms.columns import (
     drop_rows,
-    pack,
     replace_columns,
     replace_fields,
     survivors,
@@ -22,7 +22,8 @@ from transforms.columns import (
     tensor_rows,
 )
 from transforms.files import read_file
-from transforms.finish.outputs import ARGMAX, TOP_K, is_class, is_scores, resolve
+from transforms.finish.outputs import ARGMAX, TOP_K, is_class, is_scores
+from transforms.finish.scores import Scores, find_values, to_column
 from transforms.spec import SpecStep, option, text
 from transforms.step import RowFailure, StepResult
 
@@ -31,14 +32,18 @@ _WANTED = "class numbers (integers)"
 
 @dataclass(frozen=True)
 class Labels(SpecStep):
-    """Column of class numbers (an integer output, or what argmax and top_k make) -> their names, in place."""
+    """Column of class numbers (an integer output, or what argmax and top_k make) -> their names, in place.
+
+    Axes of size 1 are dropped.
+    """
 
     NAME: ClassVar[str] = "labels"
-    SUMMARY: ClassVar[str] = "names of classes, from a text file (one a line) or a JSON list or object"
+    SUMMARY: ClassVar[str] = "names of classes: the model's own, or of a text file (one a line), a JSON list or object"
     EXAMPLE: ClassVar[str] = "labels:labels.txt"
 
-    file: str = option(text, positional=True)
-    """Text with one label a line, a JSON list, or a JSON object from number to label (or with such an `id2label`)."""
+    file: str = option(text, None, positional=True)
+    """Text with one label a line, a JSON list, or a JSON object from number to label (or with such an `id2label`); by
+    default the names that the model tells."""
 
     column: str = option(text, None)
     """The column of class numbers, which it replaces; by default the only one."""
@@ -46,15 +51,22 @@ class Labels(SpecStep):
     outputs: tuple[str, ...] | None = None
     """The model's output columns; None for any."""
 
-    names: tuple[str | None, ...] = field(default=(), init=False)
-    """What the file holds."""
+    classes: ClassNames | None = None
+    """What the model tells of its classes."""
+
+    names: tuple[str | None, ...] | Names = field(default=(), init=False)
+    """The labels, by class number."""
 
     def __post_init__(self) -> None:
         """Read the file, so that the labels travel with the step."""
-        object.__setattr__(self, "names", load_labels(self.file))
+        if self.file is not None:
+            object.__setattr__(self, "names", load_labels(self.file))
+        elif self.classes is not None:
+            object.__setattr__(self, "names", self.classes.listed)
 
-    def _plan(self, schema: pa.Schema) -> tuple[str, ColumnType, pa.Field]:
+    def _plan(self, schema: pa.Schema) -> tuple[Scores, pa.Field]:
         among = None
+        self._check_unnamed(schema)
         if self.outputs is not None:
             among = [name + end for name in self.outputs for end in ("", ARGMAX, TOP_K)]
         if self.column is None:
@@ -70,34 +82,51 @@ class Labels(SpecStep):
                 f"labels wants {_WANTED} in column {self.column!r}, which holds scores "
                 f"({schema.field(self.column).type}); type --finish argmax:{self.column} before it"
             )
-        name, kind = resolve(self.NAME, schema, self.column, among, is_class, _WANTED)
-        return name, kind, tensor_field(name, "string", kind.shape)
+        found = find_values(self.NAME, schema, self.column, among, is_class, _WANTED)
+        if not self.names:
+            raise UsageError(
+                f"labels wants the names of the classes of column {found.name!r}, and the model tells none; "
+                "type labels:FILE with a file that holds them"
+            )
+        return found, tensor_field(found.name, dtype_of(self.names), found.shape)
+
+    def _check_unnamed(self, schema: pa.Schema) -> None:
+        """Raise where the classes have their names already, as argmax and top_k give those that the model tells."""
+        made = [name + end for name in self.outputs or () for end in (ARGMAX, TOP_K)]
+        names = [name for name in schema.names if name in (made if self.column is None else [self.column])]
+        if names and not any(is_class(schema.field(name).type) or is_scores(schema.field(name).type) for name in names):
+            raise UsageError(
+                f"labels wants {_WANTED}, and column {names[0]!r} is of type {schema.field(names[0]).type}: "
+                "leave labels out where it holds names already"
+            )
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """Strings in place of the integers, in the same shape.
+        """Names in place of the integers, in the same shape but for axes of size 1.
 
         Raises:
             UsageError: the column is missing or holds no integers.
         """
-        name, _, made = self._plan(schema)
-        return replace_fields(self.NAME, schema, name, [made], False)
+        found, made = self._plan(schema)
+        return replace_fields(self.NAME, schema, found.name, [made], False)
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Look up the whole column at once; rows with nulls and numbers without a label fail."""
-        name, _, made = self._plan(block.schema)
+        found, made = self._plan(block.schema)
+        name = found.name
         rows, column, failures = tensor_rows(block, name)
         missing = np.flatnonzero(unlabelled(column.values, self.names))
         if missing.size:
             kept = survivors(block.num_rows, failures)
             owners, first = np.unique(_owners(column, missing), return_index=True)
             numbers = column.values.reshape(-1)[missing[first]].tolist()
+            source = self.file or "the model"
             failures += [
-                RowFailure(int(kept[row]), f"class {number} in column {name!r} has no label in {self.file}")
+                RowFailure(int(kept[row]), f"class {number} in column {name!r} has no label in {source}")
                 for row, number in zip(owners.tolist(), numbers, strict=True)
             ]
             failures.sort()
             rows, column, _ = tensor_rows(drop_rows(rows, owners.tolist()), name)
-        array = pack(column, to_labels(column.values, self.names), made)
+        array = to_column(found.apply(column, lambda classes: to_labels(classes, self.names), back=True), made)
         return StepResult(replace_columns(self.NAME, rows, name, [made], [array], False), failures)
 
 
@@ -108,15 +137,20 @@ def _owners(column: TensorColumn, places: np.ndarray) -> np.ndarray:
     return places // max(column.values[:1].size, 1)
 
 
-def unlabelled(classes: np.ndarray, names: Sequence[str | None]) -> np.ndarray:
+def unlabelled(classes: np.ndarray, names: Sequence[str | None] | Names) -> np.ndarray:
     """bool of the same shape: which class numbers have no name."""
     holes = [number for number, name in enumerate(names) if name is None]
     return (classes < 0) | (classes >= len(names)) | np.isin(classes, holes)
 
 
-def to_labels(classes: np.ndarray, names: Sequence[str | None]) -> np.ndarray:
-    """The names of class numbers, objects of the same shape."""
-    return np.array(names, dtype=object)[classes]
+def to_labels(classes: np.ndarray, names: Sequence[str | None] | Names) -> np.ndarray:
+    """The names of class numbers, in the same shape: objects, or int64 where classes are called by numbers."""
+    return np.array(names, dtype=np.int64 if dtype_of(names) == "int64" else object)[classes]
+
+
+def dtype_of(names: Sequence[str | None] | Names | None) -> str:
+    """Of a column with these names; without any it holds places."""
+    return "int64" if not names or isinstance(names[0], int) else "string"
 
 
 def load_labels(path: str) -> tuple[str | None, ...]:

@@ -1,13 +1,10 @@
-"""Which output column a finish step works on."""
+"""What output columns hold, and how those that finish steps make are named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import pyarrow as pa
 
-from models.tensors import ColumnType, column_type
-from transforms.columns import check_column, only_column
+from models.tensors import column_type
 
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -41,25 +38,3 @@ def is_class(data_type: pa.DataType) -> bool:
     """Whether each row holds one or several integers."""
     kind = column_type(data_type)
     return kind is not None and kind.dtype in INTEGERS
-
-
-def resolve(
-    step: str,
-    schema: pa.Schema,
-    column: str | None,
-    outputs: Sequence[str] | None,
-    fits: Callable[[pa.DataType], bool],
-    wanted: str,
-) -> tuple[str, ColumnType]:
-    """The column a step works on: the one named, else the only fitting one among `outputs`.
-
-    Raises:
-        UsageError: it is missing or of another type, or there are none or several.
-    """
-    if column is None:
-        column = only_column(step, schema, fits, wanted, outputs)
-    else:
-        check_column(step, schema, column, fits, wanted)
-    kind = column_type(schema.field(column).type)
-    assert kind is not None
-    return column, kind

@@ -7,16 +7,20 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from models.tensors import ColumnType
-from transforms.columns import pack, replace_columns, replace_fields, tensor_field, tensor_rows
-from transforms.finish.outputs import THRESHOLD, is_float, resolve
+from models.tensors import Array
+from transforms.columns import replace_columns, replace_fields, tensor_field
+from transforms.finish.outputs import THRESHOLD
+from transforms.finish.scores import Scores, find_values, finite_rows, to_column
 from transforms.spec import SpecStep, boolean, number, option, text
 from transforms.step import StepResult
 
 
 @dataclass(frozen=True)
 class Threshold(SpecStep):
-    """Column of floats -> bool column `<column>_threshold`: whether each is at least the threshold."""
+    """Column of floats -> bool column `<column>_threshold`: whether each is at least the threshold.
+
+    Axes of size 1 are dropped.
+    """
 
     NAME: ClassVar[str] = "threshold"
     SUMMARY: ClassVar[str] = "whether scores are at least a number"
@@ -37,22 +41,27 @@ class Threshold(SpecStep):
     outputs: tuple[str, ...] | None = None
     """The model's output columns; None for any."""
 
-    def _plan(self, schema: pa.Schema) -> tuple[str, ColumnType, pa.Field]:
-        name, kind = resolve(self.NAME, schema, self.column, self.outputs, is_float, "float scores")
-        return name, kind, tensor_field(self.output or name + THRESHOLD, "bool", kind.shape)
+    def _plan(self, schema: pa.Schema) -> tuple[Scores, pa.Field]:
+        scores = find_values(self.NAME, schema, self.column, self.outputs)
+        return scores, tensor_field(self.output or scores.name + THRESHOLD, "bool", scores.shape)
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """Bools in place of the scores, in the same shape.
+        """Bools in place of the scores, in the same shape but for axes of size 1.
 
         Raises:
             UsageError: the column is missing or holds no floats.
         """
-        name, _, made = self._plan(schema)
-        return replace_fields(self.NAME, schema, name, [made], self.keep)
+        scores, made = self._plan(schema)
+        return replace_fields(self.NAME, schema, scores.name, [made], self.keep)
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
-        """Compare the whole column at once; null rows fail."""
-        name, _, made = self._plan(block.schema)
-        rows, column, failures = tensor_rows(block, name)
-        array = pack(column, column.values >= self.least, made)
-        return StepResult(replace_columns(self.NAME, rows, name, [made], [array], self.keep), failures)
+        """Compare the whole column at once; rows that are null, nan or inf fail."""
+        scores, made = self._plan(block.schema)
+        rows, column, failures = finite_rows(block, scores)
+
+        def reached(values: Array) -> Array:
+            found: Array = values >= self.least
+            return found
+
+        array = to_column(scores.apply(column, reached, back=True), made)
+        return StepResult(replace_columns(self.NAME, rows, scores.name, [made], [array], self.keep), failures)

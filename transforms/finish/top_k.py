@@ -9,20 +9,13 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from models.classes import ClassNames, Names
 from models.errors import UsageError
-from models.tensors import ColumnType, ragged_to_arrow, to_arrow
-from transforms.columns import (
-    drop_rows,
-    replace_columns,
-    replace_fields,
-    split_rows,
-    survivors,
-    tensor_field,
-    tensor_rows,
-)
-from transforms.finish.labels import load_labels, to_labels, unlabelled
-from transforms.finish.outputs import TOP_K, VALUES, is_scores, resolve
-from transforms.spec import SpecStep, boolean, option, text, whole
+from transforms.columns import drop_rows, replace_columns, replace_fields, survivors, tensor_field
+from transforms.finish.labels import dtype_of, load_labels, to_labels, unlabelled
+from transforms.finish.outputs import TOP_K, VALUES
+from transforms.finish.scores import Scores, find_scores, finite_rows, to_column
+from transforms.spec import SpecStep, boolean, integer, option, text, whole
 from transforms.step import RowFailure, StepResult
 
 
@@ -30,7 +23,8 @@ from transforms.step import RowFailure, StepResult
 class TopK(SpecStep):
     """Column of scores -> `<column>_top_k` with the classes of the k greatest, best first, and `<column>_top_k_values`.
 
-    It goes over the last axis. Of equal scores the first wins; not-a-number counts as the least.
+    It goes over the axis of the classes, which is the last of both. Classes are names where a file or the model tells
+    them, else int64 places. Of equal scores the first wins.
     """
 
     NAME: ClassVar[str] = "top_k"
@@ -43,8 +37,11 @@ class TopK(SpecStep):
     column: str = option(text, None)
     """The column of scores, which it replaces; by default the only float output."""
 
+    axis: int = option(integer, None)
+    """Of the classes, where axis 0 holds the rows; by default the only one it can be."""
+
     labels: str = option(text, None)
-    """File with the classes' names, as for the step `labels`; without it they are numbers."""
+    """File with the classes' names, as for the step `labels`; by default those that the model tells."""
 
     output: str = option(text, None)
     """The column with the classes, if not `<column>_top_k`; `_values` is added for the scores."""
@@ -52,8 +49,14 @@ class TopK(SpecStep):
     keep: bool = option(boolean, False)
     """Whether all the scores stay."""
 
+    numbers: bool = option(boolean, False)
+    """Whether classes are numbers even where the model tells their names."""
+
     outputs: tuple[str, ...] | None = None
     """The model's output columns; None for any."""
+
+    classes: ClassNames | None = None
+    """What the model tells of its classes."""
 
     names: tuple[str | None, ...] | None = field(default=None, init=False)
     """What the file holds."""
@@ -63,9 +66,9 @@ class TopK(SpecStep):
         if self.labels is not None:
             object.__setattr__(self, "names", load_labels(self.labels))
 
-    def _plan(self, schema: pa.Schema) -> tuple[str, ColumnType, list[pa.Field]]:
-        name, kind = resolve(self.NAME, schema, self.column, self.outputs, is_scores, "several float scores a row")
-        classes = kind.shape[-1]
+    def _plan(self, schema: pa.Schema) -> tuple[Scores, list[pa.Field], Names | tuple[str | None, ...] | None]:
+        scores = find_scores(self.NAME, schema, self.column, self.outputs, self.axis)
+        name, classes = scores.name, scores.classes
         if classes is not None and self.k > classes:
             raise UsageError(f"top_k wants {self.k} of the {classes} scores of column {name!r}; type top_k:{classes}")
         if self.names is not None and classes is not None and len(self.names) < classes:
@@ -73,51 +76,57 @@ class TopK(SpecStep):
                 f"{self.labels} holds {len(self.names)} labels, and column {name!r} has {classes} classes; "
                 "give a file with one label a class"
             )
+        names: Names | tuple[str | None, ...] | None = self.names
+        if names is None and self.classes is not None and not self.numbers:
+            names = self.classes.of(name, classes)
         output = self.output or name + TOP_K
-        shape = (*kind.shape[:-1], None if None in kind.shape else self.k)
-        labelled = "int64" if self.names is None else "string"
-        return name, kind, [tensor_field(output, labelled, shape), tensor_field(output + VALUES, kind.dtype, shape)]
+        shape = (*scores.rest, None if None in scores.shape else self.k)
+        return (
+            scores,
+            [tensor_field(output, dtype_of(names), shape), tensor_field(output + VALUES, scores.kind.dtype, shape)],
+            names,
+        )
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """Classes and scores in place of all scores.
 
         Raises:
-            UsageError: the column is missing, holds no lists of floats, or has fewer than k classes.
+            UsageError: the column is missing, holds no lists of floats or fewer than k, or wants an `axis=`.
         """
-        name, _, fields = self._plan(schema)
-        return replace_fields(self.NAME, schema, name, fields, self.keep)
+        scores, fields, _ = self._plan(schema)
+        return replace_fields(self.NAME, schema, scores.name, fields, self.keep)
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
-        """Find the best of the whole column at once; null rows fail. Rows of fewer than k scores give them all."""
-        name, _, fields = self._plan(block.schema)
-        rows, column, failures = tensor_rows(block, name)
-        if column.shapes is None:
-            best, values = top_k(column.values, self.k)
-            indices: list[np.ndarray] | np.ndarray = best
-            scores = to_arrow(values, fields[1])
-        else:
-            pairs = [top_k(row, self.k) for row in split_rows(column)]
-            indices = [pair[0] for pair in pairs]
-            scores = ragged_to_arrow([pair[1] for pair in pairs], fields[1])
-        if self.names is not None:
-            unknown = [row for row, found in enumerate(indices) if unlabelled(found, self.names).any()]
+        """Find the best of the whole column at once; rows that are null, nan or inf fail.
+
+        Rows of fewer than k scores give them all.
+        """
+        scores, fields, names = self._plan(block.schema)
+        rows, column, failures = finite_rows(block, scores)
+        found = scores.apply(column, lambda values: np.stack(top_k(values, self.k), axis=-2, dtype=np.float64))
+        dense = isinstance(found, np.ndarray)
+        parts = [found] if isinstance(found, np.ndarray) else found
+        # Places below 2**53 and scores of up to 64 bits pass through float64 as they are.
+        places = [row[..., 0, :].astype(np.int64) for row in parts]
+        values = [row[..., 1, :].astype(scores.kind.dtype) for row in parts]
+        if names is not None:
+            lacking = [unlabelled(row, names) for row in places]
+            axes = tuple(range(1, lacking[0].ndim)) if dense else ()
+            without = lacking[0].any(axis=axes) if dense else np.array([*map(np.any, lacking)], bool)
+            unknown = np.flatnonzero(without).tolist()
             if unknown:
-                places = survivors(block.num_rows, failures)
+                kept = survivors(block.num_rows, failures)
                 reason = f"one of its best {self.k} classes has no label in {self.labels}"
-                failures += [RowFailure(int(places[row]), reason) for row in unknown]
-                failures.sort()
+                failures = sorted([*failures, *(RowFailure(int(kept[row]), reason) for row in unknown)])
                 return StepResult(self(drop_rows(block, [failure.row for failure in failures])).block, failures)
-            indices = [to_labels(row, self.names) for row in indices]
-            classes = ragged_to_arrow(indices, fields[0])
-        elif isinstance(indices, list):
-            classes = ragged_to_arrow(indices, fields[0])
-        else:
-            classes = to_arrow(indices, fields[0])
-        return StepResult(replace_columns(self.NAME, rows, name, fields, [classes, scores], self.keep), failures)
+            places = [to_labels(row, names) for row in places]
+        classes = to_column(places[0] if dense else places, fields[0])
+        made = [classes, to_column(values[0] if dense else values, fields[1])]
+        return StepResult(replace_columns(self.NAME, rows, scores.name, fields, made, self.keep), failures)
 
 
 def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(int64 places, values) of the k greatest over the last axis, greatest first; of equals the first.
+    """(int64 places, values) of the k greatest over the last axis, greatest first; of equals the first. No nan.
 
     >>> top_k(np.array([1.0, 3.0, 3.0]), 2)[0].tolist()
     [1, 2]
@@ -125,7 +134,7 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     classes = scores.shape[-1]
     k = min(k, classes)
     flat = scores.reshape(math.prod(scores.shape[:-1]), classes)
-    order = -np.where(np.isnan(flat), -np.inf, flat)
+    order = -flat
     if k * 4 >= classes:
         best = np.argsort(order, axis=-1, kind="stable")[:, :k]
     else:
