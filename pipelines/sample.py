@@ -13,13 +13,13 @@ from models.fit import DataFacts, Fit, fit
 from models.graph import ModelFile, check_model_file
 from models.mapped import for_few_runs
 from models.session import SessionOptions, get_session
-from pipelines.columns import check_keep, check_names, mostly_numbers
+from pipelines.columns import check_keep, check_names, mostly_numbers, needed_columns
 from pipelines.kept import as_texts, only_kept
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.fill_nulls import check_nulls, fill_nulls
 from transforms.model_file import localize
-from transforms.read import InputFile, ReadOptions, format_of, input_schema, read_sample
+from transforms.read import InputFile, ReadOptions, format_of, infer_schema, read_sample
 from transforms.step import Step
 
 SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
@@ -75,11 +75,13 @@ def open_sample(
         UsageError: the rows cannot be read or prepared, or the model does not take them.
     """
     format = format_of(files, options.input_format)
-    schema = input_schema(files, format)
+    inferred = infer_schema(files, format)
+    schema = inferred.schema
     check_names(schema)
     prepare = fill_nulls(prepare_steps(options), with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(options.keep, prepared)
+    inferred.check([*options.keep, *(name for names in options.columns.values() for name in names)])
     text = format in TEXT_FORMATS
     path = localize(options.model)
     check_model_file(path)
@@ -96,17 +98,18 @@ def open_sample(
     facts = facts_of(options, text)
     try:
         made = fit(path, session, prepared, rows, facts)
-    except UsageError:
+    except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
         kept = set(options.keep) - {name for names in options.columns.values() for name in names}
         numbers = mostly_numbers(schema, raw, kept) if text and not prepare else schema
         if numbers == schema:
-            raise
+            raise inferred.explain(error) from error
         schema = numbers
         prepared = with_origin_schema(schema)
         rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
+    inferred.check(needed_columns(schema, prepare, [*made.plan.binding.columns, *options.keep]))
     return Sample(format, schema, verbatim, prepare, prepared, raw, rows, made)
 
 

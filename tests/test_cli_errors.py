@@ -191,7 +191,8 @@ def test_csv_files_of_unlike_schema(command: Command):
     first.write_text("id,a,b,c,d\n1,1,2,3,4\n")
     second.write_text("id,a,b,c\n1,1,2,3\n")
     message = command.error("--input", second, input=first)
-    assert message.startswith(f"{second}: no column 'd'") and message.endswith("read files of one schema together")
+    assert message.startswith(f"column 'd' of {first} is missing in {second} (it has id, a, b, c)")
+    assert message.endswith("read files of one schema together")
 
 
 def test_inputs_that_are_all_empty(command: Command):
@@ -233,7 +234,7 @@ def test_files_of_unlike_types(command: Command, extension: str, kind: str):
     columns = None if kind == "tensors" else "x=a,b,c,d"
     message = command.error(input=command.folder / f"[12].{extension}", columns=columns)
     assert f"in {command.folder}/1.{extension}, but " in message and "double" in message
-    assert message.endswith(f"in {command.folder}/2.{extension}: read files of one schema together")
+    assert message.endswith(f"in {command.folder}/2.{extension}") and "add --narrow" in message
 
 
 def test_a_model_without_inputs(command: Command):

@@ -4,7 +4,6 @@ import fnmatch
 import os
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystem import FileMetadata, MatchResult
 from apache_beam.io.filesystems import FileSystems
@@ -168,19 +167,6 @@ def test_schema_comes_from_the_first_file_with_rows(tmp_path):
     assert input_schema(files[:2], "csv") == pa.schema([("x", pa.string()), ("y", pa.string())])
     with pytest.raises(UsageError, match="all empty"):
         input_schema(files[:1], "csv")
-
-
-def test_parquet_files_that_disagree(tmp_path):
-    pq.write_table(pa.table({"x": [1.0]}), tmp_path / "a.parquet")
-    pq.write_table(pa.table({"x": pa.array([1], pa.int32())}), tmp_path / "b.parquet")
-    files = find_files([str(tmp_path)])
-    assert input_schema(files, "parquet") == pa.schema([("x", pa.float64())])
-    pq.write_table(pa.table({"x": ["1"]}), tmp_path / "c.parquet")
-    with pytest.raises(UsageError, match=r"column 'x' is double in .*a\.parquet, but string in .*c\.parquet"):
-        input_schema(find_files([str(tmp_path)]), "parquet")
-    pq.write_table(pa.table({"y": ["1"]}), tmp_path / "b.parquet")
-    with pytest.raises(UsageError, match=r"column 'x' of .*a\.parquet is missing in .*b\.parquet \(it has y\)"):
-        input_schema(find_files([str(tmp_path)]), "parquet")
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow"])

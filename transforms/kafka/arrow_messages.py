@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
 from transforms.kafka.messages import EMPTY, Rows
 from transforms.read.result import conform
 
@@ -23,7 +22,7 @@ def parse_arrow(values: pa.Array, schema: pa.Schema) -> Rows:
     for number, text in enumerate(texts):
         try:
             batch = _conform(_read(text), schema)
-        except (pa.ArrowException, UsageError, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             bad[number] = EMPTY if text is None else f"no Arrow stream of the schema: {' '.join(str(error).split())}"
             continue
         batches.append(batch)
@@ -53,7 +52,7 @@ def _together(texts: list[bytes | None], schema: pa.Schema) -> Rows | None:
         if len(batches) != len(texts) or any(batch.num_rows != 1 for batch in batches):
             return None
         return Rows(_conform(pa.concat_batches(batches), schema), None, {})
-    except (pa.ArrowException, UsageError, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError):
         return None  # Some message is bad: they are read one by one.
 
 
@@ -68,7 +67,10 @@ def _read(text: bytes | None) -> pa.RecordBatch:
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = [column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
-    return conform(pa.RecordBatch.from_arrays(columns, names=batch.schema.names), schema, "the message")
+    parsed = conform(pa.RecordBatch.from_arrays(columns, names=batch.schema.names), schema)
+    if parsed.bad:
+        raise ValueError(parsed.bad[min(parsed.bad)].replace("in this file", "in the message"))
+    return parsed.batch
 
 
 def arrow_messages(block: pa.RecordBatch) -> list[bytes]:

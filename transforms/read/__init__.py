@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, input_schema
+from transforms.read.infer_schema import InferredSchema, infer_schema, input_schema
+from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of
 from transforms.read.result import ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
     assign_splits,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
 
 __all__ = [
+    "InferredSchema",
     "InputFile",
     "MakeSplits",
     "ReadBlocks",
@@ -32,6 +34,7 @@ __all__ = [
     "count_rows",
     "find_files",
     "format_of",
+    "infer_schema",
     "input_schema",
     "make_splits",
     "read_all",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, blocks_of, conform, missing_column
+from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform
 from transforms.read.streams import open_arrow, open_stream
 from transforms.split import Split
 
@@ -91,20 +91,13 @@ def _batches(split: Split, names: list[str]) -> Iterator[pa.RecordBatch]:
     with open_arrow(path) as source:
         if not is_file(path):
             stream = pa.ipc.open_stream(source)
-            _check(path, stream.schema, names)
             yield from stream
             return
         reader = pa.ipc.open_file(source)
-        _check(path, reader.schema, names)
-        reader = _reader(source, reader, [reader.schema.get_field_index(name) for name in names])
+        there = [at for name in names if (at := reader.schema.get_field_index(name)) >= 0]
+        reader = _reader(source, reader, there)
         for at in range(split.start, split.stop):
             yield reader.get_batch(at)
-
-
-def _check(path: str, have: pa.Schema, names: list[str]) -> None:
-    for name in names:
-        if have.get_field_index(name) < 0:
-            raise missing_column(path, pa.field(name, pa.null()), have.names)
 
 
 def count(split: Split) -> int:
@@ -118,8 +111,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     for batch in _batches(split, options.data_schema.names):
         begin, end, number = window.next(batch.num_rows)
         if begin < end:
-            part = conform(batch.slice(begin, end - begin), options.data_schema, split.paths[0])
-            for block in blocks_of(part, split.origin_file(), number + begin, options):
-                yield ReadResult(block, [])
+            part = conform(batch.slice(begin, end - begin), options.data_schema)
+            yield from part.results(split.origin_file(), number + begin, options)
         if window.done:
             return

@@ -17,12 +17,9 @@ import pyarrow.compute as pc
 from models.errors import UsageError
 from transforms.read import lines
 from transforms.read.compression import without_extension
-from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, missing_column
+from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from transforms.read.streams import is_compressed, is_local, open_stream
 from transforms.split import Split
-
-SAMPLE_BYTES = 1 << 20
-"""How much of a file is looked at to tell the types of its columns."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -83,11 +80,11 @@ def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int]:
             return head[at:], len(head)
 
 
-def schema(path: str) -> pa.Schema | None:
-    """Names from the first line, types as the first `SAMPLE_BYTES` suggest; None where the file has no header.
+def schema(path: str, sample_bytes: int) -> pa.Schema | None:
+    """Names from the first line, types as the first `sample_bytes` suggest; None where the file has no header.
 
-    A column without any value yet is taken for strings, and so is one of which a number would lose something: leading
-    zeros (`00123`), a plus, or digits of a whole number that is too large.
+    A column without any value yet is of type null. One of which a number would lose something is taken for strings:
+    leading zeros (`00123`), a plus, or digits of a whole number that is too large.
     """
     names, start = header(path)
     if not names:
@@ -97,9 +94,9 @@ def schema(path: str) -> pa.Schema | None:
     delimiter = delimiter_of(path)
     with open_stream(path, decompress=True) as stream:
         skip(stream, start)
-        run = next(lines.runs(stream, None, lines.csv_end(delimiter), SAMPLE_BYTES), b"")
+        run = next(lines.runs(stream, None, lines.csv_end(delimiter), sample_bytes), b"")
     if not run.strip(b"\r\n"):
-        return pa.schema([pa.field(name, pa.string()) for name in names])
+        return pa.schema([pa.field(name, pa.null()) for name in names])
     try:
         table = csv.read_csv(
             pa.BufferReader(run),
@@ -112,7 +109,7 @@ def schema(path: str) -> pa.Schema | None:
     except pa.ArrowInvalid:
         return pa.schema([pa.field(name, pa.string()) for name in names])
     # Text that is not UTF-8 is taken for bytes: it is text of which some rows cannot be read.
-    texts = {f.name for f in table.schema if pa.types.is_null(f.type) or pa.types.is_binary(f.type)}
+    texts = {f.name for f in table.schema if pa.types.is_binary(f.type)}
     if _LOSSY.search(run):
         texts |= _lossy(run, names, table.schema, delimiter)
     return pa.schema([pa.field(f.name, pa.string() if f.name in texts else f.type) for f in table.schema])
@@ -208,9 +205,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     path = split.paths[0]
     names, _ = header(path)
     delimiter = delimiter_of(path)
-    for field in options.data_schema:
-        if field.name not in names:
-            raise missing_column(path, field, names)
+    missing = next((field for field in options.data_schema if field.name not in names), None)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for run in text_of(split):
         if window.done:
@@ -220,7 +215,10 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        parsed = parse(run, names, options.data_schema, delimiter, options.verbatim)
+        if missing is None:
+            parsed = parse(run, names, options.data_schema, delimiter, options.verbatim)
+        else:
+            parsed = no_rows(lines.count_csv(run, delimiter), options.data_schema, lacks(missing, names))
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
 

@@ -77,7 +77,7 @@ def _block(paths: list[str], contents: list[bytes], options: ReadOptions) -> pa.
     if contents:
         columns["bytes"] = pa.array(contents, type=pa.binary())
     wanted = options.data_schema
-    data = conform(pa.RecordBatch.from_pydict({n: columns[n] for n in wanted.names if n in columns}), wanted, "files")
+    data = conform(pa.RecordBatch.from_pydict({n: columns[n] for n in wanted.names if n in columns}), wanted).batch
     numbers = np.arange(len(paths))
     origin = [
         pa.DictionaryArray.from_arrays(pa.array(numbers.astype(np.int32)), names),

@@ -1,4 +1,4 @@
-"""From patterns to files, their format and their schema."""
+"""From patterns to files and their format."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
 from models.errors import UsageError
-from transforms.read import files
 from transforms.read.choice import hidden_part, is_hidden
-from transforms.read.compression import DamagedFile, kind_by_name, without_extension
-from transforms.read.formats import reader
-from transforms.read.result import CANNOT_CAST
-from transforms.read.streams import is_compressed, is_local
+from transforms.read.compression import kind_by_name, without_extension
+from transforms.read.streams import is_local
 from transforms.split import FORMATS
 
 _EXTENSIONS = {
@@ -30,9 +25,6 @@ _EXTENSIONS = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
-
-FOOTERS_CHECKED = 100
-"""Of how many local Parquet files the schemas are compared before the job starts."""
 
 
 @dataclass(frozen=True)
@@ -184,103 +176,3 @@ def format_of(inputs: Sequence[InputFile], explicit: str | None = None) -> str:
 def _format_by_name(path: str) -> str | None:
     kind = _EXTENSIONS.get(os.path.splitext(without_extension(path))[1])
     return kind if not kind_by_name(path) or kind in ("csv", "jsonl") else None
-
-
-def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
-    """The columns of the data, from the first file that has any (CSV and JSON: from its first MB).
-
-    Raises:
-        UsageError: no file has columns, a file is not of the format, or files disagree (of Parquet and Arrow, the first
-            `FOOTERS_CHECKED` local files are looked at; others are found out when they are read).
-    """
-    if format == "files":
-        return files.SCHEMA
-    _check_not_empty(inputs, format)
-    bare = None
-    for at, file in enumerate(inputs):
-        schema = _schema(file, format) if file.size else None
-        if schema is None:
-            continue
-        schema = pa.schema([pa.field(field.name, field.type) for field in schema])
-        twice = [name for name in schema.names if schema.names.count(name) > 1]
-        if twice:
-            raise UsageError(f"{file.path} has several columns named {twice[0]!r}: give each its own name")
-        if format == "csv" and _header_only(file):
-            bare = bare or schema
-            continue
-        if format in ("parquet", "arrow"):
-            _check_same(file, schema, inputs[at + 1 : at + FOOTERS_CHECKED], format)
-        return schema
-    if bare is not None:
-        return bare
-    names = ", ".join(file.path for file in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
-    raise UsageError(f"the inputs ({names}) are all empty, so their columns are not known: give files with data")
-
-
-def _check_not_empty(inputs: Sequence[InputFile], format: str) -> None:
-    """A text file may well be empty; others are not even then."""
-    for file in inputs:
-        kind = kind_by_name(file.path) or (format if format in ("parquet", "arrow") else None)
-        if not file.size and kind:
-            raise UsageError(
-                f"{file.path} has 0 bytes, and a {kind} file has some even without rows, so it was not written to its "
-                "end: write it again, or leave it out"
-            )
-
-
-def _schema(file: InputFile, format: str) -> pa.Schema | None:
-    try:
-        schema: pa.Schema | None = reader(format).schema(file.path)
-        return schema
-    except DamagedFile:
-        raise
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        if isinstance(error, (FileNotFoundError, PermissionError)):
-            raise UsageError(f"{file.path} cannot be opened: {error.strerror}") from error
-        raise UsageError(
-            f"{file.path} cannot be read as {format}: {' '.join(str(error).split())}; is it another --input_format?"
-        ) from error
-
-
-def _header_only(file: InputFile) -> bool:
-    if not is_local(file.path) or is_compressed(file.path):
-        return False
-    return bool(reader("csv").header(file.path)[1] >= file.size)
-
-
-def _check_same(first: InputFile, schema: pa.Schema, others: Sequence[InputFile], format: str) -> None:
-    for other in others:
-        if not is_local(other.path) or not other.size:
-            continue
-        have = _schema(other, format)
-        if have is None:
-            continue
-        for column in schema:
-            index = have.get_field_index(column.name)
-            if index < 0:
-                raise UsageError(
-                    f"column {column.name!r} of {first.path} is missing in {other.path} (it has "
-                    f"{', '.join(have.names)}): read files of one schema together"
-                )
-            if not _castable(have.field(index).type, column.type):
-                raise UsageError(
-                    f"column {column.name!r} is {column.type} in {first.path}, but {have.field(index).type} in "
-                    f"{other.path}: read files of one schema together"
-                )
-
-
-def _castable(have: pa.DataType, wanted: pa.DataType) -> bool:
-    if have == wanted:
-        return True
-    if any(isinstance(kind, pa.BaseExtensionType) for kind in (have, wanted)):
-        return False
-    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    if any(is_text(have) for is_text in text) != any(is_text(wanted) for is_text in text):
-        return False
-    if pa.types.is_floating(have) and pa.types.is_floating(wanted) and have.bit_width > wanted.bit_width:
-        return False  # Arrow rounds without a word
-    try:
-        pa.nulls(0, have).cast(wanted)
-    except CANNOT_CAST:
-        return False
-    return True

@@ -11,49 +11,33 @@ from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, c
 from transforms.read.streams import is_compressed, open_stream
 from transforms.split import Split
 
-SAMPLE_BYTES = 1 << 20
-"""How much of a file is looked at to tell the types of its fields."""
-
-FIELDS_LOOKED_AT = 100
-"""Objects by which fields are told one by one, where one of them has no type."""
-
 _BOM = b"\xef\xbb\xbf"
 
 
-def schema(path: str) -> pa.Schema | None:
-    """Names and types as the first `SAMPLE_BYTES` suggest; None where the file has no objects there.
-
-    A field that is null in all of them is taken for a string; one that has no type of Arrow (a list of numbers and
-    texts, say) is left out.
-    """
+def objects(path: str, sample_bytes: int) -> list[bytes]:
+    """The objects among the lines of the first `sample_bytes`."""
     with open_stream(path, decompress=True) as stream:
-        run = next(lines.runs(stream, None, lines.line_end, SAMPLE_BYTES), b"").removeprefix(_BOM)
-    objects = [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
-    good = objects
-    while good:
-        text = b"\n".join(good)
-        try:
-            found = _parse(text, None).schema
-        except (pa.ArrowInvalid, UnicodeDecodeError):
-            good = good[: len(good) // 2]
-            continue
-        return pa.schema([pa.field(f.name, _no_null(f.type)) for f in found])
-    return _field_by_field(objects[:FIELDS_LOOKED_AT]) if objects else None
+        run = next(lines.runs(stream, None, lines.line_end, sample_bytes), b"").removeprefix(_BOM)
+    return [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
 
 
-def _field_by_field(objects: list[bytes]) -> pa.Schema:
-    """The fields that have a type of Arrow in all the objects."""
-    import json
+def schema_of(objects: list[bytes]) -> pa.Schema | None:
+    """Names and types of the fields, as most of the objects have them; None where there are no objects.
 
-    rows = [json.loads(line) for line in objects]
-    fields = []
-    for name in dict.fromkeys(name for row in rows for name in row):
-        try:
-            kind = pa.array([row.get(name) for row in rows]).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-            continue
-        fields.append(pa.field(name, _no_null(kind)))
-    return pa.schema(fields)
+    A field that is null in all of them is taken for a string; one that has no type of Arrow (lists of which some hold
+    numbers and texts, say) is left out.
+    """
+    if not objects:
+        return None
+    try:
+        found = _parse(b"\n".join(objects), None).schema
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        import json
+
+        from transforms.read.json_types import usual_types
+
+        return usual_types([json.loads(line) for line in objects])
+    return pa.schema([pa.field(f.name, _no_null(f.type)) for f in found])
 
 
 def _is_object(line: bytes) -> bool:
@@ -131,7 +115,7 @@ def parse(run: bytes, schema: pa.Schema) -> Parsed:
     if not rows:
         return Parsed(_empty(schema), 0)
     try:
-        return Parsed(_parse_rows(run, rows, schema), rows)
+        return _parse_rows(run, rows, schema)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         pass  # some line is bad: look for it below
     return parse_texts([line for line in run.split(b"\n") if line.strip()], schema)
@@ -156,7 +140,9 @@ def _parse_halves(
 ) -> None:
     """Parse by halves until the lines that do not parse are found."""
     try:
-        batches.append(_parse_rows(b"\n".join(texts), len(texts), schema))
+        parsed = _parse_rows(b"\n".join(texts), len(texts), schema)
+        batches.append(parsed.batch)
+        bad.update({offset + at: why for at, why in parsed.bad.items()})
         return
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if len(texts) == 1:
@@ -172,7 +158,7 @@ def _reason(error: Exception) -> str:
     return text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
 
 
-def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> pa.RecordBatch:
+def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> Parsed:
     # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
     if not lines.are_objects(text):
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
@@ -181,9 +167,11 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> pa.RecordBatch:
     if table.num_rows != rows:
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     if not len(schema):
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, type=pa.struct([])))
-    table = table.combine_chunks()
-    return conform(table.to_batches()[0], schema, "JSON")
+        return Parsed(pa.RecordBatch.from_struct_array(pa.array([{}] * rows, type=pa.struct([]))), rows)
+    for at, name in enumerate(table.column_names):
+        if name in schema.names and schema.field(name).type == pa.float16():
+            table = table.set_column(at, name, table.column(at).cast(pa.float16()))
+    return conform(table.combine_chunks().to_batches()[0], schema)
 
 
 def _parse(text: bytes, schema: pa.Schema | None) -> pa.Table:
@@ -203,7 +191,23 @@ def _parse(text: bytes, schema: pa.Schema | None) -> pa.Table:
 
 def _as_read(schema: pa.Schema) -> pa.Schema:
     """The types to parse as, where the JSON reader has none for the type that is wanted."""
-    return pa.schema([pa.field(f.name, pa.float32() if f.type == pa.float16() else f.type) for f in schema])
+    return pa.schema([pa.field(f.name, _readable(f.type)) for f in schema])
+
+
+def _readable(kind: pa.DataType) -> pa.DataType:
+    if kind == pa.float16():
+        return pa.float32()
+    if isinstance(kind, pa.BaseExtensionType):
+        return _readable(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _readable(kind.value_type)
+    if pa.types.is_date(kind) or pa.types.is_time(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _readable(f.type)) for f in kind])
+    if pa.types.is_nested(kind) and not pa.types.is_map(kind):
+        return pa.list_(_readable(kind.value_type))
+    return kind
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, blocks_of, conform, missing_column
+from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from transforms.read.streams import is_local, open_arrow
 from transforms.split import Split
 
@@ -86,9 +86,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     wanted = options.data_schema
     meta = footer(path)
     have = meta.schema.to_arrow_schema()
-    for field in wanted:
-        if have.get_field_index(field.name) < 0:
-            raise missing_column(path, field, have.names)
+    missing = next((field for field in wanted if have.get_field_index(field.name) < 0), None)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for group in range(split.start, split.stop):
         if window.done:
@@ -97,10 +95,13 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         begin, end, number = window.next(rows)
         if begin == end:
             continue
+        if missing is not None:
+            nothing = no_rows(end - begin, wanted, lacks(missing, have.names))
+            yield from nothing.results(split.origin_file(), number + begin, options)
+            continue
         batch_rows = _batch_rows(meta.row_group(group), wanted.names, options)
         for at, batch in _read_rows(path, meta, group, tuple(wanted.names), batch_rows, begin, end):
-            for block in blocks_of(conform(batch, wanted, path), split.origin_file(), number + at, options):
-                yield ReadResult(block, [])
+            yield from conform(batch, wanted).results(split.origin_file(), number + at, options)
 
 
 def _batch_rows(group: pq.RowGroupMetaData, names: list[str], options: ReadOptions) -> int:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
 from transforms.block import with_origin, with_origin_schema
 
 
@@ -103,38 +102,50 @@ CANNOT_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 """What Arrow raises for a cast."""
 
 
-def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
-    """The columns of `schema` out of `batch`, cast where the file has another type.
+def conform(batch: pa.RecordBatch, schema: pa.Schema) -> Parsed:
+    """The columns of `schema` out of `batch`, cast where it has another type.
 
-    Raises:
-        UsageError: a column is missing, or its values cannot be cast without loss; names file, column and types.
+    Rows with a value that the other type cannot hold are bad; all rows are where a column is missing, or of a type that
+    cannot be cast.
     """
     columns = []
+    bad: dict[int, str] = {}
     for wanted in schema:
         index = batch.schema.get_field_index(wanted.name)
         if index < 0:
-            raise missing_column(path, wanted, batch.schema.names)
+            return no_rows(batch.num_rows, schema, lacks(wanted, batch.schema.names))
         column = batch.column(index)
         if column.type != wanted.type:
+            from transforms.read.cast import CannotCast, cast_exactly
+
             try:
-                column = column.cast(wanted.type)
-            except CANNOT_CAST as error:
-                raise UsageError(
-                    f"{path}: column {wanted.name!r} is {column.type} in this file, but {wanted.type} was asked "
-                    f"for, as in the first file: {_one_line(error)}; read files of one schema together"
-                ) from error
+                cast, wrong = cast_exactly(column, wanted.type)
+            except CannotCast:
+                why = f"column {wanted.name!r} is {column.type} in this file, and {wanted.type} in the job"
+                return no_rows(batch.num_rows, schema, f"{why}: one cannot be made of the other")
+            for at in wrong.tolist():
+                value = str(column[at].as_py())[:80]
+                bad.setdefault(at, f"column {wanted.name!r} ({column.type} in this file): {value} is no {wanted.type}")
+            column = cast
         columns.append(column)
     if not columns:
-        return batch.select([])
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+        return Parsed(batch.select([]), batch.num_rows)
+    made = pa.RecordBatch.from_arrays(columns, schema=schema)
+    if bad:
+        keep = np.ones(batch.num_rows, dtype=bool)
+        keep[list(bad)] = False
+        made = made.filter(pa.array(keep))
+    return Parsed(made, batch.num_rows, bad)
 
 
-def missing_column(path: str, wanted: pa.Field, names: list[str]) -> UsageError:
-    """The error for a file without a column that the other files have."""
-    return UsageError(
-        f"{path}: no column {wanted.name!r} ({wanted.type}) in this file, it has {', '.join(names) or 'none'}; "
-        "read files of one schema together"
-    )
+def no_rows(rows: int, schema: pa.Schema, reason: str) -> Parsed:
+    """Rows of which none can be read."""
+    return Parsed(pa.RecordBatch.from_pylist([], schema=schema), rows, dict.fromkeys(range(rows), reason))
+
+
+def lacks(wanted: pa.Field, names: list[str]) -> str:
+    """Why the rows of a file without a column cannot be read."""
+    return f"no column {wanted.name!r} ({wanted.type}) in this file, it has {', '.join(names) or 'none'}"
 
 
 def blocks_of(batch: pa.RecordBatch, file: str, first_row: int, options: ReadOptions) -> Iterator[pa.RecordBatch]:
@@ -196,7 +207,3 @@ class Parsed:
         yield ReadResult(None, failures)
         for block in blocks_of_numbered(self.batch, file, self.positions() + first_row, options):
             yield ReadResult(block, [])
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

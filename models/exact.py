@@ -1,0 +1,59 @@
+"""Which numbers a type holds as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_MANTISSA = {"float16": 11, "float32": 24, "float64": 53}
+
+
+def inexact(values: Array, dtype: str) -> Array:
+    """Positions, counted in row-major order, of the numbers that `dtype` does not hold as they are.
+
+    Whole numbers are checked against floats too (2**24 + 1 is no float32). Floats that lose digits in a narrower float
+    are not looked for.
+
+    >>> inexact(np.array([1, 2**24 + 1]), "float32").tolist()
+    [1]
+    """
+    none = np.empty(0, dtype=np.int64)
+    target = np.dtype(dtype)
+    kind = values.dtype.kind
+    if values.size == 0 or values.dtype == target or kind == "b":
+        return none
+    if target.kind == "f":
+        return _beyond(values, target) if kind in "iu" else none
+    if target.kind not in "iub" or np.can_cast(values.dtype, target, "safe"):
+        return none
+    if target.kind == "b":
+        return np.flatnonzero((values != 0) & (values != 1))
+    low, high = int(np.iinfo(target).min), int(np.iinfo(target).max)
+    if kind == "f":
+        wide = values.astype(np.float64, copy=False)
+        with np.errstate(invalid="ignore"):
+            return np.flatnonzero(~((wide >= float(low)) & (wide < float(high + 1)) & (np.trunc(wide) == wide)))
+    if low <= int(values.min()) and int(values.max()) <= high:
+        return none
+    source = np.iinfo(values.dtype)
+    low, high = max(low, int(source.min)), min(high, int(source.max))
+    return np.flatnonzero((values < low) | (values > high))
+
+
+def _beyond(values: Array, target: np.dtype[Any]) -> Array:
+    """Whole numbers between those that a float holds."""
+    bits = _MANTISSA[target.name]
+    if np.iinfo(values.dtype).bits - (values.dtype.kind == "i") <= bits:
+        return np.empty(0, dtype=np.int64)
+    most = 2**bits
+    if -most <= int(values.min()) and int(values.max()) <= most:
+        return np.empty(0, dtype=np.int64)
+    with np.errstate(over="ignore"):
+        rounded = values.astype(target).astype(np.float64)
+    range_of = np.iinfo(values.dtype)
+    inside = (rounded >= float(range_of.min)) & (rounded < float(int(range_of.max) + 1))
+    back = np.where(inside, rounded, 0).astype(values.dtype)
+    return np.flatnonzero(~inside | (back != values))

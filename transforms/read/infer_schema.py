@@ -1,0 +1,246 @@
+"""The columns of all the files together: one type for each, the same whichever file comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from transforms.read import files
+from transforms.read.compression import DamagedFile, kind_by_name
+from transforms.read.formats import reader
+from transforms.read.inputs import InputFile
+from transforms.read.streams import is_local
+from transforms.read.unify import unify_types
+
+T = TypeVar("T")
+
+MOST_FILES = {"parquet": 1_000, "arrow": 1_000, "csv": 256, "jsonl": 256}
+"""Of how many local files, spread evenly over the input, the schemas are looked at before the job starts."""
+
+MOST_REMOTE = 64
+"""Of how many files that are not local."""
+
+SAMPLE_BYTES = 1 << 20
+"""Text looked at in a file, where there are few of them."""
+
+TEXT_BYTES = 4 << 20
+"""Text looked at in all the files together, about."""
+
+LEAST_BYTES = 16 << 10
+"""Text looked at in a file, however many there are."""
+
+SIDE_BY_SIDE = 16
+"""Files opened at a time."""
+
+
+@dataclass(frozen=True)
+class InferredSchema:
+    """What the files have for columns."""
+
+    schema: pa.Schema
+    """Every column of every file, in the order in which they turn up."""
+
+    wrong: dict[str, str] = field(default_factory=dict)
+    """Column -> why it cannot be read: files disagree on it, or one lacks it."""
+
+    unlike: dict[str, str] = field(default_factory=dict)
+    """Column -> which files have it of which types, in words."""
+
+    reordered: str | None = None
+    """Two files that have their columns in unlike orders, in words."""
+
+    def explain(self, error: UsageError) -> UsageError:
+        """The error, with what the files have where it names a column that is not of one type in all of them."""
+        named = [name for name in {**self.unlike, **self.wrong} if repr(name) in str(error)]
+        if not named:
+            return error
+        if named[0] in self.wrong:
+            return UsageError(self.wrong[named[0]])
+        return UsageError(f"{error}; {self.unlike[named[0]]}")
+
+    def check(self, needed: Collection[str]) -> None:
+        """Raise for a column that is needed and cannot be read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        for name in needed:
+            if name in self.wrong:
+                raise UsageError(self.wrong[name])
+
+
+def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
+    """The columns of the data, of which each can be read.
+
+    Raises:
+        UsageError: as `infer_schema`, or files disagree on a column.
+    """
+    found = infer_schema(inputs, format)
+    found.check(found.schema.names)
+    return found.schema
+
+
+def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
+    """The columns of a sample of the files: of Parquet and Arrow by their schemas, of text by the heads of files.
+
+    Raises:
+        UsageError: no file has columns, or a file is not of the format.
+    """
+    if format == "files":
+        return InferredSchema(files.SCHEMA)
+    _check_not_empty(inputs, format)
+    seen = sampled(inputs, format)
+    head = max(LEAST_BYTES, min(SAMPLE_BYTES, TEXT_BYTES // max(1, len(seen))))
+    if format == "jsonl":
+        schema = _of_objects(seen, head)
+        return InferredSchema(_named(inputs, schema))
+    found = [
+        (file, schema)
+        for file, schema in zip(seen, _each(lambda file: _schema(file, format, head), seen), strict=True)
+        if schema is not None
+    ]
+    if not found:
+        _named(inputs, None)
+    return _together(found, text=format == "csv")
+
+
+def _check_not_empty(inputs: Sequence[InputFile], format: str) -> None:
+    """A text file may well be empty; others are not even then."""
+    for file in inputs:
+        kind = kind_by_name(file.path) or (format if format in ("parquet", "arrow") else None)
+        if not file.size and kind:
+            raise UsageError(
+                f"{file.path} has 0 bytes, and a {kind} file has some even without rows, so it was not written to its "
+                "end: write it again, or leave it out"
+            )
+
+
+def sampled(inputs: Sequence[InputFile], format: str) -> list[InputFile]:
+    """The files that are looked at: all, or as many as are allowed, spread evenly."""
+    full = [file for file in inputs if file.size]
+    most = MOST_FILES[format] if all(is_local(file.path) for file in full) else MOST_REMOTE
+    if len(full) <= most:
+        return full
+    return [full[at * (len(full) - 1) // (most - 1)] for at in range(most)]
+
+
+def _each(look: Callable[[InputFile], T], seen: Sequence[InputFile]) -> list[T]:
+    """What each file gives, a few files at a time."""
+    if len(seen) < SIDE_BY_SIDE:
+        return [look(file) for file in seen]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        return list(pool.map(look, seen))
+
+
+def _named(inputs: Sequence[InputFile], schema: pa.Schema | None) -> pa.Schema:
+    if schema is not None:
+        return schema
+    names = ", ".join(file.path for file in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
+    raise UsageError(f"the inputs ({names}) are all empty, so their columns are not known: give files with data")
+
+
+def _schema(file: InputFile, format: str, head: int) -> pa.Schema | None:
+    look = reader(format)
+    schema: pa.Schema | None = _opened(
+        file, format, lambda: look.schema(file.path, head) if format == "csv" else look.schema(file.path)
+    )
+    if schema is None:
+        return None
+    schema = pa.schema([pa.field(field.name, field.type) for field in schema])
+    twice = (
+        [name for name in schema.names if schema.names.count(name) > 1] if len(set(schema.names)) < len(schema) else []
+    )
+    if twice:
+        raise UsageError(f"{file.path} has several columns named {twice[0]!r}: give each its own name")
+    return schema
+
+
+def _opened(file: InputFile, format: str, look: Callable[[], T]) -> T:
+    try:
+        return look()
+    except DamagedFile:
+        raise
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise UsageError(f"{file.path} cannot be opened: {error.strerror}") from error
+        raise UsageError(
+            f"{file.path} cannot be read as {format}: {' '.join(str(error).split())}; is it another --input_format?"
+        ) from error
+
+
+def _of_objects(seen: Sequence[InputFile], head: int) -> pa.Schema | None:
+    """The fields of the objects of all the files together: what most of them have in a field is its type."""
+    look: Any = reader("jsonl")
+    objects = _each(lambda file: _opened(file, "jsonl", lambda: look.objects(file.path, head)), seen)
+    schema: pa.Schema | None = look.schema_of([one for some in objects for one in some])
+    return schema
+
+
+def _together(found: Sequence[tuple[InputFile, pa.Schema]], text: bool) -> InferredSchema:
+    first = found[0][1]
+    others = [(file, schema) for file, schema in found if schema != first]
+    wrong: dict[str, str] = {}
+    unlike: dict[str, str] = {}
+    if not others:
+        return InferredSchema(_texts_for_nothing(first) if text else first)
+    # Files of one schema are many, schemas few.
+    kinds: dict[pa.Schema, InputFile] = {}
+    for file, schema in found:
+        kinds.setdefault(schema, file)
+    fields = []
+    for name in dict.fromkeys(name for schema in kinds for name in schema.names):
+        types = {schema.field(name).type: file for schema, file in kinds.items() if name in schema.names}
+        lacking = [(file, schema) for schema, file in kinds.items() if name not in schema.names]
+        one = unify_types(types, text)
+        if len(types) > 1:
+            unlike[name] = _which(name, list(types)[:2], types)
+        if one is None:
+            wrong[name] = _disagree(name, types)
+            one = _any_of(types)
+        elif lacking:
+            file, schema = lacking[0]
+            wrong[name] = (
+                f"column {name!r} of {next(iter(types.values())).path} is missing in {file.path} (it has "
+                f"{', '.join(schema.names)}): read files of one schema together"
+            )
+        fields.append(pa.field(name, one))
+    schema = pa.schema(fields)
+    return InferredSchema(_texts_for_nothing(schema) if text else schema, wrong, unlike, _reordered(kinds))
+
+
+def _which(name: str, kinds: Sequence[pa.DataType], types: dict[pa.DataType, InputFile]) -> str:
+    one, other = sorted(kinds, key=lambda kind: types[kind].path)
+    return f"column {name!r} is {one} in {types[one].path}, but {other} in {types[other].path}"
+
+
+def _disagree(name: str, types: dict[pa.DataType, InputFile]) -> str:
+    pairs = [(a, b) for a in types for b in types if a != b and unify_types([a, b]) is None]
+    return (
+        f"{_which(name, pairs[0] if pairs else list(types)[:2], types)}, and no type holds both: say which it should "
+        f"be with --types '{name}:TYPE' (other values then go to --errors), or read files of one schema together"
+    )
+
+
+def _any_of(types: Iterable[pa.DataType]) -> pa.DataType:
+    """One of the types, whatever their order: numbers before others, so that it can be bound and then refused."""
+    return min(types, key=lambda kind: (not pa.types.is_primitive(kind), str(kind)))
+
+
+def _texts_for_nothing(schema: pa.Schema) -> pa.Schema:
+    """Columns of text files without any value yet are taken for strings."""
+    return pa.schema([pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in schema])
+
+
+def _reordered(kinds: dict[pa.Schema, InputFile]) -> str | None:
+    (first, file), *others = kinds.items()
+    for schema, other in others:
+        common = [name for name in first.names if name in schema.names]
+        if common != [name for name in schema.names if name in first.names]:
+            return f"{file.path} has {', '.join(first.names)}, {other.path} has {', '.join(schema.names)}"
+    return None
