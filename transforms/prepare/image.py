@@ -15,6 +15,7 @@ import pyarrow as pa
 from models.tensors import output_field, to_arrow
 from transforms.columns import check_column, drop_rows, replace_columns, replace_fields
 from transforms.prepare.bytes import binary_view, is_binary
+from transforms.prepare.pixels import is_deep, to_eight_bits
 from transforms.spec import SpecStep, boolean, number, numbers, one_of, option, text, whole, wholes
 from transforms.step import RowFailure, StepResult
 
@@ -28,6 +29,7 @@ def _pillow() -> Any:
 
     # Images that this would warn of are row failures here.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
     return Image, ImageOps
 
 
@@ -37,7 +39,8 @@ class Image(SpecStep):
 
     An image is decoded, turned as its EXIF orientation says, converted to `color`, resized, cropped, and
     normalised: `(pixel / scale - mean) / std`. With `crop=center` the short side is resized to `resize` and the
-    centre cut out, as torchvision does; with `crop=none` the whole image is squashed to `size`.
+    centre cut out, as torchvision does; with `crop=none` the whole image is squashed to `size`. Transparency
+    is left out, and of several pages the first is taken.
     """
 
     NAME: ClassVar[str] = "image"
@@ -70,6 +73,10 @@ class Image(SpecStep):
 
     filter: str = option(one_of("bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"), "bilinear")
     """How pixels are resampled."""
+
+    range: tuple[float, ...] = option(numbers, ())
+    """LOW/HIGH: what is black and white in images of floats or of more than 8 bits, e.g. `0/1` or `0/4095`; values
+    beyond are taken for those. By default 0/65535 for 16 bits, and rows of floats, 32-bit or signed integers fail."""
 
     dtype: str = option(one_of("float32", "float16", "uint8"), "float32")
     """`float32`, `float16` or `uint8` (which takes no mean and std)."""
@@ -104,6 +111,8 @@ class Image(SpecStep):
             raise ValueError("std and scale divide and cannot be 0")
         if self.dtype == "uint8" and self.scale not in (None, 1):
             raise ValueError("dtype=uint8 holds the pixels as they are and takes no scale")
+        if self.range and (len(self.range) != 2 or self.range[0] >= self.range[1]):
+            raise ValueError(f"range wants LOW/HIGH, two numbers of which the first is less, not {self.range}")
         if importlib.util.find_spec("PIL") is None:
             raise ValueError("Pillow is not installed; type: pip install 'beamsplit[image]'")
 
@@ -177,13 +186,15 @@ class Image(SpecStep):
         mode = "L" if self.color == "gray" else "RGB"
         height, width = self.size[0], self.size[-1]
         short = self.resize if self.resize is not None else round(max(self.size) * 256 / 224)
-        image = module.open(io.BytesIO(encoded))
+        image = opened = module.open(io.BytesIO(encoded))
         if image.width * image.height > self.max_pixels:
             raise ValueError(f"{image.width} x {image.height} pixels are more than max_pixels={self.max_pixels}")
         if self.draft:
             image.draft(mode, (short, short) if self.crop == "center" else (max(height, width),) * 2)
         image = ops.exif_transpose(image)
-        image = _to_mode(image, mode)
+        if is_deep(opened):
+            image = module.fromarray(to_eight_bits(image, opened, self.range))
+        image = image if image.mode == mode else image.convert(mode)
         resample = module.Resampling[self.filter.upper()]
         if self.crop == "none":
             image = image.resize((width, height), resample)
@@ -202,14 +213,6 @@ def _resized(width: int, height: int, short: int) -> tuple[int, int]:
     if width <= height:
         return short, int(short * height / width)
     return int(short * width / height), short
-
-
-def _to_mode(image: Any, mode: str) -> Any:
-    """Convert to 8-bit RGB or gray; Pillow would clip 16-bit gray at 255."""
-    if image.mode.startswith("I"):
-        module, _ = _pillow()
-        image = module.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    return image if image.mode == mode else image.convert(mode)
 
 
 def _reason(error: Exception) -> str:
