@@ -55,7 +55,7 @@ setup(
         "apache-beam>=2.70",
         "onnx>=1.17",
         "onnx-ir>=0.1.12",
-        "pyarrow>=18",
+        "pyarrow>=19",
         "numpy>=1.26",
         "zstandard>=0.22",
         "rich>=13",

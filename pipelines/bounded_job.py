@@ -9,6 +9,7 @@ from models.errors import UsageError
 from pipelines.divided import default_workers, divide
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.job import Job, check_written, user_fields, with_batch_size
+from pipelines.json_output import json_steps
 from pipelines.messages import open_messages
 from pipelines.topic_ends import find_topics
 from pipelines.versions import check_version, version_steps
@@ -86,6 +87,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     finish = finish_steps(options, after_infer, made)
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
     finish += (AddMessageColumns(),)
+    finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     total = sum(end - begin for begin, end in spans.values())
     return Job(

@@ -17,6 +17,7 @@ from pipelines.columns import (
 )
 from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.finishing import finish_steps, list_cells
+from pipelines.json_output import json_steps
 from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
@@ -147,6 +148,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
             workers = replace(workers, count=ends.workers(infer.staged.period, cores()))
         around = ends.lines(workers.count)
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
+    finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     if topics is not None and topics.output is not None and topics.output_format == "tensor":
         check_tensors(after_finish)

@@ -99,6 +99,12 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         "--num_shards", type=positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
     )
     job.add_argument(
+        "--json_nan",
+        choices=("error", "null", "string"),
+        help="NaN and infinity in JSON Lines and JSON messages, which have no such numbers: error fails the row "
+        '(default), null writes null and counts, string writes "NaN", "Infinity" and "-Infinity"',
+    )
+    job.add_argument(
         "--input_format",
         choices=("parquet", "csv", "jsonl", "arrow", "files"),
         help="default: by extension; files: each file is one row (columns path, bytes)",

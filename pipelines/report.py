@@ -45,6 +45,10 @@ class Summary:
     """The errors file, if one was asked for."""
 
     failed_by_stage: dict[str, int] = field(default_factory=dict)
+
+    rows_with_null_for_nan: int = 0
+    """Rows with a NaN or infinity that was written as null, by `--json_nan null`."""
+
     backlog: int | None = None
     """Of a stream: messages behind the end of its partitions when it ended, as far as is known."""
 
@@ -77,6 +81,8 @@ class Summary:
             f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed",
             f"time     {self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s",
         ]
+        if self.rows_with_null_for_nan:
+            lines.append(f"NaN      {self.rows_with_null_for_nan:,} rows with NaN or infinity, written as null")
         if stages:
             lines.append(f"stages   {', '.join(stages)} (all workers together)")
         lines += [*self.split.get("lines", []), *self.shards.get("lines", [])]
@@ -111,6 +117,7 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         rows_scored=counters.get("rows_scored", 0),
         rows_failed=counters.get("rows_failed", 0) + counters.get("rows_unreadable", 0),
         stage_seconds=stage_seconds,
+        rows_with_null_for_nan=counters.get("rows_json_null", 0),
         model_updates=counters.get("model_updates", 0),
         model_updates_refused=counters.get("model_updates_refused", 0),
     )

@@ -10,6 +10,7 @@ from models.errors import UsageError
 from pipelines.divided import Divided
 from pipelines.finishing import finish_steps
 from pipelines.job import user_fields, with_batch_size
+from pipelines.json_output import json_steps
 from pipelines.messages import open_messages
 from pipelines.report import plan_lines
 from pipelines.stream_split import divide_stream
@@ -105,6 +106,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     finish = finish_steps(options, after_infer, made)
     if updating is None:
         finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
+    finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     output_format = options.output_format or "json"
     if output_format == "tensor":

@@ -29,24 +29,27 @@ def json_objects(block: pa.RecordBatch, end: str = "") -> pa.Array:
     return pc.binary_join_element_wise(*pieces, _text("}" + end), _text(""))
 
 
-def json_text(column: pa.Array) -> pa.Array:
+def json_text(column: pa.Array, nan_as_text: bool = False) -> pa.Array:
     """Each value as JSON text (strings); null where the value is null.
 
-    Numbers are the shortest that read back the same; JSON has no NaN or infinity, so both become null. Times are
-    ISO 8601, durations a number in their own unit, binary is base64, a fixed-shape tensor is nested lists.
+    Numbers are the shortest that read back the same; JSON has no NaN or infinity, so both become null, or the texts
+    "NaN", "Infinity" and "-Infinity". Times are ISO 8601, durations a number in their own unit, binary is base64, a
+    fixed-shape tensor is nested lists, and what is JSON already stays as it is.
     """
     type_ = column.type
     types = pa.types
+    if isinstance(type_, pa.JsonType):
+        return column.storage.cast(pa.string())
     if isinstance(column, pa.ExtensionArray):
-        return json_text(_plain(column))
+        return json_text(_plain(column), nan_as_text)
     if types.is_dictionary(type_):
-        return json_text(column.dictionary_decode())
+        return json_text(column.dictionary_decode(), nan_as_text)
     if types.is_null(type_):
         return pa.nulls(len(column), pa.string())
     if types.is_boolean(type_) or types.is_integer(type_) or types.is_decimal(type_):
         return column.cast(pa.string())
     if types.is_floating(type_):
-        return _floats(column)
+        return _floats(column, nan_as_text)
     if types.is_duration(type_):
         return column.cast(pa.int64()).cast(pa.string())
     if types.is_temporal(type_):
@@ -56,9 +59,9 @@ def json_text(column: pa.Array) -> pa.Array:
     if is_binary(type_):
         return _quoted(base64_text(column))
     if types.is_map(type_) or types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
-        return _lists(column)
+        return _lists(column, nan_as_text)
     if types.is_struct(type_):
-        return _structs(column)
+        return _structs(column, nan_as_text)
     raise TypeError(f"no JSON for a column of type {type_}")
 
 
@@ -85,12 +88,17 @@ def _or_null(texts: pa.Array) -> pa.Array:
     return texts.fill_null("null") if texts.null_count else texts
 
 
-def _floats(column: pa.Array) -> pa.Array:
+def _floats(column: pa.Array, nan_as_text: bool) -> pa.Array:
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     finite = pc.is_finite(column)
     texts = column.cast(pa.string())
-    return texts if pc.all(finite).as_py() else pc.if_else(finite, texts, pa.scalar(None, pa.string()))
+    if pc.all(finite).as_py():
+        return texts
+    if not nan_as_text:
+        return pc.if_else(finite, texts, pa.scalar(None, pa.string()))
+    infinite = pc.if_else(pc.greater(column, 0), _text('"Infinity"'), _text('"-Infinity"'))
+    return pc.if_else(finite, texts, pc.if_else(pc.is_nan(column), _text('"NaN"'), infinite))
 
 
 def _strings(column: pa.Array) -> pa.Array:
@@ -121,13 +129,13 @@ def _plain(column: pa.ExtensionArray) -> pa.Array:
     return values
 
 
-def _lists(column: pa.Array) -> pa.Array:
+def _lists(column: pa.Array, nan_as_text: bool) -> pa.Array:
     """Text of the items, joined within each list."""
     rows = len(column)
     if pa.types.is_map(column.type):
         column = column.cast(pa.list_(pa.struct([("key", column.type.key_type), ("value", column.type.item_type)])))
     lengths = pc.list_value_length(column)
-    items = _or_null(json_text(column.flatten()))
+    items = _or_null(json_text(column.flatten(), nan_as_text))
     counts = np.asarray(lengths.fill_null(0)) if rows else np.zeros(0, np.int32)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), items), _text(","))
@@ -135,11 +143,11 @@ def _lists(column: pa.Array) -> pa.Array:
     return pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string())) if column.null_count else texts
 
 
-def _structs(column: pa.StructArray) -> pa.Array:
+def _structs(column: pa.StructArray, nan_as_text: bool) -> pa.Array:
     pieces: list[pa.Array | pa.Scalar] = []
     for index, (field, values) in enumerate(zip(column.type, column.flatten(), strict=True)):
         pieces.append(_text(f"{',' if index else '{'}{json.dumps(field.name, ensure_ascii=False)}:"))
-        pieces.append(_or_null(json_text(values)))
+        pieces.append(_or_null(json_text(values, nan_as_text)))
     if not pieces:
         texts = pa.array(["{}"] * len(column), pa.string())
     else:

@@ -1,0 +1,34 @@
+"""`--json_nan`: what becomes of NaN and infinity where a job writes JSON."""
+
+from __future__ import annotations
+
+import argparse
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from transforms.json_numbers import NumbersForJson
+from transforms.kafka.config import is_kafka
+from transforms.write.names import output_format
+
+
+def json_steps(options: argparse.Namespace, schema: pa.Schema) -> tuple[NumbersForJson, ...]:
+    """The last step of a job whose output has floating-point numbers as JSON.
+
+    Args:
+        options: `output`, `output_format` and `json_nan` as the user gave them.
+        schema: of the blocks that the step gets.
+
+    Raises:
+        UsageError: `--json_nan` is given, and the output has no JSON.
+    """
+    format = (options.output_format or "json") if is_kafka(options.output) else output_format(options.output)
+    if format not in ("json", "jsonl", "csv"):
+        if options.json_nan is not None:
+            raise UsageError(
+                f"--json_nan {options.json_nan} is for JSON, and --output {options.output} is {format}, which has NaN "
+                "and infinity; leave it out"
+            )
+        return ()
+    step = NumbersForJson(options.json_nan or "error", nested_only=format == "csv")
+    return (step,) if step.columns(schema) else ()
