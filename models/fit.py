@@ -28,6 +28,7 @@ from models.graph import (
 from models.mapped import as_it_scores
 from models.nulls import NO_NULLS, Nulls
 from models.output_columns import output_columns
+from models.random_draws import drawn_by, still
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
 from models.scoring import Array, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
@@ -121,7 +122,7 @@ def _differs(alone: Fit, together: Fit, constants: frozenset[str]) -> str | None
         return "there are no sample rows to check it with"
     rows = np.arange(SAMPLE_RUN_ROWS) % together.sample.num_rows
     feeds = {name: np.array(values) for name, values in together.plan.binding.open(together.sample).take(rows).items()}
-    return verify_rows(alone.session.run, together.session.run, feeds, constants)
+    return verify_rows(still(alone.session).run, still(together.session).run, feeds, constants)
 
 
 def _fit(
@@ -136,8 +137,12 @@ def _fit(
 ) -> Fit:
     session = get_session(model, options)
     signature = session.signature
-    attempt = _best_attempt(session, signature, schema, sample, facts, row_by_row)
+    # What is drawn at random tells nothing of the rows.
+    attempt = _best_attempt(still(session), signature, schema, sample, facts, row_by_row)
     notes = list(notes)
+    drawn = drawn_by(model.path)
+    if drawn:
+        notes.append(f"the model draws random numbers ({', '.join(drawn)}): each run of it gives others")
     check = attempt.check
     if not row_by_row and check is not None:
         missing = [name for name, axis in check.outputs.items() if axis is None]

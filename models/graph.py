@@ -20,6 +20,10 @@ DYNAMIC_ROWS = "dynamic_rows"
 """Let a model whose first dimensions are fixed at 1 take any number of rows."""
 
 
+STILL = "still"
+"""Give what a model draws at random a fixed result, to check the model by (`models.still`)."""
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """What travels to workers: the same value gives the same graph on every machine that has the file."""
@@ -28,7 +32,7 @@ class ModelFile:
     """A local file, e.g. `"model.onnx"`."""
 
     rewrites: tuple[str, ...] = ()
-    """Changes made at load, in this order: `DROP_ZIPMAP`, `DYNAMIC_ROWS`."""
+    """Changes made at load, in this order: `DROP_ZIPMAP`, `DYNAMIC_ROWS`, `STILL`."""
 
 
 class _Argument(Protocol):
@@ -141,7 +145,7 @@ def parse_model(model: ModelFile) -> onnx.ModelProto:
     """
     from models import rewrites
 
-    known = {DROP_ZIPMAP: rewrites.drop_zipmap, DYNAMIC_ROWS: rewrites.dynamic_rows}
+    known = {DROP_ZIPMAP: rewrites.drop_zipmap, DYNAMIC_ROWS: rewrites.dynamic_rows, STILL: _make_still}
     unknown = [name for name in model.rewrites if name not in known]
     if unknown:
         raise UsageError(f"rewrite {unknown[0]!r} is not known: use {', '.join(known)}")
@@ -160,6 +164,21 @@ def parse_model(model: ModelFile) -> onnx.ModelProto:
         except rewrites.RewriteError as error:
             raise UsageError(f"--model {model.path}: {error}") from None
     return proto
+
+
+def _make_still(proto: onnx.ModelProto) -> None:
+    from models.still import make_still
+
+    make_still(proto)
+
+
+def parse_file(path: str) -> onnx.ModelProto:
+    """The model as it is, without the values of its external data.
+
+    Raises:
+        UsageError: the file is no ONNX model, or is cut short.
+    """
+    return _parse(path)
 
 
 def external_folder(path: str) -> str:

@@ -21,7 +21,7 @@ from pipelines.json_output import json_steps
 from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
-from pipelines.strategy_job import settle_strategy
+from pipelines.strategy_job import CannotDivide, settle_strategy, trying
 from pipelines.topic_ends import TopicEnds, check_tensors, find_topics
 from pipelines.versions import check_version, version_steps
 from pipelines.workers import Workers, choose_worker_type, cores, count_workers
@@ -119,7 +119,34 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     files = tuple(find_files(options.input, left_out=left_out))
     check_written(options, [options.model, *(file.path for file in files)])
     topics = find_topics(options, local)
-    why_so = (*left_out_notes(left_out), *leave_aside(options, local), *settle_strategy(options, files, local))
+    aside = (*left_out_notes(left_out), *leave_aside(options, local))
+    settled = settle_strategy(options, files, local)
+    ways, left = [settled, *settled.others], tuple[str, ...]()
+    for at, way in enumerate(ways):
+        vars(options).update(vars(way.options))
+        try:
+            return _planned(options, files, topics, (*aside, *left, *way.lines), job_dir, local)
+        except CannotDivide as error:
+            if at + 1 == len(ways):
+                raise
+            left = (*left, f"{way.name} left out: {error}")
+    raise AssertionError("there is one way at least")
+
+
+def _planned(
+    options: argparse.Namespace,
+    files: tuple[InputFile, ...],
+    topics: TopicEnds | None,
+    why_so: tuple[str, ...],
+    job_dir: str | None,
+    local: bool,
+) -> Job:
+    """The job as its options have it now.
+
+    Raises:
+        CannotDivide: the model cannot be divided as a strategy says.
+        UsageError: something else cannot work.
+    """
     workers = count_workers(default_workers(options), options.threads, options.providers, local)
     sample = open_sample(options, files, workers.session, few_runs=runs_in_parts(options))
     why_so += leave_aside(options, local, sample.made.sample is not None)
@@ -134,7 +161,8 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
         plan, workers, line = _settled_shards(options, made, plan, workers, local, job_dir)
         notes = (*notes, line)
     at_once = None if rows is None else min(PLAIN_BLOCK_ROWS, max(1, rows // workers.count))
-    divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local, at_once)
+    with trying(options, job_dir):
+        divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local, at_once)
     plan = divided.scoring
     infer = divided.infer_step(options, workers, job_dir)
     after_infer = infer.output_schema(prepared)

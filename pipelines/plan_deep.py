@@ -30,10 +30,9 @@ def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
     from models.session import drop_session, get_session
     from models.shard.deep import divide_stages, one_chain
     from models.shard.sharded import ShardedModel, ShardedSession
-    from models.split.chain import check_same
+    from models.split.chain import check_same, tolerance_of
     from models.split.saving import PLAN_FILE
     from models.split.staged import tensors_of
-    from pipelines.shard_job import tolerance_of
 
     if rows.session is None:
         raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")

@@ -15,6 +15,7 @@ from models.fit import BATCH_SIZE_SECONDS
 from models.free_memory import free_memory
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
 from models.mapped import as_it_scores, for_few_runs
+from models.random_draws import drawn_by, still
 from models.rows_axis import verify_rows
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature, TensorSpec
@@ -147,12 +148,15 @@ def _made_up(path: str, options: SessionOptions) -> Rows:
         return make_feeds(session.signature, rows, id_limits=limits)
 
     notes: tuple[str, ...] = (MADE_UP,)
+    drawn = drawn_by(path)
+    if drawn:
+        notes += (f"the model draws random numbers ({', '.join(drawn)}): each run of it gives others",)
     alone = False
     if DYNAMIC_ROWS in rewrites:
         try:
             dynamic = get_session(ModelFile(path, rewrites), options)
             feeds = make_feeds(dynamic.signature, 3, id_limits=limits)
-            reason = verify_rows(session.run, dynamic.run, feeds)
+            reason = verify_rows(still(session).run, still(dynamic).run, feeds)
         except UsageError as error:
             reason = str(error)
         if reason is None:

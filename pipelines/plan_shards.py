@@ -143,8 +143,7 @@ def _division(options: argparse.Namespace, rows: Rows) -> Division:
 def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:
     """Compare the saved shards with the whole model and say how far they are apart."""
     from models.shard.sharded import ShardedModel, ShardedSession
-    from models.split.chain import check_same
-    from pipelines.shard_job import tolerance_of
+    from models.split.chain import check_same, tolerance_of
 
     model = ShardedModel(plan, folder, (rows.options,) * plan.shards, rows.options, whole.signature)
     session = ShardedSession(model)

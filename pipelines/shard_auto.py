@@ -17,10 +17,12 @@ from models.shard.plan import ShardPlan, read_plan
 from models.shard.planner import NothingToDivide, divide
 from models.shard.sharded import ShardedModel, ShardedSession
 from models.shard.weights import held_bytes
+from models.split.chain import check_same, tolerance_of
 from models.split.cluster import format_bytes, option_bytes
 from models.split.load import load_graph
 from models.split.saving import PLAN_FILE
 from models.split.stage_times import time_together
+from models.strategy.measure import told
 from models.tensors import Array
 from pipelines.shard_source import ShardSource
 from pipelines.workers import Workers, cores
@@ -80,21 +82,31 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
     memory, inline = options.stage_memory, options.placement == "inline" and not workers.gpus
     rate = _rate(partial(whole.session.run, feeds), workers.count, whole.rows)
     tried: list[Tried] = []
-    why = ""
+    why, left = "", list[str]()
     shards = 2
     while shards <= MOST_SHARDS:
         folder = os.path.join(job_dir, f"shards-{shards}")
+        enough = shards >= max(FEWEST_TRIED, workers.gpus or cores())
         try:
             plan = divide(whole.model, few, shards, folder)
-        except UsageError as error:
-            why = _why_not(error, shards)
+            seconds = _timed(plan, folder, options, whole, workers, feeds, few)
+        except NothingToDivide as error:
+            why = f"it has no layer that can be divided over {shards} shards ({error.why})"
             break
+        except Exception as error:
+            # One number of shards that fails, for whatever reason, leaves the others.
+            why = f"{shards} shards fail ({told(error)})"
+            left.append(why)
+            if enough:
+                break
+            shards *= 2
+            continue
         if not tried:
             tried.append(Tried(1, rate, plan.weight_bytes))
         held = _worker_bytes(plan, options.placement, bool(workers.gpus))
-        tried.append(Tried(shards, _timed(plan, folder, options, whole, workers, feeds), held))
+        tried.append(Tried(shards, seconds, held))
         fits = memory is None or held <= memory
-        if (shards >= max(FEWEST_TRIED, workers.gpus or cores()) and fits) or (inline and not fits):
+        if (enough and fits) or (inline and not fits):
             break
         shards *= 2
     if not tried:
@@ -107,6 +119,7 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
             line = "--placement inline has all shards in each worker; add --placement distributed"
             raise UsageError(f"{error}: {line}") from None
         raise
+    line = "; ".join([line, *(f"left out: {one}" for one in left)])
     for one in tried:
         if one.shards != chosen:
             shutil.rmtree(os.path.join(job_dir, f"shards-{one.shards}"), ignore_errors=True)
@@ -114,12 +127,6 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
         return ShardChoice(1, line)
     path = os.path.join(job_dir, f"shards-{chosen}", PLAN_FILE)
     return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path))
-
-
-def _why_not(error: UsageError, shards: int) -> str:
-    if isinstance(error, NothingToDivide):
-        return f"it has no layer that can be divided over {shards} shards ({error.why})"
-    return str(error)
 
 
 def _check_whole(model: ModelFile, memory: float | None, why: str) -> None:
@@ -147,12 +154,18 @@ def _timed(
     whole: Whole,
     workers: Workers,
     feeds: dict[str, Array],
+    few: dict[str, Array],
 ) -> float:
-    """Rows a second of the shards inline, with the workers that such a job would have."""
+    """Rows a second of the shards inline, with the workers that such a job would have.
+
+    Raises:
+        UsageError: they give other numbers than the whole model.
+    """
     count = options.workers or max(1, cores() // plan.shards)
     each, between = shard_sessions(options, workers, plan.shards, max(1, cores() // count))
     session = ShardedSession(ShardedModel(plan, folder, each, between, whole.session.signature))
     try:
+        check_same(whole.session, session, few, tolerance_of(whole.model.path), of="they do", fix="left out")
         return _rate(partial(session.run, feeds), count, whole.rows)
     finally:
         session.drop()

@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS, Fit
-from models.graph import quantises_at_run
 from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session
 from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
-from models.split.chain import check_same
+from models.split.chain import check_same, tolerance_of
 from pipelines.sample_feeds import sample_feeds
 from pipelines.shard_auto import shard_sessions
 from pipelines.shard_source import ShardSource, divided
@@ -23,9 +22,6 @@ from pipelines.workers import Workers, cores
 
 if TYPE_CHECKING:
     from transforms.shard_step import ShardSteps
-
-QUANTISED = 0.02
-"""Largest difference of models that quantise as they run: a sum in another order may round to the next of 255 steps."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +107,6 @@ def _sessions(options: argparse.Namespace, workers: Workers) -> tuple[tuple[Sess
         return shard_sessions(options, workers, options.shards, workers.session.threads)
     session = SessionOptions(workers.session.providers, options.threads or workers.session.threads)
     return (session,) * options.shards, replace(session, device=workers.session.device)
-
-
-def tolerance_of(model: str) -> float | None:
-    """How far shards of the model file may be from the whole model; None for what its output types allow."""
-    return QUANTISED if quantises_at_run(model) else None
 
 
 def _checked(session: ShardedSession, made: Fit, scoring: ScoringPlan, few: int) -> list[str]:

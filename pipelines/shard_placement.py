@@ -46,12 +46,15 @@ def placed(
     if COPY in schema.names:
         raise UsageError("--placement distributed may part the copies that augment makes; type --placement inline")
     path = scoring.model.path
+    # Rows are found in what is the same in each run.
+    twin = session.still()
     layouts = shard_layouts(
-        session,
+        twin,
         lambda rows: feeds_at(made, scoring, rows),
         fixed=all(None not in bound.row_shape for bound in scoring.binding.inputs) and not varies_with_data(path),
         quantised=quantises_at_run(path),
         unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
     )
-    session.drop()
+    for one in {id(one): one for one in (session, twin)}.values():
+        one.drop()
     return shard_steps(model, layouts, scoring, schema, options.keep, devices=workers.gpus, job_dir=job_dir)

@@ -284,7 +284,7 @@ def _checked(
     model: StagedModel, made: Fit, scoring: ScoringPlan, apart: bool
 ) -> tuple[list[str], list[tuple[Layout, ...]]]:
     """How far the stages are from the whole model, and how the boundary tensors lie."""
-    from models.split.chain import Chain, check_chain
+    from models.split.chain import Chain, check_chain, check_same, still_parts, tolerance_of
 
     here = localize_stages(model)
     # Workers of their own open the stages anew.
@@ -293,20 +293,23 @@ def _checked(
     sessions = [here.open_stage(at) for at in range(len(here.sessions))]
     feeds = sample_feeds(made, scoring, scoring.batch_size)
     path = scoring.model.path
-    tolerance = None
-    if model.shards and quantises_at_run(path):
-        from pipelines.shard_job import QUANTISED
-
-        tolerance = QUANTISED
-    check = check_chain(made.session, Chain(sessions, replace(model.plan, outputs=model.outputs)), feeds, tolerance)
+    tolerance = tolerance_of(path) if model.shards else None
+    chain = Chain(sessions, replace(model.plan, outputs=model.outputs))
+    if model.shards:
+        of, fix = "the stages' shards do", "leave --shards out"
+        check = check_same(made.session, chain, feeds, tolerance, of=of, fix=fix)
+    else:
+        check = check_chain(made.session, chain, feeds, tolerance)
+    # Rows are found in what is the same in each run.
+    twins = [still_parts(session) for session in sessions]
     layouts = boundary_layouts(
-        sessions,
+        twins,
         model.outputs,
         lambda rows: feeds_at(made, scoring, rows),
         fixed=all(None not in bound.row_shape for bound in scoring.binding.inputs) and not varies_with_data(path),
         quantised=quantises_at_run(path),
         unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
     )
-    for one in sessions if passing else ():
+    for one in [*sessions] * passing + [twin for twin in twins if twin not in sessions]:
         one.drop() if isinstance(one, ShardedSession) else drop_session(one)
     return [f"stages beside the whole model: {line}" for line in check.lines], layouts

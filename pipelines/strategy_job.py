@@ -3,16 +3,66 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import replace
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from pipelines.workers import cores, count_workers
 from transforms.read import InputFile
 
+if TYPE_CHECKING:
+    from models.strategy.candidate import Candidate
 
-def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], local: bool) -> tuple[str, ...]:
-    """Set `--stages` or `--shards` as the strategy says, none for replicas; lines that say why.
+
+class CannotDivide(UsageError):
+    """The model cannot be divided as a strategy says."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a strategy came to."""
+
+    options: argparse.Namespace
+    """Of the job, as the strategy sets them."""
+
+    lines: tuple[str, ...] = ()
+    """Why, for the user."""
+
+    others: tuple[Settled, ...] = ()
+    """What comes next where the model cannot be divided so, the best first."""
+
+    @property
+    def name(self) -> str:
+        """E.g. `"2 stages x 4 shards"`."""
+        counts = ((self.options.stages, "stages"), (self.options.shards, "shards"))
+        return " x ".join(f"{count} {word}" for count, word in counts if count) or "the whole model"
+
+
+@contextlib.contextmanager
+def trying(options: argparse.Namespace, job_dir: str | None) -> Iterator[None]:
+    """Have what divides the model as a strategy says fail so that the next way can be taken, with nothing of it left.
+
+    Raises:
+        CannotDivide: in place of whatever was raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        if options.strategy is None or (options.stages is None and options.shards is None):
+            raise
+        from models.strategy.measure import told
+
+        for name in ("stages", "shards") if job_dir else ():
+            shutil.rmtree(os.path.join(job_dir or "", name), ignore_errors=True)
+        raise CannotDivide(told(error)) from error
+
+
+def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], local: bool) -> Settled:
+    """Set `--stages` or `--shards` as the strategy says, none for replicas.
 
     Args:
         options: what `pipelines.options.parse` gave.
@@ -23,7 +73,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
         UsageError: workers are elsewhere, or nothing fits them.
     """
     if options.strategy is None:
-        return ()
+        return Settled(options)
     if not local and not isinstance(options.workers, str):
         raise UsageError(
             f"--strategy measures this machine, and --runner {options.runner} has workers elsewhere: describe them "
@@ -61,25 +111,47 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
         stage_memory=options.stage_memory,
         cores=cores() if local and described is None else None,
     )
-    chosen = strategy.chosen
+    told = (f"from worker to worker: {strategy.exchange}",) if strategy.exchange else ()
+    ways = [one for one in strategy.candidates if one.fits]
+    found = [
+        Settled(
+            _options_of(options, one, scoring.batch_size, described is not None),
+            (*(told if one.kind != "replicas" else ()), *strategy.notes),
+        )
+        for one in _unlike(ways)
+    ]
+    first = (f"--strategy {options.strategy}: {strategy.verdict}", *found[0].lines)
+    return replace(found[0], lines=first, others=tuple(found[1:]))
+
+
+def _unlike(ways: Sequence[Candidate]) -> list[Candidate]:
+    """The first of those that divide the model alike."""
+    found: dict[tuple[int, int], Candidate] = {}
+    for one in ways:
+        found.setdefault((one.stages, one.shards), one)
+    return list(found.values())
+
+
+def _options_of(given: argparse.Namespace, chosen: Candidate, batch_size: int, described: bool) -> argparse.Namespace:
+    """The options of a job that runs a candidate."""
+    options = argparse.Namespace(**vars(given))
     if chosen.kind == "replicas":
         options.micro_batch = options.stage_memory = None
         options.workers = chosen.workers if described else options.workers
-    else:
-        options.stages = chosen.stages if chosen.stages > 1 else None
-        options.shards = chosen.shards if chosen.shards > 1 else None
-        # What it was predicted for; else it would be measured again, and come out otherwise.
-        options.batch_size = scoring.batch_size
-        # Where a worker has too little memory for all of it, or is elsewhere, each part gets workers of its own.
-        apart = described is not None or options.stage_memory is not None
-        options.placement = options.placement or ("distributed" if apart else "inline")
-        if options.placement == "distributed":
-            as_many_as_pods(options, sum(pod.count for pod in chosen.pods))
-        if options.shards is not None:
-            # It is of what each shard holds, and the stages are planned whole.
-            options.stage_memory = None
-    told = (f"from worker to worker: {strategy.exchange}",) if strategy.exchange and chosen.kind != "replicas" else ()
-    return (f"--strategy {options.strategy}: {strategy.verdict}", *told, *strategy.notes)
+        return options
+    options.stages = chosen.stages if chosen.stages > 1 else None
+    options.shards = chosen.shards if chosen.shards > 1 else None
+    # What it was predicted for; else it would be measured again, and come out otherwise.
+    options.batch_size = batch_size
+    # Where a worker has too little memory for all of it, or is elsewhere, each part gets workers of its own.
+    apart = described or options.stage_memory is not None
+    options.placement = options.placement or ("distributed" if apart else "inline")
+    if options.placement == "distributed":
+        as_many_as_pods(options, sum(pod.count for pod in chosen.pods))
+    if options.shards is not None:
+        # It is of what each shard holds, and the stages are planned whole.
+        options.stage_memory = None
+    return options
 
 
 def as_many_as_pods(options: argparse.Namespace, pods: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from models.strategy.candidate import Candidate, Pod
 from models.strategy.choose import Strategy
 from models.strategy.cost import Stage, Team
 from models.strategy.planner import from_json
+from pipelines import job, strategy_job
 from pipelines.__main__ import main
+from pipelines.divided import Divided, divide
 from pipelines.plan_strategy import table
 from pipelines.strategy_job import as_many_as_pods, settle_strategy
 from tests import onnx_models
@@ -201,3 +204,22 @@ def test_the_least_memory_that_is_told_is_enough_and_a_little_less_is_not(comman
     # It is told in three digits.
     assert plan(command, *given, "--stage_memory", str(round(least * 1.005)))[0] == 0
     assert plan(command, *given, "--stage_memory", str(round(least * 0.98)))[0] == 2
+
+
+def test_a_way_that_fails_is_left_out(command: Command, monkeypatch: pytest.MonkeyPatch):
+    def stages_first(ways: Sequence[Candidate]) -> list[Candidate]:
+        found = {(one.stages, one.shards): one for one in reversed(ways)}
+        return sorted(found.values(), key=lambda one: -one.stages)
+
+    def fails(options: argparse.Namespace, *given: object, **more: object) -> Divided:
+        if options.stages is not None:
+            raise ValueError("not enough values to unpack")
+        return divide(options, *given, **more)
+
+    monkeypatch.setattr(strategy_job, "_unlike", stages_first)
+    monkeypatch.setattr(job, "divide", fails)
+    code, out, err = command.run("--strategy", "auto", "--workers", 2, "--quiet", "--keep", "id", columns=None)
+    assert code == 0, err
+    assert command.rows().num_rows == 40
+    code, out, err = command.run("--strategy", "auto", "--workers", 2, "--dry_run_plan", "--keep", "id", columns=None)
+    assert "2 stages left out: ValueError: not enough values to unpack" in out, out + err

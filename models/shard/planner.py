@@ -34,14 +34,15 @@ LEAST_SHARE = 0.002
 """Share of the model's weights from which a layer is divided: smaller ones would cost a join and free no memory."""
 
 
+NO_WEIGHTS = "the model has no weights"
+
+
 class NothingToDivide(UsageError):
     """No layer of a model can be divided over so many shards."""
 
     def __init__(self, path: str, shards: int, why: str) -> None:
-        super().__init__(
-            f"--model {path} has no layer that can be divided over {shards} shards ({why}): "
-            "give fewer --shards, or leave them out"
-        )
+        fix = "leave --shards out" if why == NO_WEIGHTS else "give fewer --shards, or leave them out"
+        super().__init__(f"--model {path} has no layer that can be divided over {shards} shards ({why}): {fix}")
         self.why = why
         """Of the largest layers."""
 
@@ -118,7 +119,7 @@ def make_division(
     if annotation is not None:
         kept = tuple(replace(one, why="it is not annotated") for one in kept if one.weight_bytes >= total * LEAST_SHARE)
     if not sharding.decisions:
-        raise NothingToDivide(model.path, shards, _why_not(kept, least))
+        raise NothingToDivide(model.path, shards, _why_not(kept, least, total))
     stages = shard_stages(graph, sharding)
     plan = ShardPlan(
         model=os.path.basename(model.path),
@@ -177,7 +178,9 @@ def _kept_whole(graph: ir.Graph, constants: frozenset[str], reasons: Mapping[str
     return tuple(sorted(kept, key=lambda one: -one.weight_bytes))
 
 
-def _why_not(kept: tuple[KeptWhole, ...], least: int) -> str:
+def _why_not(kept: tuple[KeptWhole, ...], least: int, total: int) -> str:
+    if not total:
+        return NO_WEIGHTS
     return "; ".join([f"{one.node}: {one.why}" for one in kept[:3]] or [f"no layer has {least:,} bytes of weights"])
 
 

@@ -16,6 +16,7 @@ from functools import cached_property
 
 from models.graph import ModelFile
 from models.per_process import PerProcess
+from models.random_draws import still_file
 from models.session import ModelRunError, Session, SessionOptions, drop_session, get_session
 from models.shard.plan import ShardPlan, ShardStagePlan
 from models.shard.stages import part_name
@@ -41,11 +42,19 @@ class ShardedModel:
     signature: Signature
     """Inputs and outputs of the whole model."""
 
+    still: bool = False
+    """Whether what is drawn at random is fixed, as to check it (`models.random_draws`)."""
+
     @property
     def mapped(self) -> ShardedModel:
         """The same with its weights left in their files, for a few runs."""
         each = tuple(replace(options, mapped=True) for options in self.shards)
         return replace(self, shards=each, whole=replace(self.whole, mapped=True))
+
+    def file(self, stage: ShardStagePlan, shard: int) -> ModelFile:
+        """The model that a shard runs in a stage, or its still twin."""
+        file = ModelFile(os.path.join(self.folder, stage.files[shard]))
+        return still_file(file) if self.still else file
 
     def session(self, stage: ShardStagePlan, shard: int) -> Session:
         """The session of one model; loaded by the first call.
@@ -54,7 +63,7 @@ class ShardedModel:
             UsageError: the file is missing or ONNX Runtime cannot load it.
         """
         options = self.shards[shard] if stage.sharded else self.whole
-        return get_session(ModelFile(os.path.join(self.folder, stage.files[shard])), options)
+        return get_session(self.file(stage, shard), options)
 
 
 @dataclass
@@ -144,6 +153,12 @@ class ShardedSession:
             for name, one in zip(stage.outputs, made, strict=True)
         }
 
+    def still(self) -> ShardedSession:
+        """The same of still twins (`models.random_draws`); itself where no shard draws."""
+        own = self.model
+        files = [own.file(stage, shard) for stage in own.plan.stages for shard in range(len(stage.files))]
+        return self if own.still or all(still_file(one) is one for one in files) else get_still(own)
+
     def take_stats(self) -> ShardStats:
         """What was done since the last call."""
         with self._lock:
@@ -185,3 +200,8 @@ def get_sharded(model: ShardedModel) -> ShardedSession:
         UsageError: a shard does not load.
     """
     return _sharded.get(model)
+
+
+def get_still(model: ShardedModel) -> ShardedSession:
+    """This process's sessions of a divided model's still twins."""
+    return get_sharded(replace(model, still=True))

@@ -22,7 +22,7 @@ ELEMENTWISE = frozenset(
 Sections = tuple[tuple[int, ...], ...]
 """Lengths of the slices in each of several tensors that lie behind one another."""
 
-_RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+_RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"})
 _WITH_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 

@@ -59,8 +59,15 @@ class Strategy:
         return self.bound / self.chosen.rows_per_second - 1 if self.chosen.rows_per_second else math.inf
 
 
-Measure = Callable[[Sequence[Candidate]], "Sequence[float | None]"]
-"""Rows a second of candidates on this machine; None where one cannot be run here."""
+@dataclass(frozen=True)
+class LeftOut:
+    """A candidate that failed on this machine."""
+
+    why: str
+
+
+Measure = Callable[[Sequence[Candidate]], "Sequence[float | LeftOut | None]"]
+"""Rows a second of candidates on this machine; None where one is not run here."""
 
 
 def choose(
@@ -102,7 +109,8 @@ def choose(
     if cores is not None:
         every = [_taking_turns(one, rows, cores) for one in every]
     if measure is not None:
-        every = _measured(every, measure)
+        every, failed = _measured(every, measure)
+        notes = (*notes, *failed)
     every.sort(key=lambda one: (not one.fits, -_rate(one)))
     if not every or not every[0].fits:
         raise UsageError(_why_not(every, workers, kind))
@@ -143,14 +151,23 @@ def _rate(one: Candidate) -> float:
     return one.rows_per_second if one.measured is None else one.measured
 
 
-def _measured(every: Sequence[Candidate], measure: Measure) -> list[Candidate]:
-    """With rows a second as measured for the best of each kind as predicted."""
+def _measured(every: Sequence[Candidate], measure: Measure) -> tuple[list[Candidate], list[str]]:
+    """With rows a second as measured for the best of each kind as predicted, and without those that failed, told."""
     best: dict[str, Candidate] = {}
     for one in every:
         if one.fits and (one.kind not in best or one.rows_per_second > best[one.kind].rows_per_second):
             best[one.kind] = one
     seen = dict(zip(map(id, best.values()), measure(list(best.values())), strict=True))
-    return [dataclasses.replace(one, measured=seen.get(id(one))) for one in every]
+    results = [(_cut(one), seen[id(one)]) for one in best.values()]
+    failed = {cut: found for cut, found in results if isinstance(found, LeftOut)}
+    rates = {at: rate for at, rate in seen.items() if not isinstance(rate, LeftOut)}
+    kept = [dataclasses.replace(one, measured=rates.get(id(one))) for one in every if _cut(one) not in failed]
+    return kept, [f"{_parts(*cut)} left out: {why.why}" for cut, why in failed.items()]
+
+
+def _cut(one: Candidate) -> tuple[int, int]:
+    """What the model is divided into, however many workers run it."""
+    return one.stages, one.shards
 
 
 def _verdict(chosen: Candidate, every: Sequence[Candidate], workers: Sequence[ClusterWorker]) -> str:
@@ -174,8 +191,8 @@ def _verdict(chosen: Candidate, every: Sequence[Candidate], workers: Sequence[Cl
     return f"{chosen.name[:1].upper()}{chosen.name[1:]}: {said}; {why}."
 
 
-def _parts(one: Candidate) -> str:
-    counts = (("stage", one.stages), ("shard", one.shards))
+def _parts(stages: int, shards: int) -> str:
+    counts = (("stage", stages), ("shard", shards))
     return " x ".join(f"{count} {word}s" for word, count in counts if count > 1) or "the whole model"
 
 
@@ -190,9 +207,10 @@ def _why_not(every: Sequence[Candidate], workers: Sequence[ClusterWorker], kind:
             f"--strategy {kind}: there is {ways} to run this model on {count}: use --strategy auto, or more --workers"
         )
     least = min(needs, key=lambda one: one.needs_bytes)
+    needed, with_process = format_bytes(least.needs_bytes), format_bytes(least.needs_bytes + PROCESS_BYTES)
     return (
-        f"{ways} to run this model fits workers of {have}: the least is {format_bytes(least.needs_bytes)} in each of "
-        f"{least.stages * least.shards} workers ({_parts(least)}), {format_bytes(least.needs_bytes + PROCESS_BYTES)} "
+        f"{ways} to run this model fits workers of {have}: the least is {needed} in each of "
+        f"{least.stages * least.shards} workers ({_parts(least.stages, least.shards)}), {with_process} "
         f"with the process itself: give --stage_memory {option_bytes(least.needs_bytes)}, or that much with the "
         "process in cluster.json, more workers or a smaller --micro_batch"
     )

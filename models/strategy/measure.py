@@ -16,12 +16,14 @@ from models.session import ModelRunError, Session, SessionOptions
 from models.shard.planner import divide
 from models.shard.sharded import ShardedModel, ShardedSession
 from models.split.alternatives import AT_ONCE, core_count
+from models.split.chain import check_same, tolerance_of
 from models.split.cluster import ClusterWorker
 from models.split.cuts import SplitGraph
 from models.split.planner import make_plan
 from models.split.profile import Profile
 from models.split.stage_times import open_stages, time_together, time_window
 from models.strategy.candidate import Candidate
+from models.strategy.choose import LeftOut
 from models.tensors import Array
 
 BUDGET_SECONDS = 1.5
@@ -56,29 +58,39 @@ class Machine:
         threads = max(1, self.options.threads)
         return local and self.profile.source == "measured" and len(self.workers) * threads <= core_count()
 
-    def measure_all(self, found: Sequence[Candidate]) -> list[float | None]:
+    def measure_all(self, found: Sequence[Candidate]) -> list[float | LeftOut | None]:
         """Rows a second; None for what is not run here: several pods of stages, both at once, shards of large ones.
+
+        What fails, or gives other numbers than the whole model, is left out.
 
         They take turns: what else the machine does meanwhile falls on all alike.
         Models too large to be in memory so often have their turns one after the other.
         """
         windows: list[list[float]] = [[] for _ in found]
+        failed: dict[int, LeftOut] = {}
+
+        def turns(at: int, window: Callable[[], float] | LeftOut | None, count: int) -> None:
+            if isinstance(window, LeftOut):
+                failed[at] = window
+            elif window is not None:
+                windows[at] += [window() for _ in range(count)]
+
         together = sum(self.graph.weight_bytes.values()) * len(found) <= AT_ONCE
         with contextlib.ExitStack() as all_open:
             if together:
                 opened = [self._opened(one, all_open) for one in found]
                 for _ in range(TURNS):
                     for at, window in enumerate(opened):
-                        windows[at] += [] if window is None else [window()]
+                        turns(at, window, 1)
             else:
                 for at, one in enumerate(found):
                     with contextlib.ExitStack() as alone:
                         window = self._opened(one, alone)
-                        windows[at] += [] if window is None else [window() for _ in range(TURNS)]
+                        turns(at, window, TURNS)
                         del window
-        return [statistics.median(rates) if rates else None for rates in windows]
+        return [failed.get(at, statistics.median(rates) if rates else None) for at, rates in enumerate(windows)]
 
-    def _opened(self, candidate: Candidate, undo: contextlib.ExitStack) -> Callable[[], float] | None:
+    def _opened(self, candidate: Candidate, undo: contextlib.ExitStack) -> Callable[[], float] | LeftOut | None:
         """What gives the rows a second of one turn."""
         pods = sum(pod.count for pod in candidate.pods)
         try:
@@ -89,9 +101,12 @@ class Machine:
                 return self._stages(candidate)
             if candidate.kind == "shards" and sum(self.graph.weight_bytes.values()) <= MOST_BYTES:
                 return self._shards(candidate.shards, pods, undo)
-        except (UsageError, ModelRunError, MemoryError):
+        except MemoryError:
             # It was predicted to be possible; that it was not run shows in the table.
             return None
+        except Exception as error:
+            # One way that fails, for whatever reason, leaves the others.
+            return None if candidate.kind == "replicas" else LeftOut(told(error))
         return None
 
     def _rate(self, run: partial[list[Array]], number: int) -> float:
@@ -124,7 +139,15 @@ class Machine:
         plan = divide(self.model_file, self.feeds, shards, folder)
         # As an inline worker runs them: what stays whole has the cores of all shards.
         whole = dataclasses.replace(self.options, threads=self.options.threads * shards)
-        signature = Session(self.model_file, self.options).signature
-        sharded = ShardedSession(ShardedModel(plan, folder, (self.options,) * shards, whole, signature))
+        one = Session(self.model_file, self.options)
+        sharded = ShardedSession(ShardedModel(plan, folder, (self.options,) * shards, whole, one.signature))
         undo.callback(sharded.drop)
+        check_same(one, sharded, self.feeds, tolerance_of(self.model_file.path), of="the shards do", fix="left out")
         return partial(self._rate, partial(sharded.run, self.feeds), pods)
+
+
+def told(error: Exception) -> str:
+    """Why something failed, in one line: our own words, or what kind of error it was."""
+    if isinstance(error, (UsageError, ModelRunError)):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -125,14 +125,21 @@ def make_widths(
     model = load_graph(model_file)
     plain_ensembles(model.graph)
     shapes = _shapes(model, model_file, feeds, profile)
-    least = max(1, int(held_bytes(model.graph) * LEAST_SHARE))
-    found = [whole]
+    total = held_bytes(model.graph)
+    if not total:
+        return [whole], ["the model has no weights: nothing is divided over shards"]
+    least = max(1, int(total * LEAST_SHARE))
+    found, notes = [whole], []
     for shards in counts:
-        sharding = shard_graph(model.graph, shards, shapes, model.graph.opset_imports, least)
-        if not sharding.decisions:
-            return found, ["no layer can be divided over shards"]
-        found.append(divided(graph, profile, model.graph, sharding))
-    return found, []
+        try:
+            sharding = shard_graph(model.graph, shards, shapes, model.graph.opset_imports, least)
+            if not sharding.decisions:
+                return found, [*notes, "no layer can be divided over shards"]
+            found.append(divided(graph, profile, model.graph, sharding))
+        except Exception as error:
+            # One number of shards that fails, for whatever reason, leaves the others.
+            notes.append(f"{shards} shards left out: {type(error).__name__}: {error}")
+    return found, notes
 
 
 def _shapes(

@@ -15,7 +15,7 @@ from models.split.balance import Problem, Value, Weight
 from models.split.cluster import ClusterWorker
 from models.split.profile import Profile
 from models.strategy.candidate import Candidate, Pod, candidates
-from models.strategy.choose import PROCESS_BYTES, choose
+from models.strategy.choose import PROCESS_BYTES, LeftOut, choose
 from models.strategy.here import Here
 from models.strategy.planner import from_json, plan_strategy, to_json
 from models.strategy.teams import APART, Links, alike, shard_counts, teams_of
@@ -158,6 +158,17 @@ def test_what_was_measured_decides(widths: list[Width]):
     strategy = choose(widths, workers(2), model="m.onnx", measure=measure)
     assert strategy.chosen.kind == "stages" and strategy.chosen.measured == 9.0
     assert "9 rows/s measured" in strategy.verdict
+
+
+def test_what_failed_is_left_out(widths: list[Width]):
+    def measure(found: Sequence[Candidate]) -> list[float | LeftOut | None]:
+        by_kind = {"replicas": 1.0, "stages": LeftOut("they give other numbers"), "shards": 0.5}
+        return [by_kind.get(one.kind) for one in found]
+
+    strategy = choose(widths, workers(2), model="m.onnx", measure=measure)
+    assert strategy.chosen.kind == "replicas"
+    assert not [one for one in strategy.candidates if one.kind == "stages"]
+    assert strategy.notes == ("2 stages left out: they give other numbers",)
 
 
 def test_teams():

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision
+from models.shard.decision import Context, Decision, input_at
 from models.shard.layout import Partial, Sizes, Split, move_split
 
 
@@ -38,14 +38,17 @@ def reshape(node: ir.Node, context: Context) -> Decision | None:
     decision = Decision({name: moved})
     if node.op_type != "Reshape":
         return decision
-    target = node.inputs[1]
-    values = numbers(target)
+    target = input_at(node, 1)
+    values = integers(node, "shape", 1)
     if values is not None:
         if values[moved.axis] > 0:
             if moved.outer != 1:
                 return None
-            each = [np.array([*values[: moved.axis], piece, *values[moved.axis + 1 :]]) for piece in moved.pieces]
-            decision.constants[1] = each
+            each = [[*values[: moved.axis], piece, *values[moved.axis + 1 :]] for piece in moved.pieces]
+            if target is None:
+                decision.attributes["shape"] = each
+            else:
+                decision.constants[1] = [np.array(one) for one in each]
         return decision
     return decision if _leaves_room(target, moved, context) else None
 
@@ -95,6 +98,20 @@ def numbers(value: ir.Value | None) -> list[int] | None:
     return None if tensor is None else [int(number) for number in tensor.numpy().reshape(-1)]
 
 
+def integers(node: ir.Node, name: str, position: int) -> list[int] | None:
+    """What an operator takes as an input of integers, and took as an attribute before; None where it is computed.
+
+    Of neither too: `given` tells them apart.
+    """
+    attribute = node.attributes.get_ints(name)
+    return numbers(input_at(node, position)) if attribute is None else [int(number) for number in attribute]
+
+
+def given(node: ir.Node, name: str, position: int) -> bool:
+    """Whether a node has what `integers` reads."""
+    return name in node.attributes or input_at(node, position) is not None
+
+
 def transpose(node: ir.Node, context: Context) -> Decision | None:
     """The axis goes where the permutation takes it."""
     layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
@@ -125,9 +142,7 @@ def reduce(node: ir.Node, context: Context) -> Decision | None:
     layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
     if not isinstance(layout, Split) or shape is None:
         return None
-    axes = node.attributes.get_ints("axes")
-    if axes is None and len(node.inputs) > 1:
-        axes = numbers(node.inputs[1])
+    axes = integers(node, "axes", 1)
     if not axes:
         return None
     reduced = {axis % len(shape) for axis in axes}

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from models.shard.decision import Context, Decision
 from models.shard.layout import Layout, Origin, Sizes, Split, Whole
-from models.shard.rules.shape import numbers
+from models.shard.rules.shape import given, integers, numbers
 
 
 def shape_of(node: ir.Node, context: Context) -> Decision | None:
@@ -29,19 +29,21 @@ def slice_data(node: ir.Node, context: Context) -> Decision | None:
     layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
     if shape is None:
         return None
-    bounds = [numbers(value) if value is not None else None for value in [*node.inputs[1:], None, None][:4]]
-    starts, ends, axes, steps = bounds
+    starts, ends, axes, steps = (
+        integers(node, name, at) for at, name in enumerate(("starts", "ends", "axes", "steps"), 1)
+    )
     name = str(node.outputs[0].name)
-    if len(node.inputs) > 3 and node.inputs[3] is not None and axes is None:
+    if given(node, "axes", 3) and axes is None:
         return None
     if isinstance(layout, Sizes):
-        if starts is None or ends is None or len(starts) != 1:
+        if starts is None or ends is None or len(starts) != 1 or (given(node, "steps", 4) and steps is None):
             return None
         kept = list(range(shape[0]))[slice(starts[0], ends[0], steps[0] if steps else 1)]
         return Decision({name: _picked(layout, kept)})
     if not isinstance(layout, Split):
         return None
-    cut = {axis % len(shape) for axis in axes} if axes else set(range(len(shape)))
+    first = len(starts) if starts is not None else len(shape)
+    cut = {axis % len(shape) for axis in axes} if axes else set(range(first))
     return None if layout.axis in cut else Decision({name: layout})
 
 

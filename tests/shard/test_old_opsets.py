@@ -1,0 +1,72 @@
+"""Operators whose inputs were attributes in older opsets are followed over shards as the newer ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper, parser
+
+from models.graph import ModelFile
+from models.session import Session, SessionOptions
+from models.shard.planner import divide
+from models.shard.sharded import ShardedModel, ShardedSession
+from models.split.chain import check_same
+
+CPU = SessionOptions(threads=1)
+
+
+def save(body: str, opset: int, folder: Path, out: str = "float[n, m] y", **more: np.ndarray) -> ModelFile:
+    """A model of x[n, 16] with a layer `h = Relu(x @ w)` before what is given, and `v` for one behind it."""
+    head = f'<ir_version: 4, opset_import: ["": {opset}]> g (float[n, 16] x) => ({out})'
+    # ONNX Runtime has no Relu of before opset 6.
+    text = f"{head} {{ a = MatMul(x, w) h = {'Relu' if opset > 5 else 'Identity'}(a) {body} }}"
+    model = parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((16, 16), np.float32), "v": rng.standard_normal((8, 16), np.float32), **more}
+    read = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(numpy_helper.from_array(one, name) for name, one in weights.items() if name in read)
+    path = folder / "old.onnx"
+    onnx.save(model, path)
+    return ModelFile(str(path))
+
+
+@pytest.mark.parametrize(
+    ("opset", "body"),
+    [
+        (9, "c = Slice<starts=[0], ends=[8], axes=[1]>(h) d = Slice<starts=[8], ends=[16], axes=[1]>(h) y = Add(c, d)"),
+        (9, "y = Slice<starts=[0], ends=[2]>(h)"),
+        (9, "y = Slice<starts=[0, 4], ends=[9, -1]>(h)"),
+        (9, "c = Unsqueeze<axes=[1]>(h) d = Slice<starts=[0], ends=[1], axes=[1]>(c) y = Squeeze<axes=[1]>(d)"),
+        (9, "c = Unsqueeze<axes=[0]>(h) y = Squeeze<axes=[0]>(c)"),
+        (9, "y = ReduceSum<axes=[1]>(h)"),
+        (9, "c = Unsqueeze<axes=[1]>(h) y = ReduceMean<axes=[1], keepdims=0>(c)"),
+        (9, "c, d = Split<axis=1, split=[8, 8]>(h) y = Mul(c, d)"),
+        (9, "c, d = Split<axis=1>(h) y = Sub(c, d)"),
+        (9, "c, d = Split<axis=1, split=[4, 12]>(h) y = Concat<axis=1>(d, c)"),
+        (9, "y = Pad<pads=[0, 1, 0, 2]>(h)"),
+        (9, "y = Clip<min=0.5, max=1.0>(h)"),
+        (9, "y, i = TopK<k=3, axis=1>(h)"),
+        (9, "c = Unsqueeze<axes=[1, 2]>(h) d = Upsample<mode=\"nearest\">(c, scales) y = Flatten(d)"),
+        (9, "c = Dropout<ratio=0.5>(h) y = Softmax<axis=1>(c)"),
+        (4, "c = Reshape<shape=[-1, 2, 8]>(h) y = Reshape<shape=[-1, 16]>(c)"),
+        (10, "c = Slice(h, zero, eight, one) y = MatMul(c, v)"),
+        (12, "u = Unsqueeze<axes=[1]>(h) c = Squeeze<axes=[1]>(u) y = Add(c, h)"),
+        (13, "c = Slice(h, zero, eight, one) y = MatMul(c, v)"),
+        (13, "y = ReduceSum(h, one)"),
+    ],
+)  # fmt: skip
+def test_same_numbers(opset: int, body: str, tmp_path: Path):
+    vector = {"zero": [0], "eight": [8], "one": [1]}
+    more = {name: np.array(values) for name, values in vector.items()}
+    more["scales"] = np.array([1, 1, 1, 2], np.float32)
+    model = save(body, opset, tmp_path, **more)
+    feeds = {"x": np.random.default_rng(1).standard_normal((5, 16), np.float32)}
+    whole = Session(model, CPU)
+    plan = divide(model, feeds, 2, str(tmp_path / "shards"), 1)
+    sharded = ShardedSession(ShardedModel(plan, str(tmp_path / "shards"), (CPU,) * 2, CPU, whole.signature))
+    check_same(whole, sharded, feeds, 1e-5, of="the shards do", fix="")
+    sharded.drop()
+    assert plan.layers
