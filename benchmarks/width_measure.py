@@ -40,6 +40,7 @@ from models.split.stage_times import time_together
 from models.split.trace import time_runs
 from models.split.verdict import EVEN
 from models.strategy.candidate import candidates
+from models.strategy.choose import LeftOut
 from models.strategy.here import measure_here
 from models.strategy.measure import Machine
 from models.strategy.planner import HERE_SECONDS
@@ -173,7 +174,11 @@ def _plan(model: ModelFile, feeds: Feeds, rows: int, counts: Sequence[int]) -> t
     found = candidates(widths, workers, rows, 1, here.links)
     machine = Machine(model, feeds, one, workers, graph, profile)
     ran = machine.measure_all(found)
-    rates = {way.shards: rate or way.rows_per_second for way, rate in zip(found, ran, strict=True)}
+    rates = {
+        way.shards: rate or way.rows_per_second
+        for way, rate in zip(found, ran, strict=True)
+        if not isinstance(rate, LeftOut)
+    }
     chosen = min(shards for shards, rate in rates.items() if rate * EVEN >= max(rates.values()))
     return {way.shards: way.rows_per_second for way in found}, chosen
 

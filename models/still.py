@@ -78,7 +78,7 @@ def _fixed(node: onnx.NodeProto, name: str, opset: int) -> list[onnx.NodeProto]:
         return [kept]
     if node.op_type == "Bernoulli":
         likely = [
-            helper.make_node("Constant", [], [f"{name}_half"], value=numpy_helper.from_array(np.float32(0.5))),
+            helper.make_node("Constant", [], [f"{name}_half"], value=numpy_helper.from_array(np.array(0.5, np.float32))),
             helper.make_node("Cast", [node.input[0]], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
             helper.make_node("Greater", [f"{name}_float", f"{name}_half"], [f"{name}_likely"]),
         ]

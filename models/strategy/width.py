@@ -129,7 +129,7 @@ def make_widths(
     if not total:
         return [whole], ["the model has no weights: nothing is divided over shards"]
     least = max(1, int(total * LEAST_SHARE))
-    found, notes = [whole], []
+    found, notes = [whole], list[str]()
     for shards in counts:
         try:
             sharding = shard_graph(model.graph, shards, shapes, model.graph.opset_imports, least)
