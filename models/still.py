@@ -77,8 +77,9 @@ def _fixed(node: onnx.NodeProto, name: str, opset: int) -> list[onnx.NodeProto]:
         kept = helper.make_node("Dropout", [node.input[0]], node.output, name=node.name)
         return [kept]
     if node.op_type == "Bernoulli":
+        half = numpy_helper.from_array(np.array(0.5, np.float32))
         likely = [
-            helper.make_node("Constant", [], [f"{name}_half"], value=numpy_helper.from_array(np.array(0.5, np.float32))),
+            helper.make_node("Constant", [], [f"{name}_half"], value=half),
             helper.make_node("Cast", [node.input[0]], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
             helper.make_node("Greater", [f"{name}_float", f"{name}_half"], [f"{name}_likely"]),
         ]
