@@ -11,7 +11,7 @@ from pipelines.finishing import finish_steps, list_cells
 from pipelines.job import Job, check_written, user_fields, with_batch_size
 from pipelines.json_output import json_steps
 from pipelines.messages import open_messages
-from pipelines.topic_ends import find_topics
+from pipelines.topic_ends import check_columns_written, find_topics
 from pipelines.versions import check_version, version_steps
 from pipelines.workers import count_workers
 from transforms.chain import chain_schema
@@ -89,6 +89,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     finish += (AddMessageColumns(),)
     finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
+    check_columns_written(options, after_finish)
     total = sum(end - begin for begin, end in spans.values())
     return Job(
         files=(),

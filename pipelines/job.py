@@ -22,7 +22,7 @@ from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
 from pipelines.strategy_job import CannotDivide, settle_strategy, trying
-from pipelines.topic_ends import TopicEnds, check_tensors, find_topics
+from pipelines.topic_ends import TopicEnds, check_columns_written, find_topics
 from pipelines.versions import check_version, version_steps
 from pipelines.workers import Workers, choose_worker_type, cores, count_workers
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
@@ -178,8 +178,7 @@ def _planned(
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
     finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
-    if topics is not None and topics.output is not None and topics.output_format == "tensor":
-        check_tensors(after_finish)
+    check_columns_written(options, after_finish)
 
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text and not prepare:

@@ -14,7 +14,7 @@ from pipelines.json_output import json_steps
 from pipelines.messages import open_messages
 from pipelines.report import plan_lines
 from pipelines.stream_split import divide_stream
-from pipelines.topic_ends import check_tensors
+from pipelines.topic_ends import check_columns_written
 from pipelines.versions import updating_step, version_steps
 from pipelines.workers import count_workers
 from runners.flink import is_flink
@@ -109,8 +109,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     output_format = options.output_format or "json"
-    if output_format == "tensor":
-        check_tensors(after_finish)
+    check_columns_written(options, after_finish)
 
     latency_ms = options.max_latency_ms or MAX_LATENCY_MS
     source = KafkaSource(

@@ -13,6 +13,8 @@ from models.tensors import column_type
 from transforms.block import data_columns
 from transforms.kafka.clients import check_topic
 from transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
+from transforms.write.names import output_format
+from transforms.write.written_types import check_written_types
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,24 @@ def find_topics(options: argparse.Namespace, local: bool, read: Sequence[Topic] 
     for option, topic in given:
         check_topic(config, topic, option)
     return TopicEnds(config, output, options.output_format or "json", errors)
+
+
+def check_columns_written(options: argparse.Namespace, schema: pa.Schema) -> None:
+    """Raise for columns that the output cannot hold.
+
+    Args:
+        options: `output` and `output_format` as the user gave them.
+        schema: of the blocks that are written.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if not is_kafka(options.output):
+        check_written_types(schema, output_format(options.output), f"--output {options.output}")
+    elif options.output_format == "tensor":
+        check_tensors(schema)
+    elif options.output_format in (None, "json"):
+        check_written_types(schema, "jsonl", f"--output {options.output}")
 
 
 def check_tensors(schema: pa.Schema) -> None:

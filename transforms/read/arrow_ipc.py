@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+<<<<<<< HEAD
 from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform
+=======
+from transforms.read.plain_types import plain_schema
+from transforms.read.result import ReadOptions, ReadResult, RowWindow, blocks_of, conform, missing_column
+>>>>>>> fb7f765 (Views and run-end-encoded columns are read; kept types that cannot be written are refused before the job)
 from transforms.read.streams import open_arrow, open_stream
 from transforms.split import Split
 
@@ -23,7 +28,7 @@ def is_file(path: str) -> bool:
 def schema(path: str) -> pa.Schema:
     """The schema at the head of the file."""
     with open_arrow(path) as source:
-        return (pa.ipc.open_file(source) if is_file(path) else pa.ipc.open_stream(source)).schema
+        return plain_schema((pa.ipc.open_file(source) if is_file(path) else pa.ipc.open_stream(source)).schema)
 
 
 def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:

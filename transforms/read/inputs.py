@@ -15,6 +15,7 @@ from transforms.split import FORMATS
 
 _EXTENSIONS = {
     ".parquet": "parquet",
+    ".parq": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
     ".tsv": "csv",
@@ -22,6 +23,7 @@ _EXTENSIONS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".arrow": "arrow",
+    ".arrows": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
 }

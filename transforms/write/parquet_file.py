@@ -106,6 +106,12 @@ def read_parquet_rows(path: str, start: int, stop: int) -> Iterator[pa.RecordBat
 def _readable(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_fixed_size_list(type_) or pa.types.is_list(type_):
         return pa.list_(type_.value_field.with_type(_readable(type_.value_type)))
+    if pa.types.is_large_list(type_):
+        return pa.large_list(type_.value_field.with_type(_readable(type_.value_type)))
+    if pa.types.is_struct(type_):
+        return pa.struct([field.with_type(_readable(field.type)) for field in type_])
+    if pa.types.is_map(type_):
+        return pa.map_(type_.key_field, type_.item_field.with_type(_readable(type_.item_type)), type_.keys_sorted)
     return type_
 
 

@@ -32,7 +32,7 @@ class CsvFile:
     def write(self, block: pa.RecordBatch) -> None:
         """Add the rows of a block of the file's schema."""
         for piece in _pieces(block):
-            columns = [_csv_column(column) for column in piece.columns]
+            columns = [csv_column(column) for column in piece.columns]
             self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_csv_schema(block.schema)))
 
     def close(self) -> None:
@@ -137,10 +137,11 @@ def _csv_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, _csv_type(field.type)) for field in schema])
 
 
-def _csv_column(column: Any) -> pa.Array:
+def csv_column(column: Any) -> pa.Array:
+    """A column as the CSV writer takes it."""
     types, target = pa.types, _csv_type(column.type)
     if types.is_dictionary(column.type):
-        return _csv_column(column.dictionary_decode())
+        return csv_column(column.dictionary_decode())
     if target == column.type:
         return column
     if target != pa.string() or types.is_string_view(column.type):
