@@ -6,12 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-<<<<<<< HEAD
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform
-=======
 from transforms.read.plain_types import plain_schema
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, blocks_of, conform, missing_column
->>>>>>> fb7f765 (Views and run-end-encoded columns are read; kept types that cannot be written are refused before the job)
+from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform
 from transforms.read.streams import open_arrow, open_stream
 from transforms.split import Split
 

@@ -11,12 +11,8 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-<<<<<<< HEAD
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
-=======
 from transforms.read.plain_types import plain_schema
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, blocks_of, conform, missing_column
->>>>>>> fb7f765 (Views and run-end-encoded columns are read; kept types that cannot be written are refused before the job)
+from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from transforms.read.streams import is_local, open_arrow
 from transforms.split import Split
 

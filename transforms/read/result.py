@@ -10,12 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-<<<<<<< HEAD
-=======
-from models.errors import UsageError
-from transforms.read.plain_types import plain_array
->>>>>>> fb7f765 (Views and run-end-encoded columns are read; kept types that cannot be written are refused before the job)
 from transforms.block import with_origin, with_origin_schema
+from transforms.read.plain_types import plain_array
 
 
 class ReadFailure(NamedTuple):
@@ -121,13 +117,9 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> Parsed:
             return no_rows(batch.num_rows, schema, lacks(wanted, batch.schema.names))
         column = batch.column(index)
         if column.type != wanted.type:
-<<<<<<< HEAD
             from transforms.read.cast import CannotCast, cast_exactly
 
-=======
             column = plain_array(column)
-        if column.type != wanted.type:
->>>>>>> fb7f765 (Views and run-end-encoded columns are read; kept types that cannot be written are refused before the job)
             try:
                 cast, wrong = cast_exactly(column, wanted.type)
             except CannotCast:
