@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -45,6 +46,10 @@ PAUSE_MS = 200
 """From a checkpoint's end to the next one's barrier at least, milliseconds: all tasks have heard of the end by then."""
 
 CANCEL_SECONDS = 120.0
+
+SLOT_SECONDS = 60.0
+"""How long a start waits for free slots of a cluster: those of a job that has just been cancelled come back in a few."""
+
 OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
 """Flink's states of a job that no longer runs."""
 
@@ -138,20 +143,74 @@ def _ask(master: str, path: str, method: str = "GET") -> dict[str, Any]:
         return dict(json.load(answer))
 
 
-def cancel_on_cluster(master: str, name: str) -> None:
+def cancel_on_cluster(master: str, name: str, seconds: float = CANCEL_SECONDS) -> None:
     """Cancel the jobs of that name which are not over, and wait until they are.
 
     Beam's job server forgets a job of a session cluster when it is told to cancel it: the job would run on.
+
+    Raises:
+        FlinkFailed: they still run after `seconds`, or the cluster does not answer; with the job's id.
     """
-    deadline = time.monotonic() + CANCEL_SECONDS
-    while time.monotonic() < deadline:
-        jobs = _ask(master, "/jobs/overview")["jobs"]
-        running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in OVER]
-        if not running:
-            return
-        for job in running:
-            _ask(master, f"/jobs/{job}?mode=cancel", "PATCH")
+    deadline = time.monotonic() + seconds
+    running: list[str] = []
+    reason = ""
+    while True:
+        try:
+            jobs = _ask(master, "/jobs/overview")["jobs"]
+            running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in OVER]
+            if not running:
+                return
+            for job in running:
+                _ask(master, f"/jobs/{job}?mode=cancel", "PATCH")
+            reason = "it was told to cancel it and still runs it"
+        except (OSError, ValueError) as error:
+            reason = f"it does not answer ({error})"
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.2)
+    known = f"{', '.join(running)} ({name})" if running else name
+    raise FlinkFailed(
+        f"the job {known} may still run on the Flink cluster at {master}: for {seconds:.0f} s {reason}; cancel it there"
+    )
+
+
+def wait_for_slots(master: str, wanted: int, seconds: float = SLOT_SECONDS) -> None:
+    """Wait until a cluster has as many free slots as a job has tasks side by side, and say so while it does not.
+
+    Flink itself takes a job that it has no slots for and tries again for ever.
+
+    Raises:
+        RunnerError: there were too few after `seconds`; with the jobs that hold them.
+    """
+    deadline = time.monotonic() + seconds
+    told = False
+    while True:
+        overview = _overview(master)
+        free, total = int(overview["slots-available"]), int(overview["slots-total"])
+        if wanted > total:
+            raise RunnerError(
+                f"--parallelism {wanted} needs as many slots, and the Flink cluster at {master} has {total}; "
+                "start more TaskManagers, or give a smaller --parallelism"
+            )
+        if free >= wanted:
+            return
+        state = f"{free} of the {total} slots of the Flink cluster at {master} are free, and the job needs {wanted}"
+        holders = f"the others are held by {_holders(master)}"
+        if time.monotonic() >= deadline:
+            raise RunnerError(
+                f"after {seconds:.0f} s {state}; {holders}; cancel one, start more TaskManagers, or give a smaller "
+                "--parallelism"
+            )
+        if not told:
+            print(f"waiting for slots, {seconds:.0f} s at most: {state}; {holders}", file=sys.stderr, flush=True)
+            told = True
+        time.sleep(0.5)
+
+
+def _holders(master: str) -> str:
+    jobs = _ask(master, "/jobs/overview")["jobs"]
+    held = [f"{job['name']} ({job['jid']}, {job['state'].lower()})" for job in jobs if job["state"] not in OVER]
+    return ", ".join(held) or "no job: TaskManagers that are going, or jobs that have just ended"
 
 
 @contextlib.contextmanager
@@ -185,14 +244,18 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
     command = job_server_command(
         options.job_server_jar, options.version, quick=not options.streaming or options.master is not None
     )
+    if options.master is not None:
+        wait_for_slots(options.master, options.parallelism)
     with contextlib.ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="beamsplit-flink-", ignore_cleanup_errors=True))
         )
         pool = None if options.own_workers else stack.enter_context(WorkerPool(folder))
         server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism)
-        stack.enter_context(server)
         runner = _runner(pool, options.master)
+        # When the job server has ended, which may have been handing the job over until then.
+        stack.callback(runner.see_it_over)
+        stack.enter_context(server)
         try:
             staged = staged_jars(command) if options.master is not None else []
             flags = [f"--files_to_stage={jar}" for jar in staged]
@@ -236,6 +299,7 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
 
         _result: Any = None
         _name = ""
+        _done = False
 
         def run_portable_pipeline(self, pipeline: Any, options: Any) -> Any:
             self._name = options.view_as(GoogleCloudOptions).job_name
@@ -251,7 +315,10 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
 
         def end(self) -> None:
             """Cancel the job unless it is over, and wait for that."""
-            if self._result is None or PipelineState.is_terminal(self._result.state):
+            if self._result is None:
+                return
+            self._done = self._result.state == PipelineState.DONE
+            if PipelineState.is_terminal(self._result.state):
                 return
             if master is not None:
                 cancel_on_cluster(master, self._name)
@@ -259,5 +326,10 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
             deadline = time.monotonic() + CANCEL_SECONDS
             while not PipelineState.is_terminal(self._result.state) and time.monotonic() < deadline:
                 time.sleep(0.05)
+
+        def see_it_over(self) -> None:
+            """Cancel what a cluster still runs: Beam calls a job cancelled which its job server has only let go of."""
+            if master is not None and self._name and not self._done:
+                cancel_on_cluster(master, self._name)
 
     return Runner()
