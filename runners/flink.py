@@ -48,7 +48,7 @@ PAUSE_MS = 200
 CANCEL_SECONDS = 120.0
 
 SLOT_SECONDS = 60.0
-"""How long a start waits for free slots of a cluster: those of a job that has just been cancelled come back in a few."""
+"""How long a start waits for free slots of a cluster: those of a job that was just cancelled come back in a few."""
 
 OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
 """Flink's states of a job that no longer runs."""

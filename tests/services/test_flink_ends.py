@@ -1,15 +1,11 @@
-"""Jobs on a session cluster end with the command that started them, and one that finds no slot does not wait for ever."""
+"""Jobs on a session cluster end with the command that started them, and a start without slots does not wait for ever."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from runners import flink
 from runners.errors import RunnerError
 from runners.flink import OVER, wait_for_slots
 from runners.local import FlinkCluster
@@ -35,7 +31,7 @@ def test_no_job_is_left_on_the_cluster(cluster: FlinkCluster, stream: Stream, ho
     if how != "idle":
         wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
         process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGTERM)
-    out, err = process.communicate(timeout=DEADLINE)
+    _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert not alive(cluster), err
     assert len(stream.read(stream.output)) == 40
@@ -49,10 +45,10 @@ def test_a_second_stream_is_told_who_holds_the_slots(
     process = stream.start(*on(cluster, "--checkpoint=1s"))
     wait_until(lambda: stream.written() >= 4 or process.poll() is not None, "the first stream has its slots")
     (holder,) = alive(cluster)
-    with pytest.raises(RunnerError, match=f"0 of the 2 slots .* held by beamsplit-.*{holder}.*running.*start more Task"):
+    with pytest.raises(RunnerError, match=f"0 of the 2 slots .* held by beamsplit-.*{holder}.*running"):
         wait_for_slots(cluster.address, 1, seconds=1.0)
     assert "waiting for slots, 1 s at most: 0 of the 2 slots" in capsys.readouterr().err
-    with pytest.raises(RunnerError, match="--parallelism 3 needs as many slots, .* has 2"):
+    with pytest.raises(RunnerError, match=r"--parallelism 3 needs as many slots, .* has 2"):
         wait_for_slots(cluster.address, 3)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE)
