@@ -1,4 +1,4 @@
-"""Jobs on a session cluster end with the command that started them, and a start without slots does not wait for ever."""
+"""Jobs on a session cluster end with their command, and a start without slots does not wait for ever."""
 
 from __future__ import annotations
 
