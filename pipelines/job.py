@@ -18,6 +18,7 @@ from pipelines.columns import (
 from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.json_output import json_steps
+from pipelines.no_rows import leave_undivided
 from pipelines.report import plan_lines
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
@@ -119,7 +120,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     files = tuple(find_files(options.input, left_out=left_out))
     check_written(options, [options.model, *(file.path for file in files)])
     topics = find_topics(options, local)
-    aside = (*left_out_notes(left_out), *leave_aside(options, local))
+    aside = (*left_out_notes(left_out), *leave_aside(options, local), *leave_undivided(options, files))
     settled = settle_strategy(options, files, local)
     ways, left = [settled, *settled.others], tuple[str, ...]()
     for at, way in enumerate(ways):

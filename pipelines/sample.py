@@ -19,7 +19,7 @@ from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.fill_nulls import check_nulls, fill_nulls
 from transforms.model_file import localize
-from transforms.read import InputFile, ReadOptions, format_of, infer_schema, read_sample
+from transforms.read import InferredSchema, InputFile, NoColumns, ReadOptions, format_of, infer_schema, read_sample
 from transforms.step import Step
 
 SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
@@ -75,7 +75,12 @@ def open_sample(
         UsageError: the rows cannot be read or prepared, or the model does not take them.
     """
     format = format_of(files, options.input_format)
-    inferred = infer_schema(files, format)
+    try:
+        inferred = infer_schema(files, format)
+    except NoColumns as error:
+        if format == "csv":  # Not even a header.
+            raise
+        inferred = InferredSchema(_columns_of_nothing(options, session, error))
     schema = inferred.schema
     check_names(schema)
     prepare = fill_nulls(prepare_steps(options), with_origin_schema(schema), options.nulls)
@@ -111,6 +116,18 @@ def open_sample(
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     inferred.check(needed_columns(schema, prepare, [*made.plan.binding.columns, *options.keep]))
     return Sample(format, schema, verbatim, prepare, prepared, raw, rows, made)
+
+
+def _columns_of_nothing(options: argparse.Namespace, session: SessionOptions, error: UsageError) -> pa.Schema:
+    from pipelines.no_rows import columns_of_nothing
+
+    path = localize(options.model)
+    check_model_file(path)
+    signature = get_session(ModelFile(path), session).signature
+    try:
+        return columns_of_nothing(options, prepare_steps(options), signature)
+    except UsageError as reason:
+        raise UsageError(f"{error} ({reason})") from None
 
 
 def prepare_steps(options: argparse.Namespace) -> tuple[Step, ...]:

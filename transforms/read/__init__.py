@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.read.infer_schema import InferredSchema, infer_schema, input_schema
+from transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
 from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of
 from transforms.read.result import ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
     assign_splits,
     count_rows,
+    has_rows,
     make_splits,
     read_all,
     read_sample,
@@ -24,6 +25,7 @@ __all__ = [
     "InferredSchema",
     "InputFile",
     "MakeSplits",
+    "NoColumns",
     "ReadBlocks",
     "ReadFailure",
     "ReadOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "count_rows",
     "find_files",
     "format_of",
+    "has_rows",
     "infer_schema",
     "input_schema",
     "make_splits",

@@ -106,6 +106,11 @@ def count(split: Split) -> int:
     return sum(batch.num_rows for batch in _batches(split, []))
 
 
+def any_rows(split: Split) -> bool:
+    """Whether there is a row in the split."""
+    return any(batch.num_rows for batch in _batches(split, []))
+
+
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; batches of a local file stay mapped."""
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)

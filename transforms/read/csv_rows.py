@@ -200,6 +200,12 @@ def count(split: Split) -> int:
     return sum(lines.count_csv(run, delimiter) for run in text_of(split))
 
 
+def any_rows(split: Split) -> bool:
+    """Whether there is a row in the split, bad ones too."""
+    delimiter = delimiter_of(split.paths[0])
+    return any(lines.count_csv(run, delimiter) for run in text_of(split))
+
+
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; rows that do not parse come as failures."""
     path = split.paths[0]

@@ -37,6 +37,10 @@ SIDE_BY_SIDE = 16
 """Files opened at a time."""
 
 
+class NoColumns(UsageError):
+    """All files are of text, and empty."""
+
+
 @dataclass(frozen=True)
 class InferredSchema:
     """What the files have for columns."""
@@ -88,7 +92,8 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
     """The columns of a sample of the files: of Parquet and Arrow by their schemas, of text by the heads of files.
 
     Raises:
-        UsageError: no file has columns, or a file is not of the format.
+        NoColumns: no file has columns.
+        UsageError: a file is not of the format.
     """
     if format == "files":
         return InferredSchema(files.SCHEMA)
@@ -142,7 +147,7 @@ def _named(inputs: Sequence[InputFile], schema: pa.Schema | None) -> pa.Schema:
     if schema is not None:
         return schema
     names = ", ".join(file.path for file in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
-    raise UsageError(f"the inputs ({names}) are all empty, so their columns are not known: give files with data")
+    raise NoColumns(f"the inputs ({names}) are all empty, so their columns are not known: give files with data")
 
 
 def _schema(file: InputFile, format: str, head: int) -> pa.Schema | None:

@@ -90,6 +90,11 @@ def count(split: Split) -> int:
     return sum(lines.count_json(run) for run in text_of(split))
 
 
+def any_rows(split: Split) -> bool:
+    """Whether there is a row in the split, bad ones too."""
+    return any(lines.count_json(run) for run in text_of(split))
+
+
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; lines that are no object of the schema come as failures.
 

@@ -215,6 +215,15 @@ def _one_dictionary(blocks: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return pa.Table.from_batches(blocks).unify_dictionaries().combine_chunks().to_batches()
 
 
+def has_rows(inputs: Sequence[InputFile], format: str) -> bool:
+    """Whether there is a row in any file, be it bad; reads on until it is found."""
+    for at, file in enumerate(inputs):
+        for split in split_file(file, at, format, max(1, file.size)):
+            if split.rows or (split.rows is None and reader(format).any_rows(split)):
+                return True
+    return False
+
+
 def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
     """The rows of all the files; for text, and for many or remote files, judged by the first ones; None if unknown."""
     if format == "files":
