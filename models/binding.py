@@ -19,7 +19,10 @@ from models.nulls import NO_NULLS, Nulls
 from models.signature import Dim, Signature, TensorSpec
 from models.tensors import ColumnType, column_type, numpy_dtype
 
-__all__ = ["Binding", "BoundBlock", "BoundInput", "bind", "converts_safely"]
+__all__ = ["Binding", "BoundBlock", "BoundInput", "bind", "converts_unasked"]
+
+DECIMAL = "decimal"
+"""The dtype of columns of decimals, which no tensor has."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Binding:
 
     constants: tuple[Constant, ...]
     """Inputs given with --set."""
+
+    by_position: tuple[str, ...] = ()
+    """Inputs whose columns nobody named: all that there are, in the order of the data."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -66,15 +72,17 @@ class _Data:
         return [name for name in self.schema.names if name not in self.ignore]
 
 
-def converts_safely(source: str, target: str) -> bool:
+def converts_unasked(source: str, target: str) -> bool:
     """Whether a column of dtype `source` is converted to `target` unasked.
 
-    By numpy's "safe" rule, which keeps every value but for one common case: 64-bit integers go to float64,
-    which rounds those beyond 2**53. Strings and numbers are never converted into each other.
+    Numbers go to any type that may hold them: each value is checked, and one that the type does not hold as it is makes
+    its row bad. Only from a float to a narrower one, which few values survive, they do not go. Strings and numbers are
+    never converted into each other.
     """
     if "string" in (source, target):
         return source == target
-    return bool(np.can_cast(source, target, "safe"))
+    both_floats = source.startswith("float") and target.startswith("float")
+    return not both_floats or bool(np.can_cast(source, target, "safe"))
 
 
 def bind(
@@ -101,10 +109,10 @@ def bind(
         schema: the data's columns.
         columns: input -> columns.
         sets: input -> what `models.constants.constant` reads.
-        narrow: convert columns to narrower types too. Integers and bools that do not fit make their row bad;
-            floating-point values are rounded, to infinity where they are too large.
-        text_source: the data comes from CSV or JSON, whose numbers have no declared width: read them as the
-            model wants them, as `narrow` does.
+        narrow: round what a floating-point input does not hold: floats of a wider type, whole numbers and decimals, to
+            infinity where they are too large. What an input of integers or bools does not hold makes its row bad.
+        text_source: the data comes from CSV or JSON, whose fractions have no declared width: they are rounded to that
+            of the model.
         ignore: columns that are not taken unless by name.
         nulls: what stands for nulls.
 
@@ -123,6 +131,7 @@ def bind(
             _fail(f"input {name!r} is in both --columns and --set; leave one out")
     open_specs = [spec for spec in signature.inputs if spec.name not in sets]
     inputs: list[BoundInput] = []
+    by_position: list[str] = []
     for spec in open_specs:
         axis = axes.get(spec.name)
         if axis is None:
@@ -131,6 +140,8 @@ def bind(
                 f"give it a value with --set {spec.name}=NUMBER (or zeros, ones, FILE.npy)"
             )
         names = tuple(columns[spec.name]) if spec.name in columns else _find(spec, axis, data, len(open_specs) == 1)
+        if spec.name not in columns and names != (spec.name,) and not _of_lists(names, data):
+            by_position.append(spec.name)
         inputs.append(_bind_input(spec, axis, names, data))
     if not signature.inputs:
         _fail("the model has no inputs, so there is no data to score: export it with inputs")
@@ -142,7 +153,7 @@ def bind(
         for spec in signature.inputs
         if spec.name in sets
     )
-    return Binding(tuple(inputs), constants)
+    return Binding(tuple(inputs), constants, tuple(by_position))
 
 
 def _fail(message: str) -> NoReturn:
@@ -160,6 +171,18 @@ def _without(shape: tuple[Dim, ...] | None, axis: int) -> tuple[Dim, ...] | None
     return None if shape is None else (*shape[:axis], *shape[axis + 1 :])
 
 
+def _kind_of(arrow: pa.DataType, spec: TensorSpec) -> ColumnType | None:
+    """What a row of a column is; decimals are numbers, and nulls whatever is wanted."""
+    if pa.types.is_decimal(arrow):
+        return ColumnType(DECIMAL, ())
+    return ColumnType(spec.dtype, ()) if pa.types.is_null(arrow) else column_type(arrow)
+
+
+def _of_lists(names: Sequence[str], data: _Data) -> bool:
+    kind = column_type(data.schema.field(names[0]).type) if len(names) == 1 else None
+    return kind is not None and bool(kind.shape)
+
+
 def _kind(dtype: str) -> str:
     return {"string": "string", "bool": "bool"}.get(dtype, "numeric")
 
@@ -173,7 +196,7 @@ def _find(spec: TensorSpec, axis: int, data: _Data, sole: bool) -> tuple[str, ..
             f"the model's input '{spec}' has no column of that name (the data has: {_listed(data.names, spec.name)}); "
             f"say which with --columns {spec.name}=COLUMN or give a value with --set {spec.name}=zeros"
         )
-    types = {name: column_type(data.schema.field(i).type) for i, name in enumerate(data.schema.names)}
+    types = {name: _kind_of(data.schema.field(i).type, spec) for i, name in enumerate(data.schema.names)}
     scalars = [n for n in data.names if (t := types[n]) and not t.shape and _kind(t.dtype) == _kind(spec.dtype)]
     lists = [n for n in data.names if (t := types[n]) and t.shape and (t.dtype == "string") == (spec.dtype == "string")]
     dims = _without(spec.shape, axis)
@@ -221,7 +244,7 @@ def _bind_input(spec: TensorSpec, axis: int, names: tuple[str, ...], data: _Data
             what = f"{wanted} columns with --columns {spec.name}=COLUMN1,COLUMN2,…"
         _fail(f"the model's input '{spec}' takes rows of shape [{wanted}], {has} rows of shape [{given}]; name {what}")
     fills = tuple(data.nulls.fill(name, spec.dtype, f"the model's input '{spec}'") for name in names)
-    return BoundInput(spec.name, spec.dtype, names, axis, dims, folded, str(types[0]), fills)
+    return BoundInput(spec.name, spec.dtype, names, axis, dims, folded, str(types[0]), fills, exact=not data.narrow)
 
 
 def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
@@ -232,9 +255,7 @@ def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
     if count > 1:
         _fail(f"the data has {count} columns named {name!r}, wanted for the model's input '{spec}'; rename all but one")
     arrow = data.schema.field(name).type
-    kind = column_type(arrow)
-    if pa.types.is_null(arrow) and data.nulls.fill(name, spec.dtype, f"the model's input '{spec}'") is not None:
-        return ColumnType(spec.dtype, ())
+    kind = _kind_of(arrow, spec)
     if kind is None:
         _fail(
             f"column {name!r} is {arrow}, which is no tensor, the model's input '{spec}' takes {spec.dtype}; "
@@ -245,9 +266,9 @@ def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
 
 
 def _check_conversion(spec: TensorSpec, name: str, source: str, data: _Data) -> None:
-    if converts_safely(source, spec.dtype):
+    if converts_unasked(source, spec.dtype) or (source == DECIMAL and _kind(spec.dtype) == "numeric"):
         return
-    if "string" in (source, spec.dtype):
+    if source == DECIMAL or "string" in (source, spec.dtype):
         _fail(
             f"column {name!r} is {source}, the model's input '{spec}' takes {spec.dtype}; "
             f"name another column with --columns {spec.name}=COLUMN, or convert it with --prepare module:function"

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from models.bound_input import BoundInput
 from models.constants import Constant
+from models.decimals import decimals_as
+from models.exact import inexact
 from models.nulls import null_reason
 from models.tensors import NULL, NULL_INSIDE, Array, TensorColumn, numpy_dtype, output_field, unpack
 
@@ -166,7 +168,7 @@ class _SideBySide:
         for name, column in zip(self._bound.columns, self._columns, strict=True):
             yield from _flaws(name, column.bad, single=True)
             values = column.values.reshape(-1)
-            for item in misfits(values, self._bound.dtype).tolist():
+            for item in _misfits(values, self._bound).tolist():
                 yield item, _misfit_reason(values[item], name, self._bound.dtype)
 
 
@@ -215,7 +217,7 @@ class _OneColumn:
             for row in np.flatnonzero(~self._fits).tolist():
                 yield row, self._unfit_reason(name, self._column.shapes[row].tolist())
         values, offsets = self._column.values, self._column.offsets
-        items = misfits(values, self._bound.dtype)
+        items = _misfits(values, self._bound)
         if items.size:
             width = math.prod(values.shape[1:])
             owners = items // width if offsets is None else np.searchsorted(offsets, items, side="right") - 1
@@ -235,7 +237,23 @@ def _unpacked(bound: BoundInput, at: int, block: pa.RecordBatch) -> TensorColumn
     column = block.column(bound.columns[at])
     if pa.types.is_null(column.type):
         column = pa.nulls(len(column), output_field("", bound.dtype, ()).type)
+    if pa.types.is_decimal(column.type):
+        return _of_decimals(bound, at, column)
     return unpack(column, to_fill=bound.null_in(at) is not None)
+
+
+def _of_decimals(bound: BoundInput, at: int, column: pa.Array) -> TensorColumn:
+    values, inexact_rows = decimals_as(column, bound.dtype)
+    bad: list[tuple[Array, str]] = []
+    nulls = None
+    if column.null_count:
+        nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+        if bound.null_in(at) is None:
+            bad, nulls = [(np.flatnonzero(nulls), NULL)], None
+    if inexact_rows.size and (bound.exact or not bound.dtype.startswith("float")):
+        rounds = "; --narrow rounds it" if bound.dtype.startswith("float") else ""
+        bad.append((inexact_rows, f"a decimal that {bound.dtype} does not hold{rounds},"))
+    return TensorColumn(values, None, None, bad, nulls)
 
 
 def _filled(bound: BoundInput, at: int, column: TensorColumn) -> Array:
@@ -258,27 +276,12 @@ def _flaws(name: str, flaws: list[tuple[Array, str]], single: bool) -> Iterator[
 
 
 def _misfit_reason(value: Any, name: str, dtype: str) -> str:
-    return f"value {value} in column {name!r} does not fit {dtype}"
+    rounds = "; --narrow rounds it" if dtype.startswith("float") else ""
+    return f"value {value} in column {name!r} does not fit {dtype}{rounds}"
 
 
-def misfits(values: Array, dtype: str) -> Array:
-    """Positions, counted in row-major order, of the values that the integer or bool type `dtype` cannot hold exactly.
-
-    Floating-point types hold everything, rounded (and infinity where the value is too large).
-    """
-    none = np.empty(0, dtype=np.int64)
-    target = numpy_dtype(dtype)
-    if target.kind not in "iub" or values.size == 0 or np.can_cast(values.dtype, target, "safe"):
-        return none
-    if target.kind == "b":
-        return np.flatnonzero((values != 0) & (values != 1))
-    low, high = int(np.iinfo(target).min), int(np.iinfo(target).max)
-    if values.dtype.kind == "f":
-        wide = values.astype(np.float64, copy=False)
-        with np.errstate(invalid="ignore"):
-            return np.flatnonzero(~((wide >= float(low)) & (wide < float(high + 1)) & (np.trunc(wide) == wide)))
-    if low <= int(values.min()) and int(values.max()) <= high:
-        return none
-    source = np.iinfo(values.dtype)
-    low, high = max(low, int(source.min)), min(high, int(source.max))
-    return np.flatnonzero((values < low) | (values > high))
+def _misfits(values: Array, bound: BoundInput) -> Array:
+    """Positions, counted in row-major order, of the values that the input's type does not hold."""
+    if bound.dtype == "string" or (not bound.exact and bound.dtype.startswith("float")):
+        return np.empty(0, dtype=np.int64)
+    return inexact(values, bound.dtype)

@@ -44,6 +44,9 @@ class BoundInput:
     nulls: tuple[Fill | None, ...] = ()
     """What stands for a null in each of the columns; None, or nothing at all, where it makes its row bad."""
 
+    exact: bool = True
+    """Whether a row is bad where a whole number or a decimal would be rounded; False with --narrow."""
+
     def null_in(self, column: int) -> Fill | None:
         """What stands for a null in the column of this number."""
         return self.nulls[column] if self.nulls else None

@@ -14,8 +14,8 @@ _MANTISSA = {"float16": 11, "float32": 24, "float64": 53}
 def inexact(values: Array, dtype: str) -> Array:
     """Positions, counted in row-major order, of the numbers that `dtype` does not hold as they are.
 
-    Whole numbers are checked against floats too (2**24 + 1 is no float32). Floats that lose digits in a narrower float
-    are not looked for.
+    Whole numbers are checked against floats too, also where they are floats (2**24 + 1 is no float32). A fraction that
+    loses digits in a narrower float is not looked for.
 
     >>> inexact(np.array([1, 2**24 + 1]), "float32").tolist()
     [1]
@@ -26,7 +26,7 @@ def inexact(values: Array, dtype: str) -> Array:
     if values.size == 0 or values.dtype == target or kind == "b":
         return none
     if target.kind == "f":
-        return _beyond(values, target) if kind in "iu" else none
+        return _beyond(values, target) if kind in "iu" else _rounded(values, target)
     if target.kind not in "iub" or np.can_cast(values.dtype, target, "safe"):
         return none
     if target.kind == "b":
@@ -57,3 +57,16 @@ def _beyond(values: Array, target: np.dtype[Any]) -> Array:
     inside = (rounded >= float(range_of.min)) & (rounded < float(int(range_of.max) + 1))
     back = np.where(inside, rounded, 0).astype(values.dtype)
     return np.flatnonzero(~inside | (back != values))
+
+
+def _rounded(values: Array, target: np.dtype[Any]) -> Array:
+    """Floats without a fraction that a narrower float does not hold."""
+    if values.dtype.itemsize <= target.itemsize:
+        return np.empty(0, dtype=np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        large = np.flatnonzero(np.abs(values) > 2.0 ** _MANTISSA[target.name])
+        if not large.size:
+            return large
+        some = values.reshape(-1)[large]
+        rounded: Array = large[(np.trunc(some) == some) & (some.astype(target) != some)]
+        return rounded

@@ -7,7 +7,7 @@ schema, --columns, --set -----------+                              (together and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from models.batch_size import BatchSizeChoice, find_batch_size
 from models.binding import Binding, BoundBlock, bind
+from models.bound_input import shorten
 from models.classes import zipmap_note
 from models.errors import UsageError
+from models.feature_names import check_features
 from models.graph import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
@@ -139,7 +141,7 @@ def _fit(
     signature = session.signature
     # What is drawn at random tells nothing of the rows.
     attempt = _best_attempt(still(session), signature, schema, sample, facts, row_by_row)
-    notes = list(notes)
+    notes = [*notes, *_by_position(attempt.binding, session)]
     drawn = drawn_by(model.path)
     if drawn:
         notes.append(f"the model draws random numbers ({', '.join(drawn)}): each run of it gives others")
@@ -168,6 +170,24 @@ def _fit(
     )
     plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row)
     return Fit(plan, session, attempt.sample, tuple(notes))
+
+
+def _by_position(binding: Binding, session: Session) -> Iterator[str]:
+    """Notes on columns that nobody named.
+
+    Raises:
+        UsageError: the model's metadata name others.
+    """
+    for bound in binding.inputs:
+        if bound.name not in binding.by_position:
+            continue
+        metadata = session.raw.get_modelmeta().custom_metadata_map
+        told = check_features(metadata, bound.columns, f"the model's input {bound.name!r}")
+        if told is None and len(bound.columns) > 1:
+            yield (
+                f"input {bound.name!r} takes {len(bound.columns)} columns in the order of the file "
+                f"({shorten(bound.columns)}); if the model has another, say it with --columns {bound.name}=…"
+            )
 
 
 def _best_attempt(

@@ -38,7 +38,9 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
         help="inputs that are no columns: a number, zeros, ones, or a .npy file",
     )
     group.add_argument(
-        "--narrow", action="store_true", help="allow casts that lose range or precision, such as float64 to float32"
+        "--narrow",
+        action="store_true",
+        help="round numbers that an input's floats do not hold: float64 to float32, whole numbers, decimals",
     )
     group.add_argument(
         "--nulls",

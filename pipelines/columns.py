@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from models.binding import Binding
 from models.errors import UsageError
+from models.tensors import output_field
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.step import Step
@@ -97,16 +98,37 @@ def _suffices(schema: pa.Schema, prepare: Sequence[Step], wanted: Sequence[str])
     return set(wanted) <= set(prepared.names)
 
 
-def as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str]) -> pa.Schema:
-    """Read numbers of text formats as floats where they only feed float inputs.
+def as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str], narrow: bool = False) -> pa.Schema:
+    """Read numbers of text formats as floats where they only feed float inputs, and columns without values as wanted.
 
-    The types come from the first rows; a column of whole numbers there may well have fractions further down.
+    The types come from the first rows; a column of whole numbers there may well have fractions further down. They are
+    read as float64, so that whole numbers that the input would round can be told; with `narrow` as the input is.
     """
-    floats = {"float32": pa.float32(), "float64": pa.float64()}
-    wanted = {name: floats.get(bound.dtype) for bound in binding.inputs for name in bound.columns if name not in keep}
-    fields = []
-    for column in schema:
-        kind = wanted.get(column.name)
-        numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        fields.append(pa.field(column.name, kind) if kind is not None and numeric else column)
-    return pa.schema(fields)
+    wanted: dict[str, set[str]] = {}
+    for bound in binding.inputs:
+        for name in bound.columns:
+            wanted.setdefault(name, set()).add(bound.dtype)
+    return pa.schema([pa.field(f.name, _wanted(f, wanted.get(f.name, set()), f.name in keep, narrow)) for f in schema])
+
+
+def _wanted(column: pa.Field, dtypes: set[str], kept: bool, narrow: bool) -> pa.DataType:
+    if pa.types.is_null(column.type):
+        return output_field("", min(dtypes), ()).type if dtypes else pa.string()
+    numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if kept or not numeric or not dtypes or not all(dtype.startswith("float") for dtype in dtypes):
+        return column.type
+    return pa.float32() if narrow and dtypes == {"float32"} else pa.float64()
+
+
+def without_values(
+    schema: pa.Schema, rows: pa.RecordBatch | None, names: Collection[str]
+) -> tuple[pa.Schema, pa.RecordBatch | None]:
+    """Schema and rows with these columns of type null, which any input takes, where the rows have no value in them."""
+    empty = {name for name in names if rows is None or rows.column(name).null_count == rows.num_rows}
+    if not empty:
+        return schema, rows
+    schema = pa.schema([pa.field(f.name, pa.null()) if f.name in empty else f for f in schema])
+    if rows is None:
+        return schema, None
+    columns = [pa.nulls(rows.num_rows) if f.name in empty else rows.column(f.name) for f in schema]
+    return schema, pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -183,7 +183,7 @@ def _planned(
 
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text and not prepare:
-        schema = as_the_model_wants(schema, plan.binding, options.keep)
+        schema = as_the_model_wants(schema, plan.binding, options.keep, options.narrow)
     limits = _block_limits(sample.rows, plan.batch_size, bool(prepare), divided)
     read = ReadOptions(schema, needed, verbatim=sample.verbatim, **limits)
     steps = (*prepare, replace(infer, counted=False), *finish)

@@ -13,7 +13,7 @@ from models.fit import DataFacts, Fit, fit
 from models.graph import ModelFile, check_model_file
 from models.mapped import for_few_runs
 from models.session import SessionOptions, get_session
-from pipelines.columns import check_keep, check_names, mostly_numbers, needed_columns
+from pipelines.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values
 from pipelines.kept import as_texts, only_kept
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
@@ -101,8 +101,13 @@ def open_sample(
     raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))
     rows = prepare_sample(raw, prepare, options.prepare)
     facts = facts_of(options, text)
+    if text and not prepare:
+        named = {name for names in options.columns.values() for name in names}
+        prepared, rows = without_values(prepared, rows, inferred.empty - (set(options.keep) - named))
     try:
         made = fit(path, session, prepared, rows, facts)
+        if text and not prepare:
+            schema = pa.schema([prepared.field(column.name) for column in schema])
     except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
         kept = set(options.keep) - {name for names in options.columns.values() for name in names}
@@ -114,6 +119,9 @@ def open_sample(
         rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
+    for name in made.plan.binding.by_position:
+        bound = next(one for one in made.plan.binding.inputs if one.name == name)
+        inferred.check_order(bound.columns, f"the model's input {name!r}")
     inferred.check(needed_columns(schema, prepare, [*made.plan.binding.columns, *options.keep]))
     return Sample(format, schema, verbatim, prepare, prepared, raw, rows, made)
 

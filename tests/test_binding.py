@@ -5,7 +5,7 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from models.binding import converts_safely
+from models.binding import converts_unasked
 from models.errors import UsageError
 from tests.binding_cases import F4, IDS, MASK, TOKENS, X4, batch, bound, lists
 
@@ -173,17 +173,18 @@ def test_two_columns_of_one_name():
         ("bool", "float32", True),
         ("uint8", "int16", True),
         ("float16", "float32", True),
-        ("int32", "float32", False),
-        ("int64", "float32", False),
+        ("int32", "float32", True),
+        ("int64", "float32", True),
         ("float64", "float32", False),
-        ("int64", "int32", False),
-        ("uint8", "int8", False),
-        ("int8", "bool", False),
-        ("float32", "int64", False),
+        ("float32", "float16", False),
+        ("int64", "int32", True),
+        ("uint8", "int8", True),
+        ("int8", "bool", True),
+        ("float32", "int64", True),
         ("string", "string", True),
         ("string", "int64", False),
         ("int64", "string", False),
     ],
 )
-def test_what_is_widened_unasked(source, target, safe):
-    assert converts_safely(source, target) is safe
+def test_what_is_converted_unasked(source, target, safe):
+    assert converts_unasked(source, target) is safe

@@ -55,7 +55,7 @@ def test_nan_in_csv_is_a_number_and_an_empty_cell_is_none(command: Command):
     assert np.isnan(written["y"].combine_chunks().to_numpy_ndarray()).all(axis=1).tolist() == [False, True, True]
     assert sorted((error["row"], error["reason"]) for error in lines(command.folder / "e.jsonl")) == [
         (2, "null in column 'a'; --nulls a=VALUE would fill it"),
-        (3, "column 'd': 'x' is no float"),
+        (3, "column 'd': 'x' is no double"),
         (4, "null in column 'c'; --nulls c=VALUE would fill it"),
     ]
 
@@ -74,7 +74,7 @@ def test_kept_keys_of_csv_lose_no_digit(command: Command):
         {"id": 0, "zip": "0", "big": "2", "plus": "3"},
         {"id": 7, "zip": "00123", "big": "12345678901234567890", "plus": "+1"},
     ]
-    assert [error["reason"] for error in lines(command.folder / "e")] == ["column 'a': 'x' is no float"]
+    assert [error["reason"] for error in lines(command.folder / "e")] == ["column 'a': 'x' is no double"]
 
 
 def test_json_fields_of_no_arrow_type_are_left_aside(command: Command):

@@ -43,7 +43,22 @@ def same(batch: pa.RecordBatch) -> pa.RecordBatch:
 def test_text_is_read_as_floats_where_it_feeds_floats_only():
     schema = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("name", pa.string())])
     binding = bind(SIGNATURE, {"x": 0}, schema, columns={"x": ["a", "b"]}, text_source=True)
-    assert as_the_model_wants(schema, binding, ["b"]).types == [pa.float32(), pa.int64(), pa.string()]
+    assert as_the_model_wants(schema, binding, ["b"]).types == [pa.float64(), pa.int64(), pa.string()]
+    assert as_the_model_wants(schema, binding, ["b"], narrow=True).types == [pa.float32(), pa.int64(), pa.string()]
+
+
+def test_text_is_read_as_whole_numbers_where_any_input_takes_them():
+    signature = Signature((TensorSpec("x", "float32", ("n",)), TensorSpec("k", "int64", ("n",))), ())
+    schema = pa.schema([("a", pa.int64())])
+    binding = bind(signature, {"x": 0, "k": 0}, schema, columns={"x": ["a"], "k": ["a"]}, text_source=True)
+    assert as_the_model_wants(schema, binding, []) == schema
+
+
+def test_columns_without_values_become_what_inputs_take():
+    schema = pa.schema([("a", pa.null()), ("s", pa.null()), ("other", pa.null())])
+    signature = Signature((TensorSpec("a", "int32", ("n",)), TensorSpec("s", "string", ("n",))), ())
+    binding = bind(signature, {"a": 0, "s": 0}, schema)
+    assert as_the_model_wants(schema, binding, []).types == [pa.int32(), pa.string(), pa.string()]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -54,8 +54,11 @@ class InferredSchema:
     unlike: dict[str, str] = field(default_factory=dict)
     """Column -> which files have it of which types, in words."""
 
-    reordered: str | None = None
-    """Two files that have their columns in unlike orders, in words."""
+    empty: frozenset[str] = frozenset()
+    """Columns of CSV files that have no value in any of them; they are of type string."""
+
+    orders: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(a file, its columns), for each order of columns that there is; nothing where there is one."""
 
     def explain(self, error: UsageError) -> UsageError:
         """The error, with what the files have where it names a column that is not of one type in all of them."""
@@ -65,6 +68,19 @@ class InferredSchema:
         if named[0] in self.wrong:
             return UsageError(self.wrong[named[0]])
         return UsageError(f"{error}; {self.unlike[named[0]]}")
+
+    def check_order(self, columns: Sequence[str], what: str) -> None:
+        """Raise if files have these columns in unlike orders, and `what` takes them in that of the file.
+
+        Raises:
+            UsageError: they have.
+        """
+        orders: dict[tuple[str, ...], str] = {}
+        for path, names in self.orders:
+            orders.setdefault(tuple(name for name in names if name in columns), path)
+        if len(orders) > 1:
+            told = " and ".join(f"{', '.join(names)} in {path}" for names, path in list(orders.items())[:2])
+            raise UsageError(f"{what} takes columns in the order of the file, {told}: name them with --columns")
 
     def check(self, needed: Collection[str]) -> None:
         """Raise for a column that is needed and cannot be read.
@@ -193,7 +209,7 @@ def _together(found: Sequence[tuple[InputFile, pa.Schema]], text: bool) -> Infer
     wrong: dict[str, str] = {}
     unlike: dict[str, str] = {}
     if not others:
-        return InferredSchema(_texts_for_nothing(first) if text else first)
+        return _filled(InferredSchema(first)) if text else InferredSchema(first)
     # Files of one schema are many, schemas few.
     kinds: dict[pa.Schema, InputFile] = {}
     for file, schema in found:
@@ -216,7 +232,9 @@ def _together(found: Sequence[tuple[InputFile, pa.Schema]], text: bool) -> Infer
             )
         fields.append(pa.field(name, one))
     schema = pa.schema(fields)
-    return InferredSchema(_texts_for_nothing(schema) if text else schema, wrong, unlike, _reordered(kinds))
+    orders = tuple((file.path, tuple(schema.names)) for schema, file in kinds.items())
+    inferred = InferredSchema(schema, wrong, unlike, orders=orders)
+    return _filled(inferred) if text else inferred
 
 
 def _which(name: str, kinds: Sequence[pa.DataType], types: dict[pa.DataType, InputFile]) -> str:
@@ -237,15 +255,8 @@ def _any_of(types: Iterable[pa.DataType]) -> pa.DataType:
     return min(types, key=lambda kind: (not pa.types.is_primitive(kind), str(kind)))
 
 
-def _texts_for_nothing(schema: pa.Schema) -> pa.Schema:
+def _filled(inferred: InferredSchema) -> InferredSchema:
     """Columns of text files without any value yet are taken for strings."""
-    return pa.schema([pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in schema])
-
-
-def _reordered(kinds: dict[pa.Schema, InputFile]) -> str | None:
-    (first, file), *others = kinds.items()
-    for schema, other in others:
-        common = [name for name in first.names if name in schema.names]
-        if common != [name for name in schema.names if name in first.names]:
-            return f"{file.path} has {', '.join(first.names)}, {other.path} has {', '.join(schema.names)}"
-    return None
+    empty = frozenset(f.name for f in inferred.schema if pa.types.is_null(f.type))
+    schema = pa.schema([pa.field(f.name, pa.string()) if f.name in empty else f for f in inferred.schema])
+    return replace(inferred, schema=schema, empty=empty)
