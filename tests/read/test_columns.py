@@ -147,7 +147,7 @@ def test_no_rows(tmp_path, name):
     assert total_rows(files, format) in (0, None)
 
 
-def test_local_arrow_blocks_are_mapped(tmp_path):
+def test_of_local_arrow_only_what_is_wanted_is_read(tmp_path):
     write(pa.table({"f": np.zeros(1_000_000), "g": np.zeros(1_000_000)}), tmp_path / "t.arrow")
     files = find_files([str(tmp_path / "t.arrow")])
     schema = input_schema(files, "arrow")

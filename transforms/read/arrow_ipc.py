@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pyarrow as pa
 
+from transforms.read.arrow_batch import BatchFile, Unsupported
+from transforms.read.compression import DamagedFile
 from transforms.read.plain_types import plain_schema
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform
-from transforms.read.streams import open_arrow, open_stream
+from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
+from transforms.read.streams import is_local, open_arrow, open_stream
 from transforms.split import Split
 
 LEAST_ROWS = 65_536
 """A record batch is not cut into ranges of fewer rows."""
+
+STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""The mark that ends a stream."""
 
 
 def is_file(path: str) -> bool:
@@ -59,46 +65,56 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
 def _batch_rows(path: str) -> list[int]:
     with open_arrow(path) as source:
         reader = pa.ipc.open_file(source)
+        if is_local(path):
+            with suppress(Unsupported), BatchFile(path, reader.schema) as file:
+                return [file.rows(at) for at in range(len(file.blocks))]
         if len(reader.schema):
-            reader = _reader(source, reader, [0])
+            reader = _reader(source, [_smallest(reader.schema)])
         return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
 
 
-def _reader(
-    source: pa.NativeFile, reader: pa.ipc.RecordBatchFileReader, fields: list[int]
-) -> pa.ipc.RecordBatchFileReader:
-    """A reader that spends nothing on other fields; it may still give them.
+def _smallest(schema: pa.Schema) -> int:
+    """The field that takes least to read."""
+    widths = [getattr(kind, "bit_width", 1 << 10) if pa.types.is_primitive(kind) else 1 << 10 for kind in schema.types]
+    return widths.index(min(widths))
 
-    A mapped file without compression is best read whole: its columns are then not copied, but stay mapped.
-    """
-    if not reader.num_record_batches or set(fields) == set(range(len(reader.schema))):
-        return reader
-    if isinstance(source, pa.MemoryMappedFile) and _is_mapped(source, reader.get_batch(0)):
-        return reader
+
+def _reader(source: pa.NativeFile, fields: list[int]) -> pa.ipc.RecordBatchFileReader:
+    """A reader that spends nothing on other fields."""
     source.seek(0)
     return pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False))
 
 
-def _is_mapped(source: pa.MemoryMappedFile, batch: pa.RecordBatch) -> bool:
-    source.seek(0)
-    whole = source.read_buffer(source.size())
-    inside = range(whole.address, whole.address + whole.size)
-    buffers = (buffer for column in batch.columns for buffer in column.buffers() if buffer is not None and buffer.size)
-    return all(buffer.address in inside for buffer in buffers)
-
-
 def _batches(split: Split, names: list[str]) -> Iterator[pa.RecordBatch]:
+    """Whole batches, by Arrow's own reader."""
     path = split.paths[0]
     with open_arrow(path) as source:
         if not is_file(path):
             stream = pa.ipc.open_stream(source)
             yield from stream
+            _check_end(source, path)
             return
         reader = pa.ipc.open_file(source)
         there = [at for name in names if (at := reader.schema.get_field_index(name)) >= 0]
-        reader = _reader(source, reader, there)
+        if reader.num_record_batches and len(there) < len(reader.schema):
+            reader = _reader(source, there)
         for at in range(split.start, split.stop):
             yield reader.get_batch(at)
+
+
+def _check_end(source: pa.NativeFile, path: str) -> None:
+    """Raise where a stream that was read has no mark at its end: Arrow takes what was cut off there for whole."""
+    end, size = source.tell(), source.size()
+    source.seek(0)
+    # Before Arrow 0.15 messages began without a mark, and zero bytes that follow ended a stream.
+    mark = STREAM_END if source.read(4) == STREAM_END[:4] else STREAM_END[4:]
+    source.seek(max(0, end - len(mark)))
+    if end > size or source.read(len(mark)) != mark:
+        raise DamagedFile(
+            f"{path} ends without the mark that ends an Arrow stream: it was cut short, or its writer was not closed"
+        )
+    if end < size:
+        raise DamagedFile(f"{path} goes on behind its Arrow stream, from byte {end:,}: give each stream a file")
 
 
 def count(split: Split) -> int:
@@ -112,7 +128,20 @@ def any_rows(split: Split) -> bool:
 
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
-    """The rows of the split; batches of a local file stay mapped."""
+    """The rows of the split."""
+    path = split.paths[0]
+    if is_local(path) and is_file(path):
+        with open_arrow(path) as source:
+            schema = pa.ipc.open_file(source).schema
+        with suppress(Unsupported), BatchFile(path, schema) as file:
+            file.check(range(split.start, split.stop))
+            missing = next((field for field in options.data_schema if field.name not in schema.names), None)
+            for part, number in _parts(file, split, options):
+                parsed = conform(part, options.data_schema)
+                if missing is not None:
+                    parsed = no_rows(part.num_rows, options.data_schema, lacks(missing, schema.names))
+                yield from parsed.results(split.origin_file(), number, options)
+            return
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for batch in _batches(split, options.data_schema.names):
         begin, end, number = window.next(batch.num_rows)
@@ -121,3 +150,18 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             yield from part.results(split.origin_file(), number + begin, options)
         if window.done:
             return
+
+
+def _parts(file: BatchFile, split: Split, options: ReadOptions) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """(about a block of rows, number of the first of them), in turn."""
+    names = [name for name in options.data_schema.names if name in file.schema.names]
+    window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
+    for at in range(split.start, split.stop):
+        if window.done:
+            return
+        rows = file.rows(at)
+        begin, end, number = window.next(rows)
+        share = len(names) / max(len(file.schema), 1)
+        step = options.rows_at_once(file.blocks[at].body * share / max(rows, 1))
+        for start in range(begin, end, step):
+            yield file.read(at, names, start, min(start + step, end)), number + start

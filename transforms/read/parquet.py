@@ -19,6 +19,9 @@ from transforms.split import Split
 LEAST_ROWS = 65_536
 """A row group is not cut into ranges of fewer rows: each range may have to decode the rows before it."""
 
+LOCAL_BUFFER = 256 << 10
+"""Bytes of a local column chunk read at a time."""
+
 
 def footer(path: str) -> pq.FileMetaData:
     """The file's metadata; that of a local file is kept until the file changes."""
@@ -116,8 +119,12 @@ class _Decoder:
     """Decodes one row group from its start, batch after batch, as (row in the group, batch)."""
 
     def __init__(self, path: str, meta: pq.FileMetaData, group: int, names: tuple[str, ...], batch_rows: int) -> None:
-        # Remote column chunks are fetched together rather than page by page.
-        self.file = pq.ParquetFile(open_arrow(path), pre_buffer=not is_local(path), metadata=meta)
+        # Remote column chunks are fetched together rather than page by page; local ones stay in cache until they are
+        # decoded, which costs no more than mapping the file.
+        local = is_local(path)
+        self.file = pq.ParquetFile(
+            open_arrow(path), pre_buffer=not local, buffer_size=LOCAL_BUFFER if local else 0, metadata=meta
+        )
         self.batches = self.file.iter_batches(batch_rows, row_groups=[group], columns=list(names), use_threads=False)
         self.rows = meta.row_group(group).num_rows
         self.group = (path, group)

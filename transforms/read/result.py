@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.block import with_origin, with_origin_schema
+from transforms.read.damage import without_damage
 from transforms.read.plain_types import plain_array
 
 
@@ -107,10 +108,16 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> Parsed:
     """The columns of `schema` out of `batch`, cast where it has another type.
 
     Rows with a value that the other type cannot hold are bad; all rows are where a column is missing, or of a type that
-    cannot be cast.
+    cannot be cast, and so is what is not valid, see `without_damage`.
     """
+    sound, damaged = without_damage(batch, schema.names)
+    if damaged:
+        rest = conform(sound, schema)
+        positions = Parsed(sound, batch.num_rows, damaged).positions()
+        bad = {int(positions[at]): why for at, why in rest.bad.items()}
+        return Parsed(rest.batch, batch.num_rows, {**damaged, **bad})
     columns = []
-    bad: dict[int, str] = {}
+    bad = {}
     for wanted in schema:
         index = batch.schema.get_field_index(wanted.name)
         if index < 0:

@@ -61,9 +61,12 @@ def open_stream(path: str, decompress: bool = False, size: int | None = None) ->
 
 
 def open_arrow(path: str) -> pa.NativeFile:
-    """Open a file for pyarrow's random access; a local one is mapped into memory."""
+    """Open a file for pyarrow's random access.
+
+    A local one is not mapped: where it is cut short meanwhile, that would end the process without a word.
+    """
     if is_local(path):
-        return pa.memory_map(path)
+        return pa.OSFile(path)
     return pa.PythonFile(open_stream(path), mode="r")
 
 
