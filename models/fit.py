@@ -7,18 +7,22 @@ schema, --columns, --set -----------+                              (together and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from models.batch_size import BatchSizeChoice, find_batch_size
+from models.batch.blocks import blocks_of
+from models.batch.fixed import FixedBatch
+from models.batch.ways import Way, fixed_ways, whole_ways
+from models.batch_size import CANDIDATES, BatchSizeChoice, find_batch_size
 from models.binding import Binding, BoundBlock, bind
 from models.bound_input import shorten
 from models.classes import zipmap_note
 from models.errors import UsageError
 from models.feature_names import check_features
+from models.fitted import DataFacts, Fit
 from models.graph import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
@@ -28,13 +32,14 @@ from models.graph import (
     quantises_at_run,
 )
 from models.mapped import as_it_scores
-from models.nulls import NO_NULLS, Nulls
 from models.output_columns import output_columns
 from models.random_draws import drawn_by, still
-from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, verify_rows
+from models.rows_axis import AxesCheck, check_axes, input_axes_candidates
 from models.scoring import Array, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature
+
+__all__ = ["SAMPLE_RUN_ROWS", "DataFacts", "Fit", "choose_batch_size", "fit"]
 
 SAMPLE_RUN_ROWS = 3
 """Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""
@@ -44,31 +49,6 @@ BATCH_SIZE_SECONDS = 0.15
 
 SAMPLE_TRIES = 32
 """Sample rows tried one by one where the first ones make the model fail."""
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What the user said of the data, as `bind` takes it."""
-
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    sets: Mapping[str, str] = field(default_factory=dict)
-    narrow: bool = False
-    text_source: bool = False
-    ignore: Collection[str] = ()
-    nulls: Nulls = NO_NULLS
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A plan that runs, with how it was come by."""
-
-    plan: ScoringPlan
-    session: Session
-    sample: pa.RecordBatch | None
-    """Sample rows that the model takes, all of one shape; None if there were none."""
-
-    notes: tuple[str, ...] = ()
-    """Lines for the user: what was changed or found that may surprise."""
 
 
 @dataclass(frozen=True)
@@ -94,37 +74,49 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
         UsageError: the model cannot be loaded, or its inputs cannot be bound to the columns.
     """
     check_model_file(path)
-    original = get_session(ModelFile(path), options)
     constants = frozenset(facts.sets)
-    rewrites = needed_rewrites(original.raw, constants)
-    lasting = tuple(name for name in rewrites if name != DYNAMIC_ROWS)
-    notes = []
-    if DROP_ZIPMAP in rewrites:
-        notes.append(zipmap_note(path))
-    if DYNAMIC_ROWS not in rewrites:
-        return _fit(ModelFile(path, lasting), options, schema, sample, facts, notes, row_by_row=False)
-    alone = _fit(ModelFile(path, lasting), options, schema, sample, facts, notes, row_by_row=True)
-    try:
-        together = _fit(ModelFile(path, rewrites), options, schema, sample, facts, notes, row_by_row=False)
-    except UsageError as error:
-        reason: str | None = str(error)
-    else:
-        reason = _differs(alone, together, constants)
-        if reason is None:
-            return replace(together, notes=(*together.notes, "the model's batch is fixed at 1; it was made dynamic"))
-    note = f"the model's batch is fixed at 1 and could not be made dynamic ({reason}): rows run one by one"
-    return replace(alone, notes=(*alone.notes, note))
+    rewrites = needed_rewrites(get_session(ModelFile(path), options).raw, constants)
+    notes = [zipmap_note(path)] if DROP_ZIPMAP in rewrites else []
+    base = ModelFile(path, tuple(name for name in rewrites if name != DYNAMIC_ROWS))
+    signature = get_session(base, options).signature
+
+    def fit_one(model: ModelFile, axes: Mapping[str, int] | None = None, *, row_by_row: bool = False) -> Fit:
+        guesses = None if axes is None else [axes]
+        return _fit(model, options, schema, sample, facts, notes, guesses, row_by_row=row_by_row)
+
+    def bind_inputs(signature: Signature, axes: Mapping[str, int | None]) -> Binding:
+        return _bind(signature, axes, schema, facts)
+
+    best: Fit | None = None
+    first_error: UsageError | None = None
+    for way in _ways(signature, constants):
+        try:
+            if way is None:
+                made = fit_one(base)
+            else:
+                made = FixedBatch(base, signature, way, constants, options).fit(fit_one, bind_inputs)
+        except UsageError as error:
+            first_error = first_error or error
+            continue
+        if best is None or (made.sample is not None and best.sample is None):
+            best = made
+        if best.sample is not None or sample is None or not sample.num_rows:
+            return best
+    if best is None:
+        raise first_error or UsageError("the model has no input that can carry rows")
+    return best
 
 
-def _differs(alone: Fit, together: Fit, constants: frozenset[str]) -> str | None:
-    """Why the model made dynamic must not stand for the model as it was; None if it may."""
-    if together.plan.row_by_row:
-        return "several rows together do not give what each gives alone"
-    if together.sample is None:
-        return "there are no sample rows to check it with"
-    rows = np.arange(SAMPLE_RUN_ROWS) % together.sample.num_rows
-    feeds = {name: np.array(values) for name, values in together.plan.binding.open(together.sample).take(rows).items()}
-    return verify_rows(still(alone.session).run, still(together.session).run, feeds, constants)
+def _ways(signature: Signature, constants: frozenset[str]) -> Iterator[Way | None]:
+    """How the rows may lie, the most plausible first; None is on an axis of open size."""
+    guesses = input_axes_candidates(signature, constants)
+    fixed = list(fixed_ways(signature, constants))
+    usual = [way for way in fixed if not way.exact]
+    yield from usual
+    if guesses or not fixed:
+        yield None
+    yield from (way for way in fixed if way.exact)
+    yield from whole_ways(signature, constants, guesses)
 
 
 def _fit(
@@ -134,13 +126,17 @@ def _fit(
     sample: pa.RecordBatch | None,
     facts: DataFacts,
     notes: list[str],
+    guesses: Sequence[Mapping[str, int | None]] | None = None,
     *,
     row_by_row: bool,
 ) -> Fit:
     session = get_session(model, options)
     signature = session.signature
+    if guesses is None:
+        constants = frozenset(facts.sets)
+        guesses = input_axes_candidates(signature, constants) or [dict.fromkeys(spec.name for spec in signature.inputs)]
     # What is drawn at random tells nothing of the rows.
-    attempt = _best_attempt(still(session), signature, schema, sample, facts, row_by_row)
+    attempt = _best_attempt(still(session), guesses, schema, sample, facts, row_by_row)
     notes = [*notes, *_by_position(attempt.binding, session)]
     drawn = drawn_by(model.path)
     if drawn:
@@ -192,31 +188,20 @@ def _by_position(binding: Binding, session: Session) -> Iterator[str]:
 
 def _best_attempt(
     session: Session,
-    signature: Signature,
+    guesses: Sequence[Mapping[str, int | None]],
     schema: pa.Schema,
     sample: pa.RecordBatch | None,
     facts: DataFacts,
     row_by_row: bool,
 ) -> _Attempt:
-    """The first candidate of rows axes that binds and keeps rows apart, else the first that binds."""
+    """The first guess of the rows' axes that binds and keeps rows apart, else the best that binds."""
     first_error: UsageError | None = None
     best: _Attempt | None = None
-    constants = frozenset(facts.sets)
-    _check_batch(session.model.path, signature, constants)
-    for guess in input_axes_candidates(signature, constants) or [_batch_of_one(signature, constants)]:
+    signature = session.signature
+    for guess in guesses:
         axes = _with_constants(guess, signature, facts.sets)
         try:
-            binding = bind(
-                signature,
-                axes,
-                schema,
-                columns=facts.columns,
-                sets=facts.sets,
-                narrow=facts.narrow,
-                text_source=facts.text_source,
-                ignore=facts.ignore,
-                nulls=facts.nulls,
-            )
+            binding = _bind(signature, axes, schema, facts)
         except UsageError as error:
             first_error = first_error or error
             continue
@@ -230,23 +215,18 @@ def _best_attempt(
     return best
 
 
-def _check_batch(path: str, signature: Signature, constants: Collection[str]) -> None:
-    """Raise for a model that takes a fixed number of rows other than 1."""
-    shapes = [spec.shape for spec in signature.inputs if spec.name not in constants]
-    if all(shape and all(isinstance(dim, int) for dim in shape) and shape[0] != 1 for shape in shapes) and shapes:
-        sizes = ", ".join(str(spec) for spec in signature.inputs if spec.name not in constants)
-        raise UsageError(
-            f"--model {path} takes inputs of fixed size ({sizes}), none with an axis for the rows or a batch of 1; "
-            "export it with a dynamic first dimension"
-        )
-
-
-def _batch_of_one(signature: Signature, constants: Collection[str]) -> dict[str, int | None]:
-    """The rows axes of a model whose batch is fixed at 1: the first axis of each input that has 1 there."""
-    return {
-        spec.name: 0 if spec.name not in constants and spec.shape and spec.shape[0] == 1 else None
-        for spec in signature.inputs
-    }
+def _bind(signature: Signature, axes: Mapping[str, int | None], schema: pa.Schema, facts: DataFacts) -> Binding:
+    return bind(
+        signature,
+        _with_constants(axes, signature, facts.sets),
+        schema,
+        columns=facts.columns,
+        sets=facts.sets,
+        narrow=facts.narrow,
+        text_source=facts.text_source,
+        ignore=facts.ignore,
+        nulls=facts.nulls,
+    )
 
 
 def _with_constants(
@@ -258,7 +238,7 @@ def _with_constants(
     """
     shapes = {spec.name: spec.shape or () for spec in signature.inputs}
     symbols = {shapes[name][axis] for name, axis in axes.items() if axis is not None and axis < len(shapes[name])}
-    full = dict(axes)
+    full = {name: axes.get(name) for name in shapes}
     for name, value in sets.items():
         shape = shapes.get(name, ())
         dynamic = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)]
@@ -380,6 +360,7 @@ def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_se
             count = SAMPLE_RUN_ROWS
             session.run(feeds(rows))
 
+    blocks = blocks_of(session.model.rewrites)
     one = feeds(1)
     outputs = session.run(one)
     bytes_per_row = sum(values.nbytes for values in [*one.values(), *outputs])
@@ -388,4 +369,5 @@ def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_se
         bytes_per_row=bytes_per_row,
         memory_cap=memory_cap,
         budget_seconds=budget_seconds,
+        candidates=CANDIDATES if blocks is None else (blocks.rows,),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from models.errors import UsageError
@@ -17,7 +19,15 @@ DROP_ZIPMAP = "drop_zipmap"
 """Give the probabilities that skl2onnx wraps in a sequence of maps as the tensor they were, under the same name."""
 
 DYNAMIC_ROWS = "dynamic_rows"
-"""Let a model whose first dimensions are fixed at 1 take any number of rows."""
+"""Let a model whose first dimensions are fixed at 1 take any number of rows.
+
+Before a colon and the axis of each input as JSON: let these take any number of rows, whatever is fixed there."""
+
+BLOCKS = "blocks"
+"""Before a colon and `batch.blocks.Blocks` as JSON: no change of the graph, but how `Session.run` runs it."""
+
+WHOLE = "whole"
+"""Before a colon and a JSON list of inputs: put an axis of 1 in front of them, since each run is one row."""
 
 
 STILL = "still"
@@ -32,7 +42,7 @@ class ModelFile:
     """A local file, e.g. `"model.onnx"`."""
 
     rewrites: tuple[str, ...] = ()
-    """Changes made at load, in this order: `DROP_ZIPMAP`, `DYNAMIC_ROWS`, `STILL`."""
+    """Changes made at load, in this order: `DROP_ZIPMAP`, `WHOLE`, `DYNAMIC_ROWS`, `BLOCKS`, `STILL`."""
 
 
 class _Argument(Protocol):
@@ -131,6 +141,7 @@ def load_source(model: ModelFile) -> str | bytes:
     Raises:
         UsageError: a rewrite does not fit the model.
     """
+    model = replace(model, rewrites=tuple(name for name in model.rewrites if not name.startswith(BLOCKS)))
     if not model.rewrites:
         return model.path
     serialised: bytes = parse_model(model).SerializeToString(deterministic=True)
@@ -145,10 +156,7 @@ def parse_model(model: ModelFile) -> onnx.ModelProto:
     """
     from models import rewrites
 
-    known = {DROP_ZIPMAP: rewrites.drop_zipmap, DYNAMIC_ROWS: rewrites.dynamic_rows, STILL: _make_still}
-    unknown = [name for name in model.rewrites if name not in known]
-    if unknown:
-        raise UsageError(f"rewrite {unknown[0]!r} is not known: use {', '.join(known)}")
+    changes = [_change(model, name) for name in model.rewrites]
     proto = _parse(model.path)
     # Weights that are links (as in a Hugging Face cache) are named by where they lie, else ONNX Runtime refuses
     # them: it holds a model given as bytes to the one folder it is told.
@@ -158,12 +166,41 @@ def parse_model(model: ModelFile) -> onnx.ModelProto:
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = os.path.relpath(real, folder)
-    for name in model.rewrites:
+    for change in changes:
         try:
-            known[name](proto)
+            change(proto)
         except rewrites.RewriteError as error:
             raise UsageError(f"--model {model.path}: {error}") from None
     return proto
+
+
+def rewrite(name: str, arguments: object) -> str:
+    """The text of a rewrite that takes arguments, the same for the same ones."""
+    return f"{name}:{json.dumps(arguments, sort_keys=True)}"
+
+
+def _change(model: ModelFile, text: str) -> Callable[[onnx.ModelProto], None]:
+    """What a rewrite does to a graph."""
+    from models import rewrites
+
+    name, _, arguments = text.partition(":")
+    if name == BLOCKS:
+        raise UsageError(
+            f"--model {model.path} takes a fixed number of rows in each run, so it is run whole, in blocks of as many: "
+            "leave --stages, --plan and --shards out, or export it with a dynamic first dimension"
+        )
+    if arguments and name == DYNAMIC_ROWS:
+        from models.batch.dynamic import rows_dynamic
+
+        return partial(rows_dynamic, axes=json.loads(arguments))
+    if arguments and name == WHOLE:
+        from models.batch.whole import put_axis_before
+
+        return partial(put_axis_before, names=json.loads(arguments))
+    known = {DROP_ZIPMAP: rewrites.drop_zipmap, DYNAMIC_ROWS: rewrites.dynamic_rows, STILL: _make_still}
+    if name not in known:
+        raise UsageError(f"rewrite {name!r} is not known: use {', '.join(known)}")
+    return known[name]
 
 
 def _make_still(proto: onnx.ModelProto) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.graph import ModelFile, external_folder, load_source, model_bytes, unknown_ranks
 from models.ort_values import ODD_TYPES, to_numpy, to_ort_value
@@ -101,6 +102,7 @@ class Session:
         """ONNX Runtime's own session, e.g. for `graph.needed_rewrites`."""
         self.load_seconds = time.perf_counter() - started
         """Seconds that loading took."""
+        self._blocks = blocks_of(model.rewrites)
         self._output_names = [output.name for output in self.raw.get_outputs()]
         inputs = {i.name: i.type for i in self.raw.get_inputs()}
         odd = {f"tensor({dtype})": dtype for dtype in ODD_TYPES}
@@ -120,7 +122,8 @@ class Session:
             UsageError: one of them is no tensor.
         """
         unsure = any(a.shape == [] for a in [*self.raw.get_inputs(), *self.raw.get_outputs()])
-        return signature_of(self.raw, unknown_ranks(self.model) if unsure else frozenset())
+        signature = signature_of(self.raw, unknown_ranks(self.model) if unsure else frozenset())
+        return signature if self._blocks is None else self._blocks.signature(signature)
 
     @cached_property
     def model_bytes(self) -> int:
@@ -135,6 +138,11 @@ class Session:
         Raises:
             ModelRunError: ONNX Runtime refused the arrays or failed in the model.
         """
+        if self._blocks is not None:
+            return self._blocks.run(self._run, feeds)
+        return self._run(feeds)
+
+    def _run(self, feeds: dict[str, Array]) -> list[Array]:
         try:
             if self._bound:
                 return self._run_on_device(feeds)
@@ -180,10 +188,15 @@ def _spec(role: str, argument: Any, unknown: frozenset[str]) -> TensorSpec:
             fix = "export it with options={'zipmap': False} (skl2onnx)"
         raise UsageError(f"{role} {argument.name} is {argument.type}, but beamsplit handles tensors only: {fix}")
     name = match[1]
-    shape: tuple[Dim, ...] | None = tuple(d if isinstance(d, (int, str)) else None for d in argument.shape)
+    shape: tuple[Dim, ...] | None = tuple(d if isinstance(d, int) or _names(d) else None for d in argument.shape)
     if not shape and argument.name in unknown:
         shape = None
     return TensorSpec(argument.name, _DTYPES.get(name, name), shape)
+
+
+def _names(dim: object) -> bool:
+    """Whether a symbol names a dimension: exporters give `?` or nothing to those that they know nothing of."""
+    return isinstance(dim, str) and dim.strip().lower() not in ("", "?", "*", "-1", "none", "null", "unknown")
 
 
 _sessions: dict[tuple[ModelFile, SessionOptions, int, int], Session] = {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.graph import ModelFile
 from models.session import Session, SessionOptions
@@ -78,6 +79,8 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
     Raises:
         UsageError: no number of shards fits the memory.
     """
+    if blocks_of(whole.model.rewrites) is not None:
+        return ShardChoice(1, "the whole model, because it takes a fixed number of rows in each run")
     feeds, few = whole.take(whole.rows), whole.take(whole.few)
     memory, inline = options.stage_memory, options.placement == "inline" and not workers.gpus
     rate = _rate(partial(whole.session.run, feeds), workers.count, whole.rows)

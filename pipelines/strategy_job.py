@@ -79,6 +79,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
             f"--strategy measures this machine, and --runner {options.runner} has workers elsewhere: describe them "
             "with --workers cluster.json, or to python -m pipelines.plan --strategy"
         )
+    from models.batch.blocks import blocks_of
     from models.session import drop_session
     from models.split.cluster import read_cluster
     from models.split.cuts import split_graph
@@ -94,6 +95,11 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     workers = count_workers(options.workers, options.threads, options.providers, local)
     made = open_sample(options, files, workers.session, few_runs=True).made
     scoring, _ = with_batch_size(made, known_batch_size(options, made))
+    if options.strategy == "auto" and blocks_of(scoring.model.rewrites) is not None:
+        whole = argparse.Namespace(**{**vars(options), "micro_batch": None, "stage_memory": None})
+        return Settled(
+            whole, ("--strategy auto: the whole model, because it takes a fixed number of rows in each run",)
+        )
     rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
     feeds, graph = sample_feeds(made, scoring, rows), split_graph(load_graph(scoring.model))
     if sum(graph.weight_bytes.values()) > MOST_BYTES:

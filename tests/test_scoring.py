@@ -176,12 +176,3 @@ def test_observes_each_run(tmp_path):
     runs = []
     scorer.score(block, lambda rows, seconds: runs.append((rows, seconds > 0)))
     assert runs == [(4, True), (4, True), (1, True)]
-
-
-def test_a_fixed_batch_above_one_says_what_to_do(tmp_path):
-    from models.errors import UsageError
-
-    model = onnx_models.identity(shape=(8, 3))
-    block = pa.record_batch({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((9, 3), np.float32))})
-    with pytest.raises(UsageError, match=r"x: float32\[8, 3\].*export it with a dynamic first dimension"):
-        fitted(tmp_path, model, block)

@@ -1,0 +1,37 @@
+"""What is known of the data, and a model that was brought together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from models.nulls import NO_NULLS, Nulls
+from models.scoring import ScoringPlan
+from models.session import Session
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the user said of the data, as `bind` takes it."""
+
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
+    narrow: bool = False
+    text_source: bool = False
+    ignore: Collection[str] = ()
+    nulls: Nulls = NO_NULLS
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A plan that runs, with how it was come by."""
+
+    plan: ScoringPlan
+    session: Session
+    sample: pa.RecordBatch | None
+    """Sample rows that the model takes, all of one shape; None if there were none."""
+
+    notes: tuple[str, ...] = ()
+    """Lines for the user: what was changed or found that may surprise."""

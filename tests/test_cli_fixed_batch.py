@@ -1,0 +1,62 @@
+"""`score` with a model that takes exactly four rows a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.score import main
+from tests.declared import as_arrays, floats, tensors, written
+
+
+def given(folder: Path, body: str) -> tuple[list[str], np.ndarray]:
+    x = floats(11, 3)
+    weights = {
+        "i": np.arange(4),
+        "w": floats(3, 64),
+        "v": floats(64, 5),
+        "s": np.array([4, 1, 64]),
+        "t": np.array([4, 64]),
+    }
+    path = written(
+        folder / "m.onnx", f"g (float[4,3] x) => (float y) {{ a = MatMul(x, w) {body} y = MatMul(d, v) }}", weights
+    )
+    pq.write_table(pa.Table.from_batches([tensors(x=x)]), folder / "d.parquet")
+    argv = ["--model", path, "--input", str(folder / "d.parquet"), "--output", str(folder / "o.parquet"), "--quiet"]
+    return [*argv, "--num_shards", "1"], np.maximum(x @ weights["w"], 0) @ weights["v"]
+
+
+BLOCKS = "b = Gather(a, i) d = Relu(b)"
+DYNAMIC = "b = Reshape(a, s) c = Relu(b) d = Reshape(c, t)"
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        (BLOCKS, ["--workers", "2"]),
+        (BLOCKS, ["--batch_size", "3"]),
+        (BLOCKS, ["--worker_type", "process", "--workers", "2"]),
+        (BLOCKS, ["--strategy", "auto"]),
+        (BLOCKS, ["--shards", "auto"]),
+        (DYNAMIC, ["--stages", "2"]),
+        (DYNAMIC, ["--shards", "2"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "blocks" if value == BLOCKS else "dynamic",
+)
+def test_every_row_is_scored_as_alone(tmp_path: Path, body: str, options: list[str]) -> None:
+    argv, expected = given(tmp_path, body)
+    assert main([*argv, *options]) == 0
+    made = pq.read_table(tmp_path / "o.parquet")["y"].combine_chunks()
+    np.testing.assert_allclose(as_arrays(made), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [["--stages", "2"], ["--shards", "2"]], ids=" ".join)
+def test_blocks_are_not_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    argv, _ = given(tmp_path, BLOCKS)
+    assert main([*argv, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "leave --stages, --plan and --shards out" in error
