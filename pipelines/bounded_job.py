@@ -111,6 +111,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
         schemas={"prepare": prepared, "infer": after_infer, "finish": after_finish},
         output=options.output,
         errors=options.errors,
+        max_failed=options.max_failed,
         num_shards=options.num_shards,
         workers=workers.count,
         worker_type=options.worker_type or ("process" if divided.apart else "thread"),

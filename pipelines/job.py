@@ -28,6 +28,8 @@ from pipelines.versions import check_version, version_steps
 from pipelines.workers import Workers, choose_worker_type, cores, count_workers
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
+from transforms.error_formats import errors_format
+from transforms.failure_limit import FailureLimit
 from transforms.infer import InferStep
 from transforms.kafka.config import is_kafka
 from transforms.read import InputFile, ReadOptions, find_files, total_rows
@@ -77,6 +79,9 @@ class Job:
 
     output: str
     errors: str | None
+    max_failed: FailureLimit | None
+    """How many rows may fail; None for any."""
+
     num_shards: int | None
     workers: int
     worker_type: str
@@ -98,6 +103,11 @@ class Job:
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """The plan in words, for --dry_run_plan and the summary."""
+
+    @property
+    def total_exact(self) -> bool:
+        """Whether `total_rows` is no estimate."""
+        return self.total_rows is not None and self.messages is None and self.format not in TEXT_FORMATS
 
     def lines(self) -> list[str]:
         """The plan as text."""
@@ -209,6 +219,7 @@ def _planned(
         },
         output=options.output,
         errors=options.errors,
+        max_failed=options.max_failed,
         num_shards=options.num_shards,
         workers=workers.count,
         worker_type=worker_type,
@@ -283,6 +294,7 @@ def check_written(options: argparse.Namespace, read: list[str]) -> None:
         check_output(options.output, read)
     if options.errors and not is_kafka(options.errors):
         check_apart("--errors", options.errors, options.output, read)
+        errors_format(options.errors)
     taken = [*read, *filter(None, [options.errors])]
     for name in ("summary", "replan"):
         path = getattr(options, name)

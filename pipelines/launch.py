@@ -24,6 +24,7 @@ from pipelines.stream_options import check_bounded, check_no_stream
 from pipelines.workers import cores
 from runners.direct import is_direct, run_direct
 from runners.lean_import import import_beam
+from transforms.failure_kinds import read_tallies
 from transforms.infer import NAMESPACE
 from transforms.kafka.config import is_kafka
 from transforms.read.head_start import head_start
@@ -115,7 +116,7 @@ def _run(
 
     from runners.quick_options import QuickOptions
 
-    first_errors = None if job.errors else _first_errors_path(job, job_dir)
+    first_errors = _first_errors_path(job, job_dir)
     written: list[tuple[str, str]] = []
     try:
         with started_runner(options, rest, job, job_dir) as (runner, flags, workers):
@@ -129,7 +130,7 @@ def _run(
             gc.enable()
             with watch_rows(None if options.quiet else job_dir, job.total_rows):
                 if is_direct(job.runner):
-                    result = run_direct(pipeline, workers)
+                    result = run_direct(pipeline, workers, _failure_watch(job, job_dir, signals))
                 else:
                     result = pipeline.run()
                     result.wait_until_finish()
@@ -162,9 +163,10 @@ def _tell(
     """Complete the summary of a job that is done, show and write it; the exit code."""
     tell_of_parts(summary, job.divided, counters, summary.metrics, options.replan)
     code = OK
-    if first_errors and summary.rows_failed:
-        code = ROWS_FAILED
-        _show_first_errors(first_errors, summary)
+    if summary.rows_failed:
+        _tell_failures(first_errors, summary)
+        if not job.errors:
+            code = ROWS_FAILED
     if first_errors:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(first_errors)
@@ -172,6 +174,8 @@ def _tell(
         say(summary.lines())
     if options.summary:
         _write_whole(options.summary, summary.to_json().encode() + b"\n")
+    if (line := summary.last_line()) is not None:
+        print(line, file=sys.stderr)
     return code
 
 
@@ -219,9 +223,30 @@ def check_beam_options(rest: list[str], more: Sequence[str] = ()) -> None:
         raise UsageError(f"{unknown[0]!r} is no option of score or of Beam{hint}")
 
 
-def _first_errors_path(job: Job, job_dir: str | None) -> str:
+def _first_errors_path(job: Job, job_dir: str | None) -> str | None:
+    """Where the workers tell what failed; None where they and this process share no folder."""
+    if job_dir is None and is_kafka(job.output):
+        return None
     folder = job_dir or os.path.dirname(job.output) or "."
     return f"{folder}/.first-errors-{os.getpid()}.json"
+
+
+def _failure_watch(job: Job, job_dir: str | None, signals: Interruptible) -> Callable[[], None] | None:
+    """What raises as soon as more rows have failed than may; None where that is known at the end only."""
+    limit = job.max_failed
+    if limit is None or job_dir is None or (limit.share is not None and not job.total_exact):
+        return None
+
+    def check() -> None:
+        counts = read_counts(job_dir)
+        failed = sum(failed for _, failed in counts)
+        read = sum(done for done, _ in counts) + failed
+        # As for a signal: no worker goes on to write, and files that get their names already are let have them.
+        if limit.passed_so_far(failed, read, job.total_rows or read) and signals.give_up():
+            kinds = read_tallies(job_dir).listed()
+            raise limit.error(failed, job.total_rows if job.total_exact else None, kinds[0] if kinds else None)
+
+    return check
 
 
 @contextlib.contextmanager
@@ -308,12 +333,20 @@ def read_metrics(result: Any) -> tuple[dict[str, int], dict[str, Any]]:
     return counters, inference
 
 
-def _show_first_errors(path: str, summary: Summary) -> None:
-    from transforms.errors import read_first_errors
+def _tell_failures(path: str | None, summary: Summary) -> None:
+    """Take in what failed and why; show the first where they are kept nowhere."""
+    from transforms.failure_summary import read_first_errors
 
-    first = read_first_errors(path)
+    if path is None:
+        return
+    try:
+        found = read_first_errors(path)
+    except FileNotFoundError:  # of workers elsewhere
+        return
+    summary.tell_failures(found.kinds)
+    if not found.first:
+        return
     count = f"{summary.rows_failed:,} row{'s' * (summary.rows_failed != 1)} failed"
     print(f"{count}; give --errors FILE.jsonl to keep them all. The first:", file=sys.stderr)
-    for error in first.first:
+    for error in found.first:
         print(f"  {error.file} row {error.row}: {error.stage}: {error.reason}", file=sys.stderr)
-    summary.failed_by_stage = dict(first.stages)

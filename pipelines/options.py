@@ -21,6 +21,7 @@ from pipelines.arguments import (
 )
 from pipelines.name_lists import split_names
 from pipelines.stream_options import add_stream
+from transforms.failure_limit import FailureLimit, parse_limit
 
 if TYPE_CHECKING:
     from pipelines.shard_source import ShardSource
@@ -94,7 +95,18 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     job.add_argument(
         "--output", required=True, metavar="FILE", help="where predictions go: .parquet, .csv or .jsonl, in shards"
     )
-    job.add_argument("--errors", metavar="FILE.jsonl", help="where rows that could not be scored go, with the reason")
+    job.add_argument(
+        "--errors",
+        metavar="FILE.jsonl",
+        help="where rows that could not be scored go, with the reason: .jsonl, .csv or .parquet",
+    )
+    job.add_argument(
+        "--max_failed",
+        type=_max_failed,
+        metavar="5%|N",
+        help="give the job up, with exit code 1, if more rows fail (default: any may); of a stream the share is that "
+        "of its messages so far, from the 100th on",
+    )
     job.add_argument(
         "--num_shards", type=positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
     )
@@ -352,6 +364,13 @@ def _check_shards(options: argparse.Namespace) -> None:
     depth = [name for name in ("stage_providers", "replan") if getattr(options, name) is not None]
     if depth:
         raise UsageError(f"--{depth[0]} is for a model split by depth, and --shards divides it by width; leave it out")
+
+
+def _max_failed(text: str) -> FailureLimit:
+    try:
+        return parse_limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _milliseconds(text: str) -> int | None:

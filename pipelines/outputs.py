@@ -10,17 +10,28 @@ if TYPE_CHECKING:
 
     from pipelines.job import Job
 
+FIRST_ERRORS = 5
+"""Errors that are shown where they go nowhere."""
+
 Written = list["tuple[str, str]"]
 """(path, job id) of each output, whose temporary files can be removed."""
 
 
 def write_outputs(blocks: PCollection, errors: PCollection, job: Job, first_errors: str | None) -> Written:
-    """Wire where predictions and errors go; `first_errors` is where the first few go if they go nowhere else.
+    """Wire where predictions and errors go; `first_errors` is where it is told how many failed and why.
 
     Predictions get their names last: putting the errors together reads the input once more, which may fail.
     """
-    done, written = write_errors(errors, job, first_errors)
-    return [*write_blocks(blocks, job, done), *written]
+    from transforms.failure_summary import CheckFailures, FirstErrors
+
+    checked = None
+    if job.max_failed is not None:
+        checked = (blocks, errors) | "Few failed" >> CheckFailures(job.max_failed)
+    if first_errors is not None:
+        # The first are told where they go nowhere else.
+        errors | "First errors" >> FirstErrors(0 if job.errors else FIRST_ERRORS, first_errors)
+    done, written = write_errors(errors, job, checked)
+    return [*write_blocks(blocks, job, checked if done is None else done), *written]
 
 
 def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Written:
@@ -41,9 +52,9 @@ def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Wr
     return [(job.output, write.job_id)]
 
 
-def write_errors(errors: PCollection, job: Job, first_errors: str | None) -> tuple[PCollection | None, Written]:
-    """(what is there when all errors are in their file, if they go to one; the files written)."""
-    from transforms.errors import FirstErrors, WriteErrors, to_line
+def write_errors(errors: PCollection, job: Job, after: PCollection | None) -> tuple[PCollection | None, Written]:
+    """(what is there when all errors are in their file, if they go to one; the files written), after `after`."""
+    from transforms.errors import WriteErrors, to_line
 
     if job.topics is not None and job.topics.errors is not None:
         from transforms.kafka.errors import SendErrors
@@ -55,8 +66,6 @@ def write_errors(errors: PCollection, job: Job, first_errors: str | None) -> tup
         line = to_line
         if job.messages is not None:
             from transforms.kafka.errors import error_line as line
-        write = WriteErrors(job.errors, line)
+        write = WriteErrors(job.errors, line, after)
         return errors | "Write errors" >> write, [(job.errors, write.job_id)]
-    elif first_errors:
-        return errors | "First errors" >> FirstErrors(5, first_errors), []
     return None, []

@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
+from transforms.failure_kinds import FailureKind, FailureKinds
+
+SHOWN_REASONS = 5
+"""Reasons of failed rows in the summary."""
+
 LINE_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
 
@@ -45,6 +50,10 @@ class Summary:
     """The errors file, if one was asked for."""
 
     failed_by_stage: dict[str, int] = field(default_factory=dict)
+    """Rows that failed in each stage, most first."""
+
+    failed_by_reason: list[FailureKind] = field(default_factory=list)
+    """The same by reason; of reasons that differ in numbers or quoted values only, their kind."""
 
     rows_with_null_for_nan: int = 0
     """Rows with a NaN or infinity that was written as null, by `--json_nan null`."""
@@ -72,13 +81,34 @@ class Summary:
 
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps(asdict(self), indent=2)
+        told = asdict(self) | {"failed_by_reason": [kind._asdict() for kind in self.failed_by_reason]}
+        return json.dumps(told, indent=2)
+
+    def tell_failures(self, kinds: FailureKinds) -> None:
+        """Take in how many rows failed, and why."""
+        self.failed_by_stage = kinds.by_stage()
+        self.failed_by_reason = kinds.listed()
+
+    def last_line(self) -> str | None:
+        """What must not be overlooked at the end: that no row at all was scored. None otherwise."""
+        if self.rows_scored or not self.rows_failed:
+            return None
+        why = f"; most often, {self.failed_by_reason[0]}" if self.failed_by_reason else ""
+        return f"NOTHING WAS SCORED: all {self.rows_failed:,} rows failed{why}"
 
     def lines(self) -> list[str]:
         """The summary as text, a line a fact."""
+        kinds = self.failed_by_reason
+        failed = [str(kind) for kind in kinds[:SHOWN_REASONS]]
+        if len(kinds) > SHOWN_REASONS:
+            rest = sum(kind.rows for kind in kinds[SHOWN_REASONS:])
+            failed.append(f"{rest:,} for {len(kinds) - SHOWN_REASONS:,} other reasons")
+        elif not kinds:
+            failed = [f"{rows:,} in {stage}" for stage, rows in self.failed_by_stage.items()]
         stages = [f"{name} {seconds:.2f} s" for name, seconds in self.stage_seconds.items()]
         lines = [
             f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed",
+            *(f"failed   {line}" for line in failed),
             f"time     {self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s",
         ]
         if self.rows_with_null_for_nan:
@@ -121,6 +151,9 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         model_updates=counters.get("model_updates", 0),
         model_updates_refused=counters.get("model_updates_refused", 0),
     )
+    begins = "rows_failed_in:"
+    stages = {name.removeprefix(begins): rows for name, rows in counters.items() if name.startswith(begins)}
+    summary.failed_by_stage = dict(sorted(stages.items(), key=lambda found: -found[1]))
     for name, value in known.items():
         setattr(summary, name, value)
     if numbered:

@@ -20,6 +20,7 @@ from pipelines.workers import count_workers
 from runners.flink import is_flink
 from runners.prism import is_prism
 from transforms.chain import chain_schema
+from transforms.error_formats import errors_format
 from transforms.infer import InferStep
 from transforms.kafka.clients import check_topic
 from transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
@@ -207,6 +208,8 @@ def _topics(options: argparse.Namespace) -> tuple[Topic, Topic, Topic | str | No
         errors = parse_topic(options.errors, "--errors")
     elif options.errors and "://" in options.errors:
         raise UsageError(f"--errors {options.errors}: a stream's errors go to a topic or a local file; type one")
+    elif options.errors:
+        errors_format(options.errors, growing=True)
     written = [("--output", output), *([("--errors", errors)] if isinstance(errors, Topic) else [])]
     for option, other in written:
         if other.name == topic.name:

@@ -20,11 +20,13 @@ from pipelines.report import Summary, say, summarise
 from pipelines.runner import more_options, settle_runner, started_runner
 from pipelines.steps import ends_of, run_steps
 from pipelines.stream_job import StreamJob, plan_stream
+from pipelines.stream_limit import StreamLimit
 from pipelines.stream_news import ShowNews
 from pipelines.stream_options import check_stream
 from pipelines.stream_split import check_checkpoints
 from runners.direct import is_direct
 from runners.prism import is_prism
+from transforms.failure_kinds import read_tallies
 from transforms.kafka.backlog import backlog_of, read_backlog
 from transforms.kafka.config import Topic
 from transforms.model_news import count_news, read_news
@@ -34,7 +36,7 @@ from transforms.write.storage import open_output
 if TYPE_CHECKING:
     import apache_beam as beam
 
-OK, ROWS_FAILED = 0, 3
+OK, FAILED, ROWS_FAILED = 0, 1, 3
 
 
 def launch_stream(options: argparse.Namespace, rest: list[str], started: float) -> tuple[int, Summary | None]:
@@ -56,6 +58,11 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
     rest = [*rest, *(["--streaming"] if "--streaming" not in rest else [])]
     local = settle_runner(options, rest)
     check_beam_options(rest, more_options(options))
+    if options.max_failed is not None and not local:
+        raise UsageError(
+            f"--max_failed {options.max_failed.text} of a stream counts on workers of this machine, and --runner "
+            f"{options.runner} has them elsewhere; leave it out"
+        )
     with job_folder(local) as job_dir:
         job = plan_stream(options, job_dir, is_prism(options.runner))
         for note in job.notes:
@@ -85,7 +92,8 @@ def _run(
         build_stream(pipeline, job)
         news = ShowNews(job_dir if job.updating else None, options.quiet)
         watched = watch_rows(None if options.quiet else job_dir, backlog=read_backlog)
-        with _drained_by_signals(job.source.stop_file, options.quiet), watched, news:
+        limit = StreamLimit(options.max_failed, job_dir, job.source.stop_file)
+        with _drained_by_signals(job.source.stop_file, options.quiet), watched, news, limit:
             result = pipeline.run()
             _wait(result, [] if is_prism(options.runner) else job.done_files)
         counters, inference = read_metrics(result)
@@ -108,6 +116,8 @@ def _run(
         metrics=inference,
         backlog=backlog,
     )
+    if job_dir:
+        summary.tell_failures(read_tallies(job_dir))
     if measured:
         tell_of_parts(summary, job.divided, counters, inference)
     if not options.quiet:
@@ -115,6 +125,11 @@ def _run(
     if options.summary:
         with open_output(options.summary) as file:
             file.write(summary.to_json().encode() + b"\n")
+    if (line := summary.last_line()) is not None:
+        print(line, file=sys.stderr)
+    if (passed := limit.passed(summary)) is not None:
+        print(f"error: the stream was ended: {passed}", file=sys.stderr)
+        return FAILED, summary
     return ROWS_FAILED if summary.rows_failed and not job.errors else OK, summary
 
 

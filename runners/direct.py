@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runners.bundle_ends import hasten_bundle_ends
@@ -65,11 +66,12 @@ def direct_runner(workers: int, worker_type: str, command: str | None = None, ap
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
-def run_direct(pipeline: Any, processes: WorkerProcesses | None = None) -> Any:
+def run_direct(pipeline: Any, processes: WorkerProcesses | None = None, watch: Callable[[], None] | None = None) -> Any:
     """Run a pipeline on this runner to its end; its result.
 
     On a thread of its own, since a runner that was interrupted or has lost a worker may wait for ever for what that
-    worker would have read. The caller's thread goes on at once with a signal, and soon after the end of a worker.
+    worker would have read. The caller's thread goes on at once with a signal, and soon after the end of a worker, or
+    after `watch`, which is called now and then, raises.
 
     Raises:
         WorkerEnded: a worker process ended, and Beam did not.
@@ -94,6 +96,8 @@ def run_direct(pipeline: Any, processes: WorkerProcesses | None = None) -> Any:
     while not ended.wait(WAKE_SECONDS):
         if processes is not None and processes.codes and not ended.wait(GIVE_UP_SECONDS):
             processes.raise_ended()
+        if watch is not None:
+            watch()
     if failures:
         raise failures[0]
     return results[0]

@@ -43,6 +43,9 @@ class WorkerProcesses:
         self.codes: list[int] = []
         """Exit codes, as a shell gives them, of those that ended before the job did."""
 
+        self.killed = False
+        """Whether they were ended from here: that is no reason for the job to fail."""
+
     def command(self) -> str:
         """The shell command that starts one."""
         said = [f"{FOLDER}={self.folder}", *([f"{LOUD}=1"] if self.loud else [])]
@@ -52,6 +55,7 @@ class WorkerProcesses:
 
     def end(self) -> None:
         """Kill those that run, and wait until they are gone."""
+        self.killed = True
         # One that is just being started finds no folder from now on, and ends by itself.
         over = self.folder.with_name(f"{self.folder.name}-over")
         with contextlib.suppress(FileNotFoundError):
@@ -113,6 +117,8 @@ def worker_processes(folder: str, loud: bool = False) -> Iterator[WorkerProcesse
         raise
     except Exception as error:
         # Threads of Beam may outlive the job by a moment, and would print what they die of: the hook stays.
+        if processes.killed:
+            raise
         told = processes.told(TOLD_SECONDS if "Channel closed" in str(error) else 0.0)
         if told is None:
             raise

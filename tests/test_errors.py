@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from models.errors import UsageError
 from transforms import errors as module
-from transforms.errors import FailureSummary, FirstErrors, RowError, WriteErrors, absolute_origin, read_first_errors
+from transforms.errors import RowError, WriteErrors, absolute_origin
+from transforms.failure_summary import FailureSummary, FirstErrors, read_first_errors
 from transforms.read import splits
 from transforms.write import remove_temp
 
@@ -153,7 +154,7 @@ def test_first_errors_without_any(tmp_path):
     path = str(tmp_path / "first.json")
     with pipeline() as root:
         root | beam.Create([], reshuffle=False) | FirstErrors(3, path)
-    assert read_first_errors(path) == (0, {}, [])
+    assert read_first_errors(path)[:3] == (0, {}, [])
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,4 +172,4 @@ def test_summaries_merge_to_the_first_in_input_order(bundles, limit):
     place = {"a": ("a", 0), "b": ("b", 0), "b#byte=9": ("b", 9), "b#byte=10": ("b", 10)}
     keys = sorted((*place[file], row) for bundle in bundles for file, row in bundle)
     assert [(*place[found.file], found.row) for found in whole.first()] == keys[:limit]
-    assert whole.counts.total() == len(keys)
+    assert whole.kinds.total == len(keys)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -14,12 +15,17 @@ from apache_beam.pvalue import PCollection
 
 from transforms.block import origin_of
 from transforms.errors import RowError
+from transforms.failure_kinds import tally
 from transforms.read import ReadFailure
 from transforms.step import Step
 from transforms.worker import this_worker
 
 FAILED = "failed"
 """Tag of the output with the rows that a step could not handle, as `RowError`."""
+
+
+FAILED_IN = "rows_failed_in:"
+"""Begins the name of the counter of rows that failed in a stage."""
 
 
 def apply_step(step: Step, stage: str, block: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowError]]:
@@ -38,6 +44,29 @@ def row_error(block: pa.RecordBatch, row: int, stage: str, reason: str) -> RowEr
     return RowError(file, number, stage, reason)
 
 
+class Failures:
+    """Counts rows that fail: in Beam's metrics, and in the files of the job's folder on this machine.
+
+    Args:
+        job_dir: folder that local workers share; None on a cluster.
+        counted: whether `rows_failed` counts them: those that cannot be read are counted by who reads.
+    """
+
+    def __init__(self, job_dir: str | None, counted: bool = True):
+        self._job_dir = job_dir
+        self._failed = Metrics.counter("beamsplit", "rows_failed") if counted else None
+
+    def count(self, errors: Sequence[RowError]) -> None:
+        """Take in some more."""
+        if self._failed is not None:
+            self._failed.inc(len(errors))
+        for stage, rows in Counter(error.stage for error in errors).items():
+            Metrics.counter("beamsplit", FAILED_IN + stage).inc(rows)
+        if self._job_dir and os.path.isdir(self._job_dir):
+            this_worker(self._job_dir).add(0, len(errors))
+            tally(self._job_dir, ((error.stage, error.reason) for error in errors))
+
+
 class CountedStep:
     """A step that counts its time, its failures and, if it is the last, the rows that are done.
 
@@ -48,7 +77,7 @@ class CountedStep:
         self._step, self._stage = step, stage
         self._job_dir, self._count_done = job_dir, count_done
         self._usec = Metrics.counter("beamsplit", f"{stage}_usec")
-        self._failed = Metrics.counter("beamsplit", "rows_failed")
+        self._failures = Failures(job_dir)
         self._done = Metrics.counter("beamsplit", "rows_scored")
 
     def setup(self) -> None:
@@ -63,11 +92,11 @@ class CountedStep:
         result, errors = apply_step(self._step, self._stage, block)
         self._usec.inc(round((time.perf_counter() - started) * 1e6))
         if errors:
-            self._failed.inc(len(errors))
+            self._failures.count(errors)
         if self._count_done:
             self._done.inc(result.num_rows)
-        if self._job_dir and (self._count_done or errors) and os.path.isdir(self._job_dir):
-            this_worker(self._job_dir).add(result.num_rows if self._count_done else 0, len(errors))
+            if self._job_dir and result.num_rows and os.path.isdir(self._job_dir):
+                this_worker(self._job_dir).add(result.num_rows, 0)
         return result, errors
 
 
@@ -110,12 +139,12 @@ class ApplyStep(beam.PTransform):
 
 class _AsRowError(beam.DoFn):
     def __init__(self, stage: str, job_dir: str | None):
-        self._stage, self._job_dir = stage, job_dir
+        self._stage, self._failures = stage, Failures(job_dir, counted=False)
 
     def process(self, failure: ReadFailure) -> Iterator[RowError]:
-        if self._job_dir and os.path.isdir(self._job_dir):
-            this_worker(self._job_dir).add(0, 1)
-        yield RowError(failure.file, failure.row, self._stage, failure.reason)
+        error = RowError(failure.file, failure.row, self._stage, failure.reason)
+        self._failures.count([error])
+        yield error
 
 
 class AsRowErrors(beam.PTransform):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.error_formats import count_errors, errors_format, write_errors_as
 from transforms.split import Split, parse_origin_file
 from transforms.write.names import check_writable, temp_folder
 from transforms.write.point_of_no_return import wanted
@@ -97,7 +95,7 @@ def absolute_origin(file: str, row: int) -> tuple[str, int]:
 
 
 class WriteErrors(beam.PTransform):
-    """PCollection[RowError] -> PCollection[str]: one JSON line an error in exactly one file.
+    """PCollection[RowError] -> PCollection[str]: one JSON line an error in exactly one file, or that as CSV or Parquet.
 
     Each bundle writes a file of its own; the last step puts them together in the order of the input, with row
     numbers that count from the start of each file, and renames the result. Where there are no errors the file is
@@ -106,15 +104,23 @@ class WriteErrors(beam.PTransform):
     Args:
         path: of the file.
         line: makes the line of an error; one that is not `to_line` has its rows' numbers as they are.
+        after: the file gets its name only when this is complete.
 
     Raises:
         UsageError: the file cannot be written.
     """
 
-    def __init__(self, path: str, line: Callable[[RowError], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        line: Callable[[RowError], bytes] | None = None,
+        after: beam.pvalue.PCollection | None = None,
+    ) -> None:
         super().__init__()
         check_writable(path, "--errors")
+        errors_format(path)
         self._line = line or to_line
+        self._after = after
         self.job_id = uuid.uuid4().hex[:12]
         """Names the temporary folder."""
         self._path = path
@@ -125,7 +131,10 @@ class WriteErrors(beam.PTransform):
         write = beam.ParDo(_WriteBundle(folder, self.job_id, self._line)).with_output_types(_Failures)
         files = errors | "Write" >> write
         once = errors.pipeline | "Once" >> beam.Impulse()
-        last = beam.Map(_finish, beam.pvalue.AsList(files), self._path, folder, self.job_id).with_output_types(str)
+        like = json.loads(self._line(RowError("", 0, "", "")))
+        after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
+        given = (beam.pvalue.AsList(files), self._path, folder, self.job_id, like, *after)
+        last = beam.Map(_finish, *given).with_output_types(str)
         return once | "Finalize" >> last
 
 
@@ -159,7 +168,15 @@ def _absolute_line(line: bytes, bases: dict[tuple[str, int], int]) -> bytes:
     return to_line(error._replace(file=path, row=error.row + bases[path, byte]))
 
 
-def _finish(_: bytes, failures: list[_Failures], path: str, folder: str, job_id: str) -> str:
+def _finish(
+    _: bytes,
+    failures: list[_Failures],
+    path: str,
+    folder: str,
+    job_id: str,
+    like: Mapping[str, object] = RowError("", 0, "", "")._asdict(),
+    after: list[object] | None = None,
+) -> str:
     """Put the errors in place; it may be run again after it was stopped anywhere.
 
     The bundles' files go only after the rename, so where one is missing the result must be in place already.
@@ -170,21 +187,25 @@ def _finish(_: bytes, failures: list[_Failures], path: str, folder: str, job_id:
             out = open_output(merged)
         with out:
             merge_errors(failures, out)
+        format = errors_format(path)
+        if format != "jsonl":
+            lines, merged = merged, f"{folder}/{uuid.uuid4().hex}"
+            with wanted(job_id):
+                out = open_output(merged)
+            with out:
+                write_errors_as(format, lines, out, like)
         with wanted(job_id):
             replace(merged, path)
-    elif (there := _count_lines(path)) != (rows := sum(found.file.rows for found in failures)):
+        remove_folder(folder)
+        return path
+    there = 0 if size_of(path) is None else count_errors(path, errors_format(path))
+    rows = sum(found.file.rows for found in failures)
+    if there != rows:
         raise FileNotFoundError(
             f"files in {folder} are gone and {path} has {there} errors, not {rows}: something else writes to it"
         )
     remove_folder(folder)
     return path
-
-
-def _count_lines(path: str) -> int:
-    if size_of(path) is None:
-        return 0
-    with open_input(path) as file:
-        return sum(data.count(b"\n") for data in iter(lambda: file.read(CHUNK), b""))
 
 
 class _WriteBundle(beam.DoFn):
@@ -239,120 +260,3 @@ class _WriteBundle(beam.DoFn):
             self._file.close()
             remove(self._path)
             self._path = None
-
-
-@dataclass
-class FailureSummary:
-    """How many rows failed, and the first of them in input order."""
-
-    limit: int
-    """How many errors to keep."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    """Failed rows for each stage."""
-
-    _heap: list[_Last] = field(default_factory=list)
-
-    def add(self, error: RowError) -> None:
-        """Take one more error in."""
-        self.counts[error.stage] += 1
-        self._keep(error)
-
-    def merge(self, other: FailureSummary) -> None:
-        """Take in what another summary has."""
-        self.counts.update(other.counts)
-        for error in other.first():
-            self._keep(error)
-
-    def first(self) -> list[RowError]:
-        """The first errors, in input order."""
-        return [last.error for last in sorted(self._heap, reverse=True)]
-
-    def _keep(self, error: RowError) -> None:
-        last = _Last((*origin_order(error.file, error.row), error.stage, error.reason), error)
-        if len(self._heap) < self.limit:
-            heapq.heappush(self._heap, last)
-        elif self._heap and self._heap[0] < last:
-            heapq.heapreplace(self._heap, last)
-
-
-@dataclass(frozen=True)
-class _Last:
-    """Turns the order round, so that the top of the heap is the last of the errors kept."""
-
-    key: tuple[str, int, int, str, str]
-    error: RowError
-
-    def __lt__(self, other: _Last) -> bool:
-        return self.key > other.key
-
-
-class FirstErrors(beam.PTransform):
-    """PCollection[RowError] -> PCollection[str]: a small JSON file at `path` for `read_first_errors`.
-
-    Args:
-        n: How many errors to keep; they are the first in input order.
-        path: A file that the submitter can read.
-    """
-
-    def __init__(self, n: int, path: str) -> None:
-        super().__init__()
-        self._n, self._path = n, path
-
-    def expand(self, errors: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
-        """Wire it."""
-        found = errors | "Count" >> beam.ParDo(_Summarise(self._n)).with_output_types(FailureSummary)
-        last = beam.Map(_write_summary, beam.pvalue.AsList(found), self._n, self._path).with_output_types(str)
-        return errors.pipeline | "Once" >> beam.Impulse() | "Save" >> last
-
-
-class FirstErrorsRead(NamedTuple):
-    """What `FirstErrors` wrote."""
-
-    total: int
-    """Rows that failed."""
-
-    stages: dict[str, int]
-    """The same for each stage, most first."""
-
-    first: list[RowError]
-    """The first of them, with row numbers of whole files."""
-
-
-def read_first_errors(path: str) -> FirstErrorsRead:
-    """Read what `FirstErrors` wrote."""
-    with open_input(path) as file:
-        data = json.loads(file.read())
-    return FirstErrorsRead(data["total"], data["stages"], [RowError(**error) for error in data["first"]])
-
-
-class _Summarise(beam.DoFn):
-    def __init__(self, n: int) -> None:
-        self._n = n
-
-    def start_bundle(self) -> None:
-        self._summary = FailureSummary(self._n)
-
-    def process(self, error: RowError) -> None:
-        self._summary.add(error)
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._summary.counts:
-            yield GlobalWindows.windowed_value_at_end_of_window(self._summary)
-
-
-def _write_summary(_: bytes, summaries: list[FailureSummary], n: int, path: str) -> str:
-    whole = FailureSummary(n)
-    for summary in summaries:
-        whole.merge(summary)
-    first = whole.first()
-    origins = [parse_origin_file(error.file) for error in first]
-    bases = row_bases({(name, byte) for name, byte in origins if byte is not None})
-    resolved = [
-        error._replace(file=name, row=error.row + (0 if byte is None else bases[name, byte]))._asdict()
-        for error, (name, byte) in zip(first, origins, strict=True)
-    ]
-    data = {"total": whole.counts.total(), "stages": dict(whole.counts.most_common()), "first": resolved}
-    with open_output(path) as out:
-        out.write(json.dumps(data).encode())
-    return path

@@ -9,7 +9,6 @@ those that stay whole. Where parts meet, files wait for all blocks; of a stream 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,12 +18,11 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
-from transforms.apply import FAILED, row_error
+from transforms.apply import FAILED, Failures, row_error
 from transforms.errors import RowError
 from transforms.shard_meeting import PATIENCE_SECONDS, MeetParts
 from transforms.shard_step import Part, ShardJoin, ShardStep, ShardSteps, block_id
 from transforms.stages import RunStage, stage_memory
-from transforms.worker import this_worker
 
 
 class _RunShard(beam.DoFn):
@@ -50,20 +48,20 @@ class _RunShard(beam.DoFn):
 
 class _Join(beam.DoFn):
     def __init__(self, join: ShardJoin, job_dir: str | None, where: str) -> None:
-        self._join, self._job_dir, self._where = join, job_dir, where
+        self._join, self._where, self._failures = join, where, Failures(job_dir)
         self._joins = Metrics.counter("beamsplit", "shard_joins")
-        self._failed = Metrics.counter("beamsplit", "rows_failed")
 
     def process(self, met: tuple[bytes, Iterable[tuple[Any, ...]]]) -> Iterator[Any]:
         joined = self._join.join(Part(*part) for part in met[1])
         self._joins.inc()
-        if joined.failures:
-            self._failed.inc(len(joined.failures))
-            if self._job_dir and os.path.isdir(self._job_dir):
-                this_worker(self._job_dir).add(0, len(joined.failures))
-        for failure in joined.failures:
-            where = f"{self._where}, shard {failure.shard}"
-            yield beam.pvalue.TaggedOutput(FAILED, row_error(joined.carried, failure.row, where, failure.reason))
+        errors = [
+            row_error(joined.carried, failure.row, f"{self._where}, shard {failure.shard}", failure.reason)
+            for failure in joined.failures
+        ]
+        if errors:
+            self._failures.count(errors)
+        for error in errors:
+            yield beam.pvalue.TaggedOutput(FAILED, error)
         if joined.block is not None:
             yield joined.block
 

@@ -20,7 +20,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
 from transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
-from transforms.apply import FAILED, row_error
+from transforms.apply import FAILED, Failures, row_error
 from transforms.errors import RowError
 from transforms.infer import NAMESPACE
 from transforms.stage_step import StageFailure, StageStep
@@ -39,7 +39,7 @@ class RunStage(beam.DoFn):
         self._offered = Metrics.counter("beamsplit", f"stage_{stage}_offered_usec")
         self._runs = Metrics.counter("beamsplit", f"stage_{stage}_runs")
         self._rows = Metrics.counter("beamsplit", f"stage_{stage}_rows")
-        self._failed = Metrics.counter("beamsplit", "rows_failed")
+        self._failures = Failures(step.job_dir)
         self._done = Metrics.counter("beamsplit", "rows_scored")
         self._inferences = Metrics.counter(NAMESPACE, "num_inferences")
         self._latency = Metrics.distribution(NAMESPACE, "inference_batch_latency_micro_secs")
@@ -66,7 +66,9 @@ class RunStage(beam.DoFn):
             seconds = time.perf_counter() - started
             self._count(made, seconds)
             if isinstance(made, StageFailure):
-                yield beam.pvalue.TaggedOutput(FAILED, self._error(block, made))
+                error = self._error(block, made)
+                self._failures.count([error])
+                yield beam.pvalue.TaggedOutput(FAILED, error)
             else:
                 yield made
             started = time.perf_counter()
@@ -82,23 +84,21 @@ class RunStage(beam.DoFn):
         usec = round(seconds * 1e6)
         self._usec.inc(usec)
         self._busy.inc(usec)
-        failed = isinstance(made, StageFailure)
-        rows = 0 if isinstance(made, StageFailure) else made.num_rows
-        if failed:
-            self._failed.inc()
-        else:
-            self._runs.inc()
-            self._rows.inc(rows)
-            self._latency.update(usec)
-            self._batch_size.update(rows)
-            if self._step.after is None:
-                self._inferences.inc(rows)
+        if isinstance(made, StageFailure):
+            return
+        rows = made.num_rows
+        self._runs.inc()
+        self._rows.inc(rows)
+        self._latency.update(usec)
+        self._batch_size.update(rows)
+        if self._step.after is None:
+            self._inferences.inc(rows)
         done = rows if self._count_done else 0
         if done:
             self._done.inc(done)
         job_dir = self._step.job_dir
-        if job_dir and (done or failed) and os.path.isdir(job_dir):
-            this_worker(job_dir).add(done, int(failed))
+        if job_dir and done and os.path.isdir(job_dir):
+            this_worker(job_dir).add(done, 0)
 
     def _tell_of_loading(self) -> None:
         # Beam drops what is told to a metric in setup: only a bundle has metrics.

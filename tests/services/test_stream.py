@@ -65,6 +65,30 @@ def test_poison_without_errors_output_is_shown_and_counts_in_the_exit_code(strea
     assert json.loads((tmp_path / "errors.jsonl").read_text())["stage"] == "read"
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_failures_are_counted_by_reason_and_too_many_end_the_stream(stream: Stream, tmp_path: Path, delivery: str):
+    poison = [b"oops", b'{"x": [1, 2]}', *[b"{}"] * 8]
+    stream.send([*rows(90), *poison, *rows(90)])
+    summary, errors = tmp_path / "summary.json", tmp_path / "errors.jsonl"
+    options = ("--delivery", delivery, "--errors", str(errors), "--summary", str(summary))
+    code, out, err = stream.run(*options, "--group", "g", "--max_failed", "4%")
+    assert code == 1 and "error: the stream was ended: 10 of 190 rows (5.3%) failed, more than --max_failed 4%" in err
+    told = json.loads(summary.read_text())
+    assert told["failed_by_stage"] == {"infer": 9, "read": 1}
+    assert told["failed_by_reason"][0]["rows"] == 8 and "failed   8 in infer: " in out
+    assert len(errors.read_text().splitlines()) == 10 and stream.committed("g") == 190
+    code, _, err = stream.run(*options, "--until_end", "--group", "g2", "--max_failed", "6%")
+    assert code == 0, err
+
+
+def test_a_stream_of_which_nothing_was_scored_says_so_last(stream: Stream, tmp_path: Path):
+    stream.send([b"oops"] * 3)
+    code, _, err = stream.run("--until_end", "--quiet", "--errors", str(tmp_path / "errors.jsonl"))
+    assert code == 0 and err.splitlines()[-1].startswith("NOTHING WAS SCORED: all 3 rows failed; most often, 3 in read")
+    code, _, err = stream.run("--errors", str(tmp_path / "errors.parquet"))
+    assert code == 2 and "a stream adds JSON lines to it; end the name in .jsonl" in err
+
+
 def test_tensor_bytes_in_and_out(stream: Stream):
     sent = stream.send(np.arange(4 * i, 4 * i + 4, dtype="<f4").tobytes() for i in range(100))
     code, _, err = stream.run("--until_end", "--format", "tensor", "--output_format", "tensor", "--batch_size", "16")

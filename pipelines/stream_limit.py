@@ -1,0 +1,63 @@
+"""`--max_failed` of a stream: it drains and ends once too many of its messages have failed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from pipelines.report import Summary
+from transforms.failure_kinds import read_tallies
+from transforms.failure_limit import FailureLimit, TooManyFailedError
+from transforms.worker import read_counts
+
+LOOK_SECONDS = 0.2
+"""Between two looks at the counts."""
+
+
+class StreamLimit:
+    """While it is entered, looks at how many messages failed; the first time that is too many, lets the sources end.
+
+    Args:
+        limit: how many may; None for any.
+        job_dir: where the workers leave their counts.
+        stop_file: ends the sources when it is there: what was read is scored and committed.
+    """
+
+    def __init__(self, limit: FailureLimit | None, job_dir: str | None, stop_file: str | None) -> None:
+        self._limit, self._job_dir, self._stop_file = limit, job_dir, stop_file
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="failures", daemon=True)
+        self._ended = False
+
+    def __enter__(self) -> StreamLimit:
+        if self._limit is not None and self._job_dir is not None and self._stop_file is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        assert self._limit is not None and self._job_dir is not None and self._stop_file is not None
+        while not self._over.wait(LOOK_SECONDS):
+            counts = read_counts(self._job_dir)
+            failed = sum(failed for _, failed in counts)
+            if self._limit.passed_so_far(failed, failed + sum(done for done, _ in counts)):
+                self._ended = True
+                Path(self._stop_file).touch()
+                return
+
+    def passed(self, summary: Summary) -> TooManyFailedError | None:
+        """Why the stream is no success: it was ended, or came to its end with too many failed. None if it is one."""
+        if self._limit is None:
+            return None
+        failed, read = summary.rows_failed, summary.rows_scored + summary.rows_failed
+        if not self._ended and not self._limit.passed(failed, read):
+            return None
+        kinds = read_tallies(self._job_dir).listed() if self._job_dir else []
+        return self._limit.error(failed, read, kinds[0] if kinds else None)
