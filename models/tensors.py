@@ -68,7 +68,7 @@ class ColumnType:
 
 
 def column_type(data_type: pa.DataType) -> ColumnType | None:
-    """Dtype and shape of the rows of a column; None where they are no tensors (timestamps, structs, bytes).
+    """Dtype and shape of the rows of a column; None where they are no tensors (timestamps, structs, bytes, JSON).
 
     A fixed_shape_tensor has its logical shape, which Arrow's format defines as `shape[permutation[i]]`
     (pyarrow 25's own `to_numpy_ndarray` mixes up the elements where the permutation is not its own inverse).
@@ -81,6 +81,8 @@ def column_type(data_type: pa.DataType) -> ColumnType | None:
                 return None
             shape += [data_type.shape[axis] for axis in permutation or range(len(data_type.shape))]
             data_type = data_type.value_type
+        elif isinstance(data_type, pa.JsonType):
+            return None
         elif isinstance(data_type, pa.BaseExtensionType):
             data_type = data_type.storage_type
         elif pa.types.is_fixed_size_list(data_type):

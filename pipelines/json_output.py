@@ -12,6 +12,12 @@ from transforms.kafka.config import is_kafka
 from transforms.write.names import output_format
 
 
+def json_format(options: argparse.Namespace) -> str | None:
+    """`json`, `jsonl` or `csv`; None where the output is of another format, which has no JSON in it."""
+    format = (options.output_format or "json") if is_kafka(options.output) else output_format(options.output)
+    return format if format in ("json", "jsonl", "csv") else None
+
+
 def json_steps(options: argparse.Namespace, schema: pa.Schema) -> tuple[NumbersForJson, ...]:
     """The last step of a job whose output has floating-point numbers as JSON.
 
@@ -22,12 +28,12 @@ def json_steps(options: argparse.Namespace, schema: pa.Schema) -> tuple[NumbersF
     Raises:
         UsageError: `--json_nan` is given, and the output has no JSON.
     """
-    format = (options.output_format or "json") if is_kafka(options.output) else output_format(options.output)
-    if format not in ("json", "jsonl", "csv"):
+    format = json_format(options)
+    if format is None:
         if options.json_nan is not None:
             raise UsageError(
-                f"--json_nan {options.json_nan} is for JSON, and --output {options.output} is {format}, which has NaN "
-                "and infinity; leave it out"
+                f"--json_nan {options.json_nan} is for JSON, and --output {options.output} is none: NaN and infinity "
+                "stay as they are; leave it out"
             )
         return ()
     step = NumbersForJson(options.json_nan or "error", nested_only=format == "csv")

@@ -11,6 +11,7 @@ from models.errors import UsageError
 from models.signature import Signature
 from transforms.block import with_origin_schema
 from transforms.chain import chain_schema
+from transforms.read.json_rows import MIXED, WIDE
 from transforms.step import Step
 from transforms.user_function import UserFunction
 
@@ -45,6 +46,32 @@ def _passes(name: str, schema: pa.Schema, prepare: Sequence[Step]) -> bool:
     except UsageError:
         return False
     return list(without) == [field for field in prepared if field.name != name]
+
+
+def as_json(schema: pa.Schema, names: Collection[str], text: bool) -> pa.Schema:
+    """The schema of JSON Lines with these columns as types that hold every value as it is, or as JSON text.
+
+    Texts, whole numbers and bools have such types, and lists of them. Objects have none: a key may be missing or null,
+    or come late. Numbers with fractions have none but in JSON and CSV, which are text themselves (`text`): elsewhere
+    they are float64, unless there are whole ones that it does not hold.
+    """
+    return pa.schema([pa.field(f.name, _kept_json(f, text) if f.name in names else f.type) for f in schema])
+
+
+def _kept_json(field: pa.Field, text: bool) -> pa.DataType:
+    marks = field.metadata or {}
+    return pa.json_() if MIXED in marks or WIDE in marks else _json_type(field.type, text)
+
+
+def _json_type(kind: pa.DataType, text: bool) -> pa.DataType:
+    if pa.types.is_list(kind):
+        inner = _json_type(kind.value_type, text)
+        return inner if isinstance(inner, pa.JsonType) else pa.list_(inner)
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_string(kind) or pa.types.is_int64(kind) or pa.types.is_boolean(kind):
+        return kind
+    return pa.float64() if pa.types.is_float64(kind) and not text else pa.json_()
 
 
 def as_texts(schema: pa.Schema, names: Collection[str]) -> pa.Schema:

@@ -14,7 +14,8 @@ from models.graph import ModelFile, check_model_file
 from models.mapped import for_few_runs
 from models.session import SessionOptions, get_session
 from pipelines.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values
-from pipelines.kept import as_texts, only_kept
+from pipelines.json_output import json_format
+from pipelines.kept import as_json, as_texts, only_kept
 from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.fill_nulls import check_nulls, fill_nulls
@@ -93,9 +94,12 @@ def open_sample(
     if few_runs:
         session = for_few_runs(session, path)
     verbatim: tuple[str, ...] = ()
-    if format == "csv" and options.keep:
+    if text and options.keep:
         verbatim = only_kept(options, get_session(ModelFile(path), session).signature, schema, prepare)
-        schema = as_texts(schema, verbatim)
+        if format == "csv":
+            schema = as_texts(schema, verbatim)
+        else:
+            schema = as_json(schema, verbatim, text=json_format(options) is not None)
         prepared = chain_schema(prepare, with_origin_schema(schema))
     reading = ReadOptions(schema, verbatim=verbatim)
     raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto
 
 from pipelines.score import main
 from tests import onnx_models
@@ -75,3 +77,84 @@ def test_a_cell_that_is_not_utf8_fails_its_row(score):
     assert [row["city"] for row in lines(out)] == ["Bonn"]
     [error] = lines(score.errors)
     assert (error["row"], error["reason"]) == (1, "column 'city': 'm\\xfcnchen' is not UTF-8")
+
+
+def objects(*texts: str) -> str:
+    """Lines of JSON with the inputs a and b, and more."""
+    return "".join(f'{{"a": 1, "b": 2.5, {text}}}\n' for text in texts)
+
+
+VALUES = [
+    ["17293822569102704641", "9007199254740993", "1.5"],
+    ["9007199254740993", "1.10", "1e5"],
+    ["18446744073709551617", "-9223372036854775809"],
+    ["1", "-9223372036854775808", "null"],
+    ["0.1234567890123456789", "1e-400", "9" * 400],
+    ['{"p": 1}', '{"p": null}', "{}", '{"q": [1, {"r": 1.10}]}', "null"],
+    ["[1, 2]", "[9007199254740993, null]", "[]"],
+    ["[1.5, 9007199254740993]", "[[1], []]"],
+    ['[1, "x", {"y": null}]', '"text"', "7", "true"],
+    ['"2024-01-02"', '"2024-01-02T10:00:00.000Z"'],
+    ['"\\u00e9\\ud83d\\ude00 \\"q\\" \\\\ \\/ \\n\\u0000"', '""', '"NaN"', "null"],
+    ["true", "false", "null"],
+    ["null", "null"],
+]
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda values: values[0][:20])
+def test_values_of_json_that_nothing_reads_are_the_same_in_json(score, values):
+    out = score("in.jsonl", objects(*(f'"v": {value}' for value in values)), "--keep", "v", output="out.jsonl")
+    exact = {"parse_float": str, "parse_int": str}
+    written = [json.loads(line, **exact)["v"] for line in out.read_text(encoding="utf-8").splitlines()]
+    assert written == [json.loads(value, **exact) for value in values]
+
+
+def test_keys_that_come_late_are_kept_and_missing_ones_are_not_made_up(score):
+    rows = ['"meta": {"p": 1}'] * 40_000 + ['"meta": {"p": 2, "q": "late"}', '"meta": {}']
+    out = score("in.jsonl", objects(*rows), "--keep", "meta", output="out.jsonl")
+    assert [row["meta"] for row in lines(out)][-3:] == [{"p": 1}, {"p": 2, "q": "late"}, {}]
+
+
+def test_json_values_in_parquet_and_csv(score):
+    rows = ['"v": 1.10, "m": {"p": 1}, "id": 9007199254740993', '"v": 2, "m": {"q": 2}, "id": 18446744073709551617']
+    given = ["--keep", "v,m,id"]
+    table = pq.read_table(score("in.jsonl", objects(*rows), *given, output="out.parquet"))
+    assert table["v"].to_pylist() == [1.1, 2.0]
+    assert table["m"].to_pylist() == ['{"p": 1}', '{"q": 2}']
+    assert table["id"].to_pylist() == ["9007199254740993", "18446744073709551617"]
+    with open(score("in.jsonl", objects(*rows), *given), newline="") as file:
+        first = next(csv.DictReader(file))
+    assert (first["v"], first["m"], first["id"]) == ("1.10", '{"p": 1}', "9007199254740993")
+
+
+def test_nan_in_kept_json_is_dealt_with_as_any_other(score):
+    rows = ['"v": NaN, "m": {"p": [1, -Infinity]}', '"v": 1.5, "m": {"s": "NaN"}']
+    out = score("in.jsonl", objects(*rows), "--keep", "v,m", output="out.jsonl")
+    assert [row["v"] for row in lines(out)] == [1.5] and len(lines(score.errors)) == 1
+    given = ["--keep", "v,m", "--json_nan"]
+    out = score("in.jsonl", objects(*rows), *given, "null", output="out.jsonl")
+    assert [(row["v"], row["m"]) for row in lines(out)] == [(None, {"p": [1, None]}), (1.5, {"s": "NaN"})]
+    out = score("in.jsonl", objects(*rows), *given, "string", output="out.jsonl")
+    assert next((row["v"], row["m"]) for row in lines(out)) == ("NaN", {"p": [1, "-Infinity"]})
+
+
+WIDE = ["1.5", "9007199254740993", "9" * 400, "1e400", "9007199254740992", "1e300", "2"]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "float32"])
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_numbers_that_would_become_others_fail_their_rows(score, tmp_path, name, dtype):
+    kind = {"int64": TensorProto.INT64, "float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}[dtype]
+    model = onnx_models.identity(kind, ("rows",))
+    out = tmp_path / "out.csv"
+    text = "x\n" + "\n".join(WIDE) if name == "in.csv" else "\n".join(f'{{"x": {value}}}' for value in WIDE)
+    (tmp_path / name).write_text(text + "\n")
+    argv = ["--model", save(model, tmp_path / "i.onnx"), "--input", tmp_path / name, "--output", out, "--num_shards", 1]
+    assert main([str(part) for part in [*argv, "--quiet", "--workers", 1, "--errors", score.errors]]) == 0
+    failed = {WIDE[error["row"]] for error in lines(score.errors)}
+    wrong = {"9" * 400, "1e400"}
+    wrong |= {"int64": {"1.5", "9007199254740993", "1e300"}, "float64": {"9007199254740993"}, "float32": {"1e300"}}[
+        dtype
+    ]
+    assert failed == wrong
+    assert len(out.read_text().splitlines()) - 1 == len(WIDE) - len(wrong)

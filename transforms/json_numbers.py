@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ def without_number(column: pa.Array) -> np.ndarray | None:
     import pyarrow.compute as pc
 
     kind = column.type
+    if isinstance(kind, pa.JsonType):
+        odd = np.zeros(len(column), dtype=bool)
+        odd[list(_texts_with_nan(column))] = True
+        return odd if odd.any() else None
     if isinstance(column, pa.ExtensionArray):
         return without_number(column.storage)
     if pa.types.is_dictionary(kind):
@@ -50,8 +55,52 @@ def without_number(column: pa.Array) -> np.ndarray | None:
     return odd
 
 
+_NAN = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:NaN|Inf(?:inity)?)')
+"""A string, or what programs write for NaN and infinity in JSON, which has none."""
+
+
+def _texts_with_nan(column: pa.Array) -> dict[int, str]:
+    """The JSON texts that hold NaN or an infinity, by their row."""
+    import pyarrow.compute as pc
+
+    texts = column.storage
+    likely = pc.match_substring_regex(texts, "NaN|Inf").fill_null(False)
+    found = {}
+    for row in np.flatnonzero(np.asarray(likely)).tolist() if pc.any(likely).as_py() else []:
+        text = texts[row].as_py()
+        if any(not part.startswith('"') for part in _NAN.findall(text)):
+            found[row] = text
+    return found
+
+
+def _written(text: str, mode: str) -> str:
+    """The JSON text with null, or a string, in the place of NaN and infinity."""
+
+    def instead(found: re.Match[str]) -> str:
+        part = found[0]
+        if part.startswith('"'):
+            return part
+        if mode == "null":
+            return "null"
+        return '"NaN"' if part.endswith("NaN") else f'"{"-" if part.startswith("-") else ""}Infinity"'
+
+    return _NAN.sub(instead, text)
+
+
+def _rewritten(column: pa.Array, mode: str) -> pa.Array:
+    found = _texts_with_nan(column)
+    if not found:
+        return column
+    texts = column.storage.to_pylist()
+    for row, text in found.items():
+        texts[row] = _written(text, mode)
+    return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
+
+
 def holds_floats(kind: pa.DataType) -> bool:
-    """Whether values of a type may be, or hold, floating-point numbers."""
+    """Whether values of a type may be, or hold, floating-point numbers; JSON text may."""
+    if isinstance(kind, pa.JsonType):
+        return True
     if isinstance(kind, pa.BaseExtensionType):
         return holds_floats(kind.storage_type)
     if pa.types.is_dictionary(kind):
@@ -91,9 +140,11 @@ class NumbersForJson:
                 told = f"NaN or infinity in column {name!r}, for which JSON has no number: see --json_nan"
                 reasons |= dict.fromkeys(np.flatnonzero(odd).tolist(), told) | reasons
         if self.mode == "null":
-            if reasons:
-                _count(len(reasons))
-            return StepResult(block)
+            if not reasons:
+                return StepResult(block)
+            _count(len(reasons))
+            columns = [_rewritten(c, "null") if isinstance(c.type, pa.JsonType) else c for c in block.columns]
+            return StepResult(pa.RecordBatch.from_arrays(columns, schema=block.schema))
         rows = sorted(reasons)
         return StepResult(drop_rows(block, rows), [RowFailure(row, reasons[row]) for row in rows])
 
@@ -107,7 +158,9 @@ def _as_json(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
     columns = []
     for column, field in zip(block.columns, schema, strict=True):
-        if column.type != field.type:
+        if isinstance(column.type, pa.JsonType):
+            column = _rewritten(column, "string")
+        elif column.type != field.type:
             texts = json_text(column, nan_as_text=True)
             column = pa.ExtensionArray.from_storage(pa.json_(), texts)
         columns.append(column)

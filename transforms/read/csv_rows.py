@@ -19,6 +19,7 @@ from transforms.read import lines
 from transforms.read.compression import without_extension
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from transforms.read.streams import is_compressed, is_local, open_stream
+from transforms.read.wide_numbers import unheld
 from transforms.split import Split
 
 _BOM = b"\xef\xbb\xbf"
@@ -250,7 +251,12 @@ def parse(
     try:
         table, bad = _parse(run, names, kinds, delimiter)
         table = _with_nulls(table, run, names, passing, delimiter)
-        return Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
+        parsed = Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
+        wide = _wide_numbers(table, run, names, delimiter)
+        if not wide:
+            return parsed
+        where = parsed.positions()
+        return parsed.without({int(where[at]): why for at, why in wide.items()})
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # some cell does not convert, or a type is not known to the CSV reader
     try:
@@ -267,6 +273,9 @@ def parse(
         cells = parsed.batch.column(field.name)
         column, wrong = _convert(cells, field.type)
         columns.append(column)
+        for at, why in unheld(column, lambda cells=cells: cells.cast(pa.string())).items():  # type: ignore[misc]
+            good[at] = False
+            bad.setdefault(int(positions[at]), f"column {field.name!r}: {why}")
         for at in wrong:
             good[at] = False
             bad.setdefault(int(positions[at]), _no_such_value(field, cells[at].as_py()))
@@ -281,6 +290,19 @@ def _no_such_value(field: pa.Field, cell: bytes) -> str:
     except UnicodeDecodeError:
         return f"column {field.name!r}: '{shown}' is not UTF-8"
     return f"column {field.name!r}: {cell.decode()[:80]!r} is no {field.type}"
+
+
+def _wide_numbers(table: pa.Table, run: bytes, names: list[str], delimiter: str) -> dict[int, str]:
+    """Rows of the table with a number that its column does not hold, and why."""
+    found: dict[int, str] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+
+        def texts(name: str = name) -> pa.Array:
+            return _parse(run, names, {name: pa.string()}, delimiter)[0].column(name).combine_chunks()
+
+        for row, why in unheld(column.combine_chunks(), texts).items() if pa.types.is_floating(column.type) else ():
+            found.setdefault(row, f"column {name!r}: {why}")
+    return found
 
 
 def _with_nulls(table: pa.Table, run: bytes, names: list[str], passing: list[str], delimiter: str) -> pa.Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 
@@ -25,19 +26,58 @@ def schema_of(objects: list[bytes]) -> pa.Schema | None:
     """Names and types of the fields, as most of the objects have them; None where there are no objects.
 
     A field that is null in all of them is taken for a string; one that has no type of Arrow (lists of which some hold
-    numbers and texts, say) is left out.
+    numbers and texts, say) is JSON text.
     """
     if not objects:
         return None
+    text = b"\n".join(objects)
     try:
-        found = _parse(b"\n".join(objects), None).schema
+        found = _parse(text, None).schema
     except (pa.ArrowInvalid, UnicodeDecodeError):
         import json
 
-        from transforms.read.json_types import usual_types
+        from transforms.read.json_types import mixed_fields, usual_types
 
-        return usual_types([json.loads(line) for line in objects])
-    return pa.schema([pa.field(f.name, _no_null(f.type)) for f in found])
+        rows = [json.loads(line) for line in objects]
+        found = usual_types(rows)
+        rest = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in found.names]
+        found = _with_marks(found, mixed_fields(rows), MIXED)
+        found = pa.schema([*found, *(pa.field(name, pa.json_()) for name in rest)])
+    if _WIDE.search(text):
+        found = _with_marks(found, _wide_fields(text, len(objects), found), WIDE)
+    return pa.schema([pa.field(f.name, _no_null(f.type), metadata=f.metadata) for f in found])
+
+
+_WIDE = re.compile(rb"[\s,:\[]-?[1-9]\d{15}")
+"""Perhaps a whole number that no float64 holds; quick to look for."""
+
+MIXED, WIDE = b"mixed", b"wide"
+"""Metadata of fields that have values of several kinds, and of numbers of which float64 does not hold all."""
+
+
+def _wide_fields(text: bytes, rows: int, schema: pa.Schema) -> list[str]:
+    from transforms.read.json_slices import value_texts
+    from transforms.read.wide_numbers import unheld
+
+    names = [f.name for f in schema if pa.types.is_float64(f.type)]
+    found = []
+    for name, texts in value_texts(text, rows, names).items():
+        numbers = [_number(cell) for cell in texts.to_pylist()]
+        if unheld(pa.array(numbers, pa.float64()), lambda texts=texts: texts):  # type: ignore[misc]
+            found.append(name)
+    return found
+
+
+def _number(cell: str | None) -> float | None:
+    try:
+        return None if cell is None else float(cell)
+    except ValueError:
+        return None
+
+
+def _with_marks(schema: pa.Schema, names: Collection[str], mark: bytes) -> pa.Schema:
+    marked = [f.with_metadata({mark: b""}) if f.name in names else f for f in schema]
+    return pa.schema(marked)
 
 
 def _is_object(line: bytes) -> bool:
@@ -168,15 +208,39 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> Parsed:
     if not lines.are_objects(text):
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     text.decode("utf-8")
-    table = _parse(text, schema)
+    raw = [f.name for f in schema if isinstance(f.type, pa.JsonType)]
+    table = _parse(text, pa.schema([f for f in schema if f.name not in raw]) if raw else schema)
     if table.num_rows != rows:
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     if not len(schema):
         return Parsed(pa.RecordBatch.from_struct_array(pa.array([{}] * rows, type=pa.struct([]))), rows)
+    if raw:
+        from transforms.read.json_slices import value_texts
+
+        texts = value_texts(text, rows, raw)
+        as_json = [pa.ExtensionArray.from_storage(pa.json_(), texts[name]) for name in raw]
+        table = pa.table([*table.columns, *as_json], [*table.column_names, *raw])
+    wide = _wide_numbers(text, rows, table)
     for at, name in enumerate(table.column_names):
         if name in schema.names and schema.field(name).type == pa.float16():
             table = table.set_column(at, name, table.column(at).cast(pa.float16()))
-    return conform(table.combine_chunks().to_batches()[0], schema)
+    parsed = conform(table.combine_chunks().to_batches()[0], schema)
+    return parsed.without(wide) if wide else parsed
+
+
+def _wide_numbers(text: bytes, rows: int, table: pa.Table) -> dict[int, str]:
+    """Rows with a number that its column does not hold, and why."""
+    from transforms.read.json_slices import value_texts
+    from transforms.read.wide_numbers import unheld
+
+    found: dict[int, str] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_floating(column.type) or pa.types.is_list(column.type):
+            whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            wrong = unheld(whole, lambda name=name: value_texts(text, rows, [name])[name])  # type: ignore[misc]
+            for row, why in wrong.items():
+                found.setdefault(row, f"column {name!r}: {why}")
+    return found
 
 
 def _parse(text: bytes, schema: pa.Schema | None) -> pa.Table:

@@ -34,6 +34,20 @@ def usual_types(rows: Sequence[dict[str, Any]]) -> pa.Schema:
     return pa.schema(fields)
 
 
+def mixed_fields(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """The keys whose values are of several kinds.
+
+    >>> mixed_fields([{"v": 1, "w": None}, {"v": "n/a", "w": 2.5}])
+    {'v'}
+    """
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None:
+                kinds.setdefault(name, set()).add(_kind(value))
+    return {name for name, some in kinds.items() if len(some) > 1}
+
+
 def _type_of(values: list[Any]) -> pa.DataType | None:
     """The type of most values; None where they have none."""
     counts = Counter(_kind(value) for value in values if value is not None)

@@ -189,6 +189,12 @@ class Parsed:
     bad: dict[int, str] = field(default_factory=dict)
     """Position in the run -> reason."""
 
+    def without(self, rows: dict[int, str]) -> Parsed:
+        """Without more rows, by their positions in the run, and why."""
+        where = self.positions()
+        good = ~np.isin(where, list(rows))
+        return Parsed(self.batch.filter(pa.array(good)), self.rows, {**rows, **self.bad})
+
     def window(self, begin: int, end: int) -> Parsed:
         """Only the rows at positions begin to end of the run."""
         if (begin, end) == (0, self.rows):
