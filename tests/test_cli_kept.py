@@ -152,9 +152,7 @@ def test_numbers_that_would_become_others_fail_their_rows(score, tmp_path, name,
     argv = ["--model", save(model, tmp_path / "i.onnx"), "--input", tmp_path / name, "--output", out, "--num_shards", 1]
     assert main([str(part) for part in [*argv, "--quiet", "--workers", 1, "--errors", score.errors]]) == 0
     failed = {WIDE[error["row"]] for error in lines(score.errors)}
-    wrong = {"9" * 400, "1e400"}
-    wrong |= {"int64": {"1.5", "9007199254740993", "1e300"}, "float64": {"9007199254740993"}, "float32": {"1e300"}}[
-        dtype
-    ]
+    wrong = {"9" * 400, "1e400", "9007199254740993"}
+    wrong |= {"int64": {"1.5", "1e300"}, "float64": set(), "float32": {"1e300"}}[dtype]
     assert failed == wrong
     assert len(out.read_text().splitlines()) - 1 == len(WIDE) - len(wrong)
