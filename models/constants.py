@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +59,8 @@ def constant(
     Args:
         spec: the input.
         rows_axis: the axis that carries the rows, or None.
-        text: a number, `true`, `false`, `zeros`, `ones`, a path ending in `.npy`, or any text for a string input.
+        text: a number, `true`, `false`, `zeros`, `ones`, several of them as `1,2,3` (one row, in the order of
+            memory), a path ending in `.npy`, or any text for a string input.
         symbols: symbolic dimensions whose size the inputs bound to columns tell in each run.
         narrow: convert a .npy file of a wider type.
 
@@ -75,7 +78,11 @@ def constant(
             dims[axis] = None
         elif not isinstance(dim, int) and dim not in symbols:
             raise UsageError(_unknown_shape(spec, text, f"the size of its dimension {axis} ({dim or '?'})"))
-    return Constant(spec.name, spec.dtype, rows_axis, tuple(dims), text, _scalar(spec, text))
+    value = _scalar(spec, text)
+    if value.ndim:
+        value = _filling(spec, text, dims, rows_axis, value)
+        dims = list(value.shape) if spec.shape is None else dims
+    return Constant(spec.name, spec.dtype, rows_axis, tuple(dims), text, value)
 
 
 def _unknown_shape(spec: TensorSpec, text: str, what: str) -> str:
@@ -86,24 +93,64 @@ def _unknown_shape(spec: TensorSpec, text: str, what: str) -> str:
 
 
 def _scalar(spec: TensorSpec, text: str) -> Array:
+    """The one value of a text, or the values of a list."""
     if spec.dtype == "string":
         return np.array(text, dtype=object)
-    word = {"zeros": "0", "ones": "1", "true": "1", "false": "0"}.get(text.lower(), text)
+    listed = text.strip()
+    if "," not in listed and not listed.startswith("["):
+        return np.array(_number(spec, text, text))
+    words = [word.strip() for word in listed.removeprefix("[").removesuffix("]").split(",")]
+    return np.array([_number(spec, text, word) for word in words])
+
+
+def _number(spec: TensorSpec, text: str, word: str) -> np.generic[Any]:
+    """One number as the input's type, exactly where that is of integers.
+
+    Raises:
+        UsageError: it is none, or the type does not hold it.
+    """
     dtype = numpy_dtype(spec.dtype)
     problem = UsageError(
         f"--set {spec.name}={text}: the model's input '{spec}' takes {spec.dtype} values; "
-        f"give a number of that type, zeros, ones or a path ending in .npy"
+        f"give a number of that type, several as 1,2,3, zeros, ones or a path ending in .npy"
     )
+    plain = {"zeros": "0", "ones": "1", "true": "1", "false": "0"}.get(word.lower(), word)
     try:
-        if dtype.kind == "f":
-            return np.array(float(word), dtype=dtype)
-        number = int(word) if word.lstrip("+-").isdigit() else float(word)
-    except ValueError:
+        number = Decimal(plain)
+        if "_" in plain or number.is_snan():
+            raise problem
+    except InvalidOperation:
         raise problem from None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            value: np.generic[Any] = np.float64(plain).astype(dtype)
+        if np.isinf(value) and number.is_finite():
+            raise problem
+        return value
     low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    if number != number or not low <= number <= high or int(number) != number:
+    if not number.is_finite() or not low <= number <= high or number != number.to_integral_value():
         raise problem
-    return np.array(int(number), dtype=dtype)
+    return dtype.type(int(number))
+
+
+def _filling(spec: TensorSpec, text: str, dims: list[Dim], rows_axis: int | None, value: Array) -> Array:
+    """A list as the input's shape, the rows axis with size 1.
+
+    Raises:
+        UsageError: the shape has another number of values, or is not known.
+    """
+    if spec.shape is None:
+        return value
+    wanted = [1 if axis == rows_axis else dim for axis, dim in enumerate(dims)]
+    sizes = [dim for dim in wanted if isinstance(dim, int)]
+    if len(sizes) == len(wanted) and np.prod(sizes, dtype=np.int64) == value.size:
+        return value.reshape(sizes)
+    raise UsageError(
+        f"--set {spec.name}={text}: that is {value.size} values, the model's input is '{spec}'"
+        + ("" if rows_axis is None else f" with the rows on axis {rows_axis}")
+        + "; give as many as one row has, or an array with --set "
+        + f"{spec.name}=FILE.npy"
+    )
 
 
 def _from_file(spec: TensorSpec, rows_axis: int | None, path: str, narrow: bool) -> Constant:

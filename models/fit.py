@@ -20,6 +20,7 @@ from models.batch_size import CANDIDATES, BatchSizeChoice, find_batch_size
 from models.binding import Binding, BoundBlock, bind
 from models.bound_input import shorten
 from models.classes import zipmap_note
+from models.constant_axes import with_constants
 from models.errors import UsageError
 from models.feature_names import check_features
 from models.fitted import DataFacts, Fit
@@ -199,7 +200,7 @@ def _best_attempt(
     best: _Attempt | None = None
     signature = session.signature
     for guess in guesses:
-        axes = _with_constants(guess, signature, facts.sets)
+        axes = with_constants(guess, signature, facts.sets)
         try:
             binding = _bind(signature, axes, schema, facts)
         except UsageError as error:
@@ -218,7 +219,7 @@ def _best_attempt(
 def _bind(signature: Signature, axes: Mapping[str, int | None], schema: pa.Schema, facts: DataFacts) -> Binding:
     return bind(
         signature,
-        _with_constants(axes, signature, facts.sets),
+        with_constants(axes, signature, facts.sets),
         schema,
         columns=facts.columns,
         sets=facts.sets,
@@ -227,26 +228,6 @@ def _bind(signature: Signature, axes: Mapping[str, int | None], schema: pa.Schem
         ignore=facts.ignore,
         nulls=facts.nulls,
     )
-
-
-def _with_constants(
-    axes: Mapping[str, int | None], signature: Signature, sets: Mapping[str, str]
-) -> dict[str, int | None]:
-    """The rows axes of inputs given with --set too: where they have the symbol that the others carry the rows on.
-
-    A recurrent state [2, batch, hidden] that starts from zeros has as many rows as the data of each run.
-    """
-    shapes = {spec.name: spec.shape or () for spec in signature.inputs}
-    symbols = {shapes[name][axis] for name, axis in axes.items() if axis is not None and axis < len(shapes[name])}
-    full = {name: axes.get(name) for name in shapes}
-    for name, value in sets.items():
-        shape = shapes.get(name, ())
-        dynamic = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)]
-        shared = [axis for axis in dynamic if shape[axis] is not None and shape[axis] in symbols]
-        if not shared and value in ("zeros", "ones") and len(dynamic) == 1:
-            shared = dynamic
-        full[name] = shared[0] if len(shared) == 1 else None
-    return full
 
 
 def _settles(attempt: _Attempt, sample: pa.RecordBatch | None, row_by_row: bool) -> bool:

@@ -35,7 +35,7 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
         action="extend",
         default=[],
         metavar="INPUT=VALUE",
-        help="inputs that are no columns: a number, zeros, ones, or a .npy file",
+        help="inputs that are no columns: a number, several (1,2,3), a text, zeros, ones, or a .npy file",
     )
     group.add_argument(
         "--narrow",

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from models.batch_size import find_batch_size
 from models.errors import UsageError
-from models.fit import BATCH_SIZE_SECONDS
+from models.fit import BATCH_SIZE_SECONDS, DataFacts, Fit, fit
 from models.free_memory import free_memory
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
 from models.mapped import as_it_scores, for_few_runs
@@ -24,13 +24,16 @@ from models.split.feeds import find_id_limits, make_feeds
 from models.split.load import load_graph
 from models.split.micro_batch import find_micro_batch
 from models.tensors import Array
-from pipelines.sample import open_sample
+from pipelines.made_up import fixed_batch, made_up_rows
+from pipelines.sample import facts_of, open_sample
 from pipelines.units import show_bytes
 from transforms.model_file import localize
 from transforms.read import find_files
 
 MADE_UP = "rows were made up from the model's input types: give --sample for times and a check on real ones"
 
+
+REAL = "give real ones with --sample"
 
 NOT_MEASURED = 8
 """Rows of a micro-batch where the model is too large to be timed here."""
@@ -79,7 +82,11 @@ def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
     size, free = model_bytes(path), free_memory()
     too_large = f"the model takes {show_bytes(size)} and this machine has {show_bytes(free)} free"
     if size <= free or session.mapped:
-        rows = _made_up(path, session) if options.sample is None else _sampled(options, session)
+        rows = (
+            _made_up(path, session, facts_of(options, text_source=False))
+            if options.sample is None
+            else _sampled(options, session)
+        )
         if size <= free:
             return rows
         return replace(rows, slow=True, notes=(*rows.notes, f"{too_large}: it is run from its file, and not timed"))
@@ -120,7 +127,13 @@ def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
         raise UsageError(
             f"--sample {options.sample[0]} holds no rows that the model takes; give a file that does, or leave it out"
         )
+    return _fitted(made, session)
+
+
+def _fitted(made: Fit, session: SessionOptions) -> Rows:
+    """Model and rows that were brought together."""
     sample, scoring = made.sample, made.plan
+    assert sample is not None
     bound = scoring.binding.open(sample, reuse=False)
     graph = split_graph(load_graph(scoring.model))
     return Rows(
@@ -134,7 +147,7 @@ def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
     )
 
 
-def _made_up(path: str, options: SessionOptions) -> Rows:
+def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
     session = get_session(ModelFile(path), options)
     rewrites = needed_rewrites(session.raw)
     lasting = tuple(name for name in rewrites if name != DYNAMIC_ROWS)
@@ -143,6 +156,15 @@ def _made_up(path: str, options: SessionOptions) -> Rows:
         session = get_session(model, options)
     graph = split_graph(load_graph(model))
     limits = find_id_limits(graph.model)
+    if facts.sets or fixed_batch(session.signature, ()) > 1:
+        # As real rows are fitted: by one rule for constants, and for a batch that is fixed.
+        sample = made_up_rows(session.signature, facts.sets, limits)
+        made = fit(path, options, sample.schema, sample, facts)
+        if made.sample is None:
+            reason = made.notes[-1] if made.notes else "it fails on them"
+            raise UsageError(f"--model {path} does not run on rows made up from its input types ({reason}): {REAL}")
+        rows = _fitted(made, options)
+        return replace(rows, notes=(MADE_UP, *rows.notes))
 
     def take(rows: int) -> dict[str, Array]:
         return make_feeds(session.signature, rows, id_limits=limits)
@@ -170,7 +192,7 @@ def _made_up(path: str, options: SessionOptions) -> Rows:
         session.run(take(1))
     except ModelRunError as error:
         raise UsageError(
-            f"--model {path} does not run on rows made up from its input types ({error}): give real ones with --sample"
+            f"--model {path} does not run on rows made up from its input types ({error}): {REAL}"
         ) from None
     return Rows(graph, model, session, take, alone, options, notes)
 

@@ -4,8 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from models.constant_axes import with_constants
+from models.constants import constant
 from models.errors import UsageError
-from tests.binding_cases import IDS, MASK, TOKENS, batch, bound
+from tests.binding_cases import IDS, MASK, TOKENS, batch, bound, signature
 
 
 def test_constants_follow_the_rows_and_the_other_inputs():
@@ -72,3 +74,54 @@ def test_values_that_do_not_fit(dtype, shape, text, message):
     axes = {"h": 0 if shape else None}
     with pytest.raises(UsageError, match=message):
         bound([IDS, ("h", dtype, shape)], pa.schema({"ids": TOKENS}), sets={"h": text}, axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "text", "wanted"),
+    [
+        ("string", (None, 1), "a", np.array([["a"]] * 3, object)),
+        ("string", ("k", 1), "a, b", np.array([["a, b"]] * 3, object)),
+        ("float32", (None, 1), "2.5", np.full((3, 1), 2.5, np.float32)),
+        ("bool", ("k",), "true", np.ones(3, bool)),
+        ("float16", (None, 2), "0.5", np.full((3, 2), 0.5, np.float16)),
+        ("uint8", ("k", 1), "255", np.full((3, 1), 255, np.uint8)),
+        ("int64", ("batch",), "9007199254740993.0", np.full(3, 9007199254740993)),
+        ("int64", ("batch", 3), "1,2,3", np.array([[1, 2, 3]] * 3)),
+        ("float32", (2, 2), "[1, 2, 3, 4]", np.array([[1, 2], [3, 4]], np.float32)),
+        ("float32", ("seq",), "7", np.full(4, 7, np.float32)),
+        ("float32", ("seq",), "zeros", np.zeros(4, np.float32)),
+    ],
+)
+def test_one_value_fills_the_rows_of_each_run(dtype, shape, text, wanted):
+    inputs = [IDS, ("h", dtype, shape)]
+    given = signature(*inputs)
+    axes = with_constants({"ids": 0}, given, {"h": text})
+    made = constant(given.inputs[1], axes["h"], text, symbols={"seq"}).sized(3, {"seq": 4})
+    assert made.dtype == wanted.dtype and np.array_equal(made, wanted)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [
+        ("int64", "a"),
+        ("int64", "1.5"),
+        ("int64", "1_000"),
+        ("int64", "9223372036854775808"),
+        ("uint8", "256"),
+        ("uint8", "-1"),
+        ("bool", "yes"),
+        ("float16", "70000"),
+        ("float32", "1e39"),
+        ("float32", "1,x"),
+        ("int32", "nan"),
+    ],
+)
+def test_a_text_that_is_no_value_of_the_type_is_told_in_one_line(dtype, text):
+    with pytest.raises(UsageError, match=rf"--set h={text}: .*takes {dtype} values; give a number of that type"):
+        constant(signature(("h", dtype, (2,))).inputs[0], None, text)
+
+
+def test_a_list_of_another_length_names_both_sides():
+    wanted = r"--set h=1,2,3: that is 3 values, the model's input is 'h: float32\[batch, 2\]'"
+    with pytest.raises(UsageError, match=wanted):
+        constant(signature(("h", "float32", ("batch", 2))).inputs[0], 0, "1,2,3")

@@ -16,6 +16,7 @@ from models.graph import ModelFile
 from models.split.plan import read_plan
 from pipelines import examples
 from pipelines.__main__ import main
+from tests.declared import floats, written
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +257,20 @@ def test_stages_divided_over_shards(made: Path, tmp_path: Path, capsys: pytest.C
     assert "add --save_stages DIR" in capsys.readouterr().err
     assert plan(made, *given, "--save_stages", both, "--report", tmp_path / "plan.html") == 2
     assert "--report is for a model split by depth or by width" in capsys.readouterr().err
+
+
+def test_inputs_given_with_set_and_a_fixed_batch_need_no_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "g (float[4,3] x, float[3] b) => (float y) { a = MatMul(x, w) c = Add(a, b) d = Reshape(c, s) y = Relu(d) }"
+    path = written(tmp_path / "m.onnx", text, {"w": floats(3, 3), "s": np.array([4, 1, 3])})
+    assert main(["plan", "--model", path, "--set", "b=1,2,3", "--stages", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "the model's batch is fixed at 4; it was made dynamic" in said and "rows were made up" in said
+
+
+def test_a_batch_that_stays_fixed_is_not_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "g (float[4,3] x) => (float y) { a = Gather(x, i) y = Relu(a) }"
+    path = written(tmp_path / "m.onnx", text, {"i": np.arange(4)})
+    assert main(["plan", "--model", path, "--stages", "2"]) == 2
+    assert "takes a fixed number of rows in each run" in capsys.readouterr().err

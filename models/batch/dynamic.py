@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.inliner import inline_local_functions
 
 from models.batch.sizes import Known, Shape, infer, of_tensor
 
@@ -70,7 +71,7 @@ def rows_dynamic(model: onnx.ModelProto, axes: Mapping[str, int]) -> None:
         axes: by input; all have one size there, or some have 1.
     """
     if model.functions:
-        model.CopyFrom(onnx.inliner.inline_local_functions(model))
+        model.CopyFrom(inline_local_functions(model))
     walk = _Walk(model, axes)
     walk.mend(model.graph, walk.begin())
     for value in model.graph.input:

@@ -172,7 +172,7 @@ def _evaluate(
     graph = helper.make_graph([node], "one", types, [onnx.ValueInfoProto(name=node.output[0])])
     try:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-        made = ReferenceEvaluator(model).run([node.output[0]], given)[0]
+        made = next(iter(ReferenceEvaluator(model).run([node.output[0]], given)))
     except Exception:  # The reference knows not every operator and version: then the value is not known.
         return None
     value = np.asarray(made)
