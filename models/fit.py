@@ -30,8 +30,9 @@ from models.graph import (
     ModelFile,
     check_model_file,
     needed_rewrites,
-    quantises_at_run,
 )
+from models.independence.judge import PROBE_ROWS, judge, unlike_first
+from models.independence.proof import Proof, prove
 from models.mapped import as_it_scores
 from models.output_columns import output_columns
 from models.random_draws import drawn_by, still
@@ -48,6 +49,12 @@ SAMPLE_RUN_ROWS = 3
 BATCH_SIZE_SECONDS = 0.15
 """For all runs that measure how many rows a run should take."""
 
+SCALES = "; --coupled_rows accept runs them together, those of like size, which is faster"
+"""What may be done about scales that the model sets from all rows of a run."""
+
+LIST_ROWS = 8
+"""Sample rows run where an output is as long as the values make it, to see one that is not 1 long."""
+
 SAMPLE_TRIES = 32
 """Sample rows tried one by one where the first ones make the model fail."""
 
@@ -59,6 +66,9 @@ class _Attempt:
     feeds: dict[str, Array] | None
     outputs: dict[str, Array] | None
     sample: pa.RecordBatch | None
+    proof: Proof
+    told: str = ""
+    """Whether rows are independent, in words."""
 
 
 def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.RecordBatch | None, facts: DataFacts) -> Fit:
@@ -142,19 +152,35 @@ def _fit(
     drawn = drawn_by(model.path)
     if drawn:
         notes.append(f"the model draws random numbers ({', '.join(drawn)}): each run of it gives others")
-    check = attempt.check
-    if not row_by_row and check is not None:
-        missing = [name for name, axis in check.outputs.items() if axis is None]
+    check, proof, told = attempt.check, attempt.proof, attempt.told
+    if not row_by_row:
+        missing = [name for name, axis in check.outputs.items() if axis is None] if check is not None else []
         if missing:
             row_by_row = True
-            notes.append(f"output {', '.join(missing)} carries no rows: rows run one by one, and each gets its own")
-        elif not check.independent:
+            why = " (as long as the values of the rows make it)" if proof.counts.intersection(missing) else ""
+            notes.append(
+                f"output {', '.join(missing)} carries no rows{why}: rows run one by one, and each gets its own"
+            )
+        elif check is not None and not check.independent:
             row_by_row = True
-            notes.append(f"rows influence one another ({check.message}): rows run one by one")
-        elif check.message:
+            more = "" if facts.together or proof.ends or not proof.scales else SCALES
+            notes.append(f"rows influence one another ({check.message}): rows run one by one{more}")
+        elif check is not None and check.message:
             notes.append(check.message)
+        elif check is None and not proof.holds and sample is not None and sample.num_rows:
+            row_by_row = True
+            notes.append(f"rows are {proof.line}, and no sample row could be run: rows run one by one")
+    if row_by_row:
+        told = f"{proof.line}; they run one by one"
     if row_by_row and attempt.feeds is not None and attempt.sample is not None:
-        attempt = replace(attempt, outputs=_run_row(session, attempt.binding.open(attempt.sample), 0))
+        bound, tried = attempt.binding.open(attempt.sample), attempt.sample.num_rows if proof.counts else 1
+        attempt = replace(attempt, outputs=_run_row(session, bound, 0))
+        for row in range(1, min(LIST_ROWS, tried)):
+            other = _run_row(session, bound, row)
+            if other is not None and any(other[name].shape[:1] != (1,) for name in proof.counts):
+                # One that shows that an axis is no batch of one row, but a list.
+                attempt = replace(attempt, outputs=other)
+                break
     if attempt.outputs is None and sample is not None and sample.num_rows:
         notes.append("none of the sample rows could be scored: shapes are taken from the model's signature")
     outputs = output_columns(
@@ -164,9 +190,21 @@ def _fit(
         attempt.outputs,
         row_by_row=row_by_row,
         inputs_fixed=all(None not in bound.row_shape for bound in attempt.binding.inputs),
+        lists=proof.counts,
+        symbols={1, *_rows_symbols(signature, attempt.binding)},
     )
-    plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row)
-    return Fit(plan, session, attempt.sample, tuple(notes))
+    alike = bool(proof.scales) and not row_by_row
+    plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row, alike=alike)
+    return Fit(plan, session, attempt.sample, tuple(notes), told)
+
+
+def _rows_symbols(signature: Signature, binding: Binding) -> Iterator[str]:
+    """The names that inputs declare on the axis of the rows."""
+    shapes = {spec.name: spec.shape for spec in signature.inputs}
+    for bound in binding.inputs:
+        symbol = (shapes[bound.name] or ())[bound.rows_axis : bound.rows_axis + 1]
+        if symbol and isinstance(symbol[0], str) and symbol[0] != "?":
+            yield symbol[0]
 
 
 def _by_position(binding: Binding, session: Session) -> Iterator[str]:
@@ -206,7 +244,7 @@ def _best_attempt(
         except UsageError as error:
             first_error = first_error or error
             continue
-        attempt = _try(session, signature, binding, axes, sample, row_by_row)
+        attempt = _try(session, signature, binding, axes, sample, row_by_row, facts.together)
         if _settles(attempt, sample, row_by_row):
             return attempt
         if best is None or _worth(attempt) > _worth(best):
@@ -254,31 +292,41 @@ def _try(
     axes: Mapping[str, int | None],
     sample: pa.RecordBatch | None,
     row_by_row: bool,
+    together: bool,
 ) -> _Attempt:
-    usable = _usable_rows(session, binding, sample)
+    proof = prove(session.model, signature, axes, {bound.name: bound.row_shape for bound in binding.inputs})
+    unlike = proof.ends is not None and not row_by_row
+    usable = _usable_rows(session, binding, sample, PROBE_ROWS if unlike else SAMPLE_RUN_ROWS, unlike)
     if usable is None:
-        return _Attempt(binding, None, None, None, None)
+        return _Attempt(binding, None, None, None, None, proof, proof.line)
     bound = binding.open(usable)
     indices = np.arange(SAMPLE_RUN_ROWS) % usable.num_rows
     if row_by_row:
-        return _Attempt(binding, None, bound.take(indices[:1]), None, usable)
+        return _Attempt(binding, None, bound.take(indices[:1]), None, usable, proof, proof.line)
     feeds = {name: np.array(values) for name, values in bound.take(indices).items()}
     names = [spec.name for spec in signature.outputs]
-    quantised = quantises_at_run(session.model.path)
     runs: list[list[Array]] = []
 
     def run(part: Mapping[str, Array]) -> list[Array]:
         runs.append(session.run(dict(part)))
         return runs[-1]
 
-    check = check_axes(run, feeds, axes, SAMPLE_RUN_ROWS, names, quantised=quantised)
+    seen = check_axes(run, feeds, axes, SAMPLE_RUN_ROWS, names, quantised=bool(proof.scales) and together)
     # The first run is the one of all rows, and the only one if it fails.
     outputs = dict(zip(names, runs[0], strict=True)) if runs else None
-    return _Attempt(binding, check, feeds, outputs, usable)
+    few = np.arange(min(PROBE_ROWS, max(SAMPLE_RUN_ROWS, usable.num_rows))) % usable.num_rows
+    probed = {name: np.array(values) for name, values in bound.take(few).items()}
+    check, told = judge(session.run, probed, axes, proof, seen, together)
+    return _Attempt(binding, check, feeds, outputs, usable, proof, told)
 
 
-def _usable_rows(session: Session, binding: Binding, sample: pa.RecordBatch | None) -> pa.RecordBatch | None:
-    """Sample rows of the most common shape that the model takes one by one; None if there are none."""
+def _usable_rows(
+    session: Session, binding: Binding, sample: pa.RecordBatch | None, count: int, unlike: bool
+) -> pa.RecordBatch | None:
+    """Sample rows of the most common shape that the model takes one by one; None if there are none.
+
+    The first of them, `count` at most, have been run; with `unlike` they are the most unlike ones of all.
+    """
     if sample is None or not sample.num_rows:
         return None
     bound = binding.open(sample)
@@ -287,16 +335,19 @@ def _usable_rows(session: Session, binding: Binding, sample: pa.RecordBatch | No
     groups = bound.groups(rows)
     if groups:
         rows = max(groups, key=len)
-    taken = []
+    if unlike:
+        rows = unlike_first(binding, bound, rows, 2 * count)
+    taken, tried = [], set()
     for row in rows[:SAMPLE_TRIES].tolist():
+        tried.add(row)
         if _run_row(session, bound, row) is not None:
             taken.append(row)
-        if len(taken) == SAMPLE_RUN_ROWS:
+        if len(taken) == count:
             break
     if not taken:
         return None
     # The rows tried come first: they are the ones that are known to run.
-    rest = [row for row in rows.tolist() if row > max(taken)] if len(taken) == SAMPLE_RUN_ROWS else []
+    rest = [row for row in rows.tolist() if row not in tried] if len(taken) == count else []
     kept = taken + rest
     # Taking rows one by one imports pyarrow.compute, which a small job would notice.
     return sample if kept == list(range(sample.num_rows)) else sample.take(pa.array(kept))

@@ -21,6 +21,9 @@ class DataFacts:
     narrow: bool = False
     text_source: bool = False
     ignore: Collection[str] = ()
+    together: bool = False
+    """Whether rows may run together that only influence one another through scales of all rows of a run."""
+
     nulls: Nulls = NO_NULLS
 
 
@@ -35,3 +38,9 @@ class Fit:
 
     notes: tuple[str, ...] = ()
     """Lines for the user: what was changed or found that may surprise."""
+
+    independence: str = ""
+    """Whether rows influence one another, and how that is known, in words."""
+
+    random: tuple[str, ...] = ()
+    """Operators that draw random numbers, so that no row comes out twice alike."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from models.graph import varies_with_data
 from models.scoring import Array, OutputColumn
@@ -18,6 +18,8 @@ def output_columns(
     *,
     row_by_row: bool,
     inputs_fixed: bool,
+    lists: Collection[str] = (),
+    symbols: Collection[Dim] = (1,),
 ) -> tuple[OutputColumn, ...]:
     """A column an output.
 
@@ -28,6 +30,9 @@ def output_columns(
         seen: what a run of sample rows gave, of one row where `row_by_row`; None where it was not run.
         row_by_row: whether every row is run alone.
         inputs_fixed: whether all rows go in with one shape.
+        lists: outputs as long as the values of the rows make them (detections): what a row gives is its own, and an
+            axis that happens to be 1 long is not the batch of one row, unless it is declared as that beside others.
+        symbols: what inputs declare where they carry the rows.
     """
     columns = []
     steady = inputs_fixed and not varies_with_data(path)
@@ -38,9 +43,12 @@ def output_columns(
             # A leading axis of 1 is the batch of one row; any other shape is the row's output as it is.
             first = (shape if shape is not None else spec.shape or ())[:1]
             axis = 0 if first == (1,) else None
+            declared = spec.shape if spec.shape and len(spec.shape) > 1 else (None,)
+            if spec.name in lists and declared[0] not in symbols:
+                axis = None
         elif axes is not None:
             axis = axes[spec.name]
-        row_shape, ndim = _row_shape(spec, axis, shape, steady)
+        row_shape, ndim = _row_shape(spec, axis, shape, steady and spec.name not in lists)
         columns.append(OutputColumn(spec.name, output_field(spec.name, spec.dtype, row_shape, ndim), axis, row_shape))
     return tuple(columns)
 

@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from models.classes import SHOWN, Names, class_names
 from models.errors import UsageError
-from models.graph import ModelFile, quantises_at_run
+from models.graph import ModelFile
+from models.independence.judge import PROBE_ROWS, judge, unlike_first
+from models.independence.proof import prove
 from models.rows_axis import check_axes
 from models.runs import Runs
 from models.scoring import Scorer
@@ -138,12 +140,21 @@ def check_rows_apart(new: Scorer, rows: pa.RecordBatch) -> None:
     good = max(groups, key=len) if groups else good
     if not len(good):
         return
-    feeds = {name: np.array(values) for name, values in bound.take(good[np.arange(_TOGETHER) % len(good)]).items()}
     axes: dict[str, int | None] = {one.name: one.rows_axis for one in plan.binding.inputs}
     axes |= {one.name: one.rows_axis for one in plan.binding.constants}
     names = [spec.name for spec in new.session.signature.outputs]
-    quantised = quantises_at_run(plan.model.path)
-    found = check_axes(lambda feeds: new.session.run(dict(feeds)), feeds, axes, _TOGETHER, names, quantised=quantised)
+    shapes = {one.name: one.row_shape for one in plan.binding.inputs}
+    proof = prove(plan.model, new.session.signature, axes, shapes)
+    good = unlike_first(plan.binding, bound, good, PROBE_ROWS)
+    feeds = {name: np.array(values) for name, values in bound.take(good[np.arange(_TOGETHER) % len(good)]).items()}
+    more = np.arange(min(PROBE_ROWS, max(_TOGETHER, len(good)))) % len(good)
+    probed = {name: np.array(values) for name, values in bound.take(good[more]).items()}
+
+    def run(feeds: dict[str, Array]) -> list[Array]:
+        return new.session.run(dict(feeds))
+
+    found = check_axes(run, feeds, axes, _TOGETHER, names, quantised=plan.alike)
+    found, _ = judge(run, probed, axes, proof, found, plan.alike)
     if not found.independent:
         raise UsageError(f"it does not take rows together, as the one before does: {found.message}")
     for column in plan.outputs:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from models.binding import Binding, BoundBlock
 from models.graph import ModelFile
+from models.independence.alike import alike
 from models.runs import Runs, StageRunError, overlaps, run_many
 from models.session import ModelRunError
 from models.tensors import ragged_to_arrow, to_arrow
@@ -60,6 +61,10 @@ class ScoringPlan:
 
     row_by_row: bool = False
     """Run every row alone: the model's batch is fixed at 1, or its rows do not keep apart."""
+
+    alike: bool = False
+    """Run together only rows of like size, and those of NaN or infinity alone: the model sets scales from all values
+    of a run."""
 
     @property
     def fields(self) -> list[pa.Field]:
@@ -106,9 +111,9 @@ class Scorer:
             rows = np.delete(np.arange(block.num_rows), sorted(failures))
         results = _Results(self.plan.outputs, block.num_rows)
         failed_stages: dict[int, int] = {}
-        groups: list[Array | None] = list(bound.groups(rows) or [])
         size = 1 if self.plan.row_by_row else self.plan.batch_size
-        runs: list[Run] = [run for group in groups or [rows] for run in runs_of(group, block.num_rows, size)]
+        groups = groups_of(self.plan, bound, rows, block.num_rows)
+        runs: list[Run] = [run for group in groups for run in runs_of(group, block.num_rows, size)]
         while runs:
             again: list[Run] = []
             for run, error in self._run(bound, runs, results, observe):
@@ -166,6 +171,19 @@ def rows_of_outputs(columns: Sequence[OutputColumn], values: Sequence[Array], ro
             )
         checked.append(one)
     return checked
+
+
+def groups_of(plan: ScoringPlan, bound: BoundBlock, rows: np.ndarray | None, total: int) -> list[Array | None]:
+    """Positions of rows that may be run together; None for all `total` rows of the block."""
+    groups: list[Array | None] = list(bound.groups(rows) or []) or [rows]
+    if not plan.alike:
+        return groups
+    axes = {one.name: one.rows_axis for one in plan.binding.inputs}
+    return [
+        part
+        for group in groups
+        for part in alike(bound, axes, np.arange(total) if group is None else np.asarray(group))
+    ]
 
 
 def runs_of(rows: np.ndarray | None, total: int, size: int) -> Iterator[Run]:

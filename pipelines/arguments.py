@@ -43,6 +43,13 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
         help="round numbers that an input's floats do not hold: float64 to float32, whole numbers, decimals",
     )
     group.add_argument(
+        "--coupled_rows",
+        choices=("alone", "accept"),
+        default="alone",
+        help="rows of a model that quantises with scales set from all rows of a run: each alone, or accept: together, "
+        "those of like size, and of NaN or infinity alone (default: %(default)s)",
+    )
+    group.add_argument(
         "--nulls",
         nargs="+",
         action="extend",

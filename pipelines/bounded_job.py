@@ -11,6 +11,7 @@ from pipelines.finishing import finish_steps, list_cells
 from pipelines.job import Job, check_written, user_fields, with_batch_size
 from pipelines.json_output import json_steps
 from pipelines.messages import open_messages
+from pipelines.report import rows_fact
 from pipelines.topic_ends import check_columns_written, find_topics
 from pipelines.versions import check_version, version_steps
 from pipelines.workers import count_workers
@@ -129,6 +130,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
             "group": f"{options.group}, from {start} where it has no offset" if options.group else "none",
             "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
+            **rows_fact(made),
             "batch size": divided.batch_size,
             "workers": f"{workers.count}, {workers.session.threads} threads a session",
             "providers": ", ".join(workers.session.providers),

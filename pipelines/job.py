@@ -19,7 +19,7 @@ from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.json_output import json_steps
 from pipelines.no_rows import leave_undivided
-from pipelines.report import plan_lines
+from pipelines.report import plan_lines, rows_fact
 from pipelines.sample import TEXT_FORMATS, open_sample
 from pipelines.shard_source import leave_aside
 from pipelines.strategy_job import CannotDivide, settle_strategy, trying
@@ -235,6 +235,7 @@ def _planned(
             "input": _input_fact(len(files), format, rows),
             "inputs": plan.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
+            **rows_fact(made),
             "batch size": divided.batch_size,
             "workers": _workers_fact(workers, worker_type, why, options.partition),
             "providers": ", ".join(workers.session.providers),

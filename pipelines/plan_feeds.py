@@ -14,9 +14,11 @@ from models.errors import UsageError
 from models.fit import BATCH_SIZE_SECONDS, DataFacts, Fit, fit
 from models.free_memory import free_memory
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
+from models.independence.judge import coupling
+from models.independence.proof import prove
 from models.mapped import as_it_scores, for_few_runs
 from models.random_draws import drawn_by, still
-from models.rows_axis import verify_rows
+from models.rows_axis import input_axes_candidates, verify_rows
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature, TensorSpec
 from models.split.cuts import SplitGraph, split_graph
@@ -143,7 +145,7 @@ def _fitted(made: Fit, session: SessionOptions) -> Rows:
         lambda rows: bound.take(np.arange(rows) % sample.num_rows),
         scoring.row_by_row,
         session,
-        made.notes,
+        (*made.notes, f"rows are {made.independence}"),
     )
 
 
@@ -179,6 +181,7 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
             dynamic = get_session(ModelFile(path, rewrites), options)
             feeds = make_feeds(dynamic.signature, 3, id_limits=limits)
             reason = verify_rows(still(session).run, still(dynamic).run, feeds)
+            reason = reason or coupling(still(dynamic), make_feeds(dynamic.signature, 6))
         except UsageError as error:
             reason = str(error)
         if reason is None:
@@ -188,6 +191,8 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         else:
             alone = True
             notes += (f"the model's batch is fixed at 1 and could not be made dynamic ({reason})",)
+    elif guesses := input_axes_candidates(session.signature):
+        notes += (f"rows are {prove(model, session.signature, guesses[0]).line}",)
     try:
         session.run(take(1))
     except ModelRunError as error:

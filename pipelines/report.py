@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from models.fit import Fit
 
 from transforms.failure_kinds import FailureKind, FailureKinds
 
@@ -198,6 +201,11 @@ def plan_lines(facts: Mapping[str, Any], notes: Iterable[str]) -> list[str]:
         values = value if isinstance(value, list) else [value]
         lines += [f"{name if i == 0 else '':<{width}}  {one}" for i, one in enumerate(values)]
     return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def rows_fact(made: Fit) -> dict[str, str]:
+    """Whether rows influence one another, as a fact of the plan."""
+    return {"rows": f"rows are {made.independence}"} if made.independence else {}
 
 
 class Progress:

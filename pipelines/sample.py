@@ -157,6 +157,7 @@ def facts_of(options: argparse.Namespace, text_source: bool) -> DataFacts:
         columns=options.columns,
         sets=options.set,
         narrow=options.narrow,
+        together=options.coupled_rows == "accept",
         text_source=text_source,
         ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
         nulls=options.nulls,

@@ -12,7 +12,7 @@ from pipelines.finishing import finish_steps
 from pipelines.job import user_fields, with_batch_size
 from pipelines.json_output import json_steps
 from pipelines.messages import open_messages
-from pipelines.report import plan_lines
+from pipelines.report import plan_lines, rows_fact
 from pipelines.stream_split import divide_stream
 from pipelines.topic_ends import check_columns_written
 from pipelines.versions import updating_step, version_steps
@@ -158,6 +158,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
             "group": f"{source.group}, from {source.start} where it has no offset",
             "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
+            **rows_fact(made),
             "batch size": divided.batch_size,
             **divided.facts,
             **({"event time": options.event_time} if options.event_time else {}),

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.graph import ModelFile
-from models.scoring import Array, OutputColumn, Run, ScoringPlan, count_of, halves, rows_of_outputs, runs_of
+from models.scoring import Array, OutputColumn, Run, ScoringPlan, count_of, groups_of, halves, rows_of_outputs, runs_of
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.split.boundary import Boundary, Layout
 from models.split.staged import StagedModel
@@ -211,7 +211,7 @@ class _Data:
         # Copies of a row are averaged in the end, so they stay in one block.
         self._units = starts_of_originals(block) if COPY in block.schema.names else None
         rows = np.delete(np.arange(block.num_rows), [row for row, _ in self.bad]) if self.bad else None
-        groups: list[Array | None] = list(self._bound.groups(rows) or []) or [rows]
+        groups = groups_of(plan, self._bound, rows, block.num_rows)
         size = 1 if plan.row_by_row else plan.batch_size
         self.runs = [run for group in groups for run in _aligned(group, block.num_rows, size, self._units)]
 

@@ -82,7 +82,7 @@ def scan(
     if node.opset < 9:
         raise Ends("it is of an opset that is not known")
     body = _body(node, "body")
-    count = node.int("num_scan_inputs")
+    count = node.whole("num_scan_inputs")
     first = len(given) - count
     axes = node.ints("scan_input_axes") or [0] * count
     pieces: list[Lie] = [_slice(one, axis) for one, axis in zip(given[first:], axes, strict=True)]

@@ -75,7 +75,7 @@ def _side_by_side(node: Node, given: Sequence[Lie | None]) -> Lie | None:
     first = given[0]
     leads = isinstance(first, Numbered) and first.column == -1 and first.rows.shape[-1] == ONE
     others = any(isinstance(one, Numbered) for one in given[1:])
-    if leads and not others and at(node.int("axis"), len(made.shape)) == last != made.axis:
+    if leads and not others and at(node.whole("axis"), len(made.shape)) == last != made.axis:
         return Numbered(made, _origin(given), 0)
     return Numbered(made, _origin(given))
 
@@ -83,7 +83,7 @@ def _side_by_side(node: Node, given: Sequence[Lie | None]) -> Lie | None:
 def _picked(node: Node, given: Sequence[Lie | None]) -> Lie | None:
     data, indices = given[0], given[1]
     own = (isinstance(indices, Numbered) and indices.column == 0) or _alone(indices)
-    if not own or not isinstance(indices, Numbered) or not isinstance(data, Rows) or node.int("batch_dims"):
+    if not own or not isinstance(indices, Numbered) or not isinstance(data, Rows) or node.whole("batch_dims"):
         return _unfollowed(node)
     depth = indices.rows.shape[-1].known
     if data.axis or not data.plain or not indices.rows.plain or not depth:

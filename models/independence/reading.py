@@ -141,7 +141,7 @@ class Node:
                 found[one.name] = one
         return found
 
-    def int(self, name: str, default: int = 0) -> int:
+    def whole(self, name: str, default: int = 0) -> int:
         """A whole number."""
         one = self.attributes.get(name)
         return default if one is None or one.number is None else one.number
@@ -371,10 +371,10 @@ def _constant(data: Bytes, part: tuple[int, int]) -> Constant:
     for length in shape:
         count *= length
     numbers: tuple[float, ...] | None = None
-    code = _INTS.get(kind) or _FLOATS.get(kind)
-    if code is not None and count <= MOST_NUMBERS and place != _EXTERNAL:
-        if raw is not None and raw[1] - raw[0] == struct.calcsize(f"<{count}{code}"):
-            numbers = struct.unpack(f"<{count}{code}", data[raw[0] : raw[1]])
+    letter = _INTS.get(kind) or _FLOATS.get(kind)
+    if letter is not None and count <= MOST_NUMBERS and place != _EXTERNAL:
+        if raw is not None and raw[1] - raw[0] == struct.calcsize(f"<{count}{letter}"):
+            numbers = struct.unpack(f"<{count}{letter}", data[raw[0] : raw[1]])
         elif raw is None and len(listed) == count:
             numbers = tuple(listed)
     return Constant(name, tuple(shape), numbers)

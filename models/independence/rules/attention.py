@@ -119,7 +119,7 @@ def standard(node: Node, given: Sequence[Given | None]) -> list[Given]:
     if len(shape) == 4:
         made: Shape = (*shape[:3], values[3])
     else:
-        heads, kv_heads = node.int("q_num_heads"), node.int("kv_num_heads")
+        heads, kv_heads = node.whole("q_num_heads"), node.whole("kv_num_heads")
         width = values[2].known
         known = width * heads // kv_heads if width and heads and kv_heads else None
         made = (*shape[:2], size(known) if known else unknown())
@@ -167,7 +167,7 @@ def embedded(node: Node, given: Sequence[Given | None]) -> list[Given]:
 
 def recurrent(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """RNN, GRU and LSTM: (x, w, r, bias, lengths, first h, first c, peepholes)."""
-    batch_first = bool(node.int("layout"))
+    batch_first = bool(node.whole("layout"))
     data = given[0]
     axis = 0 if batch_first else 1
     _shared(given, (1, 2, 3, 7))
@@ -179,7 +179,7 @@ def recurrent(node: Node, given: Sequence[Given | None]) -> list[Given]:
         _on(_at(given, position), axis, "first state")
     shape = shape_of(data)
     ways = size(2 if node.text("direction", "forward").lower() == "bidirectional" else 1)
-    hidden = size(node.int("hidden_size")) if node.int("hidden_size") else unknown()
+    hidden = size(node.whole("hidden_size")) if node.whole("hidden_size") else unknown()
     if batch_first:
         last = rows_on(0, (ROWS, ways, hidden))
         return [rows_on(0, (ROWS, shape[1], ways, hidden)), last, last]

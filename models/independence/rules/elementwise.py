@@ -17,7 +17,7 @@ def unary(node: Node, given: Sequence[Given | None]) -> list[Given]:
     if any(isinstance(one, Rows) or one.counts_rows for one in others):
         return broadcast(node, given)
     if isinstance(data, Same) and data.content is not None:
-        if node.op in ("Identity", "Floor", "Ceil", "Round") or (node.op == "Cast" and node.int("to") in _WIDE):
+        if node.op in ("Identity", "Floor", "Ceil", "Round") or (node.op == "Cast" and node.whole("to") in _WIDE):
             return [data]
         if data.counts_rows:
             raise Ends("it works with the number of rows")
@@ -64,9 +64,9 @@ def joined(present: Sequence[Given]) -> Given:
             raise Ends("rows of one tensor stand beside other axes of another")
         if (one.outer, one.inner) != (first.outer, first.inner):
             raise Ends("rows are folded with other axes in unlike ways")
-    for one in present:
-        if isinstance(one, Same):
-            own = shape_of(one)
+    for each in present:
+        if isinstance(each, Same):
+            own = shape_of(each)
             if len(own) >= behind and own[-behind] != ONE:
                 raise Ends("a tensor that is no row's has more than one place along the rows")
     return made_of(shape, len(shape) - behind, first.outer, first.inner)
@@ -195,7 +195,7 @@ _ARITHMETIC: dict[str, Callable[[list[Dim]], Dim | None]] = {
 
 def dropout(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Dropout: nothing, unless it is told to train."""
-    if node.opset < 7 and not node.int("is_test"):
+    if node.opset < 7 and not node.whole("is_test"):
         raise Ends("it is in training mode")
     training = given[2] if len(given) > 2 else None
     if training is not None and not (isinstance(training, Same) and training.content == (size(0),)):
@@ -216,7 +216,7 @@ def one_hot(node: Node, given: Sequence[Given | None]) -> list[Given]:
     if any(isinstance(one, Rows) or (one is not None and one.counts_rows) for one in given[1:]):
         raise Ends("its depth or values depend on the rows")
     shape = shape_of(indices)
-    axis = node.int("axis", -1)
+    axis = node.whole("axis", -1)
     axis = axis + len(shape) + 1 if axis < 0 else axis
     depth = given[1]
     known = depth.content[0] if isinstance(depth, Same) and depth.content else unknown()

@@ -39,7 +39,7 @@ def _windows(node: Node, lengths: Sequence[Dim], kernel: Sequence[int] | None) -
         else:
             padded = length + (pads[i] + pads[i + count] if auto != "VALID" else 0)
             steps = (padded - dilations[i] * (kernel[i] - 1) - 1) / strides[i]
-            if node.int("ceil_mode") and steps != int(steps):
+            if node.whole("ceil_mode") and steps != int(steps):
                 # The last window is left out where it would begin in the padding: not worth following.
                 made.append(unknown())
             else:
@@ -63,7 +63,7 @@ def conv(node: Node, given: Sequence[Given | None]) -> list[Given]:
 def _convolved(node: Node, data: Given | None, weight: Given | None) -> Given:
     shape, kernel = shape_of(data), shape_of(weight)
     known = [dim.known for dim in kernel[2:]]
-    if node.int("channels_last"):
+    if node.whole("channels_last"):
         return _kept(data, (shape[0], *(unknown() for _ in shape[1:])))
     window = node.ints("kernel_shape") or ([one or 0 for one in known] if None not in known else None)
     return _kept(data, (shape[0], kernel[0], *_windows(node, shape[2:], window)))
@@ -81,7 +81,7 @@ def transposed_conv(node: Node, given: Sequence[Given | None]) -> list[Given]:
     for one in given[1:]:
         the_same(one, "weight")
     shape, kernel = shape_of(given[0]), shape_of(given[1])
-    channels = product([kernel[1], size(node.int("group", 1))])
+    channels = product([kernel[1], size(node.whole("group", 1))])
     return [_kept(given[0], (shape[0], channels, *(unknown() for _ in shape[2:])))]
 
 
@@ -103,7 +103,7 @@ def pool(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """MaxPool, AveragePool and LpPool; the places of maxima are counted over all rows."""
     data = given[0]
     shape = shape_of(data)
-    if node.int("channels_last"):
+    if node.whole("channels_last"):
         return [_kept(data, (shape[0], *(unknown() for _ in shape[1:])))]
     made = _kept(data, (*shape[:2], *_windows(node, shape[2:], node.ints("kernel_shape"))), (0, 1))
     if len(node.outputs) > 1 and node.outputs[1]:
@@ -117,7 +117,7 @@ def global_pool(node: Node, given: Sequence[Given | None]) -> list[Given]:
     for one in given[1:]:
         the_same(one, "scale or zero point")
     shape = shape_of(data)
-    if node.int("channels_last"):
+    if node.whole("channels_last"):
         return [_kept(data, (shape[0], *(ONE for _ in shape[1:-1]), shape[-1]))]
     return [_kept(data, (*shape[:2], *(ONE for _ in shape[2:])), (0, 1))]
 
@@ -157,8 +157,8 @@ def resize(node: Node, given: Sequence[Given | None]) -> list[Given]:
             scales = _scales(node, given)
             if len(scales) != len(axes) or scales[place] != ONE:
                 raise Ends("it stretches the axis of the rows, or may")
-        for axis, one in zip(axes, [] if sizes is None else content_of(sizes, "size"), strict=False):
-            made[axis] = one
+        for axis, dim in zip(axes, [] if sizes is None else content_of(sizes, "size"), strict=False):
+            made[axis] = dim
     if any(dim.rows for axis, dim in enumerate(made) if axis != data.axis):
         raise Ends("it makes an axis as long as there are rows")
     return [data.shaped(data.axis, tuple(made))]

@@ -28,7 +28,7 @@ def gather(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Gather(data, indices)."""
     data, indices = given[0], given[1]
     shape, wanted = shape_of(data), shape_of(indices, "the indices")
-    axis = at(node.int("axis"), len(shape))
+    axis = at(node.whole("axis"), len(shape))
     made = (*shape[:axis], *wanted, *shape[axis + 1 :])
     assert data is not None and indices is not None
     if isinstance(data, Same):
@@ -113,7 +113,7 @@ def _places(given: Given | None) -> Sequence[Dim]:
 def gather_elements(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """GatherElements(data, indices): each index picks within its own line."""
     data, indices = given[0], given[1]
-    axis = at(node.int("axis"), len(shape_of(data)))
+    axis = at(node.whole("axis"), len(shape_of(data)))
     if isinstance(data, Same) and isinstance(indices, Same):
         the_same(data, "data")
         the_same(indices, "place")
@@ -138,7 +138,7 @@ def gather_nd(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """GatherND(data, indices)."""
     data, indices = given[0], given[1]
     shape, wanted = shape_of(data), shape_of(indices)
-    depth, batch = wanted[-1].known, node.int("batch_dims")
+    depth, batch = wanted[-1].known, node.whole("batch_dims")
     if depth is None:
         raise Ends("how many axes its indices name is not known")
     made = (*wanted[:-1], *shape[batch + depth :])
@@ -166,7 +166,7 @@ def scatter_elements(node: Node, given: Sequence[Given | None]) -> list[Given]:
     _alike(*given)
     data = given[0]
     assert isinstance(data, Rows)
-    if data.axis == at(node.int("axis"), len(data.shape)):
+    if data.axis == at(node.whole("axis"), len(data.shape)):
         raise Ends("it puts values into rows by their number")
     return [data]
 
@@ -182,7 +182,7 @@ def compress(node: Node, given: Sequence[Given | None]) -> list[Given]:
         if isinstance(data, Rows):
             raise Ends("it takes elements of all rows", counts=True)
         return [Same((unknown(),))]
-    axis = at(node.int("axis"), len(shape))
+    axis = at(node.whole("axis"), len(shape))
     made = (*shape[:axis], unknown(), *shape[axis + 1 :])
     if isinstance(data, Rows):
         if data.axis == axis:

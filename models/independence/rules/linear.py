@@ -62,10 +62,12 @@ def _heads(
 
 def fused_matmul(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """FusedMatMul of com.microsoft: with transposed matrices."""
-    if node.int("transBatchA") or node.int("transBatchB"):
+    if node.whole("transBatchA") or node.whole("transBatchB"):
         raise Ends("it moves the axes before the matrices")
     left, right = given[0], given[1]
-    return [_product(_turned(left) if node.int("transA") else left, _turned(right) if node.int("transB") else right)]
+    return [
+        _product(_turned(left) if node.whole("transA") else left, _turned(right) if node.whole("transB") else right)
+    ]
 
 
 def _turned(given: Given | None) -> Given:
@@ -81,8 +83,8 @@ def _turned(given: Given | None) -> Given:
 
 def gemm(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Gemm(a, b, c)."""
-    left = _turned(given[0]) if node.int("transA") else given[0]
-    right = _turned(given[1]) if node.int("transB") else given[1]
+    left = _turned(given[0]) if node.whole("transA") else given[0]
+    right = _turned(given[1]) if node.whole("transB") else given[1]
     if len(shape_of(left)) != 2 or len(shape_of(right)) != 2:
         raise Ends("it multiplies what are no matrices")
     made = _product(left, right)
@@ -135,8 +137,8 @@ def quantised_matmul(node: Node, given: Sequence[Given | None]) -> list[Given]:
 def quantised_gemm(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """QGemm(a, scale, zero, b, scale, zero, c, y scale, y zero)."""
     _left_scalars([given[1], given[2], *given[7:9]])
-    left = _turned(given[0]) if node.int("transA") else given[0]
-    right = _turned(given[3]) if node.int("transB") else given[3]
+    left = _turned(given[0]) if node.whole("transA") else given[0]
+    right = _turned(given[3]) if node.whole("transB") else given[3]
     _shared([given[1], given[2], given[4], given[5], *given[7:9]])
     made = _product(left, right)
     added = given[6] if len(given) > 6 else None
@@ -153,7 +155,7 @@ def blockwise(node: Node, given: Sequence[Given | None]) -> list[Given]:
         return [Same((*shape[:-1], unknown()))]
     if data.axis == len(shape) - 1:
         raise Ends("it adds up over the rows")
-    n = node.int("N")
+    n = node.whole("N")
     return [data.shaped(data.axis, (*shape[:-1], Dim(0, n, ()) if n else unknown()))]
 
 

@@ -23,7 +23,7 @@ def along(node: Node, given: Sequence[Given | None]) -> list[Given]:
     data = given[0]
     axes = len(shape_of(data))
     told = given[1] if len(given) > 1 else None
-    axis = node.int("axis", -1) if told is None else numbers_of(told, "axis")[0]
+    axis = node.whole("axis", -1) if told is None else numbers_of(told, "axis")[0]
     assert data is not None
     _apart(data, [at(axis, axes)])
     return [data if isinstance(data, Rows) else Same(data.shape)]
@@ -34,11 +34,11 @@ def softmax(node: Node, given: Sequence[Given | None]) -> list[Given]:
     data = given[0]
     axes = len(shape_of(data))
     assert data is not None
-    if (node.int("opset", 13) if node.domain else node.opset) >= 13:
-        axis = at(node.int("axis", -1), axes)
+    if (node.whole("opset", 13) if node.domain else node.opset) >= 13:
+        axis = at(node.whole("axis", -1), axes)
         _apart(data, [axis])
     else:
-        _apart(data, range(at(node.int("axis", 1), axes), axes))
+        _apart(data, range(at(node.whole("axis", 1), axes), axes))
     for one in given[1:]:
         the_same(one, "scale or zero point")
     return [data if isinstance(data, Rows) else Same(data.shape)]
@@ -54,12 +54,12 @@ def reduce(node: Node, given: Sequence[Given | None]) -> list[Given]:
     else:
         axes = node.ints("axes")
     if not axes:
-        if node.int("noop_with_empty_axes"):
+        if node.whole("noop_with_empty_axes"):
             return [data]
         axes = list(range(len(shape)))
     axes = [at(axis, len(shape)) for axis in axes]
     if node.op == "ReduceProd" and isinstance(data, Same) and data.content is not None:
-        made = (ONE,) if node.int("keepdims", 1) else ()
+        made = (ONE,) if node.whole("keepdims", 1) else ()
         return [Same(made, (product(data.content),))]
     return [_reduced(node, data, axes)]
 
@@ -67,7 +67,7 @@ def reduce(node: Node, given: Sequence[Given | None]) -> list[Given]:
 def _reduced(node: Node, data: Given, axes: Sequence[int]) -> Given:
     _apart(data, axes)
     shape = shape_of(data)
-    if node.int("keepdims", 1):
+    if node.whole("keepdims", 1):
         made = tuple(ONE if axis in axes else dim for axis, dim in enumerate(shape))
         return data.shaped(data.axis, made) if isinstance(data, Rows) else Same(made)
     made = tuple(dim for axis, dim in enumerate(shape) if axis not in axes)
@@ -81,14 +81,14 @@ def arg(node: Node, given: Sequence[Given | None]) -> list[Given]:
     data = given[0]
     shape = shape_of(data)
     assert data is not None
-    return [_reduced(node, data, [at(node.int("axis"), len(shape))])]
+    return [_reduced(node, data, [at(node.whole("axis"), len(shape))])]
 
 
 def top_k(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """TopK(x, k)."""
     data = given[0]
     shape = shape_of(data)
-    axis = at(node.int("axis", -1), len(shape))
+    axis = at(node.whole("axis", -1), len(shape))
     _apart(data, [axis])
     wanted = given[1] if len(given) > 1 else None
     the_same(wanted, "k")
@@ -96,7 +96,7 @@ def top_k(node: Node, given: Sequence[Given | None]) -> list[Given]:
     if isinstance(wanted, Same) and wanted.content:
         known = wanted.content[0]
     elif node.has("k"):
-        known = size(node.int("k"))
+        known = size(node.whole("k"))
     made = (*shape[:axis], known, *shape[axis + 1 :])
     one: Given = data.shaped(data.axis, made) if isinstance(data, Rows) else Same(made)
     return [one, one]
@@ -106,7 +106,7 @@ def layer_norm(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """LayerNormalization, RMSNormalization and their kin: over all axes from one on."""
     data = given[0]
     shape = shape_of(data)
-    axis = at(node.int("axis", -1), len(shape))
+    axis = at(node.whole("axis", -1), len(shape))
     assert data is not None
     _apart(data, range(axis, len(shape)))
     for one in given[1:]:
@@ -139,8 +139,8 @@ def batch_norm(node: Node, given: Sequence[Given | None]) -> list[Given]:
     data = given[0]
     shape = shape_of(data)
     assert data is not None
-    training = node.int("training_mode") or (node.opset < 14 and len([one for one in node.outputs if one]) > 1)
-    if training or (node.opset < 7 and not node.int("is_test")) or not node.int("spatial", 1):
+    training = node.whole("training_mode") or (node.opset < 14 and len([one for one in node.outputs if one]) > 1)
+    if training or (node.opset < 7 and not node.whole("is_test")) or not node.whole("spatial", 1):
         raise Ends("it is in training mode, or may be: it takes the mean over the rows")
     _apart(data, [1] if len(shape) > 1 else [0])
     for one in given[1:]:
@@ -184,7 +184,7 @@ def reverse_sequence(node: Node, given: Sequence[Given | None]) -> list[Given]:
     data, lengths = given[0], given[1]
     shape = shape_of(data)
     assert data is not None
-    batch = node.int("batch_axis", 1)
+    batch = node.whole("batch_axis", 1)
     if isinstance(data, Rows):
         if data.axis != batch or not isinstance(lengths, Rows) or lengths.axis or lengths.inner != data.inner:
             raise Ends("rows stand beside what is no row's")

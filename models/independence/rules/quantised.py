@@ -22,7 +22,7 @@ def linear(node: Node, given: Sequence[Given | None]) -> list[Given]:
             continue
         scales = shape_of(one, "the scale")
         several = len(scales) > 1 or (len(scales) == 1 and scales[0].known != 1)
-        if several and (len(scales) > 1 or at(node.int("axis", 1), len(shape)) == data.axis):
+        if several and (len(scales) > 1 or at(node.whole("axis", 1), len(shape)) == data.axis):
             raise Ends("it has scales along the rows, or may")
     return [data if isinstance(data, Rows) else Same(shape)]
 

@@ -55,7 +55,7 @@ def reshape(node: Node, given: Sequence[Given | None]) -> list[Given]:
     if data.shape is None and isinstance(data, Same):
         return [Same(tuple(unknown() if dim.known in (0, -1) else dim for dim in target))]
     shape = shape_of(data)
-    if not node.int("allowzero"):
+    if not node.whole("allowzero"):
         if any(dim == size(0) and axis >= len(shape) for axis, dim in enumerate(target)):
             raise Ends("its target copies an axis that is not there")
         target = tuple(shape[axis] if dim == size(0) else dim for axis, dim in enumerate(target))
@@ -74,7 +74,7 @@ def reshape(node: Node, given: Sequence[Given | None]) -> list[Given]:
 def flatten(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Flatten: two axes."""
     shape = shape_of(given[0])
-    axis = at(node.int("axis", 1), len(shape))
+    axis = at(node.whole("axis", 1), len(shape))
     assert given[0] is not None
     return [regroup(given[0], (product(shape[:axis]), product(shape[axis:])))]
 
@@ -200,7 +200,7 @@ def concat(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Concat."""
     present = [one for one in given if one is not None]
     shapes = [shape_of(one) for one in present]
-    axis = at(node.int("axis", 1 if node.opset < 4 else 0), len(shapes[0]))
+    axis = at(node.whole("axis", 1 if node.opset < 4 else 0), len(shapes[0]))
     divided = [one for one in present if isinstance(one, Rows)]
     contents = [one.content for one in present if isinstance(one, Same)]
     if not divided:
@@ -231,7 +231,7 @@ def split(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Split, SplitToSequence left out."""
     data = given[0]
     shape = shape_of(data)
-    axis = at(node.int("axis"), len(shape))
+    axis = at(node.whole("axis"), len(shape))
     count = len(node.outputs)
     sizes: Sequence[Dim]
     if node.has("split"):

@@ -12,8 +12,8 @@ from models.independence.reading import MOST_NUMBERS, Node
 def shape(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Shape."""
     dims = shape_of(given[0])
-    start = at(node.int("start"), len(dims)) if node.has("start") else 0
-    end = at(node.int("end"), len(dims)) if node.has("end") else len(dims)
+    start = at(node.whole("start"), len(dims)) if node.has("start") else 0
+    end = at(node.whole("end"), len(dims)) if node.has("end") else len(dims)
     taken = dims[max(0, start) : max(0, end)]
     return [Same((size(len(taken)),), tuple(taken))]
 

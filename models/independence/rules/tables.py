@@ -35,7 +35,7 @@ def ensemble(node: Node, given: Sequence[Given | None]) -> list[Given]:
 
 
 def _columns(node: Node) -> Dim:
-    count = node.int("n_targets") or node.int("targets") if not node.op.endswith("Classifier") else 0
+    count = node.whole("n_targets") or node.whole("targets") if not node.op.endswith("Classifier") else 0
     return size(count) if count else unknown()
 
 

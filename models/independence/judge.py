@@ -1,0 +1,120 @@
+"""What is made of the proof, of runs of sample rows and of the probe: whether rows may run together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from models.independence.probe import MOST_BYTES, ROWS, most_unlike, probe
+from models.independence.proof import Proof, prove
+from models.rows_axis import AxesCheck
+from models.session import Session
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Run: TypeAlias = Callable[[dict[str, Array]], list[Array]]
+
+PROBE_ROWS = ROWS
+
+
+def judge(
+    run: Run,
+    feeds: Mapping[str, Array],
+    axes: Mapping[str, int | None],
+    proof: Proof,
+    seen: AxesCheck,
+    together: bool = False,
+) -> tuple[AxesCheck, str]:
+    """(the axes of the outputs and whether rows are independent, that in words).
+
+    Args:
+        run: runs the model.
+        feeds: of a few rows, the most unlike ones where the proof ends.
+        axes: of the inputs.
+        proof: what the graph says.
+        seen: what runs of three rows, two and one showed.
+        together: whether rows may run together that meet only in scales of all rows of a run.
+    """
+    outputs = {name: _axis(name, axis, proof) for name, axis in seen.outputs.items()}
+    check = replace(seen, outputs=outputs)
+    if all(axis is None for axis in outputs.values()):
+        return replace(check, independent=False), proof.line
+    if proof.ends is not None:
+        if not check.independent:
+            return check, proof.line
+        reason, runs = probe(run, feeds, axes, list(outputs.items()))
+        if reason is not None:
+            return replace(check, independent=False, message=f"{reason}; {proof.ends}"), proof.line
+        return check, f"{proof.line}; probed: in {runs} runs with rows replaced no other row changed"
+    if proof.scales:
+        if not together:
+            return replace(
+                check, independent=False, message=proof.line.removeprefix("independent but for ")
+            ), proof.line
+        return check, f"{proof.line}; accepted: those of like size run together"
+    if proof.random and not math.isinf(seen.largest_difference):
+        line = f"the model draws random numbers ({proof.random[0]}): each run gives others"
+        return replace(check, independent=True, message=line), proof.line
+    return check, proof.line
+
+
+def _axis(name: str, axis: int | None, proof: Proof) -> int | None:
+    """The axis of the rows in an output: what the graph says is before what a few runs show."""
+    return None if name in proof.counts else proof.outputs.get(name, axis)
+
+
+class _Bound(Protocol):
+    """A `BoundBlock`."""
+
+    def take(self, indices: Array) -> dict[str, Array]: ...
+
+
+class _BoundInput(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rows_axis(self) -> int: ...
+
+
+class _Binding(Protocol):
+    @property
+    def inputs(self) -> tuple[_BoundInput, ...]: ...
+
+
+def unlike_first(binding: _Binding, bound: _Bound, rows: Array, count: int) -> Array:
+    """Those rows, the most unlike of them first.
+
+    Args:
+        binding: of the inputs.
+        bound: sample rows.
+        rows: positions of one shape, none of them bad.
+        count: of unlike ones.
+    """
+    if len(rows) < 3:
+        return rows
+    one = sum(values.nbytes for values in bound.take(rows[:1]).values())
+    looked = rows[: max(count, MOST_BYTES // max(1, one))]
+    feeds = bound.take(looked)
+    columns = [np.moveaxis(feeds[each.name], each.rows_axis, 0) for each in binding.inputs]
+    first = looked[most_unlike(columns, count)]
+    return np.concatenate([first, rows[~np.isin(rows, first)]])
+
+
+def coupling(session: Session, feeds: Mapping[str, Array]) -> str | None:
+    """Why rows of a model influence one another, or may; None where they are proven not to, or a probe shows nothing.
+
+    Args:
+        session: of the model, whose inputs all have the rows on the first axis.
+        feeds: unlike rows.
+    """
+    axes: dict[str, int | None] = dict.fromkeys(feeds, 0)
+    proof = prove(session.model, session.signature, axes)
+    if proof.holds:
+        return None
+    if proof.ends is None:
+        return f"rows are {proof.line}"
+    return probe(session.run, feeds, axes, [(spec.name, 0) for spec in session.signature.outputs])[0]
