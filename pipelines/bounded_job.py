@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from models.errors import UsageError
+from pipelines.audit import audit_fact, with_audit
 from pipelines.divided import default_workers, divide
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.job import Job, check_written, user_fields, with_batch_size
@@ -83,7 +84,8 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     prepared, made = messages.prepared, messages.made
     plan, batch_fact = with_batch_size(made, options.batch_size)
     divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local)
-    infer = divided.infer_step(options, workers, job_dir)
+    total = sum(end - begin for begin, end in spans.values())
+    infer = with_audit(options, divided.infer_step(options, workers, job_dir), made, divided.apart, total)
     after_infer = infer.output_schema(prepared)
     finish = finish_steps(options, after_infer, made)
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
@@ -91,7 +93,6 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     finish += json_steps(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     check_columns_written(options, after_finish)
-    total = sum(end - begin for begin, end in spans.values())
     return Job(
         files=(),
         format=messages.format,
@@ -131,6 +132,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
             "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
             **rows_fact(made),
+            **audit_fact(options, total),
             "batch size": divided.batch_size,
             "workers": f"{workers.count}, {workers.session.threads} threads a session",
             "providers": ", ".join(workers.session.providers),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from models.fit import SAMPLE_RUN_ROWS, Fit, choose_batch_size
+from pipelines.audit import audit_fact, with_audit
 from pipelines.columns import (
     as_the_model_wants,
     check_outputs,
@@ -175,7 +176,7 @@ def _planned(
     with trying(options, job_dir):
         divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local, at_once)
     plan = divided.scoring
-    infer = divided.infer_step(options, workers, job_dir)
+    infer = with_audit(options, divided.infer_step(options, workers, job_dir), made, divided.apart, rows)
     after_infer = infer.output_schema(prepared)
     finish = finish_steps(options, after_infer, made)
     around: list[str] = []
@@ -236,6 +237,7 @@ def _planned(
             "inputs": plan.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
             **rows_fact(made),
+            **audit_fact(options, rows),
             "batch size": divided.batch_size,
             "workers": _workers_fact(workers, worker_type, why, options.partition),
             "providers": ", ".join(workers.session.providers),

@@ -165,6 +165,15 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     workers.add_argument(
         "--capacities", type=_capacities, metavar="1,1,2|measured", help="speeds of the workers, for proportional"
     )
+    workers.add_argument(
+        "--audit",
+        type=_audit,
+        nargs="?",
+        const=(100, False),
+        metavar="N|warn|N:warn",
+        help="score about N random rows of the job (of a stream: of 100,000 messages) again, each alone, and fail the "
+        "job if one comes out otherwise, or with warn only tell it (default: none; N: 100)",
+    )
     workers.add_argument("--seed", type=int, default=0, help="for --partition random (default: %(default)s)")
     workers.add_argument(
         "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
@@ -395,6 +404,15 @@ def _stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:
 
 def _batch_size(text: str) -> int | str:
     return text if text == "auto" else positive(text)
+
+
+def _audit(text: str) -> tuple[int, bool]:
+    from pipelines.audit import read_audit
+
+    try:
+        return read_audit(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of N, warn and N:warn, such as 100") from None
 
 
 def _capacities(text: str) -> list[float] | str:

@@ -63,6 +63,9 @@ class Rows:
 
     notes: tuple[str, ...] = ()
 
+    independence: str = ""
+    """Whether rows influence one another, in words; empty where that is not known."""
+
     slow: bool = False
     """Whether it is larger than the memory and so read anew for each run."""
 
@@ -145,7 +148,8 @@ def _fitted(made: Fit, session: SessionOptions) -> Rows:
         lambda rows: bound.take(np.arange(rows) % sample.num_rows),
         scoring.row_by_row,
         session,
-        (*made.notes, f"rows are {made.independence}"),
+        made.notes,
+        independence=made.independence,
     )
 
 
@@ -191,15 +195,15 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         else:
             alone = True
             notes += (f"the model's batch is fixed at 1 and could not be made dynamic ({reason})",)
-    elif guesses := input_axes_candidates(session.signature):
-        notes += (f"rows are {prove(model, session.signature, guesses[0]).line}",)
+    guesses = input_axes_candidates(session.signature)
+    told = prove(model, session.signature, guesses[0]).line if guesses else ""
     try:
         session.run(take(1))
     except ModelRunError as error:
         raise UsageError(
             f"--model {path} does not run on rows made up from its input types ({error}): {REAL}"
         ) from None
-    return Rows(graph, model, session, take, alone, options, notes)
+    return Rows(graph, model, session, take, alone, options, notes, independence=told)
 
 
 def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:

@@ -70,6 +70,12 @@ class Summary:
     model_updates_refused: int = 0
     """Models that did not, because something was wrong with them."""
 
+    rows_audited: int = 0
+    """Rows that were scored once more, each alone."""
+
+    rows_audited_differing: int = 0
+    """Those of them that came out otherwise."""
+
     plan: dict[str, Any] = field(default_factory=dict)
     """What was run: model, batch size, workers, threads, providers."""
 
@@ -119,6 +125,9 @@ class Summary:
         if stages:
             lines.append(f"stages   {', '.join(stages)} (all workers together)")
         lines += [*self.split.get("lines", []), *self.shards.get("lines", [])]
+        if self.rows_audited:
+            told = f"{self.rows_audited_differing:,} came out otherwise" if self.rows_audited_differing else "all alike"
+            lines.append(f"audit    {self.rows_audited:,} rows scored again, each alone: {told}")
         if self.backlog is not None:
             lines.append(f"backlog  {self.backlog:,} messages")
         if self.model_updates or self.model_updates_refused:
@@ -151,6 +160,8 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         rows_failed=counters.get("rows_failed", 0) + counters.get("rows_unreadable", 0),
         stage_seconds=stage_seconds,
         rows_with_null_for_nan=counters.get("rows_json_null", 0),
+        rows_audited=counters.get("rows_audited", 0),
+        rows_audited_differing=counters.get("rows_audited_differing", 0),
         model_updates=counters.get("model_updates", 0),
         model_updates_refused=counters.get("model_updates_refused", 0),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.errors import UsageError
+from pipelines.audit import audit_fact, with_audit
 from pipelines.divided import Divided
 from pipelines.finishing import finish_steps
 from pipelines.job import user_fields, with_batch_size
@@ -101,7 +102,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     prepared, made = messages.prepared, messages.made
     plan, batch_fact = with_batch_size(made, options.batch_size)
     divided, aside = divide_stream(options, made, plan, batch_fact, workers, prepared, job_dir, on_prism)
-    infer = divided.infer_step(options, workers, job_dir)
+    infer = with_audit(options, divided.infer_step(options, workers, job_dir), made, divided.apart, None)
     updating = updating_step(options, infer, prepared, made.sample) if options.model_updates else None
     after_infer = (updating or infer).output_schema(prepared)
     finish = finish_steps(options, after_infer, made)
@@ -159,6 +160,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
             "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
             **rows_fact(made),
+            **audit_fact(options, None),
             "batch size": divided.batch_size,
             **divided.facts,
             **({"event time": options.event_time} if options.event_time else {}),

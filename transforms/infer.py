@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from models.audit import Audit, AuditFailed, audit_rows, draw
 from models.runs import Runs
-from models.scoring import Scorer, ScoringPlan
+from models.scoring import Scored, Scorer, ScoringPlan
 from models.session import SessionOptions, get_session
-from transforms.block import INTERNAL_COLUMNS
+from transforms.block import INTERNAL_COLUMNS, origin_of
 from transforms.model_file import localize
 from transforms.step import RowFailure, StepResult
 from transforms.worker import device_in_turn
@@ -54,6 +57,9 @@ class InferStep:
     sharded: ShardedModel | None = None
     """The model divided over shards, which this worker runs itself, side by side; None runs it whole."""
 
+    audit: Audit | None = None
+    """Rows that are scored once more, each alone, and compared; None for none."""
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """`--keep` columns, then a column an output, then the origin."""
         internal = [field for field in schema if field.name in INTERNAL_COLUMNS]
@@ -67,6 +73,8 @@ class InferStep:
         """Score the block with a scorer of this step's plan, or of one with another model in its place."""
         if self.counted:
             scored = scorer.score(block, _observe)
+            if self.audit is not None:
+                self._compare(self.audit, scorer, block, scored)
             self._tell_of_loading(scorer.session)
             if self.staged is not None:
                 # What the stages did since any thread of this process told of it.
@@ -118,6 +126,34 @@ class InferStep:
             options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
         return options
 
+    def _compare(self, audit: Audit, scorer: Scorer, block: pa.RecordBatch, scored: Scored) -> None:
+        """Score a few rows alone.
+
+        Raises:
+            AuditFailed: one comes out otherwise, unless that is only to be told.
+        """
+        from apache_beam.metrics import Metrics
+
+        rng = self.__dict__.get("_draws")
+        first = rng is None
+        if rng is None:
+            rng = self.__dict__["_draws"] = np.random.default_rng()
+        count = block.num_rows if scored.good is None else len(scored.good)
+        found = audit_rows(scorer, block, scored, draw(audit, count, rng, first).tolist())
+        Metrics.counter("beamsplit", "rows_audited").inc(found.rows)
+        if not found.differing:
+            return
+        Metrics.counter("beamsplit", "rows_audited_differing").inc(len(found.differing))
+        row, reason = found.differing[0]
+        file, number = origin_of(block, row)
+        line = (
+            f"{len(found.differing)} of {found.rows} audited rows come out otherwise than each alone, "
+            f"the first row {number} of {file}: {reason}"
+        )
+        if not audit.warn:
+            raise AuditFailed(f"{line}; --audit warn only tells")
+        logging.getLogger(__name__).warning("%s", line)
+
     def _tell_of_loading(self, session: Runs) -> None:
         # Beam drops what is told to a metric in setup: only a bundle has metrics.
         if self.__dict__.get("_told") is not session:
@@ -127,7 +163,7 @@ class InferStep:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the session."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "_told")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "_told", "_draws")}
 
 
 class _InferenceMetrics:
