@@ -195,7 +195,7 @@ def _fit(
     )
     alike = bool(proof.scales) and not row_by_row
     plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row, alike=alike)
-    return Fit(plan, session, attempt.sample, tuple(notes), told, proof.random)
+    return Fit(plan, session, attempt.sample, tuple(notes), told, drawn)
 
 
 def _rows_symbols(signature: Signature, binding: Binding) -> Iterator[str]:

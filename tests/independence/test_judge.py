@@ -173,4 +173,4 @@ def test_random_numbers_are_told_and_do_not_keep_rows_apart(tmp_path: Path) -> N
     path = save("g (float[N,3] x) => (float[N,3] y) { r = RandomNormalLike(x) y = Add(x, r) }", tmp_path)
     made, _ = fitted(path, ALIKE)
     assert not made.plan.row_by_row
-    assert any("draws random numbers (RandomNormalLike 'r')" in note for note in made.notes)
+    assert any("draws random numbers (RandomNormalLike)" in note for note in made.notes)
