@@ -75,8 +75,9 @@ def test_rows_that_mix_run_alone_however_alike_the_first_ones_are(tmp_path: Path
     rows = 1 if fixed else "N"
     path = save(f"g (float[{rows},3] x) => (float[{rows},3] y) {MIXING[name]}", tmp_path)
     made, data = fitted(path, ALIKE)
-    assert made.plan.row_by_row
-    assert any("rows run one by one" in note for note in made.notes)
+    # Of a batch of one the slices may be mended so that each row has its own.
+    assert made.plan.row_by_row or (fixed and name == "the row before")
+    assert any("rows run one by one" in note for note in made.notes) == made.plan.row_by_row
     np.testing.assert_array_equal(scored(made, data), np.concatenate(alone(path, ALIKE)))
 
 
