@@ -196,7 +196,7 @@ def _planned(
     if text and not prepare:
         schema = as_the_model_wants(schema, plan.binding, options.keep, options.narrow)
     limits = _block_limits(sample.rows, plan.batch_size, bool(prepare), divided)
-    read = ReadOptions(schema, needed, verbatim=sample.verbatim, **limits)
+    read = ReadOptions(schema, needed, verbatim=sample.verbatim, derived=sample.derived, **limits)
     steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = options.worker_type, ""
     if divided.in_parts and worker_type is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -64,7 +65,7 @@ def columns_of_nothing(options: argparse.Namespace, steps: Sequence[Step], signa
     return pa.schema([*first, *(pa.field(name, pa.string()) for name in options.keep if name not in named)])
 
 
-def _fitting(step: SpecStep, schema: pa.Schema, names: Sequence[str]) -> list[pa.Field]:
+def _fitting(step: Any, schema: pa.Schema, names: Sequence[str]) -> list[pa.Field]:
     """Those of the step's columns that the schema lacks, of a type that the step takes."""
     missing = [name for name in names if name not in schema.names]
     for kind in (pa.string(), pa.binary(), pa.float32(), pa.int64(), pa.list_(pa.float32())):

@@ -20,7 +20,17 @@ from transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from transforms.chain import chain_schema
 from transforms.fill_nulls import check_nulls, fill_nulls
 from transforms.model_file import localize
-from transforms.read import InferredSchema, InputFile, NoColumns, ReadOptions, format_of, infer_schema, read_sample
+from transforms.read import (
+    Derived,
+    InferredSchema,
+    InputFile,
+    NoColumns,
+    ReadOptions,
+    format_of,
+    infer_schema,
+    read_sample,
+    with_derived,
+)
 from transforms.step import Step
 
 SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
@@ -42,6 +52,9 @@ class Sample:
 
     schema: pa.Schema
     """Of the files."""
+
+    derived: Derived
+    """Columns that are none of the files' own."""
 
     verbatim: tuple[str, ...]
     """Kept columns that nothing reads, see `ReadOptions`."""
@@ -76,35 +89,41 @@ def open_sample(
         UsageError: the rows cannot be read or prepared, or the model does not take them.
     """
     format = format_of(files, options.input_format)
+    path = localize(options.model)
+    check_model_file(path)
+    if few_runs:
+        session = for_few_runs(session, path)
     try:
         inferred = infer_schema(files, format)
     except NoColumns as error:
         if format == "csv":  # Not even a header.
             raise
-        inferred = InferredSchema(_columns_of_nothing(options, session, error))
-    schema = inferred.schema
+        inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
+    steps = prepare_steps(options)
+    schema, derived, notes = with_derived(
+        inferred.schema, files, _asked(options, inferred.schema, steps, path, session)
+    )
     check_names(schema)
-    prepare = fill_nulls(prepare_steps(options), with_origin_schema(schema), options.nulls)
+    prepare = fill_nulls(steps, with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(options.keep, prepared)
-    inferred.check([*options.keep, *(name for names in options.columns.values() for name in names)])
+    inferred.check(derived.of_files([*options.keep, *(name for names in options.columns.values() for name in names)]))
     text = format in TEXT_FORMATS
-    path = localize(options.model)
-    check_model_file(path)
-    if few_runs:
-        session = for_few_runs(session, path)
     verbatim: tuple[str, ...] = ()
     if text and options.keep:
         verbatim = only_kept(options, get_session(ModelFile(path), session).signature, schema, prepare)
+        own = {*derived.names, *(way[0] for _, way in derived.fields)}
+        verbatim = tuple(name for name in verbatim if name not in own)
         if format == "csv":
             schema = as_texts(schema, verbatim)
         else:
             schema = as_json(schema, verbatim, text=json_format(options) is not None)
         prepared = chain_schema(prepare, with_origin_schema(schema))
-    reading = ReadOptions(schema, verbatim=verbatim)
+    reading = ReadOptions(schema, verbatim=verbatim, derived=derived)
     raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))
     rows = prepare_sample(raw, prepare, options.prepare)
     facts = facts_of(options, text)
+    facts = replace(facts, ignore=frozenset({*facts.ignore, *derived.names}))
     if text and not prepare:
         named = {name for names in options.columns.values() for name in names}
         prepared, rows = without_values(prepared, rows, inferred.empty - (set(options.keep) - named))
@@ -126,15 +145,30 @@ def open_sample(
     for name in made.plan.binding.by_position:
         bound = next(one for one in made.plan.binding.inputs if one.name == name)
         inferred.check_order(bound.columns, f"the model's input {name!r}")
-    inferred.check(needed_columns(schema, prepare, [*made.plan.binding.columns, *options.keep]))
-    return Sample(format, schema, verbatim, prepare, prepared, raw, rows, made)
+    needed = needed_columns(schema, prepare, [*made.plan.binding.columns, *options.keep])
+    inferred.check(derived.of_files(needed))
+    made = replace(made, notes=(*made.notes, *notes))
+    return Sample(format, schema, derived, verbatim, prepare, prepared, raw, rows, made)
 
 
-def _columns_of_nothing(options: argparse.Namespace, session: SessionOptions, error: UsageError) -> pa.Schema:
+def _asked(
+    options: argparse.Namespace, schema: pa.Schema, steps: Sequence[Step], path: str, session: SessionOptions
+) -> list[str]:
+    """Names of columns that may be fields of structs."""
+    asked = [*options.keep, *(name for names in options.columns.values() for name in names), *options.nulls.columns]
+    for step in steps:
+        column = getattr(step, "column", None) or ()
+        asked += [column] if isinstance(column, str) else column
+    if any(pa.types.is_struct(field.type) for field in schema):
+        asked += [spec.name for spec in get_session(ModelFile(path), session).signature.inputs]
+    return asked
+
+
+def _columns_of_nothing(
+    options: argparse.Namespace, path: str, session: SessionOptions, error: UsageError
+) -> pa.Schema:
     from pipelines.no_rows import columns_of_nothing
 
-    path = localize(options.model)
-    check_model_file(path)
     signature = get_session(ModelFile(path), session).signature
     try:
         return columns_of_nothing(options, prepare_steps(options), signature)

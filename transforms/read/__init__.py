@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from transforms.read.derived import with_derived
 from transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
 from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of
-from transforms.read.result import ReadFailure, ReadOptions, ReadResult
+from transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
     assign_splits,
     count_rows,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
 
 __all__ = [
+    "Derived",
     "InferredSchema",
     "InputFile",
     "MakeSplits",
@@ -46,6 +48,7 @@ __all__ = [
     "slice_split",
     "split_file",
     "total_rows",
+    "with_derived",
 ]
 
 

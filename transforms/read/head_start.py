@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from transforms.read import parquet
+from transforms.read.derived import of_files
 from transforms.read.result import ReadOptions
 from transforms.split import Split
 
@@ -48,9 +49,10 @@ def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> I
 
 def _decode(splits: Sequence[Split], options: ReadOptions, stop: threading.Event) -> None:
     waiting = 0
+    asked = of_files(options)
     # A file that cannot be read is found by the reader too, which knows how to tell.
     with contextlib.suppress(pa.ArrowException, OSError):
-        left = [decoder for split in splits for decoder in parquet.start_decoders(split, options)]
+        left = [decoder for split in splits for decoder in parquet.start_decoders(split, asked)]
         for decoder in left:
             # Where the next worker begins.
             begins = [other.begin for other in left if other.group == decoder.group and other.begin > decoder.begin]

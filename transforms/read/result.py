@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -39,6 +39,32 @@ class ReadResult(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Derived:
+    """Columns that are none of the files' own, as `transforms.read.derived` finds them."""
+
+    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(name, way): a field of a struct, and the column and fields that lead to it: `("a.b", ("a", "b"))`."""
+
+    partitions: tuple[str, ...] = ()
+    """Columns that the names of folders tell: `date=2026-11-01/`."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset({*dict(self.fields), *self.partitions})
+
+    def of_files(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The columns of the files that these columns are made of."""
+        fields = dict(self.fields)
+        own = (fields[name][0] if name in fields else name for name in names if name not in self.partitions)
+        return tuple(dict.fromkeys(own))
+
+
+NO_DERIVED = Derived()
+"""All columns are the files' own."""
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """What the blocks should look like."""
 
@@ -57,6 +83,9 @@ class ReadOptions:
     verbatim: tuple[str, ...] = ()
     """Columns of text that only pass through: of CSV they have every byte of their cells, an empty cell is null, and
     an empty text in quotes is one."""
+
+    derived: Derived = NO_DERIVED
+    """Columns of `schema` that are made while reading."""
 
     @cached_property
     def data_schema(self) -> pa.Schema:

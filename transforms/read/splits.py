@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from transforms.read import files, lines
 from transforms.read.compression import DamagedFile
+from transforms.read.derived import derive_all, of_files
 from transforms.read.formats import reader
 from transforms.read.inputs import InputFile
-from transforms.read.result import ReadOptions, ReadResult
+from transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
 from transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
 from transforms.split import Split
 
@@ -144,10 +145,10 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
         OSError: the file is damaged; names it.
     """
-    results = _named(split, reader(split.format).read(split, options))
+    results = _named(split, reader(split.format).read(split, of_files(options)))
     if not is_local(split.paths[0]):
         results = read_ahead(results)
-    return results
+    return results if options.derived == NO_DERIVED else derive_all(results, options)
 
 
 def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
