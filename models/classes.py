@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from models.graph import ModelFile, parse_model
 from models.skeleton import holds
 
 if TYPE_CHECKING:
     import onnx
+
+Array = np.ndarray[Any, Any]
 
 Names = tuple[str, ...] | tuple[int, ...]
 
@@ -58,7 +62,7 @@ def class_names(path: str, metadata: Mapping[str, str]) -> ClassNames:
         path: of the model; parsed only if it has an operator that knows classes.
         metadata: its metadata_props.
     """
-    listed = next((names for key in METADATA if (names := parse_names(metadata.get(key, "")))), ())
+    listed = next((names for key in METADATA if (names := parse_names(metadata.get(key, ""), key != "names"))), ())
     if not holds(path, "classlabels") and not holds(path, "ArrayFeatureExtractor"):
         return ClassNames((), listed)
     graph = parse_model(ModelFile(path)).graph
@@ -69,6 +73,22 @@ def class_names(path: str, metadata: Mapping[str, str]) -> ClassNames:
         if names:
             outputs[output.name] = names
     return ClassNames(tuple(outputs.items()), listed or _of_label(graph, makers))
+
+
+def agreement(names: Names, scores: Array, labels: Sequence[str | int]) -> int:
+    """Rows of which the class with the greatest score is the label that the model gives itself.
+
+    Of a model whose names are in the order of its scores that is all rows, or nearly (a support vector machine's
+    probabilities may see a few otherwise than its label). Of the two decision values of a binary one it is none: ONNX
+    Runtime gives them with their signs the other way round.
+
+    Args:
+        names: of the classes.
+        scores: `[rows, classes]`.
+        labels: one a row.
+    """
+    places = np.argmax(scores, axis=-1).tolist()
+    return sum(names[place] == label for place, label in zip(places, labels, strict=True))
 
 
 SHOWN = 8
@@ -137,8 +157,8 @@ def _back(name: str, makers: Mapping[str, onnx.NodeProto]) -> Iterator[onnx.Node
         name = node.input[0]
 
 
-def parse_names(text: str) -> Names:
-    """Names of classes in a text: JSON, a Python list or dict (as YOLO's exporters write), or with commas or lines.
+def parse_names(text: str, plain: bool = True) -> Names:
+    """Names of classes in a text: JSON, a Python list or dict (as YOLO's exporters write), or `plain`: commas or lines.
 
     >>> parse_names('["cat", "dog"]'), parse_names("{0: 'cat', 1: 'dog'}"), parse_names("cat, dog")
     (('cat', 'dog'), ('cat', 'dog'), ('cat', 'dog'))
@@ -148,6 +168,8 @@ def parse_names(text: str) -> Names:
         return ()
     if text[0] in "[{(":
         return _of_value(_value(text))
+    if not plain:
+        return ()
     parts = [part.strip() for part in (text.splitlines() if "\n" in text else text.split(","))]
     return tuple(parts) if len(parts) > 1 and all(parts) else ()
 

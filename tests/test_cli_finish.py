@@ -144,3 +144,24 @@ def test_a_kept_column_is_no_score(command: Command):
         "expand makes a column 'p_0', and the data has one of that name already; type --finish expand:y,prefix="
         in message
     )
+
+
+def test_names_that_are_not_in_the_order_of_the_scores_are_refused(command: Command):
+    from sklearn.svm import SVC
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((80, 4)).astype(np.float32)
+    trained = SVC().fit(x, np.array(["no", "yes"])[(x[:, 0] > 0).astype(int)])
+    # ONNX Runtime gives the two decision values with their signs the other way round.
+    given = {
+        "model": save(onnx_models._from_sklearn(trained, 4, {"zipmap": False}), command.folder / "svc.onnx"),
+        "input": write_table(command.folder / "X.parquet", X=x.tolist()),
+        "columns": None,
+    }
+    for step in ("expand", "argmax", "top_k:1"):
+        message = command.error("--narrow", "--finish", step, **given)
+        assert (
+            "the model's 'label' is the class with the greatest of 'probabilities' in 0 of 64 sample rows only"
+            in message
+        )
+    assert command.run("--narrow", "--quiet", "--finish", "expand:numbers", **given)[0] == 0
