@@ -25,6 +25,17 @@ DECIMAL = "decimal"
 """The dtype of columns of decimals, which no tensor has."""
 
 
+class SizesDiffer(UsageError):
+    """Dimensions of one name have unlike sizes in the columns."""
+
+    def __init__(self, message: str, symbol: str, itself: bool) -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        """The name."""
+        self.itself = itself
+        """Whether both are of one input, so that the name names nothing."""
+
+
 @dataclass(frozen=True)
 class Binding:
     """The whole of a model's inputs; picklable."""
@@ -291,9 +302,10 @@ def _check_symbols(inputs: Sequence[BoundInput]) -> set[str]:
             symbols.add(dim)
             first, known = seen.setdefault(dim, (bound, size)) if size is not None else (bound, size)
             if known != size:
-                _fail(
+                message = (
                     f"the model's inputs {first.name!r} and {bound.name!r} share the dimension {dim!r}, but it is "
                     f"{known} in column {first.columns[0]!r} and {size} in column {bound.columns[0]!r}; "
                     "give columns of equal size with --columns"
                 )
+                raise SizesDiffer(message, dim, first is bound)
     return symbols

@@ -54,7 +54,7 @@ class BoundBlock:
         for filler in self._fillers:
             for row, reason in filler.bad():
                 found.setdefault(row, reason)
-        for row, reason in self._symbol_conflicts():
+        for row, _, reason in self.conflicts():
             found.setdefault(row, reason)
         return sorted(found.items())
 
@@ -118,8 +118,11 @@ class BoundBlock:
             fed.update(self._sized[1])
         return fed
 
-    def _symbol_conflicts(self) -> Iterator[tuple[int, str]]:
-        """Rows in which two inputs give one symbolic dimension unlike sizes."""
+    def conflicts(self) -> list[tuple[int, str, str]]:
+        """(row, name, reason) where two inputs give dimensions of one name unlike sizes."""
+        return list(self._conflicts())
+
+    def _conflicts(self) -> Iterator[tuple[int, str, str]]:
         seen: dict[str, tuple[str, Array | int]] = {}
         for bound, filler in zip(self._inputs, self._fillers, strict=True):
             for axis, dim in enumerate(bound.dims or ()):
@@ -128,11 +131,12 @@ class BoundBlock:
                 size = bound.row_shape[axis] if filler.shapes is None else filler.shapes[:, axis]
                 assert size is not None
                 name, first = seen.setdefault(dim, (bound.name, size))
-                if isinstance(size, int) and isinstance(first, int):
+                # What one input calls alike though it is not names nothing.
+                if name == bound.name or (isinstance(size, int) and isinstance(first, int)):
                     continue
                 sizes, firsts = np.broadcast_to(size, self._rows), np.broadcast_to(first, self._rows)
                 for row in np.flatnonzero(sizes != firsts).tolist():
-                    yield row, f"{dim!r} is {firsts[row]} in the input {name!r} but {sizes[row]} in {bound.name!r}"
+                    yield row, dim, f"{dim!r} is {firsts[row]} in the input {name!r} but {sizes[row]} in {bound.name!r}"
 
 
 class _SideBySide:

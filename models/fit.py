@@ -34,6 +34,7 @@ from models.graph import (
 from models.independence.judge import PROBE_ROWS, judge, unlike_first
 from models.independence.proof import Proof, prove
 from models.mapped import as_it_scores
+from models.named_sizes import bind_by_sizes, without_names
 from models.output_columns import output_columns
 from models.random_draws import drawn_by, still
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates
@@ -96,7 +97,11 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
         return _fit(model, options, schema, sample, facts, notes, guesses, row_by_row=row_by_row)
 
     def bind_inputs(signature: Signature, axes: Mapping[str, int | None]) -> Binding:
-        return _bind(signature, axes, schema, facts)
+        full = with_constants(axes, signature, facts.sets)
+        # Whether the model takes sizes that its names forbid shows when it is fitted so.
+        return bind_by_sizes(
+            lambda unnamed: _bind(without_names(signature, unnamed), full, schema, facts), lambda *_: True, sample
+        )
 
     best: Fit | None = None
     first_error: UsageError | None = None
@@ -240,7 +245,11 @@ def _best_attempt(
     for guess in guesses:
         axes = with_constants(guess, signature, facts.sets)
         try:
-            binding = _bind(signature, axes, schema, facts)
+            binding = bind_by_sizes(
+                lambda unnamed, axes=axes: _bind(without_names(signature, unnamed), axes, schema, facts),
+                lambda bound, rows, row: _run_row(session, bound.open(rows), row),
+                sample,
+            )
         except UsageError as error:
             first_error = first_error or error
             continue
@@ -257,7 +266,7 @@ def _best_attempt(
 def _bind(signature: Signature, axes: Mapping[str, int | None], schema: pa.Schema, facts: DataFacts) -> Binding:
     return bind(
         signature,
-        with_constants(axes, signature, facts.sets),
+        axes,
         schema,
         columns=facts.columns,
         sets=facts.sets,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.errors import UsageError
 from models.graph import ModelFile
 from models.split.load import load_graph
 from pipelines.score import main
@@ -80,3 +82,50 @@ def test_an_output_of_zero_columns_can_be_read_again(tmp_path: Path, end: str) -
     else:
         lines = (tmp_path / f"o.{end}").read_text().splitlines()
         assert sum("[]" in line for line in lines) == 5
+
+
+@pytest.mark.parametrize("name", ["?", "", "size", "None"])
+def test_dimensions_of_one_input_that_are_called_alike(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / "m.onnx", "g (float[n,3,h,w] x) => (float[n,3,1,1] y) { y = GlobalAveragePool(x) }")
+    model = onnx.load(path)
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, path)
+    x = floats(9, 3, 8, 12)
+    made, found = scored(path, tensors(x=x))
+    assert not found.failures and not made.plan.row_by_row
+    np.testing.assert_allclose(as_arrays(found.columns[0]), x.mean((2, 3), keepdims=True), rtol=1e-4, atol=1e-6)
+    lists = pa.record_batch([pa.array([floats(3, 4 + i, 5).tolist() for i in range(5)])], names=["x"])
+    _, found = scored(path, lists, narrow=True)
+    assert not found.failures
+
+
+TWO = "g (float[n,size] a, float[n,size] b) => (float[n,size] y) { y = Concat<axis=1>(a, b) }"
+SUM = "g (float[n,size] a, float[n,size] b) => (float[n,size] y) { y = Add(a, b) }"
+
+
+def test_a_name_of_unlike_sizes_counts_for_nothing_where_the_model_takes_them(tmp_path: Path) -> None:
+    path, a, b = written(tmp_path / "m.onnx", TWO), floats(9, 3), floats(9, 5, seed=1)
+    _, found = scored(path, tensors(a=a, b=b))
+    assert not found.failures
+    np.testing.assert_array_equal(as_arrays(found.columns[0]), np.concatenate([a, b], 1))
+
+
+def test_a_name_of_unlike_sizes_counts_where_the_model_fails_on_them(tmp_path: Path) -> None:
+    path, a, b = written(tmp_path / "m.onnx", SUM), floats(9, 3), floats(9, 5, seed=1)
+    with pytest.raises(UsageError, match="share the dimension 'size', but it is 3 in column 'a' and 5 in column 'b'"):
+        scored(path, tensors(a=a, b=b))
+
+
+def test_rows_of_unlike_sizes_by_the_row(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx", TWO)
+
+    def block(more: list[int]) -> pa.RecordBatch:
+        a = [floats(3 + i % 2).tolist() for i in range(9)]
+        b = [floats(3 + i % 2 + more[i]).tolist() for i in range(9)]
+        return pa.record_batch(
+            [pa.array(a, pa.list_(pa.float32())), pa.array(b, pa.list_(pa.float32()))], names=["a", "b"]
+        )
+
+    assert not scored(path, block([2] * 9))[1].failures
+    assert [row for row, _ in scored(path, block([0, 0, 0, 1, 0, 0, 0, 0, 0]))[1].failures] == [3]
