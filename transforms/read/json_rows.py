@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 
 from transforms.read import lines
+from transforms.read.json_array import is_array, open_lines
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, conform
 from transforms.read.streams import is_compressed, open_stream
 from transforms.split import Split
@@ -17,7 +18,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def objects(path: str, sample_bytes: int) -> list[bytes]:
     """The objects among the lines of the first `sample_bytes`."""
-    with open_stream(path, decompress=True) as stream:
+    with open_lines(path) as stream:
         run = next(lines.runs(stream, None, lines.line_end, sample_bytes), b"").removeprefix(_BOM)
     return [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
 
@@ -101,7 +102,7 @@ def _no_null(kind: pa.DataType) -> pa.DataType:
 
 def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
     """Byte ranges of about `target_bytes` that hold whole lines; the rows before them are not counted."""
-    if is_compressed(path) or size <= target_bytes:
+    if is_compressed(path) or size <= target_bytes or is_array(path):
         starts = [0] if size else []
     else:
         with open_stream(path) as stream:
@@ -115,9 +116,9 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
 def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
-    with open_stream(path, decompress=True, size=split.stop) as stream:
+    with open_lines(path, size=split.stop) as stream:
         size = None
-        if not is_compressed(path):
+        if not is_compressed(path) and not is_array(path):
             stream.seek(split.start)
             size = split.stop - split.start
         found = lines.whole_runs(stream, size, lines.line_end, lines.run_bytes(split.row_stop), path)

@@ -246,6 +246,8 @@ def _rows_about(file: InputFile, format: str) -> float | None:
         return float(reader("parquet").footer(file.path).num_rows)
     if is_compressed(file.path):
         return None
+    if format == "jsonl" and reader("jsonl").is_array(file.path):
+        return None
     if format in ("csv", "jsonl"):
         end = reader("csv").header(file.path)[1] if format == "csv" else 0
         with open_stream(file.path) as stream:
