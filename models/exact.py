@@ -60,13 +60,17 @@ def _beyond(values: Array, target: np.dtype[Any]) -> Array:
 
 
 def _rounded(values: Array, target: np.dtype[Any]) -> Array:
-    """Floats without a fraction that a narrower float does not hold."""
+    """Floats without a fraction that a narrower float does not hold, and those that become infinite."""
     if values.dtype.itemsize <= target.itemsize:
         return np.empty(0, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):
-        large = np.flatnonzero(np.abs(values) > 2.0 ** _MANTISSA[target.name])
+        size = np.abs(values)
+        large = np.flatnonzero((size > 2.0 ** _MANTISSA[target.name]) & np.isfinite(size))
         if not large.size:
             return large
         some = values.reshape(-1)[large]
-        rounded: Array = large[(np.trunc(some) == some) & (some.astype(target) != some)]
-        return rounded
+        rounded = some.astype(target)
+        # Beyond 2**53 every float64 is whole, and most are measures (6.02e23).
+        whole = (np.abs(some) <= 2.0**53) & (np.trunc(some) == some) & (rounded != some)
+        wrong: Array = large[whole | np.isinf(rounded)]
+        return wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from models.errors import UsageError
 from pipelines.name_lists import read_nulls, split_names
@@ -36,6 +36,12 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="INPUT=VALUE",
         help="inputs that are no columns: a number, several (1,2,3), a text, zeros, ones, or a .npy file",
+    )
+    group.add_argument(
+        "--types",
+        metavar="COL:TYPE[,COL:TYPE]",
+        help="types of columns of the files, by Arrow's names, e.g. id:string,amount:decimal128(12,2); "
+        "values that are none fail their rows (default: what a sample of all files has)",
     )
     group.add_argument(
         "--narrow",
@@ -77,6 +83,16 @@ def read_binding(options: argparse.Namespace) -> None:
     options.columns = {name: split_names("--columns", value) for name, value in columns.items()}
     options.set = _pairs("--set", options.set, "x=zeros")
     options.nulls = read_nulls(options.nulls)
+    options.types = _types(options.types)
+
+
+def _types(text: str | None) -> dict[str, Any]:
+    """The Arrow types of `--types`; Arrow is not imported where there are none."""
+    if text is None:
+        return {}
+    from transforms.read.type_names import parse_types
+
+    return parse_types(text)
 
 
 def check_not_empty(options: argparse.Namespace) -> None:

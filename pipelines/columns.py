@@ -98,7 +98,7 @@ def _suffices(schema: pa.Schema, prepare: Sequence[Step], wanted: Sequence[str])
     return set(wanted) <= set(prepared.names)
 
 
-def as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str], narrow: bool = False) -> pa.Schema:
+def as_the_model_wants(schema: pa.Schema, binding: Binding, leave: Collection[str], narrow: bool = False) -> pa.Schema:
     """Read numbers of text formats as floats where they only feed float inputs, and columns without values as wanted.
 
     The types come from the first rows; a column of whole numbers there may well have fractions further down. They are
@@ -108,7 +108,7 @@ def as_the_model_wants(schema: pa.Schema, binding: Binding, keep: Sequence[str],
     for bound in binding.inputs:
         for name in bound.columns:
             wanted.setdefault(name, set()).add(bound.dtype)
-    return pa.schema([pa.field(f.name, _wanted(f, wanted.get(f.name, set()), f.name in keep, narrow)) for f in schema])
+    return pa.schema([pa.field(f.name, _wanted(f, wanted.get(f.name, set()), f.name in leave, narrow)) for f in schema])
 
 
 def _wanted(column: pa.Field, dtypes: set[str], kept: bool, narrow: bool) -> pa.DataType:

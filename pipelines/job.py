@@ -194,9 +194,10 @@ def _planned(
 
     needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
     if text and not prepare:
-        schema = as_the_model_wants(schema, plan.binding, options.keep, options.narrow)
+        schema = as_the_model_wants(schema, plan.binding, {*options.keep, *options.types}, options.narrow)
     limits = _block_limits(sample.rows, plan.batch_size, bool(prepare), divided)
-    read = ReadOptions(schema, needed, verbatim=sample.verbatim, derived=sample.derived, **limits)
+    declared = tuple(options.types)
+    read = ReadOptions(schema, needed, verbatim=sample.verbatim, derived=sample.derived, declared=declared, **limits)
     steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = options.worker_type, ""
     if divided.in_parts and worker_type is None:

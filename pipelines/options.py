@@ -298,6 +298,8 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
                 f"--capacities names {len(options.capacities)} workers and --workers says {options.workers}; "
                 f"type --workers {len(options.capacities)}"
             )
+    if options.types and any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
     _check_split(options)
     return options, rest
 

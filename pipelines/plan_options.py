@@ -140,7 +140,7 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argpar
     read_binding(options)
     options.keep = ()
     if options.sample is None:
-        given = [name for name in ("columns", "narrow", "prepare", "input_format") if getattr(options, name)]
+        given = [name for name in ("columns", "types", "narrow", "prepare", "input_format") if getattr(options, name)]
         given += ["nulls"] if options.nulls != NO_NULLS else []
         if given:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")

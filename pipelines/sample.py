@@ -79,7 +79,8 @@ def open_sample(
     """Read the first rows, prepare them, and bring them together with the model.
 
     Args:
-        options: `model`, `input_format`, `columns`, `set`, `narrow`, `keep` and `prepare` as the user gave them.
+        options: `model`, `input_format`, `columns`, `set`, `types`, `narrow`, `keep` and `prepare` as the user gave
+            them.
         files: of the input.
         session: to try the model with.
         few_runs: whether that session only plans and checks, and what scores rows is another: weights of a large model
@@ -99,6 +100,7 @@ def open_sample(
         if format == "csv":  # Not even a header.
             raise
         inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
+    inferred = inferred.declared(options.types, format)
     steps = prepare_steps(options)
     schema, derived, notes = with_derived(
         inferred.schema, files, _asked(options, inferred.schema, steps, path, session)
@@ -112,14 +114,14 @@ def open_sample(
     verbatim: tuple[str, ...] = ()
     if text and options.keep:
         verbatim = only_kept(options, get_session(ModelFile(path), session).signature, schema, prepare)
-        own = {*derived.names, *(way[0] for _, way in derived.fields)}
+        own = {*options.types, *derived.names, *(way[0] for _, way in derived.fields)}
         verbatim = tuple(name for name in verbatim if name not in own)
         if format == "csv":
             schema = as_texts(schema, verbatim)
         else:
             schema = as_json(schema, verbatim, text=json_format(options) is not None)
         prepared = chain_schema(prepare, with_origin_schema(schema))
-    reading = ReadOptions(schema, verbatim=verbatim, derived=derived)
+    reading = ReadOptions(schema, verbatim=verbatim, derived=derived, declared=tuple(options.types))
     raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))
     rows = prepare_sample(raw, prepare, options.prepare)
     facts = facts_of(options, text)
@@ -134,7 +136,7 @@ def open_sample(
     except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
         kept = set(options.keep) - {name for names in options.columns.values() for name in names}
-        numbers = mostly_numbers(schema, raw, kept) if text and not prepare else schema
+        numbers = mostly_numbers(schema, raw, {*kept, *options.types}) if text and not prepare else schema
         if numbers == schema:
             raise inferred.explain(error) from error
         schema = numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -49,7 +49,10 @@ class InferredSchema:
     """Every column of every file, in the order in which they turn up."""
 
     wrong: dict[str, str] = field(default_factory=dict)
-    """Column -> why it cannot be read: files disagree on it, or one lacks it."""
+    """Column -> why it cannot be read: no type holds what files have."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+    """Column -> which file lacks it."""
 
     unlike: dict[str, str] = field(default_factory=dict)
     """Column -> which files have it of which types, in words."""
@@ -89,8 +92,23 @@ class InferredSchema:
             UsageError: there is one.
         """
         for name in needed:
-            if name in self.wrong:
-                raise UsageError(self.wrong[name])
+            why = self.wrong.get(name) or self.missing.get(name)
+            if why:
+                raise UsageError(why)
+
+    def declared(self, types: Mapping[str, pa.DataType], format: str) -> InferredSchema:
+        """The same with columns of declared types, which files that disagree on them may be cast to.
+
+        Raises:
+            UsageError: there is no such column, or what files have in it cannot be made of that type.
+        """
+        for name, kind in types.items():
+            _check_declared(name, kind, self, format)
+        fields = [pa.field(f.name, types[f.name]) if f.name in types else f for f in self.schema]
+        wrong = {name: why for name, why in self.wrong.items() if name not in types}
+        unlike = {name: why for name, why in self.unlike.items() if name not in types}
+        empty = self.empty - set(types)
+        return replace(self, schema=pa.schema(fields), wrong=wrong, unlike=unlike, empty=empty)
 
 
 def input_schema(inputs: Sequence[InputFile], format: str) -> pa.Schema:
@@ -127,6 +145,30 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
     if not found:
         _named(inputs, None)
     return _together(found, text=format == "csv")
+
+
+def _check_declared(name: str, kind: pa.DataType, inferred: InferredSchema, format: str) -> None:
+    from transforms.read.cast import CannotCast, cast_exactly
+
+    names = inferred.schema.names
+    if format == "files":
+        raise UsageError(f"--types names {name!r}, and each file is a row of path and bytes; leave --types out")
+    if name not in names:
+        more = ", ..." if len(names) > 20 else ""
+        raise UsageError(
+            f"--types names {name!r}, and the data has the columns {', '.join(names[:20])}{more}; name one of them"
+        )
+    if format == "csv" and pa.types.is_nested(kind):
+        raise UsageError(f"--types {name}:{kind}: a cell of CSV is no list; give it a type of single values")
+    if format in ("csv", "jsonl") or name in inferred.wrong:
+        return  # Texts may hold anything.
+    have = inferred.schema.field(name).type
+    try:
+        cast_exactly(pa.nulls(0, have), kind)
+    except CannotCast:
+        raise UsageError(
+            f"--types {name}:{kind}: the column is {have} in the files, of which no {kind} can be made; name another"
+        ) from None
 
 
 def _check_not_empty(inputs: Sequence[InputFile], format: str) -> None:
@@ -207,6 +249,7 @@ def _together(found: Sequence[tuple[InputFile, pa.Schema]], text: bool) -> Infer
     first = found[0][1]
     others = [(file, schema) for file, schema in found if schema != first]
     wrong: dict[str, str] = {}
+    missing: dict[str, str] = {}
     unlike: dict[str, str] = {}
     if not others:
         return _filled(InferredSchema(first)) if text else InferredSchema(first)
@@ -224,16 +267,16 @@ def _together(found: Sequence[tuple[InputFile, pa.Schema]], text: bool) -> Infer
         if one is None:
             wrong[name] = _disagree(name, types)
             one = _any_of(types)
-        elif lacking:
+        if lacking:
             file, schema = lacking[0]
-            wrong[name] = (
+            missing[name] = (
                 f"column {name!r} of {next(iter(types.values())).path} is missing in {file.path} (it has "
                 f"{', '.join(schema.names)}): read files of one schema together"
             )
         fields.append(pa.field(name, one))
     schema = pa.schema(fields)
     orders = tuple((file.path, tuple(schema.names)) for schema, file in kinds.items())
-    inferred = InferredSchema(schema, wrong, unlike, orders=orders)
+    inferred = InferredSchema(schema, wrong, missing, unlike, orders=orders)
     return _filled(inferred) if text else inferred
 
 

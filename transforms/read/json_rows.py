@@ -150,24 +150,24 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        parsed = parse(run, options.data_schema)
+        parsed = parse(run, options.data_schema, options.declared)
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
 
 
-def parse(run: bytes, schema: pa.Schema) -> Parsed:
-    """Lines of text as columns of `schema`; bad lines apart."""
+def parse(run: bytes, schema: pa.Schema, declared: Collection[str] = ()) -> Parsed:
+    """Lines of text as columns of `schema`; bad lines apart. Values of `declared` columns may be texts or numbers."""
     rows = lines.count_json(run)
     if not rows:
         return Parsed(_empty(schema), 0)
     try:
-        return _parse_rows(run, rows, schema)
+        return _parse_rows(run, rows, schema, declared)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         pass  # some line is bad: look for it below
-    return parse_texts([line for line in run.split(b"\n") if line.strip()], schema)
+    return parse_texts([line for line in run.split(b"\n") if line.strip()], schema, declared)
 
 
-def parse_texts(texts: list[bytes], schema: pa.Schema) -> Parsed:
+def parse_texts(texts: list[bytes], schema: pa.Schema, declared: Collection[str] = ()) -> Parsed:
     """JSON objects, none with a line feed in it, as columns of `schema`; bad ones apart.
 
     They are parsed together, and by halves where one is bad.
@@ -175,18 +175,23 @@ def parse_texts(texts: list[bytes], schema: pa.Schema) -> Parsed:
     batches: list[pa.RecordBatch] = []
     bad: dict[int, str] = {}
     if texts:
-        _parse_halves(texts, 0, schema, batches, bad)
+        _parse_halves(texts, 0, schema, declared, batches, bad)
     if not batches:
         return Parsed(_empty(schema), len(texts), bad)
     return Parsed(pa.concat_batches(batches), len(texts), bad)
 
 
 def _parse_halves(
-    texts: list[bytes], offset: int, schema: pa.Schema, batches: list[pa.RecordBatch], bad: dict[int, str]
+    texts: list[bytes],
+    offset: int,
+    schema: pa.Schema,
+    declared: Collection[str],
+    batches: list[pa.RecordBatch],
+    bad: dict[int, str],
 ) -> None:
     """Parse by halves until the lines that do not parse are found."""
     try:
-        parsed = _parse_rows(b"\n".join(texts), len(texts), schema)
+        parsed = _parse_rows(b"\n".join(texts), len(texts), schema, declared)
         batches.append(parsed.batch)
         bad.update({offset + at: why for at, why in parsed.bad.items()})
         return
@@ -195,8 +200,8 @@ def _parse_halves(
             bad[offset] = f"no such JSON object: {_reason(error)}"
             return
     half = len(texts) // 2
-    _parse_halves(texts[:half], offset, schema, batches, bad)
-    _parse_halves(texts[half:], offset + half, schema, batches, bad)
+    _parse_halves(texts[:half], offset, schema, declared, batches, bad)
+    _parse_halves(texts[half:], offset + half, schema, declared, batches, bad)
 
 
 def _reason(error: Exception) -> str:
@@ -204,13 +209,25 @@ def _reason(error: Exception) -> str:
     return text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
 
 
-def _parse_rows(text: bytes, rows: int, schema: pa.Schema) -> Parsed:
+def _parse_rows(text: bytes, rows: int, schema: pa.Schema, declared: Collection[str] = ()) -> Parsed:
     # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
     if not lines.are_objects(text):
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     text.decode("utf-8")
     raw = [f.name for f in schema if isinstance(f.type, pa.JsonType)]
-    table = _parse(text, pa.schema([f for f in schema if f.name not in raw]) if raw else schema)
+    parsed_here = pa.schema([f for f in schema if f.name not in raw]) if raw else schema
+    try:
+        table = _parse(text, parsed_here)
+    except pa.ArrowInvalid:
+        texts = [f.name for f in schema if f.name in declared and not pa.types.is_nested(f.type)]
+        if not texts:
+            raise
+        from transforms.read.json_types import as_texts
+
+        table = _parse(text, pa.schema([f for f in parsed_here if f.name not in texts]))
+        found = as_texts(text, texts)
+        for name in texts:
+            table = table.append_column(name, found[name]) if table.num_columns else pa.table({name: found[name]})
     if table.num_rows != rows:
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     if not len(schema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -46,6 +47,20 @@ def mixed_fields(rows: Sequence[dict[str, Any]]) -> set[str]:
             if value is not None:
                 kinds.setdefault(name, set()).add(_kind(value))
     return {name for name, some in kinds.items() if len(some) > 1}
+
+
+def as_texts(text: bytes, names: Sequence[str]) -> dict[str, pa.Array]:
+    """The values of some fields as texts, numbers as they are written; null where there is none.
+
+    >>> as_texts(b'{"a": 1.10}\\n{"a": "x"}\\n{"b": 1}', ["a"])["a"].to_pylist()
+    ['1.10', 'x', None]
+    """
+    rows = [json.loads(line, parse_int=str, parse_float=str) for line in text.split(b"\n") if line.strip()]
+    return {name: pa.array([_text(row.get(name)) for row in rows], pa.string()) for name in names}
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _type_of(values: list[Any]) -> pa.DataType | None:

@@ -87,6 +87,9 @@ class ReadOptions:
     derived: Derived = NO_DERIVED
     """Columns of `schema` that are made while reading."""
 
+    declared: tuple[str, ...] = ()
+    """Columns whose types the user has declared: of JSON Lines, values of other kinds are made of these types."""
+
     @cached_property
     def data_schema(self) -> pa.Schema:
         """The columns to read, without the origin columns."""
