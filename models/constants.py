@@ -130,7 +130,8 @@ def _number(spec: TensorSpec, text: str, word: str) -> np.generic[Any]:
     low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     if not number.is_finite() or not low <= number <= high or number != number.to_integral_value():
         raise problem
-    return dtype.type(int(number))
+    whole: np.generic[Any] = dtype.type(int(number))
+    return whole
 
 
 def _filling(spec: TensorSpec, text: str, dims: list[Dim], rows_axis: int | None, value: Array) -> Array:

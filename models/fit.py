@@ -7,8 +7,9 @@ schema, --columns, --set -----------+                              (together and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -99,9 +100,7 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
     def bind_inputs(signature: Signature, axes: Mapping[str, int | None]) -> Binding:
         full = with_constants(axes, signature, facts.sets)
         # Whether the model takes sizes that its names forbid shows when it is fitted so.
-        return bind_by_sizes(
-            lambda unnamed: _bind(without_names(signature, unnamed), full, schema, facts), lambda *_: True, sample
-        )
+        return bind_by_sizes(partial(_bind, signature, full, schema, facts), lambda *_: True, sample)
 
     best: Fit | None = None
     first_error: UsageError | None = None
@@ -246,7 +245,7 @@ def _best_attempt(
         axes = with_constants(guess, signature, facts.sets)
         try:
             binding = bind_by_sizes(
-                lambda unnamed, axes=axes: _bind(without_names(signature, unnamed), axes, schema, facts),
+                partial(_bind, signature, axes, schema, facts),
                 lambda bound, rows, row: _run_row(session, bound.open(rows), row),
                 sample,
             )
@@ -263,9 +262,15 @@ def _best_attempt(
     return best
 
 
-def _bind(signature: Signature, axes: Mapping[str, int | None], schema: pa.Schema, facts: DataFacts) -> Binding:
+def _bind(
+    signature: Signature,
+    axes: Mapping[str, int | None],
+    schema: pa.Schema,
+    facts: DataFacts,
+    unnamed: Collection[str] = (),
+) -> Binding:
     return bind(
-        signature,
+        without_names(signature, unnamed),
         axes,
         schema,
         columns=facts.columns,

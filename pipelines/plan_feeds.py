@@ -181,6 +181,7 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         notes += (f"the model draws random numbers ({', '.join(drawn)}): each run of it gives others",)
     alone = False
     if DYNAMIC_ROWS in rewrites:
+        reason: str | None
         try:
             dynamic = get_session(ModelFile(path, rewrites), options)
             feeds = make_feeds(dynamic.signature, 3, id_limits=limits)

@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
+from models.batch.places import of_constant, open_ends, rows_from_end, where_rows
 from models.batch.sizes import Known, Shape, infer, of_tensor
 
 ROWS = "rows"
@@ -59,8 +60,6 @@ _BROADCASTING = frozenset(
 
 _RECURRENT = {4: 0, 5: 1, 6: 1}
 """Inputs of LSTM, GRU and RNN that have the batch on an axis of their own: lengths and first states."""
-
-_ENDLESS = np.iinfo(np.int64).max
 
 
 def rows_dynamic(model: onnx.ModelProto, axes: Mapping[str, int]) -> None:
@@ -125,7 +124,7 @@ class _Walk:
                 self._loop(node, known)
             else:
                 if node.op_type == "Constant":
-                    known |= _constant(node)
+                    known |= of_constant(node)
                 else:
                     self._mend_node(node, known, before)
                     known |= infer(node, known, self._opsets)
@@ -230,7 +229,7 @@ class _Walk:
         if shape is None or any(dim is None or dim <= 0 for dim in shape):
             return
         sizes = [int(dim or 0) for dim in shape]
-        at = _where(small, rows, sizes, self.batch)
+        at = where_rows(small, rows, sizes, self.batch)
         if at is None:
             return
         wanted = [*sizes[:at], -1, *sizes[at + 1 :]]
@@ -256,7 +255,7 @@ class _Walk:
         if "ends" in attributes:
             starts, ends = list(attributes["starts"].ints), list(attributes["ends"].ints)
             axes = list(attributes["axes"].ints) if "axes" in attributes else list(range(len(ends)))
-            attributes["ends"].ints[:] = _open_ends(starts, ends, axes, [], small, data.rows)
+            attributes["ends"].ints[:] = open_ends(starts, ends, axes, [], small, data.rows)
             return
         values = [known.get(name) if name else None for name in node.input[1:]]
         fixed = [None if one is None or one.fixed is None else one.fixed.tolist() for one in values]
@@ -266,7 +265,7 @@ class _Walk:
             return
         axes = fixed[2] if len(fixed) > 2 and fixed[2] is not None else list(range(len(fixed[1])))
         steps = fixed[3] if len(fixed) > 3 and fixed[3] is not None else []
-        changed = _open_ends(fixed[0], fixed[1], axes, steps, small, data.rows)
+        changed = open_ends(fixed[0], fixed[1], axes, steps, small, data.rows)
         if changed != fixed[1]:
             kind = known[node.input[2]].kind
             changed = [min(end, 2**31 - 1) for end in changed] if kind == onnx.TensorProto.INT32 else changed
@@ -301,7 +300,7 @@ class _Walk:
     def _mend_broadcast(
         self, node: onnx.NodeProto, given: list[Known | None], known: dict[str, Known], before: list[onnx.NodeProto]
     ) -> None:
-        behind = {_behind(one, node.op_type) for one in given if one is not None} - {None}
+        behind = {rows_from_end(one, node.op_type) for one in given if one is not None} - {None}
         if len(behind) != 1:
             return
         back = behind.pop()
@@ -389,52 +388,3 @@ class _Walk:
     def _name(self) -> str:
         self._made += 1
         return f"{_COUNT}/{self._made}"
-
-
-def _constant(node: onnx.NodeProto) -> dict[str, Known]:
-    for attribute in node.attribute:
-        if attribute.name == "value":
-            return {node.output[0]: of_tensor(attribute.t)}
-        if attribute.name == "value_ints":
-            return {node.output[0]: of_tensor(numpy_helper.from_array(np.array(attribute.ints, np.int64)))}
-        if attribute.name == "value_int":
-            return {node.output[0]: of_tensor(numpy_helper.from_array(np.array(attribute.i, np.int64)))}
-        if attribute.name == "value_float":
-            return {node.output[0]: of_tensor(numpy_helper.from_array(np.array(attribute.f, np.float32)))}
-        if attribute.name == "value_floats":
-            return {node.output[0]: of_tensor(numpy_helper.from_array(np.array(attribute.floats, np.float32)))}
-    return {}
-
-
-def _where(before: Shape, rows: int, after: list[int], batch: int) -> int | None:
-    """The axis of `after` that has the rows, as the values lie in memory; None if none has them whole."""
-    if None in before:
-        return None
-    ahead = int(np.prod([size or 0 for size in before[:rows]]))
-    fitting = [at for at in range(len(after)) if int(np.prod(after[:at])) == ahead and after[at] % batch == 0]
-    for wanted in (batch, before[rows]):
-        if any(after[at] == wanted for at in fitting):
-            return next(at for at in fitting if after[at] == wanted)
-    return fitting[0] if fitting else None
-
-
-def _open_ends(
-    starts: list[int], ends: list[int], axes: list[int], steps: list[int], shape: Shape, rows: int
-) -> list[int]:
-    """The ends of a Slice, open where all rows are taken."""
-    opened = list(ends)
-    for i, axis in enumerate(axes):
-        if axis % len(shape) == rows and starts[i] == 0 and ends[i] == shape[rows] and (not steps or steps[i] == 1):
-            opened[i] = _ENDLESS
-    return opened
-
-
-def _behind(one: Known, op_type: str) -> int | None:
-    """How far from the end the axis of the rows is, which is where it meets others; None where there is none."""
-    shape = one.shapes[0]
-    if one.rows is None or shape is None:
-        return None
-    back = len(shape) - one.rows
-    if op_type == "MatMul" and back <= 2:
-        return None if back == 1 else 2
-    return back
