@@ -17,6 +17,9 @@ from transforms.step import Step
 PROCESS_START_SECONDS = 2.5
 """What a job pays for workers that are processes: each imports Beam and loads the model."""
 
+TIMED_BYTES = 256 << 20
+"""Most bytes of the rows that it is measured on, where the sample is not larger itself."""
+
 TIMED_SECONDS = 0.03
 """About how long one thread is timed for, and how long all of them together."""
 
@@ -78,7 +81,8 @@ def choose_worker_type(
     if seconds_a_row * few.num_rows < TIMED_SECONDS / 10:
         seconds_a_row = _seconds(_scoring(steps, raw)) / raw.num_rows
     enough = int(TIMED_SECONDS / workers / max(seconds_a_row, 1e-9))
-    timed = max(1, min(block_rows, enough))
+    # A large cell repeated many times would be more than a column can hold.
+    timed = max(1, min(block_rows, enough, raw.num_rows * max(1, TIMED_BYTES // max(1, raw.nbytes))))
     block = pa.concat_batches([raw] * -(-timed // raw.num_rows)).slice(0, timed)
     once = _scoring(steps, block)
     alone = _seconds(once) * (rows or timed) / timed

@@ -415,3 +415,19 @@ def test_what_tools_leave_beside_data_is_not_read_and_told(command: Command):
     )
     assert command.run("--keep", "id", input=f"{folder}/_temporary")[::2] == (0, "")
     assert command.rows()["id"].to_pylist() == list(range(100, 200))
+
+
+@pytest.mark.parametrize(
+    "field", ['"s": "\\ud83d"', '"\\ud83d": 1', '"s": {"\\ud83d": 1}', '"s": ' + "[" * 5_000 + "]" * 5_000]
+)
+@pytest.mark.parametrize("row", [0, 2])
+def test_an_odd_json_object_decides_nothing(command: Command, field: str, row: int):
+    texts = [f'{{"id": {at}, "a": 1, "b": 2, "c": 3, "d": 4, "s": "x"}}' for at in range(4)]
+    texts[row] = texts[row].replace('"s": "x"', field)
+    path = command.folder / "data.jsonl"
+    path.write_text("\n".join(texts))
+    errors = command.folder / "e.jsonl"
+    code, _, err = command.run("--keep", "id,s", "--quiet", "--errors", errors, input=path)
+    assert (code, err) == (0, "")
+    assert [error["row"] for error in lines(errors)] == [row]
+    assert command.rows()["id"].to_pylist() == [at for at in range(4) if at != row]

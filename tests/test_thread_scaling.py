@@ -7,12 +7,15 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.graph import ModelFile
 from models.session import ModelRunError, Session, SessionOptions, thread_scaling
+from pipelines.workers import choose_worker_type
 from tests import onnx_models
 from tests.waiting import DEADLINE
+from transforms.step import StepResult
 
 
 class SharedClock:
@@ -86,3 +89,20 @@ def test_scaling_of_a_real_model(tmp_path: Path) -> None:
     )
     x = np.ones((2048, 32), np.float32)
     assert thread_scaling(lambda: model.run({"x": x}), 2) > 0
+
+
+def test_a_large_cell_is_not_repeated_beyond_what_a_column_holds(monkeypatch):
+    monkeypatch.setattr("pipelines.workers.TIMED_BYTES", 1 << 20)
+    raw = pa.record_batch({"id": [1], "text": ["x" * 100_000]})
+    seen: list[int] = []
+
+    class Look:
+        def output_schema(self, schema: pa.Schema) -> pa.Schema:
+            return schema
+
+        def __call__(self, block: pa.RecordBatch) -> StepResult:
+            seen.append(block.num_rows)
+            return StepResult(block)
+
+    assert choose_worker_type([Look()], raw, 131_072, 2, 1_000)[0] == "thread"
+    assert max(seen) == 10

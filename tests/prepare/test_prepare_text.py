@@ -119,3 +119,45 @@ def test_library_missing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'beamsplit\[text\]'"):
         parse_prepare("text:tokenizer.json")
+
+
+class PanicException(BaseException):
+    """As pyo3 raises it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PanicException("called `Option::unwrap()`\non a `None` value"), "called `Option::unwrap()` on a `None` value"),
+        (TypeError(""), "TypeError"),
+    ],
+)
+def test_a_text_on_which_the_tokenizer_fails_fails_alone(tokenizer: str, error: BaseException, reason: str):
+    class Panics:
+        def encode_batch_fast(self, texts: list[str]) -> list:
+            if any("d" in text for text in texts):
+                raise error
+            return Tokenizer.from_file(tokenizer).encode_batch(texts)
+
+        encode_batch = encode_batch_fast
+
+    step = parse_prepare(f"text:{tokenizer}")
+    block = with_origin(pa.record_batch({"text": ["a", "d", None, "b", "c", "d a"]}), "f", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transforms.prepare.text._tokenizer", lambda *_: (Panics(), 512, (0, 0, False)))
+        result = step(block)
+    assert result.block.column("_origin_row").to_pylist() == [0, 3, 4]
+    assert result.block.column("input_ids").to_pylist() == [[1, 4, 2], [1, 5, 2], [1, 6, 2]]
+    assert [failure.row for failure in result.failures] == [1, 2, 5]
+    assert result.failures[0].reason == f"the tokenizer fails: {reason}"
+
+
+def test_ctrl_c_while_texts_are_encoded_is_no_failed_row(tokenizer: str):
+    class Interrupted:
+        def encode_batch(self, texts: list[str]) -> list:
+            raise KeyboardInterrupt
+
+    step = parse_prepare(f"text:{tokenizer}")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("transforms.prepare.text._tokenizer", lambda *_: (Interrupted(), 512, (0, 0, False)))
+        step(with_origin(pa.record_batch({"text": ["a"]}), "f", 0))

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,10 +15,10 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from models.tensors import output_field, to_arrow
-from transforms.columns import check_column, drop_rows, null_failures, replace_columns, replace_fields
+from transforms.columns import check_column, drop_rows, null_failures, replace_columns, replace_fields, survivors
 from transforms.files import read_file
 from transforms.spec import SpecStep, boolean, one_of, option, text, whole
-from transforms.step import StepResult
+from transforms.step import RowFailure, StepResult
 
 NO_COLUMN = "none"
 
@@ -90,7 +91,12 @@ class Text(SpecStep):
         rows = drop_rows(block, [failure.row for failure in failures])
         tokenizer, length, (pad_id, pad_type, pad_left) = _tokenizer(self.file, self.max_length)
         encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
-        encodings = encode(rows.column(self.column).to_pylist())
+        encodings, wrong = _encode_each(encode, rows.column(self.column).to_pylist())
+        if wrong:
+            given = survivors(block.num_rows, failures)
+            failures += [RowFailure(int(given[at]), reason) for at, reason in wrong.items()]
+            failures.sort()
+            rows = drop_rows(rows, list(wrong))
         found = [encoding.ids for encoding in encodings]
         lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
         columns = [(self.ids, _flat(found, lengths), pad_id)]
@@ -114,6 +120,22 @@ class Text(SpecStep):
                 padded[taken] = values
                 arrays.append(to_arrow(padded, field))
         return StepResult(replace_columns(self.NAME, rows, self.column, fields, arrays, self.keep), failures)
+
+
+def _encode_each(encode: Callable[[list[str]], list[Any]], texts: list[str]) -> tuple[list[Any], dict[int, str]]:
+    """(encodings of the texts that can be encoded, position -> reason of the others), found by halves."""
+    try:
+        return list(encode(texts)), {}
+    except BaseException as error:
+        # A panic of the library's Rust code is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if len(texts) == 1:
+            return [], {0: f"the tokenizer fails: {' '.join(str(error).split()) or type(error).__name__}"}
+    half = len(texts) // 2
+    first, wrong = _encode_each(encode, texts[:half])
+    second, more = _encode_each(encode, texts[half:])
+    return first + second, {**wrong, **{half + at: reason for at, reason in more.items()}}
 
 
 def _flat(lists: list[list[int]], lengths: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import pyarrow as pa
 
@@ -82,12 +83,19 @@ def _with_marks(schema: pa.Schema, names: Collection[str], mark: bytes) -> pa.Sc
 
 
 def _is_object(line: bytes) -> bool:
+    """Whether it tells of fields: an object, not nested too deep, whose keys are text that can be written."""
     import json
 
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
+        return isinstance(json.loads(line, object_pairs_hook=_with_text_keys if b"\\u" in line else None), dict)
+    except (ValueError, RecursionError):
         return False
+
+
+def _with_text_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, _ in pairs:
+        key.encode()
+    return dict(pairs)
 
 
 def _no_null(kind: pa.DataType) -> pa.DataType:

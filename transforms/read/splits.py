@@ -31,6 +31,9 @@ MOST_BYTES = 256 << 20
 """Splits are made no larger where the file can be cut, so that progress can be seen and work shared."""
 
 
+MOST_SAMPLE_BYTES = 256 << 20
+"""A sample is no larger, but for its last block: a few rows of large cells are enough."""
+
 FILES_SPLIT_AT_ONCE = 1_000
 """Up to so many local files are split while the pipeline is built, which saves it a step."""
 
@@ -192,7 +195,7 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
     """The first rows that can be read, at most `rows` of them, in one block; None where there is none."""
     blocks: list[pa.RecordBatch] = []
     small = replace(options, block_rows=min(rows, options.block_rows))
-    left = rows
+    left, size = rows, 0
     for at, file in enumerate(inputs):
         # A split larger than the file: cutting a CSV file would read all of it.
         for split in split_file(file, at, format, file.size + 1):
@@ -201,6 +204,10 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
                     if result.block is not None:
                         blocks.append(result.block)
                         left -= result.block.num_rows
+                        size += result.block.nbytes
+                        if size > MOST_SAMPLE_BYTES:
+                            left = 0
+                            break
         if left <= 0:
             break
     if format == "parquet":
