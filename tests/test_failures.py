@@ -211,3 +211,17 @@ def test_the_summary_tells_why():
 
 def test_a_limit_is_a_value():
     assert FailureLimit("5", rows=5) == parse_limit("5")
+
+
+def test_errors_of_messages_as_parquet(tmp_path: Path):
+    from transforms.kafka.errors import error_line
+
+    path = tmp_path / "errors.parquet"
+    with pipeline() as root:
+        found = root | beam.Create([error(17, "in/3", "read", "no JSON")]).with_output_types(RowError)
+        found | WriteErrors(str(path), error_line)
+    told = {"topic": "in", "partition": 3, "offset": 17, "stage": "read", "reason": "no JSON"}
+    assert pq.read_table(path).to_pylist() == [told]
+    with pipeline() as root:
+        root | beam.Create([], reshuffle=False).with_output_types(RowError) | WriteErrors(str(path), error_line)
+    assert pq.read_table(path).schema.names == list(told)

@@ -131,7 +131,7 @@ class WriteErrors(beam.PTransform):
         write = beam.ParDo(_WriteBundle(folder, self.job_id, self._line)).with_output_types(_Failures)
         files = errors | "Write" >> write
         once = errors.pipeline | "Once" >> beam.Impulse()
-        like = json.loads(self._line(RowError("", 0, "", "")))
+        like = json.loads(self._line(RowError("topic/0", 0, "", "")))
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
         given = (beam.pvalue.AsList(files), self._path, folder, self.job_id, like, *after)
         last = beam.Map(_finish, *given).with_output_types(str)
