@@ -62,7 +62,26 @@ def _header(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], int]:
             f"{path} has one column, {names[0]!r}, in its first line, with cells apart by {apart!r}: "
             "write it with commas, or with tabs and the ending .tsv"
         )
+    if _is_data(names):
+        raise UsageError(
+            f"{path} begins with numbers ({delimiter.join(names)[:60]}), which would be taken for the names of its "
+            f"columns: write those into a first line, e.g. {delimiter.join(f'c{at}' for at in range(len(names)))[:60]}"
+        )
     return names, start
+
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+
+
+def _is_data(names: tuple[str, ...]) -> bool:
+    """Whether the first row is one of data: all numbers, and not some that count up, as names do (`0,1,2`, years)."""
+    if not all(_NUMBER.fullmatch(name) for name in names):
+        return False
+    if not all(name.isdigit() for name in names):
+        return True
+    numbers = [int(name) for name in names]
+    counts_up = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return not counts_up or (len(numbers) == 1 and numbers != [0])
 
 
 def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int]:
