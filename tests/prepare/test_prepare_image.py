@@ -184,3 +184,17 @@ def test_wrong_columns():
         UsageError, match=r"column 'image', but the data has a column of that name already.*output=NAME"
     ):
         parse_prepare("image").output_schema(pa.schema([("bytes", pa.binary()), ("image", pa.int64())]))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"comment": b"\xff\xda"}])
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_an_image_whose_end_was_lost_fails(format: str, options: dict):
+    file = io.BytesIO()
+    rng = np.random.default_rng(0)
+    Pil.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(file, format, **options)
+    whole = file.getvalue()
+    for length in range(len(whole) // 8, len(whole) - 64, len(whole) // 8):
+        cut, zeros = whole[:length], whole[:length] + bytes(len(whole) - length)
+        values, failures = run("image:size=16", [cut, zeros, whole, whole + b"behind it \xff\xda"])
+        assert [failure.row for failure in failures] == [0, 1]
+        assert len(values) == 2 and np.array_equal(values[0], values[1])

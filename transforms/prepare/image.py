@@ -15,6 +15,7 @@ import pyarrow as pa
 from models.tensors import output_field, to_arrow
 from transforms.columns import check_column, drop_rows, replace_columns, replace_fields
 from transforms.prepare.bytes import binary_view, is_binary
+from transforms.prepare.image_end import check_end
 from transforms.prepare.pixels import is_deep, to_eight_bits
 from transforms.spec import SpecStep, boolean, number, numbers, one_of, option, text, whole, wholes
 from transforms.step import RowFailure, StepResult
@@ -186,7 +187,9 @@ class Image(SpecStep):
         mode = "L" if self.color == "gray" else "RGB"
         height, width = self.size[0], self.size[-1]
         short = self.resize if self.resize is not None else round(max(self.size) * 256 / 224)
-        image = opened = module.open(io.BytesIO(encoded))
+        content = bytes(encoded)
+        check_end(content)
+        image = opened = module.open(io.BytesIO(content))
         if image.width * image.height > self.max_pixels:
             raise ValueError(f"{image.width} x {image.height} pixels are more than max_pixels={self.max_pixels}")
         if self.draft:
