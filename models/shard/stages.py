@@ -183,8 +183,10 @@ class _Builder:
         if not isinstance(layout, Partial):
             raise TypeError(f"{name} is whole on each shard: there is nothing to join")
         total = parts[0]
+        # ONNX Runtime has no Add of before opset 7.
+        add = "Add" if self._whole.graph.opset_imports.get("", 1) >= 7 else "Sum"
         for number, part in enumerate(parts[1:], 1):
-            total = self._keep("Add", [total, part], name if number == len(parts) - 1 else self._fresh())
+            total = self._keep(add, [total, part], name if number == len(parts) - 1 else self._fresh())
         return total
 
     def _concat(self, layout: Split, parts: Sequence[ir.Value], name: str) -> ir.Value:
@@ -199,9 +201,12 @@ class _Builder:
             return self._keep("Concat", parts, name, axis=layout.axis)
         # [outer x piece, ...] -> [outer, piece, ...], side by side, -> [outer x all pieces, ...]
         axis = layout.axis
+        rank = len(parts[0].shape or ())
+        sizes = self.node("Shape", [parts[0]])
+        # Not Shape from one axis to another, which came with opset 15.
         before, behind = (
-            [self.node("Shape", [parts[0]], start=0, end=axis)],
-            [self.node("Shape", [parts[0]], start=axis + 1)],
+            [self.node("Gather", [sizes, self.constant(np.arange(*ends))], axis=0)] if ends[0] < ends[1] else []
+            for ends in ((0, axis), (axis + 1, rank))
         )
         apart = []
         for part, piece in zip(parts, layout.pieces, strict=True):
@@ -217,10 +222,10 @@ class _Builder:
             return self._keep("Identity", [part], name)
         vector = self.node("Reshape", [part, self.constant(np.array([-1]))])
         positions = self.constant(np.array([position for position, _ in layout.positions]))
-        sizes = self.node(
-            "CastLike", [self.constant(np.array([sum(pieces) for _, pieces in layout.positions])), vector]
-        )
-        written = self.node("ScatterElements", [vector, positions, sizes], axis=0)
+        kind = np.int64 if part.dtype is None else part.dtype.numpy()
+        sizes = self.constant(np.array([sum(pieces) for _, pieces in layout.positions], kind))
+        scatter = "ScatterElements" if self._whole.graph.opset_imports.get("", 1) >= 11 else "Scatter"
+        written = self.node(scatter, [vector, positions, sizes], axis=0)
         return self._keep("Reshape", [written, self.node("Shape", [part])], name)
 
     def copy(self, node: ir.Node) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 from models.graph import ModelFile
-from models.session import Session, SessionOptions
+from models.session import ModelRunError, Session, SessionOptions
 from models.shard.planner import divide
 from models.shard.sharded import ShardedModel, ShardedSession
 from models.split.chain import check_same
@@ -70,3 +70,37 @@ def test_same_numbers(opset: int, body: str, tmp_path: Path):
     check_same(whole, sharded, feeds, 1e-5, of="the shards do", fix="")
     sharded.drop()
     assert plan.layers
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 17])
+def test_a_table_is_looked_up_by_what_the_opset_has(opset: int, tmp_path: Path):
+    head = f'<ir_version: 4, opset_import: ["": {opset}]> g (int64[n, m] i) => (float[n, m, 4] y)'
+    model = parser.parse_model(head + " { a = Gather(t, i) y = Relu(a) }")
+    table = np.random.default_rng(0).standard_normal((10, 4), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(table, "t"))
+    onnx.save(model, tmp_path / "table.onnx")
+    file = ModelFile(str(tmp_path / "table.onnx"))
+    feeds = {"i": np.array([[0, 9, -1], [4, 5, -10]])}
+    whole = Session(file, CPU)
+    plan = divide(file, feeds, 2, str(tmp_path / "shards"), 1)
+    sharded = ShardedSession(ShardedModel(plan, str(tmp_path / "shards"), (CPU,) * 2, CPU, whole.signature))
+    assert np.array_equal(sharded.run(feeds)[0], whole.run(feeds)[0])
+    with pytest.raises(ModelRunError, match="out of data bounds"):
+        sharded.run({"i": np.array([[10]])})
+    sharded.drop()
+
+
+def test_sums_of_before_opset_7(tmp_path: Path):
+    model = parser.parse_model(
+        '<ir_version: 4, opset_import: ["": 6]> g (float[n, 8] x) => (float[n, 8] y)'
+        "{ a = MatMul(x, w) y = MatMul(a, w) }"
+    )
+    weight = np.random.default_rng(0).standard_normal((8, 8), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    onnx.save(model, tmp_path / "sum.onnx")
+    file, feeds = ModelFile(str(tmp_path / "sum.onnx")), {"x": np.ones((3, 8), np.float32)}
+    plan = divide(file, feeds, 2, str(tmp_path / "shards"), 1)
+    whole = Session(file, CPU)
+    sharded = ShardedSession(ShardedModel(plan, str(tmp_path / "shards"), (CPU,) * 2, CPU, whole.signature))
+    check_same(whole, sharded, feeds, 1e-5, of="the shards do", fix="")
+    sharded.drop()

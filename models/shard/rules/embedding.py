@@ -6,6 +6,7 @@ shard k, rows [start, stop)    id - start -> inside? -> Clip -> Gather -> Where(
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +15,9 @@ from models.shard.decision import Context, Decision, Maker, Slice
 from models.shard.layout import PARTIAL, Sizes, Split, Whole, bounds, cut_evenly
 from models.shard.rules.sizes import gather_sizes
 from models.shard.weights import weight_bytes
+
+_LEAST_OPSET = 9
+"""Before, there is no Where, and Less takes no integers."""
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
@@ -30,17 +34,28 @@ def gather(node: ir.Node, context: Context) -> Decision | None:
         return _by_columns(node, context, shape)
     if context.is_constant(data):
         table = axis == 0 and len(shape) == 2 and data.dtype in _FLOATS
-        if not table or not isinstance(context.layout(indices), Whole) or context.is_constant(indices):
+        if (
+            not table
+            or data.dtype is None
+            or not isinstance(context.layout(indices), Whole)
+            or context.is_constant(indices)
+        ):
             return None
         pieces = cut_evenly(shape[0], context.shards)
         if pieces is None:
             return None
 
+        if context.opsets.get("", 1) < _LEAST_OPSET:
+            return context.refuse(node, f"its rows are looked up by operators of opset {_LEAST_OPSET}")
+        kind = data.dtype.numpy()
+
         def lookup(make: Maker, shard: int, given: list[ir.Value | None]) -> list[ir.Value]:
             table, ids = given
-            return [
-                _lookup(make, bounds(pieces)[shard], shape[0], ids, lambda at: make.node("Gather", [table, at], axis=0))
-            ]
+
+            def look(at: ir.Value) -> ir.Value:
+                return make.node("Gather", [table, at], axis=0)
+
+            return [_lookup(make, bounds(pieces)[shard], shape[0], ids, look, kind)]
 
         name = str(node.outputs[0].name)
         return Decision({name: PARTIAL}, {0: Slice(0, pieces)}, replace=lookup, sharded_bytes=weight_bytes(data))
@@ -80,8 +95,10 @@ def gather_quantised(node: ir.Node, context: Context) -> Decision | None:
     if not isinstance(context.layout(indices), Whole) or context.is_constant(indices):
         return None
     pieces = cut_evenly(shape[0], context.shards)
-    if pieces is None:
+    scales = node.inputs[2]
+    if pieces is None or scales is None or scales.dtype is None:
         return None
+    kind = scales.dtype.numpy()
 
     def lookup(make: Maker, shard: int, inputs: list[ir.Value | None]) -> list[ir.Value]:
         first, ids, *rest = inputs
@@ -89,7 +106,7 @@ def gather_quantised(node: ir.Node, context: Context) -> Decision | None:
         def look(at: ir.Value) -> ir.Value:
             return make.node("GatherBlockQuantized", [first, at, *rest], domain="com.microsoft", **given)
 
-        return [_lookup(make, bounds(pieces)[shard], shape[0], ids, look)]
+        return [_lookup(make, bounds(pieces)[shard], shape[0], ids, look, kind)]
 
     slices = {at: Slice(0, pieces) for at in held}
     size = sum(weight_bytes(node.inputs[at]) for at in held)
@@ -97,29 +114,39 @@ def gather_quantised(node: ir.Node, context: Context) -> Decision | None:
 
 
 def _lookup(
-    make: Maker, rows: tuple[int, int], size: int, indices: ir.Value | None, look: Callable[[ir.Value], ir.Value]
+    make: Maker,
+    rows: tuple[int, int],
+    size: int,
+    indices: ir.Value | None,
+    look: Callable[[ir.Value], ir.Value],
+    dtype: np.dtype[Any],
 ) -> ir.Value:
-    """What a shard with some rows of a table of `size` finds; `look` finds rows of its own by their numbers."""
+    """What a shard with some rows of a table of `size` finds; `look` finds rows of its own by their numbers.
+
+    Of operators that opset 9 has: GreaterOrEqual, Clip of integers and CastLike came later.
+    """
     start, stop = rows
+
+    def number(value: int) -> ir.Value:
+        return make.constant(np.array(value))
+
+    def below(one: ir.Value, limit: int) -> ir.Value:
+        return make.node("Less", [one, number(limit)])
+
     ids = make.node("Cast", [indices], to=int(ir.DataType.INT64))
     # Negative ids count from the end of the whole table.
-    negative = make.node("Less", [ids, make.constant(np.array(0))])
-    ids = make.node("Where", [negative, make.node("Add", [ids, make.constant(np.array(size))]), ids])
-    here = make.node("Sub", [ids, make.constant(np.array(start))])
-    above = make.node("GreaterOrEqual", [here, make.constant(np.array(0))])
-    inside = make.node("And", [above, make.node("Less", [here, make.constant(np.array(stop - start))])])
-    nearest = make.node("Clip", [here, make.constant(np.array(0)), make.constant(np.array(stop - start - 1))])
+    ids = make.node("Where", [below(ids, 0), make.node("Add", [ids, number(size)]), ids])
+    here = make.node("Sub", [ids, number(start)])
+    before, within = below(here, 0), below(here, stop - start)
+    inside = make.node("And", [make.node("Not", [before]), within])
+    last = make.node("Where", [within, here, number(stop - start - 1)])
+    nearest = make.node("Where", [before, number(0), last])
     # An id outside the whole table fails on every shard, as it does in the whole model.
-    wrong = make.node("Or", [make.node("Less", [ids, make.constant(np.array(0))]), _not_below(make, ids, size)])
-    checked = make.node("Where", [wrong, make.node("Sub", [ids, make.constant(np.array(start))]), nearest])
+    wrong = make.node("Or", [below(ids, 0), make.node("Not", [below(ids, size)])])
+    checked = make.node("Where", [wrong, here, nearest])
     found = look(checked)
-    zero = make.node("CastLike", [make.constant(np.array(0.0, np.float32)), found])
-    mask = make.node("Unsqueeze", [inside, make.constant(np.array([-1]))])
-    return make.node("Where", [mask, found, zero])
-
-
-def _not_below(make: Maker, ids: ir.Value, size: int) -> ir.Value:
-    return make.node("GreaterOrEqual", [ids, make.constant(np.array(size))])
+    wider = make.node("Concat", [make.node("Shape", [inside]), make.constant(np.array([1]))], axis=0)
+    return make.node("Where", [make.node("Reshape", [inside, wider]), found, make.constant(np.zeros((), dtype))])
 
 
 def embed_and_normalise(node: ir.Node, context: Context) -> Decision | None:
