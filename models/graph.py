@@ -185,10 +185,8 @@ def _change(model: ModelFile, text: str) -> Callable[[onnx.ModelProto], None]:
 
     name, _, arguments = text.partition(":")
     if name == BLOCKS:
-        raise UsageError(
-            f"--model {model.path} takes a fixed number of rows in each run, so it is run whole, in blocks of as many: "
-            "leave --stages, --plan and --shards out, or export it with a dynamic first dimension"
-        )
+        # The graph is as it was: who runs it fills blocks up.
+        return lambda proto: None
     if arguments and name == DYNAMIC_ROWS:
         from models.batch.dynamic import rows_dynamic
 

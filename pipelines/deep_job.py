@@ -21,7 +21,7 @@ from models.shard.timing import time_in_turn, time_steps
 from models.split.plan import Plan, StagePlan
 from models.split.staged import StagedModel, tensors_of
 from models.tensors import Array
-from pipelines.sample_feeds import sample_feeds
+from pipelines.sample_feeds import graph_feeds
 from pipelines.shard_placement import placed
 from pipelines.workers import Workers
 
@@ -70,11 +70,11 @@ def as_shards(
     opened = model.mapped.sessions if made.session.options.mapped else model.sessions
     sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
     signatures = [session.signature for session in sessions]
-    tensors = tensors_of(sessions, sample_feeds(made, scoring, scoring.batch_size))
+    tensors = tensors_of(sessions, graph_feeds(made, scoring, scoring.batch_size))
     plan = model.plan
     undivided = shards_of(plan) == 1
     rows = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
-    few = tensors_of(sessions, sample_feeds(made, scoring, rows)) if undivided else {}
+    few = tensors_of(sessions, graph_feeds(made, scoring, rows)) if undivided else {}
     for session in sessions:
         drop_session(session)
     del sessions

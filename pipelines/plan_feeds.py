@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from models.batch.blocks import blocks_of
 from models.batch_size import find_batch_size
 from models.errors import UsageError
 from models.fit import BATCH_SIZE_SECONDS, DataFacts, Fit, fit
@@ -141,11 +142,17 @@ def _fitted(made: Fit, session: SessionOptions) -> Rows:
     assert sample is not None
     bound = scoring.binding.open(sample, reuse=False)
     graph = split_graph(load_graph(scoring.model))
+    blocks = blocks_of(scoring.model.rewrites)
+
+    def take(rows: int) -> dict[str, Array]:
+        feeds = bound.take(np.arange(rows) % sample.num_rows)
+        return feeds if blocks is None else blocks.padded(feeds)
+
     return Rows(
         graph,
         scoring.model,
         made.session,
-        lambda rows: bound.take(np.arange(rows) % sample.num_rows),
+        take,
         scoring.row_by_row,
         session,
         made.notes,
@@ -217,6 +224,9 @@ def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
     """
     if rows.row_by_row:
         return 1
+    blocks = blocks_of(rows.model.rewrites)
+    if blocks is not None:
+        return blocks.rows
     if wanted is not None:
         return wanted
     session = rows.session
@@ -234,6 +244,9 @@ def choose_batch_size(rows: Rows, session: Session) -> int:
     """Rows of a run of the whole model, measured as `score` does."""
     if rows.row_by_row:
         return 1
+    blocks = blocks_of(rows.model.rewrites)
+    if blocks is not None:
+        return blocks.rows
     if rows.slow:
         return NOT_MEASURED
     bytes_per_row = _bytes_per_row(rows, session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS, Fit
 from models.scoring import Array, ScoringPlan
@@ -28,6 +29,30 @@ def sample_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]
         # A row makes the model fail: take those that are known to run.
         feeds = feeds_at(made, scoring, np.arange(rows) % SAMPLE_RUN_ROWS)
     return feeds
+
+
+def graph_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
+    """The same as the graph itself takes them: of a model whose batch is fixed, a whole block.
+
+    Raises:
+        UsageError: there are none.
+    """
+    feeds, blocks = sample_feeds(made, scoring, rows), blocks_of(scoring.model.rewrites)
+    return feeds if blocks is None else blocks.padded(feeds)
+
+
+def check_apart(scoring: ScoringPlan, placement: str | None) -> None:
+    """Raise where parts that run elsewhere would get blocks that nobody fills up.
+
+    Raises:
+        UsageError: the model's batch is fixed, and its parts have workers of their own.
+    """
+    blocks = blocks_of(scoring.model.rewrites)
+    if blocks is not None and placement == "distributed":
+        raise UsageError(
+            f"the model's batch is fixed at {blocks.batch}, and --placement distributed does not fill blocks up; type "
+            "--placement inline, or export the model with a dynamic batch"
+        )
 
 
 def feeds_at(made: Fit, scoring: ScoringPlan, rows: Array) -> dict[str, Array]:

@@ -15,7 +15,7 @@ from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session
 from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from models.split.chain import check_same, tolerance_of
-from pipelines.sample_feeds import sample_feeds
+from pipelines.sample_feeds import check_apart, graph_feeds, sample_feeds
 from pipelines.shard_auto import shard_sessions
 from pipelines.shard_source import ShardSource, divided
 from pipelines.workers import Workers, cores
@@ -68,12 +68,13 @@ def plan_shards(
     """
     if options.micro_batch is not None and not scoring.row_by_row:
         scoring = replace(scoring, batch_size=options.micro_batch)
+    check_apart(scoring, options.placement)
     few = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
     source: ShardSource | None = options.shard_source
     plan, folder = divided(
         source,
         scoring.model,
-        lambda: sample_feeds(made, scoring, few),
+        lambda: graph_feeds(made, scoring, few),
         options.shards,
         os.path.join(job_dir, "shards"),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS, Fit
 from models.graph import quantises_at_run, varies_with_data
@@ -22,7 +23,7 @@ from models.split.micro_batch import PER_STAGE
 from models.split.plan import Plan, check_runnable, from_json, model_hash, read_plan
 from models.split.staged import StagedModel, boundary_layouts
 from models.split.worker import share_workers
-from pipelines.sample_feeds import feeds_at, sample_feeds
+from pipelines.sample_feeds import check_apart, feeds_at, graph_feeds, sample_feeds
 from pipelines.split_report import placed, planned_lines
 from pipelines.workers import Workers, cores
 from transforms.block import COPY
@@ -97,11 +98,15 @@ def plan_split(
         UsageError: the plan is not of this model, the model cannot be cut so, or the stages differ from it.
     """
     _check_copies(options, scoring, schema)
+    check_apart(scoring, options.placement)
     if options.plan is not None:
         plan, planned_in = _given_plan(options, scoring)
     else:
         plan, planned_in = _made_plan(options, made, scoring, workers, at_once), None
+    blocks = blocks_of(scoring.model.rewrites)
     micro_batch = 1 if scoring.row_by_row else options.micro_batch or plan.micro_batch
+    if blocks is not None:
+        micro_batch = blocks.rows
     scoring = replace(scoring, batch_size=micro_batch)
     wide = options.shards is not None or any(stage.shards is not None for stage in plan.stages)
     if wide:
@@ -132,7 +137,7 @@ def plan_split(
         "placement": placed(options.placement, plan),
         **({"verdict": plan.verdict} if plan.verdict else {}),
     }
-    feeds = sample_feeds(made, scoring, 1 if scoring.row_by_row else plan.micro_batch) if options.replan else {}
+    feeds = graph_feeds(made, scoring, 1 if scoring.row_by_row else plan.micro_batch) if options.replan else {}
     session = _planned_session(options, workers)
 
     def replan(plan: Plan, seconds: Sequence[float], count: int) -> Plan:
@@ -200,7 +205,7 @@ def _made_plan(
     rows = _micro_batch(options, scoring, wanted or 2, at_once)
     return make_plan(
         scoring.model,
-        sample_feeds(made, scoring, rows),
+        graph_feeds(made, scoring, rows),
         stages=wanted,
         workers=read_cluster(str(max(cores(), wanted or 1))),
         micro_batch=rows,
@@ -213,6 +218,9 @@ def _made_plan(
 
 def _micro_batch(options: argparse.Namespace, scoring: ScoringPlan, stages: int, at_once: int | None) -> int:
     """Rows of a micro-batch: those that a run of the whole model takes, or fewer so that the stages overlap."""
+    blocks = blocks_of(scoring.model.rewrites)
+    if blocks is not None:
+        return blocks.rows
     if scoring.row_by_row or options.micro_batch:
         return 1 if scoring.row_by_row else int(options.micro_batch)
     if at_once is None:

@@ -42,6 +42,10 @@ DYNAMIC = "b = Reshape(a, s) c = Relu(b) d = Reshape(c, t)"
         (BLOCKS, ["--worker_type", "process", "--workers", "2"]),
         (BLOCKS, ["--strategy", "auto"]),
         (BLOCKS, ["--shards", "auto"]),
+        (BLOCKS, ["--stages", "2"]),
+        (BLOCKS, ["--shards", "2"]),
+        (BLOCKS, ["--stages", "2", "--shards", "2"]),
+        (BLOCKS, ["--stages", "2", "--micro_batch", "3"]),
         (DYNAMIC, ["--stages", "2"]),
         (DYNAMIC, ["--shards", "2"]),
     ],
@@ -55,8 +59,22 @@ def test_every_row_is_scored_as_alone(tmp_path: Path, body: str, options: list[s
 
 
 @pytest.mark.parametrize("options", [["--stages", "2"], ["--shards", "2"]], ids=" ".join)
-def test_blocks_are_not_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+def test_blocks_are_not_filled_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
     argv, _ = given(tmp_path, BLOCKS)
-    assert main([*argv, *options]) == 2
+    assert main([*argv, *options, "--placement", "distributed"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "leave --stages, --plan and --shards out" in error
+    assert error.count("\n") == 1 and "the model's batch is fixed at 4" in error and "--placement inline" in error
+
+
+def test_a_saved_plan_of_blocks(tmp_path: Path) -> None:
+    from pipelines.__main__ import main as command
+
+    argv, expected = given(tmp_path, BLOCKS)
+    folder = tmp_path / "stages"
+    planned = ["plan", "--model", argv[1], "--sample", argv[3], "--stages", "2", "--save_stages", str(folder)]
+    assert command(planned) == 0
+    assert main([*argv, "--plan", str(folder / "plan.json")]) == 0
+    made = pq.read_table(tmp_path / "o.parquet")["y"].combine_chunks()
+    np.testing.assert_allclose(as_arrays(made), expected, rtol=1e-3, atol=1e-4)

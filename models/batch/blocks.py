@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,13 +60,24 @@ class Blocks:
         """All outputs for as many rows as are fed; `run` takes exactly a block."""
         name, axis, _ = self.inputs[0]
         total = feeds[name].shape[axis]
-        parts = [self._trimmed(run(block), count) for block, count in self._blocks(feeds, total)]
+        parts = [self.trimmed(run(block), count) for block, count in self._blocks(feeds, total)]
         if len(parts) == 1:
             return parts[0]
         return [
             one[0] if rows is None else np.concatenate(one, axis=rows)
             for rows, one in zip(self.outputs, zip(*parts, strict=True), strict=True)
         ]
+
+    def fill(self, many: Iterable[Mapping[str, Array]], counts: deque[int]) -> Iterator[dict[str, Array]]:
+        """Each of the feeds, at most a block of rows, filled up; its rows are put into `counts` first."""
+        name, axis, _ = self.inputs[0]
+        for feeds in many:
+            counts.append(feeds[name].shape[axis])
+            yield self.padded(feeds)
+
+    def padded(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The first block of what is fed, filled up: what the graph itself takes."""
+        return next(self._blocks(feeds, self.rows))[0]
 
     def _blocks(self, feeds: Mapping[str, Array], total: int) -> Iterator[tuple[dict[str, Array], int]]:
         for start in range(0, max(total, 1), self.rows):
@@ -75,7 +87,8 @@ class Blocks:
                 block[name] = filled(feeds[name], axis, start, stop, size)
             yield block, stop - start
 
-    def _trimmed(self, outputs: Sequence[Array], count: int) -> list[Array]:
+    def trimmed(self, outputs: Sequence[Array], count: int) -> list[Array]:
+        """What a block gave, for its first rows."""
         return [
             one if axis is None or one.ndim <= axis else one[(slice(None),) * axis + (slice(0, count),)]
             for axis, one in zip(self.outputs, outputs, strict=True)

@@ -111,6 +111,11 @@ def make_division(
     total = held_bytes(graph.graph)
     least = max(1, int(total * LEAST_SHARE)) if least_bytes is None else least_bytes
     shapes = observed_shapes(graph, feeds, external_folder(model.path))
+    for value in graph.graph.outputs:
+        # What is declared is a hint; what came out is so.
+        seen = shapes.get(str(value.name))
+        if seen is not None and value.shape is not None and len(value.shape) != len(seen):
+            value.shape = ir.Shape([None] * len(seen))
     if annotation is None:
         sharding = shard_graph(graph.graph, shards, shapes, graph.graph.opset_imports, least)
     else:

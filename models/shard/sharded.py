@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from models.batch.blocks import blocks_of
 from models.graph import ModelFile
 from models.per_process import PerProcess
 from models.random_draws import still_file
@@ -118,6 +119,10 @@ class ShardedSession:
         Raises:
             ModelRunError: a stage failed; the message begins with the stage, and the shard.
         """
+        blocks = blocks_of(self.model.plan.rewrites)
+        return self._outputs(feeds) if blocks is None else blocks.run(self._outputs, feeds)
+
+    def _outputs(self, feeds: dict[str, Array]) -> list[Array]:
         values = self.tensors(feeds)
         return [values[name] for name in self.model.plan.outputs]
 

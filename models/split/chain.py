@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.graph import ModelFile, quantises_at_run
 from models.random_draws import still
@@ -41,6 +42,10 @@ class Chain:
         Raises:
             ModelRunError: a stage failed; the message begins with it.
         """
+        blocks = blocks_of(self.plan.rewrites)
+        return self._outputs(feeds) if blocks is None else blocks.run(self._outputs, feeds)
+
+    def _outputs(self, feeds: dict[str, Array]) -> list[Array]:
         values = dict(feeds)
         for stage, session in zip(self.plan.stages, self.sessions, strict=True):
             try:

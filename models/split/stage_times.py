@@ -77,7 +77,8 @@ def open_stages(
 
 def _open(model: ir.Model, model_file: ModelFile, stage: StagePlan, options: SessionOptions) -> Session:
     source = ir.to_proto(extract_stage(model, stage)).SerializeToString(deterministic=True)
-    return Session(model_file, options, source=source)
+    # A stage is fed as its graph takes it, whatever is done with the rows of the whole model.
+    return Session(ModelFile(model_file.path), options, source=source)
 
 
 def time_window(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.graph import ModelFile
 from models.per_process import PerProcess
@@ -109,7 +111,9 @@ class StagedSession:
         """What was loaded."""
         self.sessions = [model.open_stage(stage.index) for stage in model.plan.stages]
         """One a stage."""
-        self.signature = staged_signature(self.sessions, model.outputs)
+        signature = staged_signature(self.sessions, model.outputs)
+        self._blocks = blocks_of(model.plan.rewrites)
+        self.signature = signature if self._blocks is None else self._blocks.signature(signature)
         """Inputs and outputs of the whole model."""
         self.load_seconds = sum(session.load_seconds for session in self.sessions)
         """Seconds that loading took, all stages together."""
@@ -157,14 +161,19 @@ class StagedSession:
         Raises:
             Exception: something other than the model failed.
         """
-        with closing(self.pipeline.outcomes(feeds)) as outcomes:
+        counts: deque[int] = deque()
+        given = feeds if self._blocks is None else self._blocks.fill(feeds, counts)
+        with closing(self.pipeline.outcomes(given)) as outcomes:
             for outcome in outcomes:
-                error = None
+                error, outputs = None, outcome.outputs
+                if self._blocks is not None:
+                    count = counts.popleft()
+                    outputs = None if outputs is None else self._blocks.trimmed(outputs, count)
                 if outcome.error is not None:
                     if not isinstance(outcome.error.error, ModelRunError):
                         raise outcome.error from outcome.error.error
                     error = StageRunError(outcome.error.stage, str(outcome.error.error))
-                yield RunOutcome(None if error else outcome.outputs, error, outcome.seconds)
+                yield RunOutcome(None if error else outputs, error, outcome.seconds)
 
     def take_stats(self) -> PipelineStats:
         """What was done since this was last called, by whatever thread: add up what all calls gave."""
