@@ -235,3 +235,29 @@ def test_columns_that_are_too_many_are_no_whole_input(tmp_path: Path) -> None:
     block = pa.record_batch({name: floats(9, seed=i) for i, name in enumerate("abcdef")})
     with pytest.raises(UsageError, match="takes 3 numeric columns"):
         scored(path, block)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_equal_rows_of_one_input_hide_no_mixing(tmp_path: Path, dtype: str) -> None:
+    text = f"""g (float[4,3] x, {dtype}[4,1] f) => (float y) {{
+        a = Cast<to=1>(f) m = ReduceSum(a, z) y = Add(x, m) }}"""
+    path = written(tmp_path / "m.onnx", text, {"z": np.array([0])})
+    with pytest.raises(UsageError, match=r"takes exactly 4 rows a run, and .*export it with a dynamic first dimension"):
+        scored(path, tensors(x=floats(9, 3), f=np.ones((9, 1), dtype)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("string", list("abcdef")), ("bool", [True, False, True, True, False]), ("float16", [0.5, 2.0, 3.0])],
+)
+def test_other_types(tmp_path: Path, kind: str, values: list[Any]) -> None:
+    path = written(tmp_path / "m.onnx", f"g ({kind}[4] x) => ({kind}[4] y) {{ y = Identity(x) }}")
+    column = pa.array(np.array(values, np.float16)) if kind == "float16" else pa.array(values)
+    _, found = scored(path, pa.record_batch([column], names=["x"]))
+    assert not found.failures and found.columns[0].to_pylist() == values
+
+
+def test_no_rows_at_all(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx", "g (float[4,3] x) => (float[4,3] y) { y = Relu(x) }")
+    made, found = scored(path, tensors(x=floats(1, 3)).slice(0, 0))
+    assert made.plan.outputs[0].row_shape == (3,) and len(found.columns[0]) == 0

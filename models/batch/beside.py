@@ -31,21 +31,18 @@ def find_blocks(
         rows: at least two rows for each input, on its axis; inputs that are given whole too.
         inputs: (input, axis of the rows, how many the model takes there).
         names: of the outputs.
+
+    Raises:
+        ModelRunError: the model does not take the rows.
     """
     batch = max(size for _, _, size in inputs)
     first = inputs[0]
     count = rows[first[0]].shape[first[1]]
     order = np.arange(batch) % count
     orders = [order, np.roll(order, 1)] if batch > 1 else [order]
-    try:
-        mixed = [run(_block(rows, inputs, each)) for each in orders]
-    except ModelRunError as error:
-        return f"a block of {batch} rows fails: {error}"
+    mixed = [run(_block(rows, inputs, each)) for each in orders]
     tried: list[int] = list(dict.fromkeys(order[np.linspace(0, batch - 1, min(_ALONE, batch)).astype(int)].tolist()))
-    try:
-        copies = {row: run(_block(rows, inputs, np.full(batch, row))) for row in tried}
-    except ModelRunError as error:
-        return f"a block of copies of one row fails: {error}"
+    copies = {row: run(_block(rows, inputs, np.full(batch, row))) for row in tried}
     found: list[int | None] = []
     for at, name in enumerate(names):
         runs = [*[one[at] for one in mixed], *[one[at] for one in copies.values()]]
@@ -122,3 +119,24 @@ def differs(run: Run, changed: Run, rows: Mapping[str, Array], blocks: Blocks) -
             if not close:
                 return f"output {number} of a row differs by up to {difference:.3g}"
     return None
+
+
+def unlike_rows(rows: dict[str, Array], inputs: Sequence[tuple[str, int, int]]) -> dict[str, Array]:
+    """The same rows; of an input in which all are alike, every second is made another, so that mixing shows."""
+    changed = dict(rows)
+    for name, axis, _ in inputs:
+        values = np.moveaxis(np.array(rows[name]), axis, 0)
+        if len(values) < 2 or any(difference_of(values[:1], values[row : row + 1])[0] for row in range(1, len(values))):
+            continue
+        other = values[1::2]
+        if values.dtype.kind == "f":
+            other = np.where(np.isfinite(other), other / 2 + 0.25, 0).astype(values.dtype)
+        elif values.dtype.kind == "b":
+            other = ~other
+        elif values.dtype.kind in "iu":
+            other = np.where(other == 0, 1, 0).astype(values.dtype)
+        else:
+            other = np.array([f"{text}." for text in other.reshape(-1)], dtype=object).reshape(other.shape)
+        values[1::2] = other
+        changed[name] = np.ascontiguousarray(np.moveaxis(values, 0, axis))
+    return changed

@@ -12,16 +12,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.batch.beside import differs, find_blocks
+from models.batch.beside import Run, differs, find_blocks, unlike_rows
 from models.batch.blocks import Blocks
 from models.batch.ways import Way
 from models.binding import Binding
 from models.errors import UsageError
 from models.fitted import Fit
 from models.graph import DYNAMIC_ROWS, WHOLE, ModelFile, rewrite
+from models.independence.proof import prove
 from models.random_draws import still
 from models.rows_axis import verify_rows
-from models.session import Session, SessionOptions, get_session
+from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature
 
 Array = np.ndarray[Any, Any]
@@ -125,15 +126,11 @@ class FixedBatch:
         alone = fit_one(_with(self._model, hinted.to_text()), axes, row_by_row=True)
         if alone.sample is None:
             note = f"the model takes {batch} rows a run, and there were no sample rows to check how: by its declaration"
-            return replace(alone, notes=(*alone.notes, note))
+            made = fit_one(_with(self._model, hinted.to_text()), axes)
+            return replace(made, plan=replace(made.plan, row_by_row=True), notes=(*made.notes, note))
         raw = get_session(self._model, self.options)
         names = [spec.name for spec in raw.signature.outputs]
-        # Of the sample rows the first few are known to run; if others do not, these will do.
-        for few in (batch + 1, _FEW):
-            rows = _rows(alone, batch + 1, few)
-            found = find_blocks(still(raw).run, _unlike(rows, inputs), inputs, names)
-            if isinstance(found, Blocks):
-                break
+        rows, found = self._found(still(raw).run, alone, inputs, names)
         if isinstance(found, str):
             raise UsageError(self._refused(batch, found))
         reason: str | None = "an input is given whole" if self.way.whole else None
@@ -159,6 +156,26 @@ class FixedBatch:
         how = "rows run one by one, each with copies of itself" if one_by_one else f"rows run in blocks of {batch}"
         note = f"the model's batch is fixed at {batch} and could not be made dynamic ({reason}): {how}"
         return replace(made, notes=(*made.notes, note))
+
+    def _found(
+        self, run: Run, alone: Fit, inputs: tuple[tuple[str, int, int], ...], names: list[str]
+    ) -> tuple[dict[str, Array], Blocks | str]:
+        """(sample rows, as many as a block has and one more; how blocks of them are run, or why they must not be)."""
+        batch = max(size for _, _, size in inputs)
+        reason = "it fails on them"
+        # Of the sample rows the first few are known to run; if others do not, these will do.
+        for few in (batch + 1, _FEW):
+            rows = _rows(alone, batch + 1, few)
+            try:
+                return rows, find_blocks(run, unlike_rows(rows, inputs), inputs, names)
+            except ModelRunError as error:
+                reason = str(error)
+        if prove(self._model, self.way.signature(self.signature), dict(self.way.axes)).holds:
+            try:
+                return rows, find_blocks(run, rows, inputs, names)
+            except ModelRunError as error:
+                reason = str(error)
+        return rows, f"whether its rows are independent cannot be shown ({reason})"
 
     def _dynamic_axes(self, batch: int) -> list[dict[str, int]]:
         """Axes to be made dynamic: also of inputs that no column fills, which may have the batch on one (a state)."""
@@ -201,20 +218,3 @@ def _rows(made: Fit, count: int, unlike: int = _FEW) -> dict[str, Array]:
     assert made.sample is not None
     taken = made.plan.binding.open(made.sample, reuse=False).take(np.arange(count) % min(unlike, made.sample.num_rows))
     return {name: np.array(values) for name, values in taken.items()}
-
-
-def _unlike(rows: dict[str, Array], inputs: tuple[tuple[str, int, int], ...]) -> dict[str, Array]:
-    """The same rows; where all are alike, the second is made another, so that mixing shows."""
-    alike = all(
-        bool((np.take(rows[name], [0], axis) == np.take(rows[name], range(rows[name].shape[axis]), axis)).all())
-        for name, axis, _ in inputs
-    )
-    if not alike:
-        return rows
-    changed = dict(rows)
-    for name, axis, _ in inputs:
-        values = np.moveaxis(np.array(rows[name]), axis, 0)
-        if values.dtype.kind == "f" and len(values) > 1:
-            values[1::2] = values[1::2] / 2 + np.asarray(0.25, values.dtype)
-        changed[name] = np.ascontiguousarray(np.moveaxis(values, 0, axis))
-    return changed
