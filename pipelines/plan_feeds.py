@@ -188,21 +188,21 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         notes += (f"the model draws random numbers ({', '.join(drawn)}): each run of it gives others",)
     alone = False
     if DYNAMIC_ROWS in rewrites:
-        reason: str | None
+        why: str | None
         try:
             dynamic = get_session(ModelFile(path, rewrites), options)
             feeds = make_feeds(dynamic.signature, 3, id_limits=limits)
-            reason = verify_rows(still(session).run, still(dynamic).run, feeds)
-            reason = reason or coupling(still(dynamic), make_feeds(dynamic.signature, 6))
+            why = verify_rows(still(session).run, still(dynamic).run, feeds)
+            why = why or coupling(still(dynamic), make_feeds(dynamic.signature, 6))
         except UsageError as error:
-            reason = str(error)
-        if reason is None:
+            why = str(error)
+        if why is None:
             session, model = dynamic, ModelFile(path, rewrites)
             graph = split_graph(load_graph(model))
             notes += ("the model's batch is fixed at 1; it was made dynamic",)
         else:
             alone = True
-            notes += (f"the model's batch is fixed at 1 and could not be made dynamic ({reason})",)
+            notes += (f"the model's batch is fixed at 1 and could not be made dynamic ({why})",)
     guesses = input_axes_candidates(session.signature)
     told = prove(model, session.signature, guesses[0]).line if guesses else ""
     try:

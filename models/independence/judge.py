@@ -48,6 +48,9 @@ def judge(
         reason, runs = probe(run, feeds, axes, list(outputs.items()))
         if reason is not None:
             return replace(check, independent=False, message=f"{reason}; {proof.ends}"), proof.line
+        if not runs:
+            none = f"{proof.ends}, and no sample row could be replaced to probe it"
+            return replace(check, independent=False, message=none), proof.line
         return check, f"{proof.line}; probed: in {runs} runs with rows replaced no other row changed"
     if proof.scales:
         if not together:
@@ -116,4 +119,5 @@ def coupling(session: Session, feeds: Mapping[str, Array]) -> str | None:
         return None
     if proof.ends is None:
         return f"rows are {proof.line}"
-    return probe(session.run, feeds, axes, [(spec.name, 0) for spec in session.signature.outputs])[0]
+    reason, runs = probe(session.run, feeds, axes, [(spec.name, 0) for spec in session.signature.outputs])
+    return reason if reason is not None or runs else f"rows are {proof.line}, and no run could probe it"

@@ -106,6 +106,16 @@ def test_what_is_not_proven_is_probed_and_runs_together(tmp_path: Path) -> None:
     np.testing.assert_allclose(scored(made, data), np.concatenate(alone(path, values)), rtol=1e-6)
 
 
+def test_what_cannot_be_probed_runs_alone(tmp_path: Path) -> None:
+    # Equal whole numbers: nothing is known to be another valid row.
+    path = save("g (int64[N] x) => (int64[N] y) { m = ReduceMin<axes=[0]>(x) y = Sub(x, m) }", tmp_path)
+    rows = pa.record_batch({"x": np.full(9, 5)})
+    made = fit(path, OPTIONS, rows.schema, rows, DataFacts())
+    assert made.plan.row_by_row
+    later = pa.record_batch({"x": np.array([5, 7, 9])})
+    assert scored(made, later) == [0, 0, 0]
+
+
 DETECTIONS = """{ h = Constant<value_float=0.5>() g = Greater(x, h) k = Constant<value_ints=[-1]>() f = Reshape(g, k)
     v = Reshape(x, k) y = Compress(v, f) }"""
 COUNTS = [1, 1, 1, 0, 2, 0, 2]
