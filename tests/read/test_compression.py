@@ -15,7 +15,7 @@ from transforms.read import ReadOptions, find_files, format_of, input_schema, re
 from transforms.read.compression import DamagedFile, kind_by_name, kind_of_head, unpack
 from transforms.read.lines import line_end, whole_runs
 
-TEXT = b"".join(b"%d,%d.789\n" % (row, 123456 + row) for row in range(200))
+TEXT = b"id,v\n" + b"".join(b"%d,%d.789\n" % (row, 123456 + row) for row in range(200))
 
 PACKED = {
     "gzip": gzip.compress(TEXT),
@@ -138,11 +138,11 @@ def test_files_are_read(tmp_path, name: str, kind: str, ending: str):
     files = find_files([str(tmp_path)])
     assert format_of(files) == ("files" if name == "part-0" else "csv")
     schema = input_schema(files, "csv")
-    assert schema.names == ["0", "123456.789"]
+    assert schema.names == ["id", "v"]
     splits = split_file(files[0], 0, "csv", 100)
     assert len(splits) == 1, "it is read from its beginning"
     blocks = [result.block for result in read_all(splits, ReadOptions(schema))]
-    assert sum(block.num_rows for block in blocks) == 199
+    assert sum(block.num_rows for block in blocks) == 200
     assert blocks[-1].column(1)[-1].as_py() == 123655.789
     assert total_rows(files, "csv") is None
 

@@ -35,15 +35,20 @@ class DamagedFile(OSError):
 class _Member(Protocol):
     """Unpacks one member."""
 
-    eof: bool
-    """Whether its end was reached, checksum and all."""
+    @property
+    def eof(self) -> bool:
+        """Whether its end was reached, checksum and all."""
 
-    unused_data: bytes
-    """What was given and lies behind its end."""
+    @property
+    def unused_data(self) -> bytes:
+        """What was given and lies behind its end."""
 
-    needs_input: bool
+    @property
+    def needs_input(self) -> bool:
+        """Whether there is no more to give before it is given more."""
 
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """What the data and those before hold, at most so many bytes."""
 
 
 class _Gzip:
