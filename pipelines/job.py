@@ -33,7 +33,7 @@ from transforms.error_formats import errors_format
 from transforms.failure_limit import FailureLimit
 from transforms.infer import InferStep
 from transforms.kafka.config import is_kafka
-from transforms.read import InputFile, ReadOptions, find_files, total_rows
+from transforms.read import InputFile, ReadOptions, find_files, format_of, total_rows, with_encoding
 from transforms.read.choice import left_out_notes
 from transforms.step import Step
 from transforms.write import check_apart, check_output
@@ -129,6 +129,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     check_version(options)
     left_out: list[str] = []
     files = tuple(find_files(options.input, left_out=left_out))
+    files = with_encoding(files, format_of(files, options.input_format), options.encoding)
     check_written(options, [options.model, *(file.path for file in files)])
     topics = find_topics(options, local)
     aside = (*left_out_notes(left_out), *leave_aside(options, local), *leave_undivided(options, files))

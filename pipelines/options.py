@@ -117,6 +117,9 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         '(default), null writes null and counts, string writes "NaN", "Infinity" and "-Infinity"',
     )
     job.add_argument(
+        "--encoding", metavar="latin-1", help="of CSV and JSON Lines that are not UTF-8: any encoding that Python knows"
+    )
+    job.add_argument(
         "--input_format",
         choices=("parquet", "csv", "jsonl", "arrow", "files"),
         help="default: by extension; files: each file is one row (columns path, bytes)",
@@ -270,6 +273,10 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
     read_binding(options)
     options.keep = tuple(name for name in split_names("--keep", options.keep) if name)
     check_not_empty(options)
+    if options.encoding is not None:
+        from transforms.read.encoding import check_encoding
+
+        options.encoding = check_encoding(options.encoding)
     twice = [name for name in options.keep if options.keep.count(name) > 1]
     if twice:
         raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")

@@ -31,7 +31,7 @@ from pipelines.made_up import fixed_batch, made_up_rows
 from pipelines.sample import facts_of, open_sample
 from pipelines.units import show_bytes
 from transforms.model_file import localize
-from transforms.read import find_files
+from transforms.read import find_files, format_of, with_encoding
 
 MADE_UP = "rows were made up from the model's input types: give --sample for times and a check on real ones"
 
@@ -128,7 +128,9 @@ def _spec(value: ir.Value) -> TensorSpec:
 
 
 def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
-    made = open_sample(options, tuple(find_files(options.sample, "--sample")), session).made
+    files = find_files(options.sample, "--sample")
+    files = with_encoding(files, format_of(files, options.input_format), options.encoding)
+    made = open_sample(options, files, session).made
     if made.sample is None:
         raise UsageError(
             f"--sample {options.sample[0]} holds no rows that the model takes; give a file that does, or leave it out"

@@ -69,6 +69,7 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
         choices=("parquet", "csv", "jsonl", "arrow", "files"),
         help="of the sample; default: by extension",
     )
+    job.add_argument("--encoding", metavar="latin-1", help="of a sample of CSV or JSON Lines that is not UTF-8")
     add_binding(job)
     add_prepare(job)
     job.add_argument(
@@ -139,8 +140,13 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argpar
     check_not_empty(options)
     read_binding(options)
     options.keep = ()
+    if options.encoding is not None:
+        from transforms.read.encoding import check_encoding
+
+        options.encoding = check_encoding(options.encoding)
     if options.sample is None:
-        given = [name for name in ("columns", "types", "narrow", "prepare", "input_format") if getattr(options, name)]
+        of_rows = ("columns", "types", "narrow", "prepare", "input_format", "encoding")
+        given = [name for name in of_rows if getattr(options, name)]
         given += ["nulls"] if options.nulls != NO_NULLS else []
         if given:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")

@@ -84,6 +84,7 @@ STREAM_OPTIONS = (
 FILE_OPTIONS = (
     "num_shards",
     "input_format",
+    "encoding",
     "partition",
     "capacities",
     "replan",
@@ -109,6 +110,7 @@ def check_stream(options: argparse.Namespace) -> None:
 
 NOT_BOUNDED = (
     "input_format",
+    "encoding",
     "partition",
     "capacities",
     "replan",

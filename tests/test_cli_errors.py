@@ -254,7 +254,7 @@ def test_a_model_cut_short(command: Command):
 @pytest.mark.parametrize(
     ("encoding", "delimiter", "message"),
     [
-        ("utf-16", ",", "data.csv is text in UTF-16, and UTF-8 is read: save it as UTF-8"),
+        ("utf-16", ",", "data.csv is text in UTF-16, and UTF-8 is read: add --encoding utf-16, or save it as UTF-8"),
         (
             "utf-8",
             ";",

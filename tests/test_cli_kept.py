@@ -76,7 +76,7 @@ def test_a_cell_that_is_not_utf8_fails_its_row(score):
     out = score("in.csv", text, "--keep", "city", output="out.jsonl")
     assert [row["city"] for row in lines(out)] == ["Bonn"]
     [error] = lines(score.errors)
-    assert (error["row"], error["reason"]) == (1, "column 'city': 'm\\xfcnchen' is not UTF-8")
+    assert (error["row"], error["reason"]) == (1, "column 'city': 'm\\xfcnchen' is not UTF-8 (see --encoding)")
 
 
 def objects(*texts: str) -> str:

@@ -79,9 +79,9 @@ def _format(path: str) -> str:
 
 
 def _rows_begin(path: str) -> int:
-    from transforms.read.csv_rows import header
+    from transforms.read.csv_rows import rows_begin
 
-    return header(path)[1] if _format(path) == "csv" else 0
+    return rows_begin(path) if _format(path) == "csv" else 0
 
 
 def absolute_origin(file: str, row: int) -> tuple[str, int]:

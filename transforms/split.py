@@ -45,6 +45,9 @@ class Split:
     row_stop: int | None = None
     """Where to stop, counted from the start of the split as `row_start` is; None reads to the end."""
 
+    encoding: str | None = None
+    """Of text that is not UTF-8: the name of Python's codec."""
+
     def origin_file(self) -> str:
         """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.
 

@@ -88,7 +88,7 @@ def test_csv_bad_rows_keep_the_numbers_of_the_others(file):
             (str(path), 1, "column 'a': 'zwei' is no int64"),
             (str(path), 2, "1 fields, but the header has 2"),
             (str(path), 3, "3 fields, but the header has 2"),
-            (str(path), 5, "column 'b': '\\xff' is not UTF-8"),
+            (str(path), 5, "column 'b': '\\xff' is not UTF-8 (see --encoding)"),
         ]
 
 
@@ -131,7 +131,7 @@ def test_csv_text_that_is_not_utf8_fails_its_row(file):
     assert input_schema(find_files([str(path)]), "csv").types == [pa.int64(), pa.string()]
     rows, failures, _ = read(path)
     assert [row[:2] for row in rows] == [(1, "Bonn"), (3, "Ulm")]
-    assert failures == [(str(path), 1, "column 'city': 'm\\xfcnchen' is not UTF-8")]
+    assert failures == [(str(path), 1, "column 'city': 'm\\xfcnchen' is not UTF-8 (see --encoding)")]
 
 
 def test_csv_columns_are_found_by_name_and_read_as_asked(file):

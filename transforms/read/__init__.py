@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from transforms.read.derived import with_derived
 from transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
-from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of
+from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, with_encoding
 from transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
 from transforms.read.splits import (
     assign_splits,
@@ -49,6 +49,7 @@ __all__ = [
     "split_file",
     "total_rows",
     "with_derived",
+    "with_encoding",
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import re
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from models.errors import UsageError
 from transforms.read import lines
 from transforms.read.compression import without_extension
+from transforms.read.encoding import check_utf8, is_wide, open_text, recode
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from transforms.read.streams import is_compressed, is_local, open_stream
 from transforms.read.wide_numbers import unheld
@@ -30,28 +30,34 @@ def delimiter_of(path: str) -> str:
     return "\t" if without_extension(path).endswith(".tsv") else ","
 
 
-def header(path: str) -> tuple[list[str], int]:
+def header(path: str, encoding: str | None = None) -> tuple[list[str], int]:
     """The column names of a file and the byte (of its text) at which its rows start; no names where it is empty.
 
     Raises:
         UsageError: two columns have the same name, or the text is in UTF-16 or has other delimiters.
     """
     stamp = (os.stat(path).st_size, os.stat(path).st_mtime_ns) if is_local(path) else (0, 0)
-    names, start = _header(path, stamp)
+    names, start = _header(path, stamp, encoding)
     return list(names), start
 
 
+def rows_begin(path: str) -> int:
+    """The byte at which the rows of a file start whose line ends are bytes of their own."""
+    with open_text(path) as stream:
+        return _first_row(stream, lines.csv_first_end(delimiter_of(path)))[1]
+
+
 @lru_cache(maxsize=64)
-def _header(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], int]:
+def _header(path: str, stamp: tuple[int, int], encoding: str | None) -> tuple[tuple[str, ...], int]:
     delimiter = delimiter_of(path)
-    with open_stream(path, decompress=True) as stream:
+    with open_text(path, encoding) as stream:
         text, start = _first_row(stream, lines.csv_first_end(delimiter))
     if not text.strip(b"\r\n"):
         return (), start
     import csv
 
-    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UsageError(f"{path} is text in UTF-16, and UTF-8 is read: save it as UTF-8")
+    check_utf8(path, text, encoding)
+    text = recode(text, encoding)
     names = tuple(next(csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -100,21 +106,21 @@ def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int]:
             return head[at:], len(head)
 
 
-def schema(path: str, sample_bytes: int) -> pa.Schema | None:
+def schema(path: str, sample_bytes: int, encoding: str | None = None) -> pa.Schema | None:
     """Names from the first line, types as the first `sample_bytes` suggest; None where the file has no header.
 
     A column without any value yet is of type null. One of which a number would lose something is taken for strings:
     leading zeros (`00123`), a plus, or digits of a whole number that is too large.
     """
-    names, start = header(path)
+    names, start = header(path, encoding)
     if not names:
         return None
     from pyarrow import csv
 
     delimiter = delimiter_of(path)
-    with open_stream(path, decompress=True) as stream:
+    with open_text(path, encoding) as stream:
         skip(stream, start)
-        run = next(lines.runs(stream, None, lines.csv_end(delimiter), sample_bytes), b"")
+        run = recode(next(lines.runs(stream, None, lines.csv_end(delimiter), sample_bytes), b""), encoding)
     if not run.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
     try:
@@ -154,28 +160,29 @@ def _lossy(run: bytes, names: list[str], schema: pa.Schema, delimiter: str) -> s
     return found
 
 
-def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
+def split(path: str, number: int, size: int, target_bytes: int, encoding: str | None = None) -> list[Split]:
     """Byte ranges of about `target_bytes` that hold whole rows.
 
     Where there is more than one, the file is read through: a line end in quotes is known by the quotes before
     it. The rows are counted on the way.
     """
-    names, start = header(path)
+    names, start = header(path, encoding)
     if not names:
         return []
-    if is_compressed(path):
-        return [Split("csv", (path,), (number, 0), 0, size, 0, None, size)]
+    if is_compressed(path) or is_wide(encoding):
+        return [Split("csv", (path,), (number, 0), 0, size, 0, None, size, encoding=encoding)]
     if start >= size:
         return []
     if size - start <= target_bytes:
-        return [Split("csv", (path,), (number, 0), start, size, 0, None, size - start)]
+        return [Split("csv", (path,), (number, 0), start, size, 0, None, size - start, encoding=encoding)]
     delimiter = delimiter_of(path)
     splits: list[Split] = []
     first_row = rows = length = 0
     scan = lines.CsvScan(delimiter)
 
     def add() -> None:
-        splits.append(Split("csv", (path,), (number, len(splits)), start, start + length, first_row, rows, length))
+        place = (number, len(splits))
+        splits.append(Split("csv", (path,), place, start, start + length, first_row, rows, length, encoding=encoding))
 
     with open_stream(path) as stream:
         stream.seek(start)
@@ -193,16 +200,17 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
 def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
-    _, start = header(path)
-    with open_stream(path, decompress=True, size=split.stop) as stream:
-        if is_compressed(path):
+    _, start = header(path, split.encoding)
+    with open_text(path, split.encoding, size=split.stop) as stream:
+        if is_compressed(path) or is_wide(split.encoding):
             skip(stream, start)
             size = None
         else:
             stream.seek(split.start)
             size = split.stop - split.start
         end = lines.csv_end(delimiter_of(path))
-        yield from lines.whole_runs(stream, size, end, lines.run_bytes(split.row_stop), path)
+        for run in lines.whole_runs(stream, size, end, lines.run_bytes(split.row_stop), path):
+            yield recode(run, split.encoding)
 
 
 def skip(stream: BinaryIO, size: int) -> None:
@@ -229,7 +237,7 @@ def any_rows(split: Split) -> bool:
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; rows that do not parse come as failures."""
     path = split.paths[0]
-    names, _ = header(path)
+    names, _ = header(path, split.encoding)
     delimiter = delimiter_of(path)
     missing = next((field for field in options.data_schema if field.name not in names), None)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
@@ -307,7 +315,7 @@ def _no_such_value(field: pa.Field, cell: bytes) -> str:
     try:
         cell.decode()
     except UnicodeDecodeError:
-        return f"column {field.name!r}: '{shown}' is not UTF-8"
+        return f"column {field.name!r}: '{shown}' is not UTF-8 (see --encoding)"
     return f"column {field.name!r}: {cell.decode()[:80]!r} is no {field.type}"
 
 

@@ -211,7 +211,7 @@ def _named(inputs: Sequence[InputFile], schema: pa.Schema | None) -> pa.Schema:
 def _schema(file: InputFile, format: str, head: int) -> pa.Schema | None:
     look = reader(format)
     schema: pa.Schema | None = _opened(
-        file, format, lambda: look.schema(file.path, head) if format == "csv" else look.schema(file.path)
+        file, format, lambda: look.schema(file.path, head, file.encoding) if format == "csv" else look.schema(file.path)
     )
     if schema is None:
         return None
@@ -240,7 +240,7 @@ def _opened(file: InputFile, format: str, look: Callable[[], T]) -> T:
 def _of_objects(seen: Sequence[InputFile], head: int) -> pa.Schema | None:
     """The fields of the objects of all the files together: what most of them have in a field is its type."""
     look: Any = reader("jsonl")
-    objects = _each(lambda file: _opened(file, "jsonl", lambda: look.objects(file.path, head)), seen)
+    objects = _each(lambda file: _opened(file, "jsonl", lambda: look.objects(file.path, head, file.encoding)), seen)
     schema: pa.Schema | None = look.schema_of([one for some in objects for one in some])
     return schema
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
 from transforms.read.choice import hidden_part, is_hidden
@@ -41,6 +41,9 @@ class InputFile:
 
     stamp: tuple[int, int] | None = field(default=None, compare=False)
     """(number on its disk, nanoseconds of its last change) of a local file."""
+
+    encoding: str | None = None
+    """Of text that is not UTF-8: the name of Python's codec."""
 
 
 class InputChanged(RuntimeError):
@@ -173,6 +176,19 @@ def format_of(inputs: Sequence[InputFile], explicit: str | None = None) -> str:
         f"the inputs are of several formats ({kinds}): name files of one format, e.g. --input 'folder/*.parquet', "
         "or read each file as one row with --input_format files"
     )
+
+
+def with_encoding(inputs: Sequence[InputFile], format: str, encoding: str | None) -> tuple[InputFile, ...]:
+    """The files with the encoding of their text, `--encoding`.
+
+    Raises:
+        UsageError: they are no text.
+    """
+    if encoding is None:
+        return tuple(inputs)
+    if format not in ("csv", "jsonl"):
+        raise UsageError(f"--encoding {encoding} is for CSV and JSON Lines, and the input is {format}; leave it out")
+    return tuple(replace(file, encoding=encoding) for file in inputs)
 
 
 def _format_by_name(path: str) -> str | None:

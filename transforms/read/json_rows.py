@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
 from transforms.read import lines
-from transforms.read.json_array import is_array, open_lines
+from transforms.read.encoding import check_utf8, is_wide, open_text, recode
+from transforms.read.json_array import ArrayLines, is_array, open_lines
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, conform
 from transforms.read.streams import is_compressed, open_stream
 from transforms.split import Split
@@ -17,10 +19,22 @@ from transforms.split import Split
 _BOM = b"\xef\xbb\xbf"
 
 
-def objects(path: str, sample_bytes: int) -> list[bytes]:
+def _open_lines(path: str, encoding: str | None, size: int | None = None) -> BinaryIO:
+    """The text as lines, an object a line; an array is recoded on the way, as bytes in it may look like its marks."""
+    if encoding is None:
+        return open_lines(path, size)
+    array = is_array(path)
+    stream = open_text(path, encoding, size, whole=array)
+    return cast(BinaryIO, ArrayLines(stream, path)) if array else stream
+
+
+def objects(path: str, sample_bytes: int, encoding: str | None = None) -> list[bytes]:
     """The objects among the lines of the first `sample_bytes`."""
-    with open_lines(path) as stream:
+    with _open_lines(path, encoding) as stream:
         run = next(lines.runs(stream, None, lines.line_end, sample_bytes), b"").removeprefix(_BOM)
+    if run.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        check_utf8(path, run, encoding)
+    run = recode(run, None if is_array(path) else encoding)
     return [line for line in run.split(b"\n") if line.strip() and _is_object(line)]
 
 
@@ -108,15 +122,15 @@ def _no_null(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
+def split(path: str, number: int, size: int, target_bytes: int, encoding: str | None = None) -> list[Split]:
     """Byte ranges of about `target_bytes` that hold whole lines; the rows before them are not counted."""
-    if is_compressed(path) or size <= target_bytes or is_array(path):
+    if is_compressed(path) or is_wide(encoding) or size <= target_bytes or is_array(path):
         starts = [0] if size else []
     else:
         with open_stream(path) as stream:
             starts = lines.line_starts(stream, 0, size, target_bytes)
     return [
-        Split("jsonl", (path,), (number, at), start, stop, None if at else 0, None, stop - start)
+        Split("jsonl", (path,), (number, at), start, stop, None if at else 0, None, stop - start, encoding=encoding)
         for at, (start, stop) in enumerate(zip(starts, [*starts[1:], size], strict=True))
     ]
 
@@ -124,14 +138,15 @@ def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
 def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
-    with open_lines(path, size=split.stop) as stream:
+    with _open_lines(path, split.encoding, size=split.stop) as stream:
         size = None
-        if not is_compressed(path) and not is_array(path):
+        if not (is_compressed(path) or is_wide(split.encoding) or is_array(path)):
             stream.seek(split.start)
             size = split.stop - split.start
         found = lines.whole_runs(stream, size, lines.line_end, lines.run_bytes(split.row_stop), path)
+        encoding = None if is_array(path) else split.encoding
         for at, run in enumerate(found):
-            yield run.removeprefix(_BOM) if at == 0 and split.start == 0 else run
+            yield recode(run.removeprefix(_BOM) if at == 0 and split.start == 0 else run, encoding)
 
 
 def count(split: Split) -> int:

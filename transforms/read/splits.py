@@ -12,6 +12,7 @@ import pyarrow as pa
 from transforms.read import files, lines
 from transforms.read.compression import DamagedFile
 from transforms.read.derived import derive_all, of_files
+from transforms.read.encoding import is_wide
 from transforms.read.formats import reader
 from transforms.read.inputs import InputFile
 from transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
@@ -136,6 +137,8 @@ def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> l
         return []
     if format == "parquet":
         return list(reader(format).split(file.path, number, split_bytes))
+    if format in ("csv", "jsonl"):
+        return list(reader(format).split(file.path, number, file.size, split_bytes, file.encoding))
     return list(reader(format).split(file.path, number, file.size, split_bytes))
 
 
@@ -251,12 +254,12 @@ def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
 def _rows_about(file: InputFile, format: str) -> float | None:
     if format == "parquet":
         return float(reader("parquet").footer(file.path).num_rows)
-    if is_compressed(file.path):
+    if is_compressed(file.path) or is_wide(file.encoding):
         return None
     if format == "jsonl" and reader("jsonl").is_array(file.path):
         return None
     if format in ("csv", "jsonl"):
-        end = reader("csv").header(file.path)[1] if format == "csv" else 0
+        end = reader("csv").header(file.path, file.encoding)[1] if format == "csv" else 0
         with open_stream(file.path) as stream:
             stream.seek(end)
             head = stream.read(1 << 18)
