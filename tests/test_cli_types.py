@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from models.binding import bind
+from models.signature import Signature, TensorSpec
+from pipelines.columns import as_the_model_wants
+from tests import onnx_models
 from tests.command import Command, lines
+from transforms.read import ReadOptions, find_files, read_all, split_file
 
 FORMATS = ("parquet", "arrow", "csv", "jsonl")
 
@@ -127,3 +136,59 @@ def test_wrong_types_are_refused(command: Command):
     assert "--schema" in command.error(
         "--types", "id:int8", input="kafka://localhost:1/in", output="kafka://localhost:1/o"
     )
+
+
+def categories(command: Command) -> str:
+    """c: string [n] -> y: int64 [n], by a table of which "" is one."""
+    node = onnx_models.helper.make_node(
+        "LabelEncoder", ["c"], ["y"], domain="ai.onnx.ml", keys_strings=["", "a", "NA"], values_int64s=[7, 1, 2]
+    )
+    shapes = [("c", onnx_models.TensorProto.STRING, ["n"])], [("y", onnx_models.TensorProto.INT64, ["n"])]
+    return onnx_models.save(
+        onnx_models.build([node], *shapes, extra_opsets={"ai.onnx.ml": 2}), command.folder / "c.onnx"
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("cells", [["a", None, "NA"], ["a", None, "", "NA", 'a"']])
+def test_an_empty_cell_is_null_and_an_empty_text_a_category(command: Command, format: str, cells: list[str | None]):
+    table = pa.table({"id": range(len(cells)), "c": cells})
+    rows, failed = scored(command, format, table, model=categories(command), columns="c=c")
+    known = {"": 7, "a": 1, "NA": 2, 'a"': -1}
+    assert failed == [1]
+    assert {at: row["y"] for at, row in rows.items()} == {
+        at: known[cell] for at, cell in enumerate(cells) if cell is not None
+    }
+
+
+CELLS = {
+    "int": st.none() | st.integers(-(2**26), 2**26),
+    "half": st.none() | st.integers(-100, 100).map(lambda n: n / 2),
+    "text": st.none() | st.sampled_from(["", "a", "NA", 'q"', "1,2", " ", "é"]),
+}
+
+
+@given(st.lists(st.fixed_dictionaries(CELLS), min_size=1, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_the_same_table_has_the_same_values_and_bad_rows_in_every_format(rows):
+    kinds = pa.schema([("int", pa.int64()), ("half", pa.float64()), ("text", pa.string())])
+    table = pa.Table.from_pylist(rows, schema=kinds)
+    signature = Signature((TensorSpec("x", "float32", ("n", 2)), TensorSpec("t", "string", ("n",))), ())
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for format in FORMATS:
+            path = Path(folder, f"t.{format}")
+            write_as(format, table, path)
+            files = find_files([str(path)])
+            binding = bind(
+                signature, {"x": 0, "t": 0}, kinds, columns={"x": ["int", "half"], "t": ["text"]}, narrow=False,
+                text_source=True,
+            )  # fmt: skip
+            schema = as_the_model_wants(kinds, binding, []) if format in ("csv", "jsonl") else kinds
+            (result,) = read_all(split_file(files[0], 0, format, 10**9), ReadOptions(schema))
+            opened = binding.open(result.block)
+            bad = [row for row, _ in opened.bad_rows()]
+            good = np.delete(np.arange(result.block.num_rows), bad)
+            feeds = opened.take(good) if len(good) else {}
+            found[format] = (bad, {name: values.tolist() for name, values in feeds.items()})
+    assert all(one == found["parquet"] for one in found.values()), found

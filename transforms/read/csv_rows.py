@@ -262,8 +262,8 @@ def parse(
 ) -> Parsed:
     """Rows of text as columns of `schema`; bad rows apart.
 
-    Empty cells and the like (`NA`, `null`) are null, but not in string columns; `nan` is a number where numbers may be.
-    In columns of `verbatim` only an empty cell is null, and nothing is between quotes is an empty text.
+    Empty cells and the like (`NA`, `null`) are null; `nan` is a number where numbers may be. In columns of text (and of
+    `verbatim`) only an empty cell is null: `NA` is a text, and `""`, nothing between quotes, is an empty one.
     """
     empty = schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
     if not run.strip(b"\r\n"):
@@ -274,7 +274,7 @@ def parse(
         bad = {**whole.bad, whole.rows: "a quoted field is never closed, so nothing behind it can be read"}
         return Parsed(whole.batch, whole.rows + 1, bad)
     kinds = {f.name: pa.float32() if f.type == pa.float16() else f.type for f in schema}
-    passing = [name for name in schema.names if name in verbatim]
+    passing = [f.name for f in schema if f.name in verbatim or _is_text(f.type)]
     try:
         table, bad = _parse(run, names, kinds, delimiter)
         table = _with_nulls(table, run, names, passing, delimiter)
@@ -330,6 +330,12 @@ def _wide_numbers(table: pa.Table, run: bytes, names: list[str], delimiter: str)
         for row, why in unheld(column.combine_chunks(), texts).items() if pa.types.is_floating(column.type) else ():
             found.setdefault(row, f"column {name!r}: {why}")
     return found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _with_nulls(table: pa.Table, run: bytes, names: list[str], passing: list[str], delimiter: str) -> pa.Table:
