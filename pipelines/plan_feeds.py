@@ -176,8 +176,8 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         sample = made_up_rows(session.signature, facts.sets, limits)
         made = fit(path, options, sample.schema, sample, facts)
         if made.sample is None:
-            reason = made.notes[-1] if made.notes else "it fails on them"
-            raise UsageError(f"--model {path} does not run on rows made up from its input types ({reason}): {REAL}")
+            why = made.notes[-1] if made.notes else "it fails on them"
+            raise UsageError(f"--model {path} does not run on rows made up from its input types ({why}): {REAL}")
         rows = _fitted(made, options)
         return replace(rows, notes=(MADE_UP, *rows.notes))
 

@@ -116,7 +116,7 @@ class BatchFile:
         whole = set(names) == set(self.schema.names) and (begin, end) == (0, rows)
         size = block.metadata + block.body
         memory = pa.allocate_buffer(size) if whole else pa.py_buffer(_untouched(size))
-        view = memoryview(memory).cast("B")  # type: ignore[arg-type]
+        view = memoryview(memory).cast("B")
         view[: block.metadata] = metadata
         batch = pa.ipc.read_record_batch(memory, self.schema)
         body = _Body(self, block, memory.address, view)

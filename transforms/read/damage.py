@@ -7,6 +7,7 @@ or gives another row's value. Whole columns are checked at once, and searched on
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +80,7 @@ def damaged(array: pa.Array) -> np.ndarray | None:
         if pa.types.is_fixed_size_list(kind):
             size = kind.list_size
             inner = damaged(array.values.slice(array.offset * size, len(array) * size))
-            return None if inner is None else inner.reshape(len(array), size).any(axis=1)
+            return None if inner is None else np.any(inner.reshape(len(array), size), axis=1)
     wrong = np.zeros(len(array), dtype=bool)
     if any(has_offsets(kind) for has_offsets in _CHARACTERS):
         characters = array.buffers()[2]
@@ -90,7 +91,7 @@ def damaged(array: pa.Array) -> np.ndarray | None:
 
 def _any(length: int, masks: list[np.ndarray | None]) -> np.ndarray | None:
     found = [mask for mask in masks if mask is not None]
-    return np.logical_or.reduce(found) if found else np.zeros(length, dtype=bool)
+    return np.logical_or.reduce(np.stack(found), axis=0) if found else np.zeros(length, dtype=bool)
 
 
 def _damaged_indices(array: pa.DictionaryArray) -> np.ndarray | None:
@@ -119,11 +120,11 @@ def _damaged_lists(array: pa.Array) -> np.ndarray:
 def _damaged_offsets(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
     """(bool[elements], true where an element has an offset that is wrong, or may be; the offsets)."""
     large = (pa.types.is_large_list, pa.types.is_large_string, pa.types.is_large_binary)
-    dtype = np.int64 if any(is_large(array.type) for is_large in large) else np.int32
+    dtype: np.dtype[Any] = np.dtype(np.int64 if any(is_large(array.type) for is_large in large) else np.int32)
     buffer = array.buffers()[1]
-    if buffer is None or buffer.size < (array.offset + len(array) + 1) * np.dtype(dtype).itemsize:
+    if buffer is None or buffer.size < (array.offset + len(array) + 1) * dtype.itemsize:
         raise pa.ArrowInvalid(f"{len(array)} values of {array.type} have fewer offsets")
-    offsets = np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array) + 1]
+    offsets: np.ndarray = np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array) + 1]
     wrong = (offsets < 0) | (offsets > length)
     # Of two that fall, either may be the wrong one.
     falls = (offsets[1:] < offsets[:-1]) & ~wrong[1:] & ~wrong[:-1]

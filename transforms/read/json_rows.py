@@ -258,8 +258,8 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, declared: Collection[
     if raw:
         from transforms.read.json_slices import value_texts
 
-        texts = value_texts(text, rows, raw)
-        as_json = [pa.ExtensionArray.from_storage(pa.json_(), texts[name]) for name in raw]
+        values = value_texts(text, rows, raw)
+        as_json = [pa.ExtensionArray.from_storage(pa.json_(), values[name]) for name in raw]
         table = pa.table([*table.columns, *as_json], [*table.column_names, *raw])
     wide = _wide_numbers(text, rows, table)
     for at, name in enumerate(table.column_names):

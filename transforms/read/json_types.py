@@ -98,4 +98,5 @@ def _kind(value: Any) -> str:
         return "bool"
     if isinstance(value, (int, float)):
         return "number"
-    return {str: "string", list: "list", dict: "object"}[type(value)]
+    names: dict[type, str] = {str: "string", list: "list", dict: "object"}
+    return names[type(value)]

@@ -57,7 +57,7 @@ def open_stream(path: str, decompress: bool = False, size: int | None = None) ->
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
-    return cast(BinaryIO, FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def open_arrow(path: str) -> pa.NativeFile:
