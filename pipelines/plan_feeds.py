@@ -128,8 +128,8 @@ def _spec(value: ir.Value) -> TensorSpec:
 
 
 def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
-    files = find_files(options.sample, "--sample")
-    files = with_encoding(files, format_of(files, options.input_format), options.encoding)
+    found = find_files(options.sample, "--sample")
+    files = with_encoding(found, format_of(found, options.input_format), options.encoding)
     made = open_sample(options, files, session).made
     if made.sample is None:
         raise UsageError(
@@ -176,8 +176,8 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         sample = made_up_rows(session.signature, facts.sets, limits)
         made = fit(path, options, sample.schema, sample, facts)
         if made.sample is None:
-            why = made.notes[-1] if made.notes else "it fails on them"
-            raise UsageError(f"--model {path} does not run on rows made up from its input types ({why}): {REAL}")
+            told = made.notes[-1] if made.notes else "it fails on them"
+            raise UsageError(f"--model {path} does not run on rows made up from its input types ({told}): {REAL}")
         rows = _fitted(made, options)
         return replace(rows, notes=(MADE_UP, *rows.notes))
 

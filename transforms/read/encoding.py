@@ -81,7 +81,7 @@ def open_text(path: str, encoding: str | None = None, size: int | None = None, w
     stream = open_stream(path, decompress=True, size=size)
     if encoding is None or not (whole or is_wide(encoding)):
         return stream
-    return io.BufferedReader(_Recoded(stream, encoding, path), CHUNK)  # type: ignore[return-value]
+    return io.BufferedReader(_Recoded(stream, encoding, path), CHUNK)
 
 
 class _Recoded(io.RawIOBase):
