@@ -7,7 +7,7 @@ import re
 from typing import Any, NoReturn
 
 from models.errors import UsageError
-from pipelines.name_lists import read_nulls, split_names
+from pipelines.name_lists import read_csv_header, read_nulls, split_names
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +66,16 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_csv_header(group: argparse._ArgumentGroup) -> None:
+    """`--csv_header`: what the first line of a CSV file is; `read_binding` reads it."""
+    group.add_argument(
+        "--csv_header",
+        metavar="yes|no|NAME[,NAME]",
+        help="whether the first line of CSV files names the columns; no: it is a row, and they are column_1, column_2, "
+        "...; or their names, if it is a row (default: yes, and what looks like a row is refused)",
+    )
+
+
 def add_prepare(group: argparse._ArgumentGroup) -> None:
     """`--prepare`: the data stage."""
     group.add_argument(
@@ -74,16 +84,17 @@ def add_prepare(group: argparse._ArgumentGroup) -> None:
 
 
 def read_binding(options: argparse.Namespace) -> None:
-    """Take the values of `--columns`, `--set` and `--nulls` apart.
+    """Take the values of `--columns`, `--set`, `--nulls`, `--types` and `--csv_header` apart.
 
     Raises:
-        UsageError: one is not of the form INPUT=VALUE, or an input is named twice.
+        UsageError: one is not of the form INPUT=VALUE, or an input or column is named twice.
     """
     columns = _pairs("--columns", options.columns, "x=a,b")
     options.columns = {name: split_names("--columns", value) for name, value in columns.items()}
     options.set = _pairs("--set", options.set, "x=zeros")
     options.nulls = read_nulls(options.nulls)
     options.types = _types(options.types)
+    options.csv_header = None if options.csv_header is None else read_csv_header(options.csv_header)
 
 
 def _types(text: str | None) -> dict[str, Any]:

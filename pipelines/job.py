@@ -16,6 +16,7 @@ from pipelines.columns import (
     check_outputs,
     needed_columns,
 )
+from pipelines.csv_header import with_csv_header
 from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.json_output import json_steps
@@ -130,6 +131,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     left_out: list[str] = []
     files = tuple(find_files(options.input, left_out=left_out))
     files = with_encoding(files, format_of(files, options.input_format), options.encoding)
+    files = with_csv_header(files, options)
     check_written(options, [options.model, *(file.path for file in files)])
     topics = find_topics(options, local)
     aside = (*left_out_notes(left_out), *leave_aside(options, local), *leave_undivided(options, files))

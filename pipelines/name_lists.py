@@ -24,6 +24,26 @@ def split_names(option: str, text: str) -> tuple[str, ...]:
     return tuple(_unquoted(match[1])[0] for match in _matches(_NAME, option, text))
 
 
+def read_csv_header(text: str) -> bool | tuple[str, ...]:
+    """What `--csv_header yes|no|NAME,NAME` says; a column that is named yes or no is in double quotes.
+
+    >>> read_csv_header('id,"last, first"')
+    ('id', 'last, first')
+
+    Raises:
+        UsageError: a name is empty or given twice.
+    """
+    if text in ("yes", "no"):
+        return text == "yes"
+    names = split_names("--csv_header", text)
+    if "" in names:
+        raise UsageError(f"--csv_header {text!r} has an empty name; give every column one, or say --csv_header no")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"--csv_header names the column {twice[0]!r} twice; give each its own name")
+    return names
+
+
 def read_nulls(values: list[str]) -> Nulls:
     """What `--nulls VALUE COLUMN=VALUE,COLUMN=VALUE` says; names and values with a comma or `=` are in double quotes.
 

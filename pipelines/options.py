@@ -13,6 +13,7 @@ from models.strategy.kinds import KINDS
 from pipelines.arguments import (
     Parser,
     add_binding,
+    add_csv_header,
     add_prepare,
     check_not_empty,
     positive,
@@ -124,6 +125,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         choices=("parquet", "csv", "jsonl", "arrow", "files"),
         help="default: by extension; files: each file is one row (columns path, bytes)",
     )
+    add_csv_header(job)
 
     data = p.add_argument_group("columns and inputs")
     add_binding(data)
@@ -307,6 +309,8 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple
             )
     if options.types and any(source.startswith("kafka://") for source in options.input):
         raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
+    if options.csv_header is not None and any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
     _check_split(options)
     return options, rest
 

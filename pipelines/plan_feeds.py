@@ -27,6 +27,7 @@ from models.split.feeds import find_id_limits, make_feeds
 from models.split.load import load_graph
 from models.split.micro_batch import find_micro_batch
 from models.tensors import Array
+from pipelines.csv_header import with_csv_header
 from pipelines.made_up import fixed_batch, made_up_rows
 from pipelines.sample import facts_of, open_sample
 from pipelines.units import show_bytes
@@ -130,6 +131,7 @@ def _spec(value: ir.Value) -> TensorSpec:
 def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
     found = find_files(options.sample, "--sample")
     files = with_encoding(found, format_of(found, options.input_format), options.encoding)
+    files = with_csv_header(files, options)
     made = open_sample(options, files, session).made
     if made.sample is None:
         raise UsageError(

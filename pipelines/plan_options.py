@@ -12,6 +12,7 @@ from models.strategy.kinds import KINDS
 from pipelines.arguments import (
     Parser,
     add_binding,
+    add_csv_header,
     add_prepare,
     check_not_empty,
     positive,
@@ -70,6 +71,7 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
         help="of the sample; default: by extension",
     )
     job.add_argument("--encoding", metavar="latin-1", help="of a sample of CSV or JSON Lines that is not UTF-8")
+    add_csv_header(job)
     add_binding(job)
     add_prepare(job)
     job.add_argument(
@@ -148,6 +150,7 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argpar
         of_rows = ("columns", "types", "narrow", "prepare", "input_format", "encoding")
         given = [name for name in of_rows if getattr(options, name)]
         given += ["nulls"] if options.nulls != NO_NULLS else []
+        given += ["csv_header"] if options.csv_header is not None else []
         if given:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")
     if options.measured is not None and options.report is None:

@@ -97,7 +97,7 @@ def open_sample(
     try:
         inferred = infer_schema(files, format)
     except NoColumns as error:
-        if format == "csv":  # Not even a header.
+        if format == "csv" and not any(file.header is False for file in files):  # Not even a header.
             raise
         inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
     inferred = inferred.declared(options.types, format)

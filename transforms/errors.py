@@ -79,7 +79,7 @@ def _format(path: str) -> str:
 
 
 def _rows_begin(path: str) -> int:
-    from transforms.read.csv_rows import rows_begin
+    from transforms.read.csv_header import rows_begin
 
     return rows_begin(path) if _format(path) == "csv" else 0
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 FORMATS = ("parquet", "csv", "jsonl", "arrow", "files")
 
+CsvHeader = bool | tuple[str, ...] | None
+"""Whether the first line of a CSV file names its columns; or their names, where that line is a row too. None: it names
+them, and one that looks like a row is refused."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -47,6 +51,9 @@ class Split:
 
     encoding: str | None = None
     """Of text that is not UTF-8: the name of Python's codec."""
+
+    header: CsvHeader = None
+    """Of a CSV file."""
 
     def origin_file(self) -> str:
         """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.

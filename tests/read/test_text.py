@@ -86,8 +86,8 @@ def test_csv_bad_rows_keep_the_numbers_of_the_others(file):
         assert rows == [(1, "x", str(path), 0), (5, "v", str(path), 4), (7, "w", str(path), 6)]
         assert sorted(failures) == [
             (str(path), 1, "column 'a': 'zwei' is no int64"),
-            (str(path), 2, "1 fields, but the header has 2"),
-            (str(path), 3, "3 fields, but the header has 2"),
+            (str(path), 2, "1 fields, but there are 2 columns"),
+            (str(path), 3, "3 fields, but there are 2 columns"),
             (str(path), 5, "column 'b': '\\xff' is not UTF-8 (see --encoding)"),
         ]
 

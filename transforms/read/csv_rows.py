@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
-from functools import lru_cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,104 +13,24 @@ import pyarrow.compute as pc
 
 from models.errors import UsageError
 from transforms.read import lines
-from transforms.read.compression import without_extension
-from transforms.read.encoding import check_utf8, is_wide, open_text, recode
+from transforms.read.csv_header import delimiter_of, header
+from transforms.read.encoding import is_wide, open_text, recode
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
-from transforms.read.streams import is_compressed, is_local, open_stream
+from transforms.read.streams import is_compressed, open_stream
 from transforms.read.wide_numbers import unheld
-from transforms.split import Split
-
-_BOM = b"\xef\xbb\xbf"
+from transforms.split import CsvHeader, Split
 
 
-def delimiter_of(path: str) -> str:
-    """A tab for `.tsv`, else a comma."""
-    return "\t" if without_extension(path).endswith(".tsv") else ","
-
-
-def header(path: str, encoding: str | None = None) -> tuple[list[str], int]:
-    """The column names of a file and the byte (of its text) at which its rows start; no names where it is empty.
-
-    Raises:
-        UsageError: two columns have the same name, or the text is in UTF-16 or has other delimiters.
-    """
-    stamp = (os.stat(path).st_size, os.stat(path).st_mtime_ns) if is_local(path) else (0, 0)
-    names, start = _header(path, stamp, encoding)
-    return list(names), start
-
-
-def rows_begin(path: str) -> int:
-    """The byte at which the rows of a file start whose line ends are bytes of their own."""
-    with open_text(path) as stream:
-        return _first_row(stream, lines.csv_first_end(delimiter_of(path)))[1]
-
-
-@lru_cache(maxsize=64)
-def _header(path: str, stamp: tuple[int, int], encoding: str | None) -> tuple[tuple[str, ...], int]:
-    delimiter = delimiter_of(path)
-    with open_text(path, encoding) as stream:
-        text, start = _first_row(stream, lines.csv_first_end(delimiter))
-    if not text.strip(b"\r\n"):
-        return (), start
-    import csv
-
-    check_utf8(path, text, encoding)
-    text = recode(text, encoding)
-    names = tuple(next(csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"{path} has several columns named {twice[0]!r} in its first line: give each its own name")
-    apart = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
-    if apart is not None:
-        raise UsageError(
-            f"{path} has one column, {names[0]!r}, in its first line, with cells apart by {apart!r}: "
-            "write it with commas, or with tabs and the ending .tsv"
-        )
-    if _is_data(names):
-        raise UsageError(
-            f"{path} begins with numbers ({delimiter.join(names)[:60]}), which would be taken for the names of its "
-            f"columns: write those into a first line, e.g. {delimiter.join(f'c{at}' for at in range(len(names)))[:60]}"
-        )
-    return names, start
-
-
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-
-
-def _is_data(names: tuple[str, ...]) -> bool:
-    """Whether the first row is one of data: all numbers, and not some that count up, as names do (`0,1,2`, years)."""
-    if not all(_NUMBER.fullmatch(name) for name in names):
-        return False
-    if not all(name.isdigit() for name in names):
-        return True
-    numbers = [int(name) for name in names]
-    counts_up = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    return not counts_up or (len(numbers) == 1 and numbers != [0])
-
-
-def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int]:
-    """The first row that is not blank, and the byte behind it."""
-    head, at = b"", 0
-    while True:
-        fresh = stream.read(max(1 << 16, len(head)))
-        head += fresh
-        if at == 0 and head.startswith(_BOM):
-            at = len(_BOM)
-        while length := end(head[at:]):
-            at += length
-            if head[at - length : at].strip(b"\r\n"):
-                return head[at - length : at], at
-        if not fresh:
-            return head[at:], len(head)
-
-
-def schema(path: str, sample_bytes: int, encoding: str | None = None) -> pa.Schema | None:
-    """Names from the first line, types as the first `sample_bytes` suggest; None where the file has no header.
+def schema(path: str, sample_bytes: int, encoding: str | None = None, given: CsvHeader = None) -> pa.Schema | None:
+    """Names from the first line or as `given`, types as the first `sample_bytes` suggest; None of an empty file.
 
     A column without any value yet is of type null. One of which a number would lose something is taken for strings:
     leading zeros (`00123`), a plus, or digits of a whole number that is too large.
+
+    Raises:
+        UsageError: as `header`, or most rows have another number of cells than names are given.
     """
-    names, start = header(path, encoding)
+    names, start = header(path, encoding, given)
     if not names:
         return None
     from pyarrow import csv
@@ -123,17 +41,28 @@ def schema(path: str, sample_bytes: int, encoding: str | None = None) -> pa.Sche
         run = recode(next(lines.runs(stream, None, lines.csv_end(delimiter), sample_bytes), b""), encoding)
     if not run.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
+    others: Counter[int] = Counter()
+
+    def note(row: csv.InvalidRow) -> str:
+        others[row.actual_columns] += 1
+        return "skip"
+
     try:
         table = csv.read_csv(
             pa.BufferReader(run),
             read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=len(run) + 1),
-            parse_options=csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
-            ),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
             convert_options=csv.ConvertOptions(null_values=null_cells(floats=True)),
         )
     except pa.ArrowInvalid:
         return pa.schema([pa.field(name, pa.string()) for name in names])
+    cells, rows = max(others.items(), key=lambda item: item[1], default=(0, 0))
+    if isinstance(given, tuple) and rows > table.num_rows:
+        apart = "s a row, and" if cells > 1 else f" a row, as cells are apart by {delimiter!r}, and"
+        raise UsageError(
+            f"{path} has {cells} cell{apart} --csv_header names {len(given)} ({', '.join(given)[:60]}): name each "
+            "column of the file, in its order"
+        )
     # Text that is not UTF-8 is taken for bytes: it is text of which some rows cannot be read.
     texts = {f.name for f in table.schema if pa.types.is_binary(f.type)}
     if _LOSSY.search(run):
@@ -160,21 +89,24 @@ def _lossy(run: bytes, names: list[str], schema: pa.Schema, delimiter: str) -> s
     return found
 
 
-def split(path: str, number: int, size: int, target_bytes: int, encoding: str | None = None) -> list[Split]:
+def split(
+    path: str, number: int, size: int, target_bytes: int, encoding: str | None = None, given: CsvHeader = None
+) -> list[Split]:
     """Byte ranges of about `target_bytes` that hold whole rows.
 
     Where there is more than one, the file is read through: a line end in quotes is known by the quotes before
     it. The rows are counted on the way.
     """
-    names, start = header(path, encoding)
+    names, start = header(path, encoding, given)
     if not names:
         return []
+    told: dict[str, Any] = {"encoding": encoding, "header": given}
     if is_compressed(path) or is_wide(encoding):
-        return [Split("csv", (path,), (number, 0), 0, size, 0, None, size, encoding=encoding)]
+        return [Split("csv", (path,), (number, 0), 0, size, 0, None, size, **told)]
     if start >= size:
         return []
     if size - start <= target_bytes:
-        return [Split("csv", (path,), (number, 0), start, size, 0, None, size - start, encoding=encoding)]
+        return [Split("csv", (path,), (number, 0), start, size, 0, None, size - start, **told)]
     delimiter = delimiter_of(path)
     splits: list[Split] = []
     first_row = rows = length = 0
@@ -182,7 +114,7 @@ def split(path: str, number: int, size: int, target_bytes: int, encoding: str | 
 
     def add() -> None:
         place = (number, len(splits))
-        splits.append(Split("csv", (path,), place, start, start + length, first_row, rows, length, encoding=encoding))
+        splits.append(Split("csv", (path,), place, start, start + length, first_row, rows, length, **told))
 
     with open_stream(path) as stream:
         stream.seek(start)
@@ -200,7 +132,7 @@ def split(path: str, number: int, size: int, target_bytes: int, encoding: str | 
 def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
-    _, start = header(path, split.encoding)
+    _, start = header(path, split.encoding, split.header)
     with open_text(path, split.encoding, size=split.stop) as stream:
         if is_compressed(path) or is_wide(split.encoding):
             skip(stream, start)
@@ -237,7 +169,7 @@ def any_rows(split: Split) -> bool:
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; rows that do not parse come as failures."""
     path = split.paths[0]
-    names, _ = header(path, split.encoding)
+    names, _ = header(path, split.encoding, split.header)
     delimiter = delimiter_of(path)
     missing = next((field for field in options.data_schema if field.name not in names), None)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
@@ -364,7 +296,7 @@ def _parse(
     bad: dict[int, str] = {}
 
     def note(row: csv.InvalidRow) -> str:
-        bad[row.number - 1] = f"{row.actual_columns} fields, but the header has {row.expected_columns}"
+        bad[row.number - 1] = f"{row.actual_columns} fields, but there are {row.expected_columns} columns"
         return "skip"
 
     table = csv.read_csv(

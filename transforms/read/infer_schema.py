@@ -143,7 +143,9 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
         if schema is not None
     ]
     if not found:
-        _named(inputs, None)
+        given = next((file.header for file in inputs if isinstance(file.header, tuple)), None)
+        schema = None if given is None else pa.schema([pa.field(name, pa.null()) for name in given])
+        return _filled(InferredSchema(_named(inputs, schema)))
     return _together(found, text=format == "csv")
 
 
@@ -211,7 +213,9 @@ def _named(inputs: Sequence[InputFile], schema: pa.Schema | None) -> pa.Schema:
 def _schema(file: InputFile, format: str, head: int) -> pa.Schema | None:
     look = reader(format)
     schema: pa.Schema | None = _opened(
-        file, format, lambda: look.schema(file.path, head, file.encoding) if format == "csv" else look.schema(file.path)
+        file,
+        format,
+        lambda: look.schema(file.path, head, file.encoding, file.header) if format == "csv" else look.schema(file.path),
     )
     if schema is None:
         return None

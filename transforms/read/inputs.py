@@ -11,7 +11,7 @@ from models.errors import UsageError
 from transforms.read.choice import hidden_part, is_hidden
 from transforms.read.compression import kind_by_name, without_extension
 from transforms.read.streams import is_local
-from transforms.split import FORMATS
+from transforms.split import FORMATS, CsvHeader
 
 _EXTENSIONS = {
     ".parquet": "parquet",
@@ -44,6 +44,9 @@ class InputFile:
 
     encoding: str | None = None
     """Of text that is not UTF-8: the name of Python's codec."""
+
+    header: CsvHeader = None
+    """Of a CSV file."""
 
 
 class InputChanged(RuntimeError):

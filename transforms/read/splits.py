@@ -138,7 +138,8 @@ def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> l
     if format == "parquet":
         return list(reader(format).split(file.path, number, split_bytes))
     if format in ("csv", "jsonl"):
-        return list(reader(format).split(file.path, number, file.size, split_bytes, file.encoding))
+        given = (file.header,) if format == "csv" else ()
+        return list(reader(format).split(file.path, number, file.size, split_bytes, file.encoding, *given))
     return list(reader(format).split(file.path, number, file.size, split_bytes))
 
 
@@ -259,7 +260,7 @@ def _rows_about(file: InputFile, format: str) -> float | None:
     if format == "jsonl" and reader("jsonl").is_array(file.path):
         return None
     if format in ("csv", "jsonl"):
-        end = reader("csv").header(file.path, file.encoding)[1] if format == "csv" else 0
+        end = reader("csv").header(file.path, file.encoding, file.header)[1] if format == "csv" else 0
         with open_stream(file.path) as stream:
             stream.seek(end)
             head = stream.read(1 << 18)

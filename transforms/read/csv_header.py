@@ -1,0 +1,197 @@
+"""CSV: the names of the columns, and where the rows begin.
+
+a,b                 names a, b; rows begin behind the line
+1,2                 refused: a row, or names, of which --csv_header says which
+1,2  as no          names column_1, column_2; rows begin with the line
+1,2  as ("a", "b")  names a, b; rows begin with the line
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections import Counter
+from functools import lru_cache
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from models.errors import UsageError
+from transforms.read import lines
+from transforms.read.compression import without_extension
+from transforms.read.encoding import check_utf8, open_text, recode
+from transforms.read.streams import is_local
+from transforms.split import CsvHeader
+
+_BOM = b"\xef\xbb\xbf"
+
+_HEAD_BYTES = 1 << 16
+"""Read to find the first line, at least."""
+
+
+def delimiter_of(path: str) -> str:
+    """A tab for `.tsv`, else a comma."""
+    return "\t" if without_extension(path).endswith(".tsv") else ","
+
+
+def header(path: str, encoding: str | None = None, given: CsvHeader = None) -> tuple[list[str], int]:
+    """The column names of a file and the byte (of its text) at which its rows start; no names where it is empty.
+
+    Raises:
+        UsageError: two columns have the same name, the first line is not what `given` says, or the text is in UTF-16
+            or has other delimiters.
+    """
+    stamp = (os.stat(path).st_size, os.stat(path).st_mtime_ns) if is_local(path) else (0, 0)
+    names, start = _header(path, stamp, encoding, given)
+    return list(names), start
+
+
+def rows_begin(path: str) -> int:
+    """The byte at which the rows of a file start whose line ends are bytes of their own."""
+    with open_text(path) as stream:
+        return _first_row(stream, lines.csv_first_end(delimiter_of(path)))[2]
+
+
+@lru_cache(maxsize=64)
+def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvHeader) -> tuple[tuple[str, ...], int]:
+    delimiter = delimiter_of(path)
+    with open_text(path, encoding) as stream:
+        head, begin, end = _first_row(stream, lines.csv_first_end(delimiter))
+    text = head[begin:end]
+    if not text.strip(b"\r\n"):
+        return (), end
+    # Of a row only that row fails.
+    if given in (None, True) or text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        check_utf8(path, text, encoding)
+    rows = recode(head[begin : begin + lines.csv_end(delimiter)(head[begin:])] or text, encoding)
+    text = recode(text, encoding)
+    if given is False:
+        return tuple(f"column_{at + 1}" for at in range(_most_cells(rows, delimiter))), _text_start(head)
+    first = _cells(text, delimiter)
+    if isinstance(given, tuple):
+        if [name.strip() for name in first] == [name.strip() for name in given]:
+            raise UsageError(
+                f"{path} has the names that --csv_header gives in its first line, so it has a header: leave "
+                "--csv_header out"
+            )
+        return given, _text_start(head)
+    if lines.csv_open(text, delimiter):
+        raise UsageError(f"{path} has a quote in its first line that is never closed, so its columns have no names")
+    _check_names(path, first, rows, given is True)
+    return tuple(first), end
+
+
+def _cells(text: bytes, delimiter: str) -> list[str]:
+    (row,) = _table(text, delimiter)[0].to_pylist()
+    return [cell.decode("utf-8", "replace") for cell in row.values()]
+
+
+def _check_names(path: str, names: list[str], rows: bytes, sure: bool) -> None:
+    """Raise unless the first line can be one of names, which the user is `sure` it is."""
+    delimiter = delimiter_of(path)
+    shown = delimiter.join(names)[:60]
+    if not sure and (_is_numbers(names) or _is_row(names, rows, delimiter)):
+        made = ",".join(f"c{at}" for at in range(len(names)))
+        raise UsageError(
+            f"{path} begins with what looks like a row ({shown}), which would be taken for the names of its columns: "
+            f"name them, e.g. --csv_header {made if len(made) < 60 else 'c0,c1,...'}, or have them named column_1 and "
+            "so on by --csv_header no; if they are names, say --csv_header yes"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"{path} has several columns named {twice[0]!r} in its first line: give each its own name, or say "
+            "--csv_header no if that line is a row"
+        )
+    apart = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+    if apart is not None:
+        raise UsageError(
+            f"{path} has one column, {names[0]!r}, in its first line, with cells apart by {apart!r}: "
+            "write it with commas, or with tabs and the ending .tsv"
+        )
+
+
+_NUMBER = re.compile(
+    r"\s*(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|\d{4}-\d\d?-\d\d?(?:[ T][\d:.]+Z?)?)\s*", re.IGNORECASE
+)
+"""A number, or a date."""
+
+_NOTHING = re.compile(r"\s*(?:|[+-]?nan|[+-]?inf(?:inity)?|n/?a|#n/a|null|none)\s*", re.IGNORECASE)
+"""Stands beside numbers, and may be the name of a column too."""
+
+
+def _is_numbers(names: list[str]) -> bool:
+    """Whether the first line is all numbers, and not some that count up, as names do (`0,1,2`, years)."""
+    told = [name for name in names if not _NOTHING.fullmatch(name)]
+    if not told or not all(_NUMBER.fullmatch(name) for name in told):
+        return False
+    if not all(name.isdigit() for name in told):
+        return True
+    numbers = [int(name) for name in told]
+    counts_up = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return not counts_up or (len(numbers) == 1 and numbers != [0])
+
+
+def _is_row(names: list[str], rows: bytes, delimiter: str) -> bool:
+    """Whether some of the first line's cells are numbers, and all words stand in their columns once more."""
+    words = {at: name for at, name in enumerate(names) if not _NUMBER.fullmatch(name) and not _NOTHING.fullmatch(name)}
+    if not words or not any(_NUMBER.fullmatch(name) for name in names):
+        return False
+    table, _ = _table(rows, delimiter)
+    return all(table.column(at).to_pylist().count(word.encode()) > 1 for at, word in words.items())
+
+
+def _most_cells(rows: bytes, delimiter: str) -> int:
+    """How many cells most rows have."""
+    table, others = _table(rows, delimiter)
+    return Counter({table.num_columns: table.num_rows, **others}).most_common(1)[0][0]
+
+
+def _table(rows: bytes, delimiter: str) -> tuple[pa.Table, Counter[int]]:
+    """(the rows with as many cells as the first, as bytes; how many others there are by their cells)."""
+    from pyarrow import csv
+
+    others: Counter[int] = Counter()
+    # Arrow finds no row in a line that does not end.
+    rows += b'"\n' if lines.csv_open(rows, delimiter) else b"\n"
+
+    def note(row: csv.InvalidRow) -> str:
+        others[row.actual_columns] += 1
+        return "skip"
+
+    def read(names: list[str]) -> pa.Table:
+        others.clear()
+        return csv.read_csv(
+            pa.BufferReader(rows),
+            read_options=csv.ReadOptions(
+                column_names=names,
+                autogenerate_column_names=not names,
+                use_threads=False,
+                block_size=len(rows) + 1,
+            ),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
+        )
+
+    return read(read([]).column_names), others
+
+
+def _text_start(head: bytes) -> int:
+    return len(_BOM) if head.startswith(_BOM) else 0
+
+
+def _first_row(stream: BinaryIO, end: lines.EndFinder) -> tuple[bytes, int, int]:
+    """(the head of the text, where its first row that is not blank begins, and where it ends)."""
+    head, at = b"", 0
+    while True:
+        fresh = stream.read(max(_HEAD_BYTES, len(head)))
+        head += fresh
+        if at == 0:
+            at = _text_start(head)
+        while length := end(head[at:]):
+            at += length
+            if head[at - length : at].strip(b"\r\n"):
+                return head, at - length, at
+        if not fresh:
+            return head, at, len(head)
