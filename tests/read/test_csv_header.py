@@ -199,8 +199,5 @@ def test_a_first_cell_that_is_large_or_never_closed(tmp_path):
             schema = input_schema(files, "csv")
             rows, failures = rows_of(make_splits(files, "csv", 1), schema)
             assert (len(schema), len(rows), [at for at, _ in failures]) == (2, 2 * (not wanted), wanted)
-        if wanted:
-            with pytest.raises(UsageError, match="has a quote in its first line that is never closed"):
-                header(str(path))
-        else:
-            assert [len(name) for name in header(str(path))[0]] == [1, 200_000]
+        with pytest.raises(UsageError, match="never closed" if wanted else "too large for a name"):
+            header(str(path))

@@ -100,3 +100,17 @@ def test_a_scan_finds_and_counts_the_same_rows(data, run_bytes):
     found = [(run, scan.rows(run)) for run in lines.runs(io.BytesIO(data), None, scan, run_bytes)]
     plain = list(lines.runs(io.BytesIO(data), None, lines.csv_end(","), run_bytes))
     assert found == [(run, lines.count_csv(run, ",")) for run in plain]
+
+
+@pytest.mark.parametrize(
+    ("data", "cells"),
+    [
+        (b"", []),
+        (b"a,b\n\nc\r\n,,\n", [2, 1, 3]),
+        (b'"a,b\n",c\n"x""y,",\n', [2, 2]),
+        (b'a"b,c\n1', [2, 1]),
+        (b'1,"open,\n2,3\n', [2]),
+    ],
+)
+def test_cells_of_csv_rows(data, cells):
+    assert lines.csv_cells(data, ",").tolist() == cells

@@ -9,13 +9,14 @@ a,b                 names a, b; rows begin behind the line
 from __future__ import annotations
 
 import codecs
+import contextlib
+import io
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO
-
-import pyarrow as pa
 
 from models.errors import UsageError
 from transforms.read import lines
@@ -67,8 +68,9 @@ def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvH
     rows = recode(head[begin : begin + lines.csv_end(delimiter)(head[begin:])] or text, encoding)
     text = recode(text, encoding)
     if given is False:
-        return tuple(f"column_{at + 1}" for at in range(_most_cells(rows, delimiter))), _text_start(head)
-    first = _cells(text, delimiter)
+        cells, _ = Counter(lines.csv_cells(rows, delimiter).tolist()).most_common(1)[0]
+        return tuple(f"column_{at + 1}" for at in range(cells)), _text_start(head)
+    first = next(_rows(text, delimiter), [])
     if isinstance(given, tuple):
         if [name.strip() for name in first] == [name.strip() for name in given]:
             raise UsageError(
@@ -78,13 +80,21 @@ def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvH
         return given, _text_start(head)
     if lines.csv_open(text, delimiter):
         raise UsageError(f"{path} has a quote in its first line that is never closed, so its columns have no names")
+    if not first:
+        raise UsageError(
+            f"{path} has a cell in its first line that is too large for a name: if it is a row, say "
+            "--csv_header no, or name the columns with it"
+        )
     _check_names(path, first, rows, given is True)
     return tuple(first), end
 
 
-def _cells(text: bytes, delimiter: str) -> list[str]:
-    (row,) = _table(text, delimiter)[0].to_pylist()
-    return [cell.decode("utf-8", "replace") for cell in row.values()]
+def _rows(text: bytes, delimiter: str) -> Iterator[list[str]]:
+    """The rows as texts, up to one with a cell that is too large to be the name of a column."""
+    import csv
+
+    with contextlib.suppress(csv.Error):
+        yield from csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)
 
 
 def _check_names(path: str, names: list[str], rows: bytes, sure: bool) -> None:
@@ -98,7 +108,7 @@ def _check_names(path: str, names: list[str], rows: bytes, sure: bool) -> None:
             f"name them, e.g. --csv_header {made if len(made) < 60 else 'c0,c1,...'}, or have them named column_1 and "
             "so on by --csv_header no; if they are names, say --csv_header yes"
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise UsageError(
             f"{path} has several columns named {twice[0]!r} in its first line: give each its own name, or say "
@@ -138,43 +148,8 @@ def _is_row(names: list[str], rows: bytes, delimiter: str) -> bool:
     words = {at: name for at, name in enumerate(names) if not _NUMBER.fullmatch(name) and not _NOTHING.fullmatch(name)}
     if not words or not any(_NUMBER.fullmatch(name) for name in names):
         return False
-    table, _ = _table(rows, delimiter)
-    return all(table.column(at).to_pylist().count(word.encode()) > 1 for at, word in words.items())
-
-
-def _most_cells(rows: bytes, delimiter: str) -> int:
-    """How many cells most rows have."""
-    table, others = _table(rows, delimiter)
-    return Counter({table.num_columns: table.num_rows, **others}).most_common(1)[0][0]
-
-
-def _table(rows: bytes, delimiter: str) -> tuple[pa.Table, Counter[int]]:
-    """(the rows with as many cells as the first, as bytes; how many others there are by their cells)."""
-    from pyarrow import csv
-
-    others: Counter[int] = Counter()
-    # Arrow finds no row in a line that does not end.
-    rows += b'"\n' if lines.csv_open(rows, delimiter) else b"\n"
-
-    def note(row: csv.InvalidRow) -> str:
-        others[row.actual_columns] += 1
-        return "skip"
-
-    def read(names: list[str]) -> pa.Table:
-        others.clear()
-        return csv.read_csv(
-            pa.BufferReader(rows),
-            read_options=csv.ReadOptions(
-                column_names=names,
-                autogenerate_column_names=not names,
-                use_threads=False,
-                block_size=len(rows) + 1,
-            ),
-            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
-        )
-
-    return read(read([]).column_names), others
+    seen = Counter((at, row[at]) for row in _rows(rows, delimiter) if len(row) == len(names) for at in words)
+    return all(seen[word] > 1 for word in words.items())
 
 
 def _text_start(head: bytes) -> int:

@@ -96,6 +96,15 @@ def count_csv(data: bytes, delimiter: str) -> int:
     return int(np.count_nonzero(lengths))
 
 
+def csv_cells(data: bytes, delimiter: str) -> np.ndarray:
+    """How many cells each row in `data` has, which starts at one; blank lines are none."""
+    ends = _row_ends(data, delimiter, b"\r\n" if b"\r" in data else b"\n")
+    starts, stops = np.append(0, ends + 1), np.append(ends, len(data))
+    apart = _row_ends(data, delimiter, delimiter.encode())
+    cells = np.searchsorted(apart, stops) - np.searchsorted(apart, starts) + 1
+    return cells[stops > starts]
+
+
 def count_json(data: bytes) -> int:
     """Lines that are not blank, the last one with or without its newline."""
     firsts = _first_bytes(data)
