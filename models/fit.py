@@ -72,6 +72,9 @@ class _Attempt:
     told: str = ""
     """Whether rows are independent, in words."""
 
+    most_rows: int | None = None
+    """As many rows as were seen to keep apart in one run, where that is not proven for any number."""
+
 
 def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.RecordBatch | None, facts: DataFacts) -> Fit:
     """Bring a model and data together.
@@ -198,7 +201,9 @@ def _fit(
         symbols={1, *_rows_symbols(signature, attempt.binding)},
     )
     alike = bool(proof.scales) and not row_by_row
-    plan = ScoringPlan(model, attempt.binding, outputs, batch_size=1, row_by_row=row_by_row, alike=alike)
+    # Blocks of N are as long as they are, however many rows are fed.
+    most = attempt.most_rows if blocks_of(model.rewrites) is None else None
+    plan = ScoringPlan(model, attempt.binding, outputs, 1, row_by_row=row_by_row, alike=alike, most_rows=most)
     return Fit(plan, session, attempt.sample, tuple(notes), told, drawn)
 
 
@@ -330,8 +335,8 @@ def _try(
     outputs = dict(zip(names, runs[0], strict=True)) if runs else None
     few = np.arange(min(PROBE_ROWS, max(SAMPLE_RUN_ROWS, usable.num_rows))) % usable.num_rows
     probed = {name: np.array(values) for name, values in bound.take(few).items()}
-    check, told = judge(session.run, probed, axes, proof, seen, together)
-    return _Attempt(binding, check, feeds, outputs, usable, proof, told)
+    check, told, most = judge(session.run, probed, axes, proof, seen, together)
+    return _Attempt(binding, check, feeds, outputs, usable, proof, told, most)
 
 
 def _usable_rows(
@@ -406,7 +411,7 @@ def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_se
             count = SAMPLE_RUN_ROWS
             session.run(feeds(rows))
 
-    blocks = blocks_of(session.model.rewrites)
+    blocks, most = blocks_of(session.model.rewrites), made.plan.most_rows or CANDIDATES[-1]
     one = feeds(1)
     outputs = session.run(one)
     bytes_per_row = sum(values.nbytes for values in [*one.values(), *outputs])
@@ -415,5 +420,5 @@ def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_se
         bytes_per_row=bytes_per_row,
         memory_cap=memory_cap,
         budget_seconds=budget_seconds,
-        candidates=CANDIDATES if blocks is None else (blocks.rows,),
+        candidates=[rows for rows in CANDIDATES if rows <= most] if blocks is None else (blocks.rows,),
     )

@@ -154,9 +154,11 @@ def check_rows_apart(new: Scorer, rows: pa.RecordBatch) -> None:
         return new.session.run(dict(feeds))
 
     found = check_axes(run, feeds, axes, _TOGETHER, names, quantised=plan.alike)
-    found, _ = judge(run, probed, axes, proof, found, plan.alike)
+    found, told, most = judge(run, probed, axes, proof, found, plan.alike)
     if not found.independent:
         raise UsageError(f"it does not take rows together, as the one before does: {found.message}")
+    if most is not None and most < plan.batch_size:
+        raise UsageError(f"its rows are {told}, and {plan.batch_size} run together as the one before is run")
     for column in plan.outputs:
         if found.outputs[column.name] != column.rows_axis:
             raise UsageError(

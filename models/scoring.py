@@ -66,6 +66,13 @@ class ScoringPlan:
     """Run together only rows of like size, and those of NaN or infinity alone: the model sets scales from all values
     of a run."""
 
+    most_rows: int | None = None
+    """A larger batch size is taken as this: of more rows it is not known that they keep apart; None for any."""
+
+    def __post_init__(self) -> None:
+        if self.most_rows is not None and self.batch_size > self.most_rows:
+            object.__setattr__(self, "batch_size", self.most_rows)
+
     @property
     def fields(self) -> list[pa.Field]:
         """The output columns, in the order of `outputs`."""

@@ -320,7 +320,9 @@ def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
     if made.plan.row_by_row:
         return replace(made.plan, batch_size=1), "1 (row by row)"
     if isinstance(wanted, int):
-        return replace(made.plan, batch_size=wanted), str(wanted)
+        plan = replace(made.plan, batch_size=wanted)
+        more = f" (not {wanted}: more rows were not seen to keep apart)" if plan.batch_size < wanted else ""
+        return plan, f"{plan.batch_size}{more}"
     choice = choose_batch_size(made, MODEL_MEMORY_CAP)
     if choice is None:
         lacking = "memory to measure it" if made.sample is not None else "sample rows to measure with"

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from models.independence.crowd import crowd
 from models.independence.probe import MOST_BYTES, ROWS, most_unlike, probe
 from models.independence.proof import Proof, prove
 from models.rows_axis import AxesCheck
@@ -27,8 +28,8 @@ def judge(
     proof: Proof,
     seen: AxesCheck,
     together: bool = False,
-) -> tuple[AxesCheck, str]:
-    """(the axes of the outputs and whether rows are independent, that in words).
+) -> tuple[AxesCheck, str, int | None]:
+    """(the axes of the outputs and whether rows are independent, that in words, most rows of a run; None for any).
 
     Args:
         run: runs the model.
@@ -41,26 +42,29 @@ def judge(
     outputs = {name: _axis(name, axis, proof) for name, axis in seen.outputs.items()}
     check = replace(seen, outputs=outputs)
     if all(axis is None for axis in outputs.values()):
-        return replace(check, independent=False), proof.line
+        return replace(check, independent=False), proof.line, None
     if proof.ends is not None:
         if not check.independent:
-            return check, proof.line
+            return check, proof.line, None
         reason, runs = probe(run, feeds, axes, list(outputs.items()))
-        if reason is not None:
-            return replace(check, independent=False, message=f"{reason}; {proof.ends}"), proof.line
-        if not runs:
+        if reason is None and not runs:
             none = f"{proof.ends}, and no sample row could be replaced to probe it"
-            return replace(check, independent=False, message=none), proof.line
-        return check, f"{proof.line}; probed: in {runs} runs with rows replaced no other row changed"
+            return replace(check, independent=False, message=none), proof.line, None
+        most = None
+        if reason is None:
+            reason, most = crowd(run, feeds, axes, list(outputs.items()))
+        if reason is not None:
+            return replace(check, independent=False, message=f"{reason}; {proof.ends}"), proof.line, None
+        probed = f"probed: in {runs} runs with rows replaced no other row changed, nor among {most} rows"
+        return check, f"{proof.line}; {probed}, the most that run together", most
     if proof.scales:
         if not together:
-            return replace(
-                check, independent=False, message=proof.line.removeprefix("independent but for ")
-            ), proof.line
-        return check, f"{proof.line}; accepted: those of like size run together"
+            message = proof.line.removeprefix("independent but for ")
+            return replace(check, independent=False, message=message), proof.line, None
+        return check, f"{proof.line}; accepted: those of like size run together", None
     if proof.random and not math.isinf(seen.largest_difference):
-        return replace(check, independent=True, message=""), proof.line
-    return check, proof.line
+        return replace(check, independent=True, message=""), proof.line, None
+    return check, proof.line, None
 
 
 def _axis(name: str, axis: int | None, proof: Proof) -> int | None:

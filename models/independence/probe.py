@@ -9,11 +9,12 @@ Other rows stand at the same places in runs of the same size, so an honest kerne
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from models.independence.replaced import KINDS, bases, replace_rows, same_bits
 from models.session import ModelRunError
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -25,8 +26,8 @@ ROWS = 6
 SECONDS = 0.08
 """For all runs but the first few, which are made however long they take."""
 
-ALWAYS = 6
-"""Runs that are made in any case: each half replaced by other rows, by huge numbers, and by NaN."""
+ALWAYS = 8
+"""Runs that are made in any case: each half replaced by other rows, by what is far above and far below, and by NaN."""
 
 MOST_BYTES = 32 << 20
 """Of sample rows that are looked at to find unlike ones."""
@@ -53,101 +54,43 @@ def probe(
     """
     rows = next(feeds[name].shape[axis] for name, axis in axes.items() if axis is not None)
     began = clock()
-    try:
-        whole = run(dict(feeds))
-        steady = all(map(_same_bits, whole, run(dict(feeds))))
-    except ModelRunError:
-        return None, 0  # a run of several rows fails: `check_axes` tells of it
-    if not steady:
-        return "the same rows give other numbers each time", 0
-    halves = [np.arange(first, rows, 2) for first in (0, 1)]
-    singles = [np.array([row]) for row in range(rows)]
     done = 0
-    for kind, replaced in [*((k, h) for k in KINDS for h in halves), *((k, s) for s in singles for k in KINDS)]:
-        if done >= ALWAYS and clock() - began > SECONDS:
-            break
-        changed = replace_rows(feeds, axes, replaced, kind)
-        if changed is None:
-            continue
-        done += 1
+    for base in bases(feeds, axes):
         try:
-            made = run(changed)
+            whole = run(dict(base))
+            steady = all(map(same_bits, whole, run(dict(base))))
         except ModelRunError:
-            continue  # the model refuses such a row, alone too
-        kept = np.delete(np.arange(rows), replaced)
-        for (name, axis), before, after in zip(outputs, whole, made, strict=True):
-            if axis is not None and not _same_bits(_taken(before, kept, axis), _taken(after, kept, axis)):
-                return f"output {name} of a row changes when a row beside it is {KINDS[kind]}", done
+            # A run of several rows of the sample fails: `check_axes` tells of it. Made-up rows need not be right.
+            continue
+        if not steady:
+            return "the same rows give other numbers each time", 0
+        for tried, (kind, replaced) in enumerate(_replacements(rows)):
+            if tried >= ALWAYS and clock() - began > SECONDS:
+                break
+            changed = replace_rows(base, axes, replaced, kind)
+            if changed is None:
+                continue
+            try:
+                made = run(changed)
+            except ModelRunError:
+                continue  # the model refuses such a row, alone too
+            done += 1
+            kept = np.delete(np.arange(rows), replaced)
+            for (name, axis), before, after in zip(outputs, whole, made, strict=True):
+                if axis is not None and not same_bits(_taken(before, kept, axis), _taken(after, kept, axis)):
+                    return f"output {name} of a row changes when a row beside it is {KINDS[kind]}", done
     return None, done
 
 
-KINDS = {
-    "other": "another row",
-    "huge": "huge",
-    "nan": "NaN",
-    "inf": "infinite",
-    "zero": "0",
-    "turned": "reversed",
-    "least": "of the least and largest values",
-    "small": "a little different",
-}
-"""What a row is replaced by, and that in words."""
-
-
-def replace_rows(
-    feeds: Mapping[str, Array], axes: Mapping[str, int | None], replaced: Array, kind: str
-) -> dict[str, Array] | None:
-    """The feeds with some rows replaced; None where that changes nothing."""
-    made, differs = dict(feeds), False
-    for name, axis in axes.items():
-        if axis is None:
-            continue
-        values = np.moveaxis(np.array(feeds[name]), axis, 0)
-        before = values[replaced].copy()
-        after = _replaced(values, replaced, kind)
-        if after is None:
-            continue
-        values[replaced] = after
-        differs = differs or not _same_bits(before, values[replaced])
-        made[name] = np.ascontiguousarray(np.moveaxis(values, 0, axis))
-    return made if differs else None
-
-
-def _replaced(values: Array, replaced: Array, kind: str) -> Array | None:
-    own: Array = values[replaced]
-    if kind == "other":
-        return np.asarray(values[(replaced + 1) % len(values)])
-    if kind == "turned":
-        flat = own.reshape(len(own), -1)
-        return np.ascontiguousarray(flat[:, ::-1]).reshape(own.shape)
-    if kind == "least" and values.dtype.kind in "iufb":
-        made = np.empty_like(own)
-        made[0::2], made[1::2] = values.min(axis=0), values.max(axis=0)
-        return made
-    if values.dtype.kind not in "f":
-        # Of other numbers only those that other rows have are known to be any.
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        if kind == "huge":
-            return np.full_like(own, np.finfo(values.dtype).max / 4)
-        if kind in ("nan", "inf", "zero"):
-            return np.full_like(own, {"nan": np.nan, "inf": np.inf, "zero": 0.0}[kind])
-        if kind == "small":
-            return np.asarray(own * values.dtype.type(1.25) + values.dtype.type(0.5), values.dtype)
-    return None
+def _replacements(rows: int) -> Iterator[tuple[str, Array]]:
+    """(kind, rows that are replaced): every second one, then each by itself."""
+    halves = [np.arange(first, rows, 2) for first in (0, 1)]
+    yield from ((kind, half) for kind in KINDS for half in halves)
+    yield from ((kind, np.array([row])) for row in range(rows) for kind in KINDS)
 
 
 def _taken(values: Array, rows: Array, axis: int) -> Array:
     return np.take(values, rows, axis=axis) if axis < values.ndim and values.shape[axis] > rows.max() else values
-
-
-def _same_bits(a: Array, b: Array) -> bool:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype.kind == "f":
-        return bool(np.array_equal(a, b, equal_nan=True))
-    return bool(np.array_equal(a, b))
 
 
 def most_unlike(columns: Sequence[Array], count: int) -> list[int]:

@@ -42,6 +42,8 @@ PROVEN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "gemm": (X + "{ h = Gemm(x, w, b) y = Relu(h) }", 17, {"w": w(4, 3), "b": w(3)}),
     "gemm with rows on the right": (X + "{ t = Transpose<perm=[1,0]>(x) h = Gemm<transA=1>(t, w) y = Identity(h) }", 17,
                                     {"w": w(4, 3)}),
+    "a constant cast like the rows": (X + """{ c = CastLike(k, x) i = Constant<value_ints=[0]>() u = Unsqueeze(c, i)
+               a = Add(x, u) y = MatMul(a, w) }""", 17, {"k": np.array(1.5), "w": w(4, 3)}),
     "softmax over another axis": (X + "{ y = Softmax<axis=-1>(x) }", 17, {}),
     "softmax of opset 12": (XS + "{ y = Softmax<axis=1>(x) }", 12, {}),
     "reduce another axis": (X + "{ y = ReduceMean<axes=[1]>(x) }", 17, {}),

@@ -226,8 +226,16 @@ def one_hot(node: Node, given: Sequence[Given | None]) -> list[Given]:
     return [Same(made)]
 
 
+def cast_like(node: Node, given: Sequence[Given | None]) -> list[Given]:
+    """CastLike: of the second tensor only the type counts."""
+    data = _first(given)
+    if isinstance(data, Same) and data.counts_rows:
+        raise Ends("it works with the number of rows")
+    return [data if isinstance(data, Rows) else Same(data.shape)]
+
+
 _UNARY_TOO = (
-    "Acosh", "Asinh", "Atanh", "Cosh", "CastLike", "BitwiseNot", "Shrink", "RegexFullMatch", "IsNaN", "BitCast",
+    "Acosh", "Asinh", "Atanh", "Cosh", "BitwiseNot", "Shrink", "RegexFullMatch", "IsNaN", "BitCast",
 )  # fmt: skip
 _BROADCAST_TOO = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "StringConcat")
 _FUSED_UNARY = ("Gelu", "QuickGelu", "FastGelu", "BiasGelu", "ScaledTanh", "ParametricSoftplus", "Affine", "Silu")
@@ -236,6 +244,7 @@ RULES = {
     **{("", op): unary for op in (*UNARY, *_UNARY_TOO)},
     **{("", op): broadcast for op in (*BROADCAST, *_BROADCAST_TOO)},
     **{("com.microsoft", op): broadcast for op in _FUSED_UNARY},
+    ("", "CastLike"): cast_like,
     ("", "Dropout"): dropout,
     ("", "RandomNormalLike"): random_like,
     ("", "RandomUniformLike"): random_like,
