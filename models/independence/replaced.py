@@ -103,7 +103,7 @@ def bases(feeds: Mapping[str, Array], axes: Mapping[str, int | None]) -> Iterato
     made = dict(feeds)
     for name, axis in axes.items():
         if axis is not None and feeds[name].dtype.kind == "f":
-            made[name] = drawn.standard_normal(feeds[name].shape).astype(feeds[name].dtype)
+            made[name] = np.asarray(drawn.standard_normal(feeds[name].shape), feeds[name].dtype)
     if any(made[name] is not feeds[name] for name in feeds):
         yield made
     counted = dict(made)
