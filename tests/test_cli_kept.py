@@ -156,3 +156,29 @@ def test_numbers_that_would_become_others_fail_their_rows(score, tmp_path, name,
     wrong |= {"int64": {"1.5", "1e300"}, "float64": set(), "float32": {"1e300"}}[dtype]
     assert failed == wrong
     assert len(out.read_text().splitlines()) - 1 == len(WIDE) - len(wrong)
+
+
+@pytest.mark.parametrize("values", [["[9007199254740993, 1.5]", "[1, 2.5]"], ["[[1.5], [1e400]]", "[[1], [2]]"]])
+def test_numbers_in_lists_that_would_become_others_fail_their_rows(score, tmp_path, values):
+    model = onnx_models.identity(TensorProto.DOUBLE, ("rows", 2) if values[1][1] != "[" else ("rows", 2, 1))
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"x": {value}}}\n' for value in values))
+    out = tmp_path / "out.jsonl"
+    argv = ["--model", save(model, tmp_path / "i.onnx"), "--input", tmp_path / "in.jsonl", "--output", out]
+    argv += ["--num_shards", 1, "--quiet", "--workers", 1, "--errors", score.errors]
+    assert main([str(part) for part in argv]) == 0
+    assert [error["row"] for error in lines(score.errors)] == [0]
+    assert [row["y"] for row in lines(out)] == [json.loads(values[1])]
+
+
+def test_numbers_in_objects_that_would_become_others_fail_their_rows(score):
+    rows = ['{"f": {"a": 9007199254740993, "k": 1}, "b": 1}', '{"f": {"a": 1.5, "k": 9007199254740993}, "b": 2}']
+    out = score("in.jsonl", "\n".join(rows) + "\n", "--keep", "f", columns="x=f.a,b", output="out.jsonl")
+    assert [row["f"] for row in lines(out)] == [{"a": 1.5, "k": 9007199254740993}]
+    assert [error["row"] for error in lines(score.errors)] == [0]
+    assert "9007199254740993 is a whole number that no double holds" in lines(score.errors)[0]["reason"]
+
+
+def test_lists_with_wide_numbers_that_nothing_reads_are_json_text_in_parquet(score):
+    rows = ['{"a": 1, "b": 2, "v": [9007199254740993, 1.5]}', '{"a": 1, "b": 2, "v": [1]}']
+    out = score("in.jsonl", "\n".join(rows) + "\n", "--keep", "v", output="out.parquet")
+    assert pq.read_table(out)["v"].to_pylist() == ["[9007199254740993, 1.5]", "[1]"]

@@ -38,7 +38,7 @@ def test_text_in_several_splits(command: Command, form: str):
     assert path.stat().st_size > 2 << 20
     code, _, err = command.run("--keep", "id", "--workers", "2", input=path)
     assert code == 0, err
-    assert ids(command) == list(range(rows))
+    assert list(map(int, ids(command))) == list(range(rows))  # ids out of CSV are text
 
 
 def test_several_files(command: Command):

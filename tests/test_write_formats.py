@@ -200,6 +200,18 @@ def test_null_tensors_are_refused_in_parquet(tmp_path):
     file.abort()
 
 
+def test_dictionaries_with_a_null_in_them(tmp_path):
+    kind = pa.dictionary(pa.int8(), pa.string())
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, None], pa.int8()), pa.array(["a", None, "c"]))
+    block = pa.record_batch([array], schema=pa.schema([("c", kind)]))
+    file = open_block_file("parquet", f"{tmp_path}/c.parquet", block.schema)
+    file.write(block)
+    file.close()
+    table = pq.read_table(f"{tmp_path}/c.parquet")
+    assert pa.types.is_dictionary(table.schema.field("c").type)
+    assert table["c"].to_pylist() == ["a", None, "c", None]
+
+
 def test_small_blocks_share_a_row_group(tmp_path):
     schema = pa.schema([("p", pa.float32())])
     file = open_block_file("parquet", f"{tmp_path}/p.parquet", schema)

@@ -30,6 +30,8 @@ STAMP = pa.timestamp
         (pa.array([D("1.5"), D("2.0")]), pa.int64(), {1: 2}, [0]),
         (pa.array(["1", " 2 ", "x", None]), pa.int64(), {0: 1, 1: 2, 3: None}, [2]),
         (pa.array(["1.50", "1.555"]), pa.decimal128(5, 2), {0: D("1.50")}, [1]),
+        (pa.array(["1.5", "9007199254740993", "1e400", "inf"]), pa.float64(), {0: 1.5, 3: float("inf")}, [1, 2]),
+        (pa.array(["0.1", "1e39", None]), pa.float32(), {2: None}, [1]),
         (pa.array([7, None]), pa.string(), {0: "7", 1: None}, []),
         (pa.array([b"ok", b"\xff"]), pa.string(), {0: "ok"}, [1]),
         (pa.array([1500], STAMP("ms")), STAMP("s"), {}, [0]),

@@ -113,7 +113,12 @@ def _plain(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Positions]:
     rounds = pa.types.is_floating(have) or pa.types.is_floating(wanted) or pa.types.is_date(wanted)
     if rounds and not is_text(have) and not is_text(wanted):
         return _there_and_back(column, wanted)
-    return _cast(column, wanted, _NONE)
+    values, bad = _cast(column, wanted, _NONE)
+    if is_text(have) and pa.types.is_floating(wanted):
+        from transforms.read.wide_numbers import unheld
+
+        bad = np.union1d(bad, np.array(sorted(unheld(values, lambda: column)), dtype=np.int64))
+    return values, bad
 
 
 def _where(values: pa.Array, allowed: tuple[pa.Scalar, ...]) -> Positions:

@@ -73,22 +73,14 @@ MIXED, WIDE = b"mixed", b"wide"
 
 def _wide_fields(text: bytes, rows: int, schema: pa.Schema) -> list[str]:
     from transforms.read.json_slices import value_texts
-    from transforms.read.wide_numbers import unheld
+    from transforms.read.wide_numbers import unheld_within
 
-    names = [f.name for f in schema if pa.types.is_float64(f.type)]
+    kinds = {f.name: f.type for f in schema if pa.types.is_float64(f.type) or pa.types.is_list(f.type)}
     found = []
-    for name, texts in value_texts(text, rows, names).items():
-        numbers = [_number(cell) for cell in texts.to_pylist()]
-        if unheld(pa.array(numbers, pa.float64()), lambda texts=texts: texts):  # type: ignore[misc]
+    for name, texts in value_texts(text, rows, kinds).items():
+        if any(unheld_within(kinds[name], cell) for cell in texts.to_pylist()):
             found.append(name)
     return found
-
-
-def _number(cell: str | None) -> float | None:
-    try:
-        return None if cell is None else float(cell)
-    except ValueError:
-        return None
 
 
 def _with_marks(schema: pa.Schema, names: Collection[str], mark: bytes) -> pa.Schema:
@@ -276,7 +268,7 @@ def _wide_numbers(text: bytes, rows: int, table: pa.Table) -> dict[int, str]:
 
     found: dict[int, str] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_floating(column.type) or pa.types.is_list(column.type):
+        if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
             whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             wrong = unheld(whole, lambda name=name: value_texts(text, rows, [name])[name])  # type: ignore[misc]
             for row, why in wrong.items():

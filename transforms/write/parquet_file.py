@@ -67,6 +67,8 @@ class ParquetFile:
                     f"column [{field.name}] has {column.null_count} null tensors in a block, which Arrow does not read "
                     "back from Parquet; leave it out of --keep, or write .jsonl or .csv"
                 )
+            if pa.types.is_dictionary(column.type) and column.dictionary.null_count:
+                column = _without_null_entries(column)
             columns.append(column if column.type == field.type else column.cast(field.type))
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
@@ -75,6 +77,13 @@ class ParquetFile:
             table = pa.Table.from_batches(self._pending, self._schema)
             self._writer.write_table(table, row_group_size=min(self._rows, MAX_ROW_GROUP_ROWS))
         self._pending, self._rows, self._bytes = [], 0, 0
+
+
+def _without_null_entries(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same values with those null that are a null of the dictionary, which Arrow does not write."""
+    kind = column.type
+    anew = column.dictionary_decode().dictionary_encode()
+    return pa.DictionaryArray.from_arrays(anew.indices.cast(kind.index_type), anew.dictionary, ordered=kind.ordered)
 
 
 def parquet_schema(schema: pa.Schema) -> pa.Schema:
