@@ -12,7 +12,7 @@ import pyarrow as pa
 from models.bound_input import BoundInput
 from models.constants import Constant
 from models.decimals import decimals_as
-from models.exact import inexact
+from models.exact import inexact, overflows
 from models.nulls import null_reason
 from models.tensors import NULL, NULL_INSIDE, Array, TensorColumn, numpy_dtype, output_field, unpack
 
@@ -173,7 +173,7 @@ class _SideBySide:
             yield from _flaws(name, column.bad, single=True)
             values = column.values.reshape(-1)
             for item in _misfits(values, self._bound).tolist():
-                yield item, _misfit_reason(values[item], name, self._bound.dtype)
+                yield item, _misfit_reason(values[item], name, self._bound)
 
 
 class _OneColumn:
@@ -227,7 +227,7 @@ class _OneColumn:
             owners = items // width if offsets is None else np.searchsorted(offsets, items, side="right") - 1
             rows, firsts = np.unique(owners, return_index=True)
             for row, item in zip(rows.tolist(), items[firsts].tolist(), strict=True):
-                yield row, _misfit_reason(values.reshape(-1)[item], name, self._bound.dtype)
+                yield row, _misfit_reason(values.reshape(-1)[item], name, self._bound)
 
     def _unfit_reason(self, name: str, has: list[int]) -> str:
         wants = [size for size in self._bound.row_shape]
@@ -257,6 +257,8 @@ def _of_decimals(bound: BoundInput, at: int, column: pa.Array) -> TensorColumn:
     if inexact_rows.size and (bound.exact or not bound.dtype.startswith("float")):
         rounds = "; --narrow rounds it" if bound.dtype.startswith("float") else ""
         bad.append((inexact_rows, f"a decimal that {bound.dtype} does not hold{rounds},"))
+    elif bound.dtype.startswith("float") and np.isinf(values).any():
+        bad.append((np.flatnonzero(np.isinf(values)), f"a decimal that {bound.dtype} does not hold"))
     return TensorColumn(values, None, None, bad, nulls)
 
 
@@ -279,13 +281,16 @@ def _flaws(name: str, flaws: list[tuple[Array, str]], single: bool) -> Iterator[
             yield row, reason
 
 
-def _misfit_reason(value: Any, name: str, dtype: str) -> str:
-    rounds = "; --narrow rounds it" if dtype.startswith("float") else ""
-    return f"value {value} in column {name!r} does not fit {dtype}{rounds}"
+def _misfit_reason(value: Any, name: str, bound: BoundInput) -> str:
+    beyond = overflows(np.asarray(value).reshape(1), bound.dtype).size > 0
+    rounds = "; --narrow rounds it" if bound.dtype.startswith("float") and not beyond else ""
+    return f"value {value} in column {name!r} does not fit {bound.dtype}{rounds}"
 
 
 def _misfits(values: Array, bound: BoundInput) -> Array:
     """Positions, counted in row-major order, of the values that the input's type does not hold."""
-    if bound.dtype == "string" or (not bound.exact and bound.dtype.startswith("float")):
+    if bound.dtype == "string":
         return np.empty(0, dtype=np.int64)
+    if not bound.exact and bound.dtype.startswith("float"):
+        return overflows(values, bound.dtype)
     return inexact(values, bound.dtype)

@@ -43,6 +43,26 @@ def inexact(values: Array, dtype: str) -> Array:
     return np.flatnonzero((values < low) | (values > high))
 
 
+def overflows(values: Array, dtype: str) -> Array:
+    """Positions, counted in row-major order, of the finite numbers that are infinite as the float `dtype`.
+
+    >>> overflows(np.array([1.5, 1e300, np.inf]), "float32").tolist()
+    [1]
+    """
+    none = np.empty(0, dtype=np.int64)
+    target = np.dtype(dtype)
+    wider = values.dtype.itemsize > target.itemsize if values.dtype.kind == "f" else target == np.float16
+    if target.kind != "f" or values.size == 0 or values.dtype.kind not in "fiu" or not wider:
+        return none
+    most = float(np.finfo(target).max)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # NaN makes both comparisons false, so it is looked at in full.
+        if values.min() >= -most and values.max() <= most:
+            return none
+        some = values.reshape(-1)
+        return np.flatnonzero(np.isinf(some.astype(target)) & np.isfinite(some))
+
+
 def _beyond(values: Array, target: np.dtype[Any]) -> Array:
     """Whole numbers between those that a float holds."""
     bits = _MANTISSA[target.name]

@@ -192,3 +192,11 @@ def test_the_same_table_has_the_same_values_and_bad_rows_in_every_format(rows):
             feeds = opened.take(good) if len(good) else {}
             found[format] = (bad, {name: values.tolist() for name, values in feeds.items()})
     assert all(one == found["parquet"] for one in found.values()), found
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_numbers_that_would_become_infinite_fail_with_narrow_too(command: Command, format: str):
+    values = [1.5, 1e300, -1e39, 2.5]
+    table = pa.table({"id": range(4), "a": values, **{name: [0.5] * 4 for name in "bcd"}})
+    rows, failed = scored(command, format, table, "--narrow")
+    assert (sorted(rows), failed) == ([0, 3], [1, 2])
