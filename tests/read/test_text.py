@@ -18,6 +18,7 @@ from transforms.read import (
     find_files,
     input_schema,
     lines,
+    make_splits,
     read_all,
     slice_split,
     split_file,
@@ -311,3 +312,21 @@ def test_blocks_are_no_larger_than_asked(file):
     blocks = [r.block for r in read_all(split_file(files[0], 0, "csv", 10**9), ReadOptions(INT_TEXT, block_rows=30))]
     assert [block.num_rows for block in blocks] == [30, 30, 30, 10]
     assert all(data_columns(block.schema) == ["a", "b"] for block in blocks)
+
+
+def test_a_row_with_too_many_cells_that_are_not_utf8_fails_alone(tmp_path, capfd):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'a,c\n1,x\n\xe4,2,3\n2,\xe4\n\xe4\n3,"y\n\xc3\xa4"\n4,\n')
+    files = find_files([str(path)])
+    found = input_schema(files, "csv")
+    schema = pa.schema([("a", pa.int64()), ("c", pa.string())])
+    assert found.field("c") == schema.field("c")
+    results = list(read_all(make_splits(files, "csv", 1), ReadOptions(schema)))
+    rows = [(row["a"], row["c"], row["_origin_row"]) for r in results if r.block for row in r.block.to_pylist()]
+    assert rows == [(1, "x", 0), (3, "y\nä", 4), (4, None, 5)]
+    assert [(failure.row, failure.reason) for r in results for failure in r.failures] == [
+        (1, "3 fields, but there are 2 columns"),
+        (2, "column 'c': '\\xe4' is not UTF-8 (see --encoding)"),
+        (3, "1 fields, but there are 2 columns"),
+    ]
+    assert capfd.readouterr().err == ""

@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 from models.errors import UsageError
 from transforms.read import lines
 from transforms.read.csv_header import delimiter_of, header
-from transforms.read.encoding import is_wide, open_text, recode
+from transforms.read.encoding import (
+    bytes_as_letters,
+    is_utf8,
+    is_wide,
+    letters_as_bytes,
+    open_text,
+    recode,
+)
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from transforms.read.streams import is_compressed, open_stream
 from transforms.read.wide_numbers import unheld
@@ -41,6 +48,8 @@ def schema(path: str, sample_bytes: int, encoding: str | None = None, given: Csv
         run = recode(next(lines.runs(stream, None, lines.csv_end(delimiter), sample_bytes), b""), encoding)
     if not run.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
+    if not is_utf8(run):
+        run = bytes_as_letters(run)
     others: Counter[int] = Counter()
 
     def note(row: csv.InvalidRow) -> str:
@@ -207,7 +216,10 @@ def parse(
         return Parsed(whole.batch, whole.rows + 1, bad)
     kinds = {f.name: pa.float32() if f.type == pa.float16() else f.type for f in schema}
     passing = [f.name for f in schema if f.name in verbatim or _is_text(f.type)]
+    utf8 = is_utf8(run)
     try:
+        if not utf8:
+            raise pa.ArrowInvalid("not UTF-8")
         table, bad = _parse(run, names, kinds, delimiter)
         table = _with_nulls(table, run, names, passing, delimiter)
         parsed = Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
@@ -219,8 +231,11 @@ def parse(
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # some cell does not convert, or a type is not known to the CSV reader
     try:
-        table, bad = _parse(run, names, dict.fromkeys(kinds, pa.binary()), delimiter)
-        table = _with_nulls(table, run, names, passing, delimiter)
+        readable = run if utf8 else bytes_as_letters(run)
+        table, bad = _parse(readable, names, dict.fromkeys(kinds, pa.binary()), delimiter)
+        table = _with_nulls(table, readable, names, passing, delimiter)
+        if not utf8:
+            table = pa.table([letters_as_bytes(column) for column in table.columns], table.column_names)
     except pa.ArrowInvalid as error:
         rows = lines.count_csv(run, delimiter)
         return Parsed(empty[0], rows, dict.fromkeys(range(rows), f"no CSV row: {' '.join(str(error).split())}"))

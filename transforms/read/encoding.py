@@ -7,6 +7,9 @@ import io
 from functools import lru_cache
 from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+
 from models.errors import UsageError
 from transforms.read.streams import open_stream
 
@@ -120,3 +123,33 @@ class _Recoded(io.RawIOBase):
         if not self.closed:
             self._stream.close()
         super().close()
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether it is; quicker than to decode it."""
+    if text.isascii():
+        return True
+    ends = pa.py_buffer(np.array([0, len(text)], dtype=np.int64))
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def bytes_as_letters(text: bytes) -> bytes:
+    """UTF-8 that stands for text of another encoding, a letter a byte.
+
+    pyarrow tells of a row with too many cells by its text, and fails on one that is none.
+    """
+    return text.decode("latin-1").encode()
+
+
+def letters_as_bytes(column: pa.ChunkedArray) -> pa.Array:
+    """The cells (binary) for which those of `bytes_as_letters` (binary) stand."""
+    import pyarrow.compute as pc
+
+    if pc.all(pc.string_is_ascii(column.cast(pa.string()))).as_py() is not False:
+        return column.combine_chunks()
+    cells = column.to_pylist()
+    return pa.array([None if cell is None else cell.decode().encode("latin-1") for cell in cells], pa.binary())
