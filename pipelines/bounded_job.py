@@ -10,7 +10,7 @@ from pipelines.audit import audit_fact, with_audit
 from pipelines.divided import default_workers, divide
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.job import Job, check_written, user_fields, with_batch_size
-from pipelines.json_output import json_steps
+from pipelines.json_output import steps_for_format
 from pipelines.messages import open_messages
 from pipelines.report import rows_fact
 from pipelines.topic_ends import check_columns_written, find_topics
@@ -90,7 +90,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     finish = finish_steps(options, after_infer, made)
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
     finish += (AddMessageColumns(),)
-    finish += json_steps(options, chain_schema(finish, after_infer))
+    finish += steps_for_format(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     check_columns_written(options, after_finish)
     return Job(

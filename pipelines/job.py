@@ -19,7 +19,7 @@ from pipelines.columns import (
 from pipelines.csv_header import with_csv_header
 from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.finishing import finish_steps, list_cells
-from pipelines.json_output import json_steps
+from pipelines.json_output import steps_for_format
 from pipelines.no_rows import leave_undivided
 from pipelines.report import plan_lines, rows_fact
 from pipelines.sample import TEXT_FORMATS, open_sample
@@ -191,7 +191,7 @@ def _planned(
             workers = replace(workers, count=ends.workers(infer.staged.period, cores()))
         around = ends.lines(workers.count)
     finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
-    finish += json_steps(options, chain_schema(finish, after_infer))
+    finish += steps_for_format(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     check_columns_written(options, after_finish)
 

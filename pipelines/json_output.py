@@ -1,4 +1,4 @@
-"""`--json_nan`: what becomes of NaN and infinity where a job writes JSON."""
+"""What the output's format cannot hold: NaN and infinity in JSON (`--json_nan`), tensors that are null in Parquet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pyarrow as pa
 from models.errors import UsageError
 from transforms.json_numbers import NumbersForJson
 from transforms.kafka.config import is_kafka
+from transforms.null_tensors import NoNullTensors, tensor_columns
+from transforms.step import Step
 from transforms.write.names import output_format
 
 
@@ -18,8 +20,8 @@ def json_format(options: argparse.Namespace) -> str | None:
     return format if format in ("json", "jsonl", "csv") else None
 
 
-def json_steps(options: argparse.Namespace, schema: pa.Schema) -> tuple[NumbersForJson, ...]:
-    """The last step of a job whose output has floating-point numbers as JSON.
+def steps_for_format(options: argparse.Namespace, schema: pa.Schema) -> tuple[Step, ...]:
+    """The last step of a job whose output has floating-point numbers as JSON, or tensors in Parquet.
 
     Args:
         options: `output`, `output_format` and `json_nan` as the user gave them.
@@ -35,6 +37,7 @@ def json_steps(options: argparse.Namespace, schema: pa.Schema) -> tuple[NumbersF
                 f"--json_nan {options.json_nan} is for JSON, and --output {options.output} is none: NaN and infinity "
                 "stay as they are; leave it out"
             )
-        return ()
+        in_parquet = not is_kafka(options.output) and output_format(options.output) == "parquet"
+        return (NoNullTensors(),) if in_parquet and set(tensor_columns(schema)) & set(options.keep) else ()
     step = NumbersForJson(options.json_nan or "error", nested_only=format == "csv")
     return (step,) if step.columns(schema) else ()

@@ -11,7 +11,7 @@ from pipelines.audit import audit_fact, with_audit
 from pipelines.divided import Divided
 from pipelines.finishing import finish_steps
 from pipelines.job import user_fields, with_batch_size
-from pipelines.json_output import json_steps
+from pipelines.json_output import steps_for_format
 from pipelines.messages import open_messages
 from pipelines.report import plan_lines, rows_fact
 from pipelines.stream_split import divide_stream
@@ -108,7 +108,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     finish = finish_steps(options, after_infer, made)
     if updating is None:
         finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
-    finish += json_steps(options, chain_schema(finish, after_infer))
+    finish += steps_for_format(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     output_format = options.output_format or "json"
     check_columns_written(options, after_finish)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto
@@ -182,3 +183,27 @@ def test_lists_with_wide_numbers_that_nothing_reads_are_json_text_in_parquet(sco
     rows = ['{"a": 1, "b": 2, "v": [9007199254740993, 1.5]}', '{"a": 1, "b": 2, "v": [1]}']
     out = score("in.jsonl", "\n".join(rows) + "\n", "--keep", "v", output="out.parquet")
     assert pq.read_table(out)["v"].to_pylist() == ["[9007199254740993, 1.5]", "[1]"]
+
+
+def test_tensors_that_are_null_fail_their_rows_in_parquet(score, tmp_path):
+    kind = pa.fixed_shape_tensor(pa.float32(), [2])
+    tensors = pa.ExtensionArray.from_storage(kind, pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float32(), 2)))
+    table = pa.table({"t": tensors, "a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    out = score("in.arrow", data, "--keep", "t", "--narrow", output="out.parquet")
+    assert pq.read_table(out)["t"].to_pylist() == [[1, 2], [3, 4]]
+    assert [(error["row"], error["reason"][:32]) for error in lines(score.errors)] == [
+        (1, "a null tensor in column 't', whi")
+    ]
+    out = score("in.arrow", data, "--keep", "t", "--narrow", output="out.jsonl")
+    assert [row["t"] for row in lines(out)] == [[1, 2], None, [3, 4]]
+
+
+def test_values_of_json_that_are_declared_texts_are_as_they_are_written(score):
+    values = ["1.50", '"2\\u00e4"', '[1, "a"]', "true", "null", "9007199254740993", '{"a": 1}']
+    rows = "".join(f'{{"a": 1, "b": 2, "v": {value}}}\n' for value in values)
+    out = score("in.jsonl", rows, "--keep", "v", "--types", "v:string", output="out.parquet")
+    assert pq.read_table(out)["v"].to_pylist() == ["1.50", "2ä", *values[2:4], None, *values[5:]]

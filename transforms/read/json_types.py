@@ -50,17 +50,19 @@ def mixed_fields(rows: Sequence[dict[str, Any]]) -> set[str]:
 
 
 def as_texts(text: bytes, names: Sequence[str]) -> dict[str, pa.Array]:
-    """The values of some fields as texts, numbers as they are written; null where there is none.
+    """The values of some fields as texts, all but texts as they are written; null where there is none.
 
     >>> as_texts(b'{"a": 1.10}\\n{"a": "x"}\\n{"b": 1}', ["a"])["a"].to_pylist()
     ['1.10', 'x', None]
     """
-    rows = [json.loads(line, parse_int=str, parse_float=str) for line in text.split(b"\n") if line.strip()]
-    return {name: pa.array([_text(row.get(name)) for row in rows], pa.string()) for name in names}
+    from transforms.read.json_slices import value_texts
+
+    found = value_texts(text, sum(1 for line in text.split(b"\n") if line.strip()), names)
+    return {name: pa.array([_text(cell) for cell in cells.to_pylist()], pa.string()) for name, cells in found.items()}
 
 
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+def _text(cell: str | None) -> str | None:
+    return json.loads(cell) if cell is not None and cell.startswith('"') else cell
 
 
 def _type_of(values: list[Any]) -> pa.DataType | None:
