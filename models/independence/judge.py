@@ -46,6 +46,8 @@ def judge(
     if proof.ends is not None:
         if not check.independent:
             return check, proof.line, None
+        if all(feeds[name].size == 0 for name, axis in axes.items() if axis is not None):
+            return check, f"{proof.line}; no row holds a value that could influence another", None
         reason, runs = probe(run, feeds, axes, list(outputs.items()))
         if reason is None and not runs:
             none = f"{proof.ends}, and no sample row could be replaced to probe it"

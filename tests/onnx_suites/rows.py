@@ -120,7 +120,15 @@ def _independent(
             return False
         if not all(close(case, one[row], other[row]) for one, other in zip(made, alike, strict=True)):
             return False
-    return True
+    texts = {k: np.asarray(v, dtype=object) for k, v in case.inputs.items() if k in carrying and _is_text(v)}
+    # Texts of more parts than any of the case has: what splits them makes all rows as wide.
+    longer = {k: np.concatenate([v[:1], v[1:] + " a.b-c,d e"]) for k, v in texts.items()}
+    beside = _run(session, {**case.inputs, **longer}) if texts else made
+    return beside is None or all(close(case, one[0], other[0]) for one, other in zip(made, beside, strict=True))
+
+
+def _is_text(value: Value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "OUS"
 
 
 def session_of(model: onnx.ModelProto) -> ort.InferenceSession:
