@@ -49,10 +49,13 @@ class OpenedMessages:
     made: Fit
     """Model and messages brought together."""
 
+    narrow: bool = False
+    """Whether floats may round whole numbers that they do not hold."""
+
     @property
     def parse(self) -> ParseMessages:
         """The step that reads them."""
-        return ParseMessages(self.format, self.schema)
+        return ParseMessages(self.format, self.schema, self.narrow)
 
     @property
     def fact(self) -> str:
@@ -86,7 +89,7 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
     made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
-    return OpenedMessages(format, fields, schema, prepare, prepared, made)
+    return OpenedMessages(format, fields, schema, prepare, prepared, made, options.narrow)
 
 
 def _fields(

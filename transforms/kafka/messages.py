@@ -37,13 +37,16 @@ class ParseMessages:
     schema: pa.Schema
     """The columns of a row."""
 
+    narrow: bool = False
+    """Whether float32 and float16 columns may round whole numbers of JSON that they do not hold."""
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The declared columns, then what rows of a topic carry along."""
         return pa.schema([*self.schema, *(field for field in schema if field.name in INTERNAL_COLUMNS)])
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Read the values; a message that cannot be read is a failure."""
-        rows = parse_values(self.format, block.column(VALUE), self.schema)
+        rows = parse_values(self.format, block.column(VALUE), self.schema, self.narrow)
         carried = block.select([name for name in block.schema.names if name in INTERNAL_COLUMNS])
         if rows.sources is not None:
             carried = carried.take(pa.array(rows.sources))
@@ -53,17 +56,19 @@ class ParseMessages:
         return StepResult(made, [RowFailure(row, reason) for row, reason in sorted(rows.bad.items())])
 
 
-def parse_values(format: str, values: pa.Array, schema: pa.Schema) -> Rows:
-    """Values of messages (binary) as rows of the schema."""
+def parse_values(format: str, values: pa.Array, schema: pa.Schema, narrow: bool = False) -> Rows:
+    """Values of messages (binary) as rows of the schema; `narrow` is for `json`."""
+    if format == "json":
+        return _json(values, schema, narrow)
     return _PARSERS[format](values, schema)
 
 
-def _json(values: pa.Array, schema: pa.Schema) -> Rows:
+def _json(values: pa.Array, schema: pa.Schema, narrow: bool) -> Rows:
     from transforms.read.json_rows import parse_texts
 
     # Outside of strings a line feed means nothing, and in a string JSON has none.
     texts = [b"" if text is None else text.replace(b"\n", b" ") for text in values.to_pylist()]
-    parsed = parse_texts(texts, schema)
+    parsed = parse_texts(texts, schema, narrow=narrow)
     return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
 
 
@@ -107,7 +112,6 @@ def _arrow(values: pa.Array, schema: pa.Schema) -> Rows:
 EMPTY = "the message has no value"
 
 _PARSERS: dict[str, Callable[[pa.Array, pa.Schema], Rows]] = {
-    "json": _json,
     "raw": _raw,
     "tensor": _tensor,
     "arrow": _arrow,

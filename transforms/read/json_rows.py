@@ -182,15 +182,16 @@ def parse(run: bytes, schema: pa.Schema, declared: Collection[str] = ()) -> Pars
     return parse_texts([line for line in run.split(b"\n") if line.strip()], schema, declared)
 
 
-def parse_texts(texts: list[bytes], schema: pa.Schema, declared: Collection[str] = ()) -> Parsed:
+def parse_texts(texts: list[bytes], schema: pa.Schema, declared: Collection[str] = (), narrow: bool = True) -> Parsed:
     """JSON objects, none with a line feed in it, as columns of `schema`; bad ones apart.
 
-    They are parsed together, and by halves where one is bad.
+    They are parsed together, and by halves where one is bad. Without `narrow`, float32 and float16 do not round whole
+    numbers.
     """
     batches: list[pa.RecordBatch] = []
     bad: dict[int, str] = {}
     if texts:
-        _parse_halves(texts, 0, schema, declared, batches, bad)
+        _parse_halves(texts, 0, schema, declared, narrow, batches, bad)
     if not batches:
         return Parsed(_empty(schema), len(texts), bad)
     return Parsed(pa.concat_batches(batches), len(texts), bad)
@@ -201,12 +202,13 @@ def _parse_halves(
     offset: int,
     schema: pa.Schema,
     declared: Collection[str],
+    narrow: bool,
     batches: list[pa.RecordBatch],
     bad: dict[int, str],
 ) -> None:
     """Parse by halves until the lines that do not parse are found."""
     try:
-        parsed = _parse_rows(b"\n".join(texts), len(texts), schema, declared)
+        parsed = _parse_rows(b"\n".join(texts), len(texts), schema, declared, narrow)
         batches.append(parsed.batch)
         bad.update({offset + at: why for at, why in parsed.bad.items()})
         return
@@ -215,8 +217,8 @@ def _parse_halves(
             bad[offset] = f"no such JSON object: {_reason(error)}"
             return
     half = len(texts) // 2
-    _parse_halves(texts[:half], offset, schema, declared, batches, bad)
-    _parse_halves(texts[half:], offset + half, schema, declared, batches, bad)
+    _parse_halves(texts[:half], offset, schema, declared, narrow, batches, bad)
+    _parse_halves(texts[half:], offset + half, schema, declared, narrow, batches, bad)
 
 
 def _reason(error: Exception) -> str:
@@ -224,7 +226,9 @@ def _reason(error: Exception) -> str:
     return text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
 
 
-def _parse_rows(text: bytes, rows: int, schema: pa.Schema, declared: Collection[str] = ()) -> Parsed:
+def _parse_rows(
+    text: bytes, rows: int, schema: pa.Schema, declared: Collection[str] = (), narrow: bool = True
+) -> Parsed:
     # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
     if not lines.are_objects(text):
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
@@ -253,7 +257,7 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, declared: Collection[
         values = value_texts(text, rows, raw)
         as_json = [pa.ExtensionArray.from_storage(pa.json_(), values[name]) for name in raw]
         table = pa.table([*table.columns, *as_json], [*table.column_names, *raw])
-    wide = _wide_numbers(text, rows, table)
+    wide = _wide_numbers(text, rows, table, schema, narrow)
     for at, name in enumerate(table.column_names):
         if name in schema.names and schema.field(name).type == pa.float16():
             table = table.set_column(at, name, table.column(at).cast(pa.float16()))
@@ -261,7 +265,7 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, declared: Collection[
     return parsed.without(wide) if wide else parsed
 
 
-def _wide_numbers(text: bytes, rows: int, table: pa.Table) -> dict[int, str]:
+def _wide_numbers(text: bytes, rows: int, table: pa.Table, schema: pa.Schema, narrow: bool) -> dict[int, str]:
     """Rows with a number that its column does not hold, and why."""
     from transforms.read.json_slices import value_texts
     from transforms.read.wide_numbers import unheld
@@ -270,7 +274,8 @@ def _wide_numbers(text: bytes, rows: int, table: pa.Table) -> dict[int, str]:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
             whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            wrong = unheld(whole, lambda name=name: value_texts(text, rows, [name])[name])  # type: ignore[misc]
+            written = lambda name=name: value_texts(text, rows, [name])[name]  # noqa: E731
+            wrong = unheld(whole, written, schema.field(name).type, narrow)
             for row, why in wrong.items():
                 found.setdefault(row, f"column {name!r}: {why}")
     return found
