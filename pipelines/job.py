@@ -37,7 +37,7 @@ from transforms.kafka.config import is_kafka
 from transforms.read import InputFile, ReadOptions, find_files, format_of, total_rows, with_encoding
 from transforms.read.choice import left_out_notes
 from transforms.step import Step
-from transforms.write import check_apart, check_output
+from transforms.write import check_apart, check_output, check_replaceable
 
 if TYPE_CHECKING:
     from pipelines.bounded_job import Messages
@@ -301,6 +301,7 @@ def check_written(options: argparse.Namespace, read: list[str]) -> None:
         check_output(options.output, read)
     if options.errors and not is_kafka(options.errors):
         check_apart("--errors", options.errors, options.output, read)
+        check_replaceable(options.errors, "--errors")
         errors_format(options.errors)
     taken = [*read, *filter(None, [options.errors])]
     for name in ("summary", "replan"):

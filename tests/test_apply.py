@@ -9,7 +9,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from transforms.apply import FAILED, ApplyStep, AsRowErrors, apply_step
-from transforms.block import with_origin
+from transforms.block import COPY, with_origin
 from transforms.errors import RowError
 from transforms.read import ReadFailure
 from transforms.step import RowFailure, StepResult
@@ -40,6 +40,18 @@ class Root:
 
 def block(values: list[float], file: str = "a.csv", first: int = 10) -> pa.RecordBatch:
     return with_origin(pa.record_batch({"x": pa.array(values, pa.float64())}), file, first)
+
+
+def test_a_row_fails_with_all_its_augmented_copies_and_is_told_once():
+    rows = block([4.0, 4.0, 9.0, -1.0, -2.0, -3.0, 16.0, 16.0]).take(pa.array([0, 0, 1, 1, 2, 2, 3, 3]))
+    values = pa.array([4.0, 4.0, 9.0, -1.0, -2.0, -3.0, 16.0, 16.0])
+    copies = rows.set_column(0, "x", values).append_column(COPY, pa.array([0, 1] * 4, pa.int8()))
+    result, errors = apply_step(Root(), "finish", copies)
+    assert result.column("x").to_pylist() == [2.0, 2.0, 4.0, 4.0]
+    assert errors == [
+        RowError("a.csv", 11, "finish", "-1.0 is below 0"),
+        RowError("a.csv", 12, "finish", "-2.0 is below 0"),
+    ]
 
 
 def test_failures_know_where_their_rows_came_from():

@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 from models.errors import UsageError
-from transforms.write import check_output
+from transforms.write import check_output, check_replaceable
 from transforms.write.names import is_shard_of, output_format, shard_names, temp_folder
 
 
@@ -73,3 +73,15 @@ def test_an_input_that_would_be_lost_is_refused(tmp_path, monkeypatch):
         ):
             check_output(output, ["other.csv", name])
     check_output(output, ["other.csv", "sub/data.csv", "data-1.csv"])
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    (tmp_path / "link.csv").symlink_to(pipe)
+    for name in ("pipe.csv", "link.csv"):
+        with pytest.raises(UsageError, match=rf"--output .*{name} is a device or pipe, whose place a file would take"):
+            check_output(str(tmp_path / name))
+    (tmp_path / "file.csv").touch()
+    check_output(str(tmp_path / "file.csv"))
+    check_replaceable(str(tmp_path / "new.csv"), "--errors")

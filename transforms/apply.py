@@ -14,6 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
 from transforms.block import origin_of
+from transforms.copies import whole_rows
 from transforms.errors import RowError
 from transforms.failure_kinds import tally
 from transforms.read import ReadFailure
@@ -30,7 +31,7 @@ FAILED_IN = "rows_failed_in:"
 
 def apply_step(step: Step, stage: str, block: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowError]]:
     """Apply a step to one block; the failures know where their rows came from."""
-    result = step(block)
+    result = whole_rows(block, step(block))
     errors = []
     for row, reason in result.failures:
         part = result.parts.get(row)

@@ -13,7 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.error_formats import count_errors, errors_format, write_errors_as
 from transforms.split import Split, parse_origin_file
-from transforms.write.names import check_writable, temp_folder
+from transforms.write.names import check_replaceable, check_writable, temp_folder
 from transforms.write.point_of_no_return import wanted
 from transforms.write.storage import open_input, open_output, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import TempFile, origin_order
@@ -118,6 +118,7 @@ class WriteErrors(beam.PTransform):
     ) -> None:
         super().__init__()
         check_writable(path, "--errors")
+        check_replaceable(path, "--errors")
         errors_format(path)
         self._line = line or to_line
         self._after = after

@@ -22,7 +22,7 @@ class MeanOfCopies:
     """Consecutive rows of one origin -> one row, with the mean of its float outputs over the copies that are there.
 
     Other columns (labels, integers, kept columns) are those of the first copy. Copies of one row must be in one
-    block. Blocks without copies stay as they are.
+    block; where one of them failed, none is there (see `whole_rows`). Blocks without copies stay as they are.
     """
 
     columns: tuple[str, ...]

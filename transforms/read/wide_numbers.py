@@ -13,7 +13,7 @@ import pyarrow as pa
 EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """Up to here every whole number is a float of so many bits."""
 
-_FLOATS = {16: np.float16, 32: np.float32, 64: np.float64}
+_FLOATS: dict[int, type[np.floating]] = {16: np.float16, 32: np.float32, 64: np.float64}
 
 _WHOLE = re.compile(r"\s*([-+]?\d+)(?:\.0*)?\s*")
 

@@ -72,10 +72,11 @@ def check_output(output: str, inputs: Iterable[str] = ()) -> None:
             output, so an input with the name of such a shard is refused too.
 
     Raises:
-        UsageError: the extension is unknown, the folder cannot be written, or an input is in the way.
+        UsageError: the extension is unknown, the folder cannot be written, or an input or a device is in the way.
     """
     output_format(output)
     check_writable(output, "--output")
+    check_replaceable(output, "--output")
     whole = absolute_path(output)
     for path in inputs:
         if is_shard_of(whole, absolute_path(path)):
@@ -129,6 +130,17 @@ def check_writable(path: str, option: str) -> None:
         raise UsageError(
             f"{option} {path}: the folder {folder} may not be written ({why}); give a folder that may be"
         ) from None
+
+
+def check_replaceable(path: str, option: str) -> None:
+    """Check that a name which a finished file takes is not that of a device or pipe, which would be gone.
+
+    Raises:
+        UsageError: it is.
+    """
+    local = local_path(path)
+    if local is not None and os.path.exists(local) and not os.path.isfile(local):
+        raise UsageError(f"{option} {path} is a device or pipe, whose place a file would take; give the name of a file")
 
 
 def absolute_path(path: str) -> str:
