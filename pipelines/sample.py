@@ -28,6 +28,8 @@ from transforms.read import (
     ReadOptions,
     format_of,
     infer_schema,
+    partition_codes,
+    partition_types,
     read_sample,
     with_derived,
 )
@@ -100,11 +102,14 @@ def open_sample(
         if format == "csv" and not any(file.header is False for file in files):  # Not even a header.
             raise
         inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
-    inferred = inferred.declared(options.types, format)
+    folders = partition_types(file.path for file in files)
+    of_folders = {name for name in options.types if name in folders and name not in inferred.schema.names}
+    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in of_folders}, format)
     steps = prepare_steps(options)
     schema, derived, notes = with_derived(
         inferred.schema, files, _asked(options, inferred.schema, steps, path, session)
     )
+    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in of_folders else f for f in schema])
     check_names(schema)
     prepare = fill_nulls(steps, with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
@@ -120,6 +125,11 @@ def open_sample(
             schema = as_texts(schema, verbatim)
         else:
             schema = as_json(schema, verbatim, text=json_format(options) is not None)
+        prepared = chain_schema(prepare, with_origin_schema(schema))
+    codes = partition_codes(file.path for file in files) & {*derived.partitions} & {*options.keep} - of_folders
+    if codes:
+        signature = get_session(ModelFile(path), session).signature
+        schema = as_texts(schema, codes & {*only_kept(options, signature, schema, prepare)})
         prepared = chain_schema(prepare, with_origin_schema(schema))
     reading = ReadOptions(schema, verbatim=verbatim, derived=derived, declared=tuple(options.types))
     raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))

@@ -190,3 +190,30 @@ def test_images_in_structs(command: Command):
     assert (code, err) == (0, "")
     assert command.rows().select(["id", "image.path"]).to_pylist() == [{"id": 0, "image.path": "p"}]
     assert [error["reason"] for error in lines(command.folder / "e.jsonl")] == ["null in column 'image.bytes'"]
+
+
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        ([], [("01234", 1), ("99999", 2)]),
+        (["--types", "zip:int64,k:string"], [(1234, "1"), (99999, "2")]),
+        (["--types", "zip:int16"], [(1234, 1)]),
+    ],
+)
+def test_codes_in_folders_stay_text_unless_declared(command: Command, options, values):
+    for at, (folder, row) in enumerate([("zip=01234/k=1", 0), ("zip=99999/k=2", 1)]):
+        (command.folder / "hive" / folder).mkdir(parents=True)
+        pq.write_table(command.table.slice(row, 1), command.folder / "hive" / folder / f"{at}.parquet")
+    given = ["--keep", "zip,k,id", "--num_shards", "1", "--quiet", "--errors", command.folder / "e.jsonl"]
+    code, _, err = command.run(*given, *options, input=command.folder / "hive")
+    assert (code, err) == (0, "")
+    assert [(row["zip"], row["k"]) for row in command.rows().to_pylist()] == values
+
+
+def test_a_folder_of_which_a_model_reads_the_code_is_a_number(command: Command):
+    (command.folder / "m=07").mkdir()
+    pq.write_table(command.table.slice(0, 2), command.folder / "m=07" / "x.parquet")
+    given = ["--keep", "m,id", "--num_shards", "1", "--quiet"]
+    code, _, err = command.run(*given, input=command.folder / "m=07", columns="x=a,b,c,m")
+    assert (code, err) == (0, "")
+    assert command.rows()["m"].to_pylist() == [7, 7]

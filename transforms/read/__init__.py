@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.read.derived import with_derived
+from transforms.read.derived import partition_codes, partition_types, with_derived
 from transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
 from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, with_encoding
 from transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
@@ -42,6 +42,8 @@ __all__ = [
     "infer_schema",
     "input_schema",
     "make_splits",
+    "partition_codes",
+    "partition_types",
     "read_all",
     "read_sample",
     "read_split",

@@ -101,13 +101,31 @@ def partition_types(paths: Iterable[str]) -> dict[str, pa.DataType]:
 
     int32 as pyarrow has it, int64 where the values are too large for that. `07` is the number 7.
     """
+    return {name: _kind_of(values) for name, values in _texts_told(paths).items()}
+
+
+def partition_codes(paths: Iterable[str]) -> set[str]:
+    """The columns of whole numbers of which the folders' names tell more than the number: `07`.
+
+    >>> partition_codes(["zip=01234/k=1/a.csv", "zip=99999/k=2/b.csv"])
+    {'zip'}
+    """
+    told = _texts_told(paths)
+    return {name for name, values in told.items() if any(_CODE.fullmatch(value) for value in values)}
+
+
+_CODE = re.compile(r"-?0[0-9]+|-0")
+
+
+def _texts_told(paths: Iterable[str]) -> dict[str, set[str]]:
+    """Column -> what the folders' names of all paths tell, but for null."""
     texts: dict[str, set[str]] = {}
     for path in paths:
         if "=" not in path:
             continue
         for name, value in partition_values(path).items():
             texts.setdefault(name, set()).update(() if value is None else (value,))
-    return {name: _kind_of(values) for name, values in texts.items()}
+    return texts
 
 
 def _kind_of(values: set[str]) -> pa.DataType:
@@ -158,7 +176,7 @@ def derive(block: pa.RecordBatch, failures: list[ReadFailure], options: ReadOpti
         keep[list(parsed.bad)] = False
         origin = [column.filter(pa.array(keep)) for column in origin]
     made = pa.RecordBatch.from_arrays([*parsed.batch.columns, *origin], schema=options.block_schema)
-    return ReadResult(made, failures)
+    return ReadResult(made if made.num_rows else None, failures)
 
 
 def _field_of(block: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array:
