@@ -54,6 +54,9 @@ BATCH_SIZE_SECONDS = 0.15
 SCALES = "; --coupled_rows accept runs them together, those of like size, which is faster"
 """What may be done about scales that the model sets from all rows of a run."""
 
+AUDIT = "--audit compares rows of the job with each alone"
+"""What may be done where a sample need not show it."""
+
 LIST_ROWS = 8
 """Sample rows run where an output is as long as the values make it, to see one that is not 1 long."""
 
@@ -174,6 +177,8 @@ def _fit(
             notes.append(f"rows influence one another ({check.message}): rows run one by one{more}")
         elif check is not None and check.message:
             notes.append(check.message)
+        elif check is not None and proof.ends is not None:
+            notes.append(f"rows are probed, not proven, to be independent ({proof.ends}): {AUDIT}")
         elif check is None and not proof.holds and sample is not None and sample.num_rows:
             row_by_row = True
             notes.append(f"rows are {proof.line}, and no sample row could be run: rows run one by one")

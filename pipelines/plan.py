@@ -138,8 +138,7 @@ def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
         stage_memory=options.stage_memory,
         graph=rows.graph,
     )
-    told = [f"rows are {rows.independence}"] if rows.independence else []
-    return replace(plan, notes=(*rows.notes, *told, *plan.notes)), rows
+    return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 
 def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:

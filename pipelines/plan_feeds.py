@@ -71,6 +71,11 @@ class Rows:
     slow: bool = False
     """Whether it is larger than the memory and so read anew for each run."""
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The notes, and whether rows influence one another."""
+        return (*self.notes, f"rows are {self.independence}") if self.independence else self.notes
+
 
 def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
     """Bring the model and its rows together.

@@ -43,7 +43,7 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
     if options.shards == "auto":
         chosen = _chosen(options, rows, rows.session)
         if chosen.shards == 1:
-            _tell_whole(options, chosen.line, rows.notes)
+            _tell_whole(options, chosen.line, rows.told)
             return None
         options.shards = chosen.shards
         facts = [("verdict", f"--shards auto: {chosen.line}")]
@@ -69,7 +69,7 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
     if report is not None:
         write_text(options.report, report)
     shard_table.show(plan, facts)
-    for note in rows.notes:
+    for note in rows.told:
         print(f"note: {note}", file=sys.stderr)
     return plan
 

@@ -41,7 +41,7 @@ def run_strategy(options: argparse.Namespace) -> Strategy:
     session = SessionOptions(resolve_providers(options.providers), options.threads or 0)
     rows = rows_for(options, session)
     micro_batch = choose_micro_batch(rows, options.micro_batch, 2)
-    model, graph, feeds, notes = rows.model, rows.graph, rows.take(micro_batch), rows.notes
+    model, graph, feeds, notes = rows.model, rows.graph, rows.take(micro_batch), rows.told
     if rows.session is not None:
         drop_session(rows.session)
     # What profiles the model loads it again: who has memory for one has not always for two.

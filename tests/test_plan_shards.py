@@ -129,7 +129,7 @@ def test_auto_measures_and_writes_no_shards_of_a_model_that_is_fastest_whole(
 ):
     rates(monkeypatch, 3.0, 1.0, 2.0)
     code, out, err = plan(command, *sampled(command), "--shards", "auto")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "note: rows are independent: proven\n")
     line = "--shards auto: the whole model, 3 rows/s measured here; 2 shards 1 rows/s; 4 shards 2 rows/s; "
     assert out == f"{line}nothing is divided, run score without --shards\n"
     for option in ("--save_shards", "--output", "--write_model", "--report"):

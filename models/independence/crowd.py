@@ -24,6 +24,9 @@ TIMES = 4
 SECONDS = 0.05
 """A run that would take longer is not made."""
 
+MOST = 1 << 16
+"""Rows of a run; no job runs more together unless it is told to."""
+
 MOST_BYTES = 32 << 20
 """Of inputs and outputs of a run."""
 
@@ -53,7 +56,7 @@ def crowd(
         return None, most
     seconds = clock() - began
     held = sum(one.nbytes for one in [*feeds.values(), *map(np.asarray, few)])
-    while seconds * TIMES <= SECONDS and held * TIMES <= MOST_BYTES:
+    while most * TIMES <= MOST and seconds * TIMES <= SECONDS and held * TIMES <= MOST_BYTES:
         count, held = most * TIMES, held * TIMES
         order = np.arange(count) % rows
         many = {

@@ -14,6 +14,7 @@ from models.independence.dims import ONE, ROWS, size
 from models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, at, rows_on
 from models.independence.reading import Node
 from models.independence.rules import RULES
+from models.independence.rules.elementwise import WIDE
 
 _PLACED = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Move numbers or repeat them."""
@@ -32,6 +33,9 @@ def numbered(node: Node, given: Sequence[Lie | None]) -> Lie | None:
             return _picked(node, given)
         if node.op == "Concat":
             return _side_by_side(node, given)
+        if node.op == "Cast" and node.whole("to") not in WIDE:
+            # Of a type that does not hold every number several rows get one: each row would pick that one's part.
+            return _unfollowed(node)
         if node.op in _PLACED and isinstance(given[0], Numbered):
             made = RULES["", node.op](node, [_rows(given[0]), *map(_rows, given[1:])])[0]
             if isinstance(made, Rows):

@@ -85,6 +85,9 @@ PROVEN: dict[str, tuple[str, int, dict[str, Any]]] = {
 }  # fmt: skip
 
 MEET: dict[str, tuple[str, int, dict[str, Any], str]] = {
+    "numbers of rows in a type too small for them": (X + """{ s = Shape<start=0,end=1>(x) q = Squeeze(s)
+               a = Constant<value_int=0>() o = Constant<value_int=1>() r = Range(a, q, o) f = Cast<to=2>(r) i = Cast<to=7>(f)
+               k = Constant<value_ints=[1]>() u = Unsqueeze(i, k) y = GatherND(x, u) }""", 17, {}, "Cast 'f'"),
     "a maximum of all rows": (X + "{ m = ReduceMax<axes=[0], keepdims=1>(x) y = Div(x, m) }", 17, {}, "ReduceMax 'm'"),
     "a sum of everything": (X + "{ m = ReduceSum<keepdims=0>(x) y = Div(x, m) }", 17, {}, "ReduceSum 'm'"),
     "running sums": (X + "{ y = CumSum(x, a) }", 17, {"a": np.array(0)}, "CumSum 'y'"),

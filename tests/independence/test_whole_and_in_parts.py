@@ -55,6 +55,29 @@ def test_the_plan_names_where_the_proof_ends(tmp_path: Path, capsys: pytest.Capt
     assert "at ReduceMax 'm'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "way",
+    [["--shards", "2"], ["--shards", "auto", "--micro_batch", "4"], ["--strategy", "auto", "--workers", "2"]],
+    ids=" ".join,
+)
+def test_every_plan_names_where_the_proof_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], way: list[str]
+) -> None:
+    path, _ = job(tmp_path, "N")
+    assert plan(["--model", path, "--sample", str(tmp_path / "x.parquet"), *way]) == 0
+    assert "note: rows are not proven to be independent (at ReduceMax 'm'" in capsys.readouterr().err
+
+
+def test_a_job_says_that_its_rows_are_only_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save("g (float[N,2,2] x) => (float[N] y) { y = Det(x) }", tmp_path)
+    rows = block(np.random.default_rng(0).standard_normal((9, 2, 2), dtype=np.float32))
+    pq.write_table(pa.Table.from_batches([rows]), tmp_path / "x.parquet")
+    given = ["--model", path, "--input", str(tmp_path / "x.parquet"), "--output", str(tmp_path / "y.parquet")]
+    assert score([*given, "--workers", "1", "--num_shards", "1"]) == 0
+    told = capsys.readouterr()
+    assert "rows are probed, not proven, to be independent (at Det 'y'" in told.err + told.out
+
+
 def test_the_plan_says_that_rows_are_proven_to_be_independent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

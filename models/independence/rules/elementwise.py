@@ -17,7 +17,7 @@ def unary(node: Node, given: Sequence[Given | None]) -> list[Given]:
     if any(isinstance(one, Rows) or one.counts_rows for one in others):
         return broadcast(node, given)
     if isinstance(data, Same) and data.content is not None:
-        if node.op in ("Identity", "Floor", "Ceil", "Round") or (node.op == "Cast" and node.whole("to") in _WIDE):
+        if node.op in ("Identity", "Floor", "Ceil", "Round") or (node.op == "Cast" and node.whole("to") in WIDE):
             return [data]
         if data.counts_rows:
             raise Ends("it works with the number of rows")
@@ -25,7 +25,7 @@ def unary(node: Node, given: Sequence[Given | None]) -> list[Given]:
     return [data]
 
 
-_WIDE = (1, 6, 7, 11, 12, 13)
+WIDE = (1, 6, 7, 11, 12, 13)
 """Element types that hold any size: float32, int32, int64, double, uint32, uint64."""
 
 
