@@ -38,7 +38,7 @@ from models.mapped import as_it_scores
 from models.named_sizes import bind_by_sizes, without_names
 from models.output_columns import output_columns
 from models.random_draws import drawn_by, still
-from models.rows_axis import AxesCheck, check_axes, input_axes_candidates
+from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, named_rows
 from models.scoring import Array, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature
@@ -251,7 +251,11 @@ def _best_attempt(
     first_error: UsageError | None = None
     best: _Attempt | None = None
     signature = session.signature
+    named = False
     for guess in guesses:
+        if named and not named_rows(signature, guess):
+            # Rows ran on the axis that the model calls the batch: that they meet there makes no other the rows' axis.
+            continue
         axes = with_constants(guess, signature, facts.sets)
         try:
             binding = bind_by_sizes(
@@ -267,6 +271,7 @@ def _best_attempt(
             return attempt
         if best is None or _worth(attempt) > _worth(best):
             best = attempt
+        named = named or (attempt.feeds is not None and named_rows(signature, guess))
     if best is None:
         raise first_error or UsageError("the model has no input that can carry rows")
     return best

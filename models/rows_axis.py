@@ -77,6 +77,13 @@ def input_axes_candidates(signature: Signature, constants: frozenset[str] = froz
     return ordered
 
 
+def named_rows(signature: Signature, guess: Mapping[str, int | None]) -> bool:
+    """Whether the model's own names (`batch`, `N`, ...) say that a guess is right: of every input that has rows."""
+    shapes = {spec.name: spec.shape for spec in signature.inputs}
+    names = [(shapes.get(name) or ())[axis : axis + 1] for name, axis in guess.items() if axis is not None]
+    return bool(names) and all(name and isinstance(name[0], str) and _name_rank(name[0]) == 0 for name in names)
+
+
 def _dynamic_axes(spec: TensorSpec) -> list[int]:
     if spec.shape is None:
         return [0]

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from models.independence.replaced import bases
 from models.rows_axis import difference_of
 from models.session import ModelRunError
 
@@ -48,16 +49,33 @@ def crowd(
         clock: seconds.
     """
     rows = next(feeds[name].shape[axis] for name, axis in axes.items() if axis is not None)
-    most = rows
+    most: int | None = None
+    for base in bases(feeds, axes):
+        # What is made up need not be right for the model: where it fails, that says nothing.
+        try:
+            reason, tried = _crowd(run, base, axes, outputs, rows, clock)
+        except ModelRunError:
+            continue
+        if reason is not None:
+            return reason, tried
+        most = tried if most is None else most
+    return None, rows if most is None else most
+
+
+def _crowd(
+    run: Run,
+    feeds: Mapping[str, Array],
+    axes: Mapping[str, int | None],
+    outputs: Sequence[tuple[str, int | None]],
+    rows: int,
+    clock: Callable[[], float],
+) -> tuple[str | None, int]:
     began = clock()
-    try:
-        few = run(dict(feeds))
-    except ModelRunError:
-        return None, most
+    few = run(dict(feeds))
     seconds = clock() - began
     held = sum(one.nbytes for one in [*feeds.values(), *map(np.asarray, few)])
-    while most * TIMES <= MOST and seconds * TIMES <= SECONDS and held * TIMES <= MOST_BYTES:
-        count, held = most * TIMES, held * TIMES
+    count, most = 1, rows
+    while True:
         order = np.arange(count) % rows
         many = {
             name: np.take(values, order, axis) if (axis := axes.get(name)) is not None else values
@@ -67,13 +85,17 @@ def crowd(
         try:
             made = run(many)
         except ModelRunError:
-            break
-        seconds = clock() - began
+            return None, most
+        if count > 1:
+            seconds = clock() - began
         for (name, axis), before, after in zip(outputs, few, made, strict=True):
             if axis is None:
                 continue
             alike = after.ndim > axis and after.shape[axis] == count and before.shape[axis] == rows
             if not alike or not difference_of(after, np.take(before, order, axis))[1]:
-                return f"output {name} of a row is another in a run of {count} rows than in one of {rows}", most
-        most = count
-    return None, most
+                many_rows = f"{count} row{'s' * (count != 1)}"
+                return f"output {name} of a row is another in a run of {many_rows} than in one of {rows}", most
+        most = max(most, count)
+        if most * TIMES > MOST or seconds * TIMES > SECONDS or held * TIMES > MOST_BYTES:
+            return None, most
+        count, held = most * TIMES, held * TIMES

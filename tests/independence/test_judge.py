@@ -81,6 +81,22 @@ def test_rows_that_mix_run_alone_however_alike_the_first_ones_are(tmp_path: Path
     np.testing.assert_array_equal(scored(made, data), np.concatenate(alone(path, ALIKE)))
 
 
+@pytest.mark.parametrize(("declared", "alone"), [("[batch,t]", True), ("[t,s]", False)])
+def test_rows_that_meet_on_the_axis_named_for_them_do_not_lie_on_another(
+    tmp_path: Path, declared: str, alone: bool
+) -> None:
+    # Along the other axis nothing meets: that is where the rows are only if no name says otherwise.
+    path = save(
+        f"g (float{declared} x) => (float{declared} y) {{ m = ReduceMax<axes=[0]>(x) y = Sub(x, m) }}", tmp_path
+    )
+    lists = [[1.0, 5, 2], [4, 4, 0], [7, 3], [2, 0, 1], [1, 6]]
+    rows = pa.record_batch({"x": pa.array(lists, pa.list_(pa.float32()))})
+    made = fit(path, OPTIONS, rows.schema, rows, DataFacts())
+    assert made.plan.row_by_row == alone
+    wanted = [[0.0 if alone else value - max(one) for value in one] for one in lists]
+    assert scored(made, rows) == wanted
+
+
 def test_equal_rows_tell_nothing_and_a_probe_does(tmp_path: Path) -> None:
     path = save("g (float[N,3] x) => (float[N,3] y) " + MIXING["where any is large"], tmp_path)
     made, _ = fitted(path, np.ones((20, 3), np.float32))

@@ -38,6 +38,14 @@ def test_what_the_sample_does_not_show(tmp_path: Path, body: str, values: Array)
     np.testing.assert_array_equal(scored(made, rows), values)
 
 
+def test_rows_without_spread_do_not_hide_that_their_number_counts(tmp_path: Path) -> None:
+    text = """{ s = Shape<start=0,end=1>(x) f = Cast<to=1>(s) d = Div(x, f)
+        a = Constant<value_floats=[1.0, 1.0, 1.0, 1.0]>() y = LayerNormalization<axis=1>(d, a) }"""
+    path = save(f"g {Y}{text}", tmp_path)
+    made, _ = fitted(path, np.ones((20, 4), np.float32))
+    assert made.plan.row_by_row
+
+
 def test_rows_of_nan_do_not_hide_what_others_do(tmp_path: Path) -> None:
     path = save(f"g {Y}{{ m = ReduceMax<axes=[0]>(x) y = Sub(x, m) }}", tmp_path)
     made, _ = fitted(path, np.full((20, 4), np.nan, np.float32))
