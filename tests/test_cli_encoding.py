@@ -87,7 +87,7 @@ def test_from_the_command_line(command: Command):
 
 def test_what_cannot_be(command: Command):
     assert "--encoding 'nope' is no encoding of text" in command.error("--encoding", "nope")
-    assert "is for CSV and JSON Lines, and the input is parquet" in command.error("--encoding", "latin-1")
+    assert "--encoding is for CSV and JSON Lines, and the input is parquet" in command.error("--encoding", "latin-1")
 
 
 def test_an_array_of_objects(tmp_path):

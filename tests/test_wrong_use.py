@@ -58,6 +58,7 @@ def listing(folder: Path) -> dict[str, int]:
     ("argv", "message"),
     [
         ([*PLAN, "--strategy", "auto", "--workers", ""], "--workers is given the empty text ''; give it a value, or"),
+        ([*SCORE, "--finish", ""], "--finish is given the empty text ''; for example: --finish softmax:column=logits"),
         ([*SCORE, "--strategy", "auto", "--stage_memory", ""], "--stage_memory is given the empty text ''"),
         ([*PLAN, "--strategy", "auto", "--workers", "deep.json"], "--workers deep.json is not JSON"),
         (

@@ -25,6 +25,8 @@ def parse_step(text: str, flag: str, builtins: Sequence[type[SpecStep]], **given
     Raises:
         UsageError: no such step, a wrong option, or code that does not import.
     """
+    if not text.strip():
+        raise UsageError(f"{flag} is given the empty text ''; for example: {flag} {builtins[0].EXAMPLE}")
     by_name = {cls.NAME: cls for cls in builtins}
     try:
         name = parse_spec(text).name

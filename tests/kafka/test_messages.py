@@ -74,6 +74,16 @@ def test_json_messages_are_rows_and_bad_ones_are_told():
     assert sorted(rows.bad) == [1, 2, 3, 4, 6, 7] and all(rows.bad.values())
 
 
+def test_a_value_of_another_kind_is_told_with_its_field():
+    schema = pa.schema([("x", pa.list_(pa.float32())), ("id", pa.string())])
+    rows = parse_values("json", binary(b'{"id": 7}', b'{"x": [1, "a"]}', b'{"x": 1}'), schema)
+    assert rows.bad == {
+        0: "no such JSON object: field 'id' holds a value of kind number, and is of kind string",
+        1: "no such JSON object: field 'x' holds a value of kind string, and is of kind number",
+        2: "no such JSON object: field 'x' holds a value of kind number, and is of kind array",
+    }
+
+
 @given(st.lists(st.one_of(st.integers(0, 9), st.none()), max_size=20))
 def test_json_good_and_bad_messages_keep_their_places(ids):
     texts = [b"bad" if one is None else json.dumps({"id": one}).encode() for one in ids]

@@ -33,10 +33,10 @@ def test_names_as_people_type_them():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is not of the form COLUMN:TYPE"),
+        ("", "--types is given the empty text ''; give it a value, or leave it out"),
         ("id", "'id' is not of the form COLUMN:TYPE"),
         ("id:string,", "'' is not of the form COLUMN:TYPE"),
-        ("id:strng", "'strng' is no type; the types are bool"),
+        ("id:strng", "--types id:strng: 'strng' is no type; the types are bool"),
         ("id:decimal128(99,2)", "is no type"),
         ("id:decimal128(3,5)", "is no type"),
         ("t:timestamp", "is no type"),

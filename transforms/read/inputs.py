@@ -190,7 +190,7 @@ def with_encoding(inputs: Sequence[InputFile], format: str, encoding: str | None
     if encoding is None:
         return tuple(inputs)
     if format not in ("csv", "jsonl"):
-        raise UsageError(f"--encoding {encoding} is for CSV and JSON Lines, and the input is {format}; leave it out")
+        raise UsageError(f"--encoding is for CSV and JSON Lines, and the input is {format}; leave --encoding out")
     return tuple(replace(file, encoding=encoding) for file in inputs)
 
 

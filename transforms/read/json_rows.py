@@ -223,7 +223,12 @@ def _parse_halves(
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
+    text = text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
+    return _OTHER_KIND.sub(r"field '\1' holds a value of kind \3, and is of kind \2", text)
+
+
+_OTHER_KIND = re.compile(r"Column\(/([^)]*?)(?:/\[\])*\) changed from (\w+) to (\w+)")
+"""How Arrow says that a field holds another kind of value (boolean, number, string, array, object) than it should."""
 
 
 def _parse_rows(

@@ -44,6 +44,8 @@ def parse_types(text: str) -> dict[str, pa.DataType]:
     Raises:
         UsageError: it is not of that form, there is no such type, or a column is named twice.
     """
+    if not text.strip():
+        raise UsageError("--types is given the empty text ''; give it a value, or leave it out")
     types: dict[str, pa.DataType] = {}
     for part in _parts(text):
         match = _ITEM.fullmatch(part)
@@ -56,7 +58,7 @@ def parse_types(text: str) -> dict[str, pa.DataType]:
             raise UsageError(f"--types names the column {name!r} twice; name it once")
         kind = type_of(match["kind"])
         if kind is None:
-            raise UsageError(f"--types {name}: {match['kind'].strip()!r} is no type; the types are {KNOWN}")
+            raise UsageError(f"--types {part.strip()}: {match['kind'].strip()!r} is no type; the types are {KNOWN}")
         types[name] = kind
     return types
 
