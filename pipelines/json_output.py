@@ -1,4 +1,4 @@
-"""What the output's format cannot hold: NaN and infinity in JSON (`--json_nan`), tensors that are null in Parquet."""
+"""What the output's format cannot hold: NaN and infinity in JSON (`--json_nan`), null tensors in Parquet, far times."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from transforms.json_numbers import NumbersForJson
 from transforms.kafka.config import is_kafka
 from transforms.null_tensors import NoNullTensors, tensor_columns
 from transforms.step import Step
+from transforms.times_in_range import TimesInRange, bounded_columns
 from transforms.write.names import output_format
 
 
@@ -37,7 +38,13 @@ def steps_for_format(options: argparse.Namespace, schema: pa.Schema) -> tuple[St
                 f"--json_nan {options.json_nan} is for JSON, and --output {options.output} is none: NaN and infinity "
                 "stay as they are; leave it out"
             )
-        in_parquet = not is_kafka(options.output) and output_format(options.output) == "parquet"
-        return (NoNullTensors(),) if in_parquet and set(tensor_columns(schema)) & set(options.keep) else ()
+        if is_kafka(options.output) or output_format(options.output) != "parquet":
+            return ()
+        tensors = bool(set(tensor_columns(schema)) & set(options.keep))
+        return (*_times(schema, "parquet"), *((NoNullTensors(),) if tensors else ()))
     step = NumbersForJson(options.json_nan or "error", nested_only=format == "csv")
-    return (step,) if step.columns(schema) else ()
+    return (*_times(schema, format), *((step,) if step.columns(schema) else ()))
+
+
+def _times(schema: pa.Schema, format: str) -> tuple[Step, ...]:
+    return (TimesInRange(format),) if bounded_columns(schema, format) else ()
