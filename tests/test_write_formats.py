@@ -212,6 +212,15 @@ def test_dictionaries_with_a_null_in_them(tmp_path):
     assert table["c"].to_pylist() == ["a", None, "c", None]
 
 
+def test_uuids_are_base64_in_csv_as_other_bytes_are(tmp_path):
+    column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16, None], pa.binary(16)))
+    block = pa.record_batch([column], names=["u"])
+    file = open_block_file("csv", f"{tmp_path}/u.csv", block.schema)
+    file.write(block)
+    file.close()
+    assert (tmp_path / "u.csv").read_text().splitlines()[1].strip('"') == "MDAwMDAwMDAwMDAwMDAwMA=="
+
+
 def test_small_blocks_share_a_row_group(tmp_path):
     schema = pa.schema([("p", pa.float32())])
     file = open_block_file("parquet", f"{tmp_path}/p.parquet", schema)

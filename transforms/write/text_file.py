@@ -148,4 +148,6 @@ def csv_column(column: Any) -> pa.Array:
         return column.cast(target)
     from transforms.write.json_text import base64_text, is_binary, json_text
 
+    if isinstance(column, pa.ExtensionArray) and is_binary(column.type.storage_type):
+        column = column.storage  # uuid
     return base64_text(column) if is_binary(column.type) else json_text(column)
