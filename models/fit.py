@@ -17,14 +17,13 @@ import pyarrow as pa
 from models.batch.blocks import blocks_of
 from models.batch.fixed import FixedBatch
 from models.batch.ways import Way, fixed_ways, whole_ways
-from models.batch_size import CANDIDATES, BatchSizeChoice, find_batch_size
 from models.binding import Binding, BoundBlock, bind
 from models.bound_input import shorten
 from models.classes import zipmap_note
 from models.constant_axes import with_constants
 from models.errors import UsageError
 from models.feature_names import check_features
-from models.fitted import DataFacts, Fit
+from models.fitted import SAMPLE_RUN_ROWS, DataFacts, Fit
 from models.graph import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
@@ -34,7 +33,6 @@ from models.graph import (
 )
 from models.independence.judge import PROBE_ROWS, judge, unlike_first
 from models.independence.proof import Proof, prove
-from models.mapped import as_it_scores
 from models.named_sizes import bind_by_sizes, without_names
 from models.output_columns import output_columns
 from models.random_draws import drawn_by, still
@@ -43,13 +41,7 @@ from models.scoring import Array, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature
 
-__all__ = ["SAMPLE_RUN_ROWS", "DataFacts", "Fit", "choose_batch_size", "fit"]
-
-SAMPLE_RUN_ROWS = 3
-"""Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""
-
-BATCH_SIZE_SECONDS = 0.15
-"""For all runs that measure how many rows a run should take."""
+__all__ = ["SAMPLE_RUN_ROWS", "DataFacts", "Fit", "fit"]
 
 SCALES = "; --coupled_rows accept runs them together, those of like size, which is faster"
 """What may be done about scales that the model sets from all rows of a run."""
@@ -387,48 +379,3 @@ def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] 
         return run_once(session, bound.take(np.array([row])))
     except ModelRunError:
         return None
-
-
-def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_SIZE_SECONDS) -> BatchSizeChoice | None:
-    """Measure how many rows a run should take; None where there is no sample to measure with, or no memory."""
-    if made.sample is None or made.plan.row_by_row:
-        return None
-    with as_it_scores(made.session) as session:
-        return None if session is None else _measured_batch_size(made, session, memory_cap, budget_seconds)
-
-
-def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_seconds: float) -> BatchSizeChoice:
-    assert made.sample is not None
-    bound = made.plan.binding.open(made.sample)
-    count = made.sample.num_rows
-
-    first = 0
-
-    def feeds(rows: int) -> dict[str, Array]:
-        # Other rows each time: trees run several times faster on rows that the processor has just seen.
-        nonlocal first
-        first = (first + rows) % count
-        return bound.take((first + np.arange(rows)) % count)
-
-    def run(rows: int) -> None:
-        nonlocal count
-        try:
-            session.run(feeds(rows))
-        except ModelRunError:
-            if count <= SAMPLE_RUN_ROWS:
-                raise
-            # A row makes the model fail: go on with those that are known to run.
-            count = SAMPLE_RUN_ROWS
-            session.run(feeds(rows))
-
-    blocks, most = blocks_of(session.model.rewrites), made.plan.most_rows or CANDIDATES[-1]
-    one = feeds(1)
-    outputs = session.run(one)
-    bytes_per_row = sum(values.nbytes for values in [*one.values(), *outputs])
-    return find_batch_size(
-        run,
-        bytes_per_row=bytes_per_row,
-        memory_cap=memory_cap,
-        budget_seconds=budget_seconds,
-        candidates=[rows for rows in CANDIDATES if rows <= most] if blocks is None else (blocks.rows,),
-    )

@@ -11,6 +11,9 @@ from models.nulls import NO_NULLS, Nulls
 from models.scoring import ScoringPlan
 from models.session import Session
 
+SAMPLE_RUN_ROWS = 3
+"""Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""
+
 
 @dataclass(frozen=True)
 class DataFacts:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from models.fit import SAMPLE_RUN_ROWS, Fit, choose_batch_size
+from models.fit import SAMPLE_RUN_ROWS, Fit
+from models.fitted_batch import choose_batch_size
 from pipelines.audit import audit_fact, with_audit
 from pipelines.columns import (
     as_the_model_wants,

@@ -12,7 +12,8 @@ import onnx_ir as ir
 from models.batch.blocks import blocks_of
 from models.batch_size import find_batch_size
 from models.errors import UsageError
-from models.fit import BATCH_SIZE_SECONDS, DataFacts, Fit, fit
+from models.fit import DataFacts, Fit, fit
+from models.fitted_batch import BATCH_SIZE_SECONDS
 from models.free_memory import free_memory
 from models.graph import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
 from models.independence.judge import coupling

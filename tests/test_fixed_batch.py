@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from models.errors import UsageError
-from models.fit import choose_batch_size
+from models.fitted_batch import choose_batch_size
 from models.scoring import Scorer
 from tests.declared import Array, as_arrays, floats, scored, tensors, written
 

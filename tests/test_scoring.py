@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.fit import DataFacts, choose_batch_size, fit
+from models.fit import DataFacts, fit
+from models.fitted_batch import choose_batch_size
 from models.scoring import Scorer
 from models.session import SessionOptions
 from tests import onnx_models
