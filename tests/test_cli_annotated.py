@@ -154,7 +154,7 @@ def test_an_annotated_model_without_rows_runs_whole(command: Command):
     pq.write_table(command.table.slice(0, 0), command.data)
     code, out, err = command.run(model=annotate(command))
     assert code == 0 and "rows     0 in, 0 scored" in out, err
-    assert "there are no rows to check that with: it runs whole" in err
+    assert "the input has no rows: the model is not divided, and the outputs are empty" in err
 
 
 def test_the_summary_tells_of_shards_of_stages(command: Command):
