@@ -85,6 +85,10 @@ def test_what_is_left_out_is_told(folder, pattern, left_out):
 def test_a_pattern_that_matches_only_what_is_left_out(folder):
     with pytest.raises(UsageError, match=r"e\.csv' matches no file but .*sub/_e\.csv, which is left out, as its name"):
         find_files([str(folder / "sub" / "?e.csv")])
+    other = next(file.path for file in find_files([str(folder)]))
+    told: list[str] = []
+    found = find_files([str(folder / "sub" / "?e.csv"), other], left_out=told)
+    assert [file.path for file in found] == [other] and [os.path.basename(path) for path in told] == ["_e.csv"]
 
 
 @pytest.mark.parametrize(

@@ -88,20 +88,27 @@ def find_files(patterns: Sequence[str], option: str = "--input", left_out: list[
         left_out: takes the paths that were left out; those of folders end in `/`.
 
     Raises:
-        UsageError: a pattern matches no file.
+        UsageError: a pattern matches no file, or all of them only such that are left out.
     """
     found: dict[str, InputFile] = {}
     hidden: list[str] = [] if left_out is None else left_out
+    only_hidden: UsageError | None = None
     for pattern in patterns:
         plain = pattern.removeprefix("file://")
         before = len(hidden)
         matches = _local(plain, hidden) if is_local(plain) else _remote(plain, hidden)
         if not matches:
             only = f" but {hidden[before]}, which is left out, as its name tells" if len(hidden) > before else ""
-            raise UsageError(
+            error = UsageError(
                 f"{option} {pattern!r} matches no file{only}: check the path, and quote a pattern: 'data/*.csv'"
             )
+            if not only:
+                raise error
+            # One of many paths that a shell made of a pattern: there is a note of what was left out.
+            only_hidden = only_hidden or error
         found.update({file.path: file for file in matches})
+    if only_hidden is not None and not found:
+        raise only_hidden
     return [found[path] for path in sorted(found)]
 
 
