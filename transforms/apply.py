@@ -64,8 +64,9 @@ class Failures:
         for stage, rows in Counter(error.stage for error in errors).items():
             Metrics.counter("beamsplit", FAILED_IN + stage).inc(rows)
         if self._job_dir and os.path.isdir(self._job_dir):
-            this_worker(self._job_dir).add(0, len(errors))
+            # In this order: who sees that rows failed finds why they did.
             tally(self._job_dir, ((error.stage, error.reason) for error in errors))
+            this_worker(self._job_dir).add(0, len(errors))
 
 
 class CountedStep:
