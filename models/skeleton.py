@@ -7,6 +7,8 @@ import mmap
 import os
 from collections.abc import Iterator
 
+from models.protobuf import fields
+
 _SMALL = 1024
 """Bytes up to which a part is kept whole."""
 
@@ -36,25 +38,9 @@ def has_field(path: str, number: int) -> bool:
             return False
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return any(found == number for found in _fields(data))
+                return any(found == number for found, _, _ in fields(data, 0, len(data)))
             except (ValueError, IndexError):
                 return False
-
-
-def _fields(data: mmap.mmap) -> Iterator[int]:
-    """Numbers of the fields of the outermost message."""
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        yield tag >> 3
-        wire = tag & 7
-        if wire in (0, 2):
-            value, position = _varint(data, position)
-            position += value if wire == 2 else 0
-        elif wire in (1, 5):
-            position += 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire} is not in use")
 
 
 @functools.lru_cache(maxsize=8)
@@ -76,39 +62,11 @@ def _kept(data: mmap.mmap, kind: str, begin: int, end: int) -> Iterator[tuple[in
     if end - begin <= _SMALL:
         yield begin, end
         return
-    position = begin
-    while position < end:
-        tag, position = _varint(data, position)
-        wire = tag & 7
-        if wire == 0:
-            _, position = _varint(data, position)
-        elif wire in (1, 5):
-            position += 8 if wire == 1 else 4
-        elif wire == 2:
-            length, position = _varint(data, position)
-            if position + length > end:
-                raise ValueError("a part is longer than the whole")
-            part = _PARTS[kind].get(tag >> 3)
-            if part is None:
-                yield position, position + length
-            elif part != "values":
-                yield from _kept(data, part, position, position + length)
-            position += length
-        else:
-            raise ValueError(f"wire type {wire} is not in use")
-    if position != end:
-        raise ValueError("a part is longer than the whole")
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is longer than 10 bytes")
+    for number, wire, value in fields(data, begin, end):
+        if wire != 2:
+            continue
+        part = _PARTS[kind].get(number)
+        if part is None:
+            yield value
+        elif part != "values":
+            yield from _kept(data, part, *value)

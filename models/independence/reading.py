@@ -6,13 +6,11 @@ Importing onnx and parsing a large model takes longer than following its rows do
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-Bytes = Any
-"""bytes, or a mapped file: sliced and indexed."""
+from models.protobuf import Bytes, fields, varint
 
 MOST_NUMBERS = 64
 """Of a constant that is read; longer ones are weights."""
@@ -21,49 +19,6 @@ _DOUBLE, _FLOAT = 11, 1
 _INTS = {6: "i", 7: "q", 2: "B", 3: "b", 9: "?"}
 _FLOATS = {_FLOAT: "f", _DOUBLE: "d"}
 _EXTERNAL = 1
-
-
-def fields(data: Bytes, begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
-    """(number, wire type, value) of each field of a message: an int, or (begin, end) of what has a length.
-
-    Raises:
-        ValueError: the message is no protobuf.
-    """
-    at = begin
-    while at < end:
-        tag, at = _varint(data, at)
-        wire = tag & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield tag >> 3, wire, value
-        elif wire == 2:
-            length, at = _varint(data, at)
-            if at + length > end:
-                raise ValueError("a part is longer than the whole")
-            yield tag >> 3, wire, (at, at + length)
-            at += length
-        elif wire in (1, 5):
-            step = 8 if wire == 1 else 4
-            yield tag >> 3, wire, (at, at + step)
-            at += step
-        else:
-            raise ValueError(f"wire type {wire} is not in use")
-
-
-def _varint(data: Bytes, at: int) -> tuple[int, int]:
-    byte = data[at]
-    if byte < 0x80:
-        return byte, at + 1
-    value, shift = byte & 0x7F, 7
-    while True:
-        at += 1
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at + 1
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is longer than 10 bytes")
 
 
 def _signed(value: int) -> int:
@@ -78,7 +33,7 @@ def _packed(data: Bytes, part: tuple[int, int]) -> list[int]:
     at, end = part
     found = []
     while at < end:
-        value, at = _varint(data, at)
+        value, at = varint(data, at)
         found.append(_signed(value))
     return found
 
