@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from models.batch.blocks import Blocks, filled
-from models.rows_axis import difference_of
+from models.rows_axis import Array, Run, difference_of
 from models.session import ModelRunError
-
-Array = np.ndarray[Any, Any]
-Run = Callable[[dict[str, Array]], list[Array]]
 
 _ALONE = 8
 """Rows of a block that are compared with the row alone, that is with a block of its copies."""

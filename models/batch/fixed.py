@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.batch.beside import Run, differs, find_blocks, unlike_rows
+from models.batch.beside import differs, find_blocks, unlike_rows
 from models.batch.blocks import Blocks
 from models.batch.ways import Way
 from models.binding import Binding
@@ -21,7 +21,7 @@ from models.fitted import Fit
 from models.graph import DYNAMIC_ROWS, WHOLE, ModelFile, rewrite
 from models.independence.proof import prove
 from models.random_draws import still
-from models.rows_axis import verify_rows
+from models.rows_axis import Run, verify_rows
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature
 

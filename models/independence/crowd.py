@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from models.independence.replaced import bases
-from models.rows_axis import difference_of
+from models.rows_axis import Array, Run, difference_of
 from models.session import ModelRunError
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
-Run: TypeAlias = Callable[[dict[str, Array]], list[Array]]
 
 TIMES = 4
 """How many times as many rows each run has as the one before."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
 from models.independence.crowd import crowd
 from models.independence.probe import MOST_BYTES, ROWS, most_unlike, probe
 from models.independence.proof import Proof, prove
-from models.rows_axis import AxesCheck
+from models.rows_axis import Array, AxesCheck, Run
 from models.session import Session
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
-Run: TypeAlias = Callable[[dict[str, Array]], list[Array]]
 
 PROBE_ROWS = ROWS
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from models.independence.replaced import KINDS, bases, replace_rows, same_bits
+from models.rows_axis import Array, Run
 from models.session import ModelRunError
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
-Run: TypeAlias = Callable[[dict[str, Array]], list[Array]]
 
 ROWS = 6
 """Rows of a run, where the sample has as many unlike ones."""

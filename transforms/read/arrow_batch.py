@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.read.compression import DamagedFile
+from transforms.read.damage import CHARACTERS, offset_dtype
 
 _CONTINUES = b"\xff\xff\xff\xff"
 
@@ -206,7 +207,7 @@ class _Body:
             return all(self.fill(array.field(at), begin, end) for at in range(kind.num_fields))
         elif pa.types.is_fixed_size_list(kind):
             return self.fill(array.values, begin * kind.list_size, end * kind.list_size)
-        elif any(is_kind(kind) for is_kind in (*_CHARACTERS, *_LISTS)):
+        elif any(is_kind(kind) for is_kind in (*CHARACTERS, *_LISTS)):
             offsets = _offsets_of(array, begin, end)
             if offsets is None:
                 return False
@@ -236,14 +237,12 @@ class _Body:
             self.want(buffer.address + begin, end - begin)
 
 
-_CHARACTERS = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
 _LISTS = (pa.types.is_list, pa.types.is_large_list)
 
 
 def _offsets_of(array: pa.Array, begin: int, end: int) -> np.ndarray | None:
     """The offsets of elements begin to end, where they lie; None where there are too few."""
-    large = (pa.types.is_large_list, pa.types.is_large_string, pa.types.is_large_binary)
-    dtype = np.dtype("<i8" if any(is_large(array.type) for is_large in large) else "<i4")
+    dtype = offset_dtype(array.type)
     buffer = array.buffers()[1]
     if buffer is None or buffer.size < (end + 1) * dtype.itemsize:
         return None

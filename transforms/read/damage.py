@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-_CHARACTERS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+CHARACTERS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+
+
+def offset_dtype(kind: pa.DataType) -> np.dtype[Any]:
+    """Of the offsets of a type of characters or lists, as Arrow lays them out."""
+    large = (pa.types.is_large_list, pa.types.is_large_string, pa.types.is_large_binary)
+    return np.dtype("<i8" if any(is_large(kind) for is_large in large) else "<i4")
 
 
 def without_damage(batch: pa.RecordBatch, names: list[str]) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -82,7 +88,7 @@ def damaged(array: pa.Array) -> np.ndarray | None:
             inner = damaged(array.values.slice(array.offset * size, len(array) * size))
             return None if inner is None else np.any(inner.reshape(len(array), size), axis=1)
     wrong = np.zeros(len(array), dtype=bool)
-    if any(has_offsets(kind) for has_offsets in _CHARACTERS):
+    if any(has_offsets(kind) for has_offsets in CHARACTERS):
         characters = array.buffers()[2]
         wrong, _ = _damaged_offsets(array, 0 if characters is None else characters.size)
     _search(array, 0, wrong)
@@ -119,8 +125,7 @@ def _damaged_lists(array: pa.Array) -> np.ndarray:
 
 def _damaged_offsets(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
     """(bool[elements], true where an element has an offset that is wrong, or may be; the offsets)."""
-    large = (pa.types.is_large_list, pa.types.is_large_string, pa.types.is_large_binary)
-    dtype: np.dtype[Any] = np.dtype(np.int64 if any(is_large(array.type) for is_large in large) else np.int32)
+    dtype = offset_dtype(array.type)
     buffer = array.buffers()[1]
     if buffer is None or buffer.size < (array.offset + len(array) + 1) * dtype.itemsize:
         raise pa.ArrowInvalid(f"{len(array)} values of {array.type} have fewer offsets")

@@ -63,11 +63,6 @@ def _unify_cells(kinds: set[pa.DataType]) -> pa.DataType:
     return pa.binary() if any(map(pa.types.is_binary, kinds)) else pa.string()
 
 
-def _tensor_shape(kind: pa.DataType) -> tuple[int, ...] | None:
-    plain = isinstance(kind, pa.FixedShapeTensorType) and kind.permutation is None
-    return tuple(kind.shape) if plain else None
-
-
 def _unwrapped(kind: pa.DataType) -> pa.DataType | None:
     """The type of the values; None for a tensor, whose shape its storage does not tell."""
     while True:
