@@ -137,7 +137,9 @@ def started_runner(
             with _as_usage_errors(), flink_runner(flink) as (runner, flags):
                 yield runner, flags, None
         except FlinkFailed as error:
-            print(*str(error).splitlines()[1:], sep="\n", file=sys.stderr)
+            log = str(error).splitlines()[1:]
+            if log:  # that of the workers; the first line is told as any error is
+                print(*log, sep="\n", file=sys.stderr)
             raise
     else:
         yield None, [f"--runner={options.runner}"], None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from apache_beam.portability.api import beam_fn_api_pb2
 
 from models.errors import UsageError
 from pipelines.options import parse
-from pipelines.runner import settle_runner
+from pipelines.runner import settle_runner, started_runner
 from runners import flink, worker_pool
 from runners.errors import RunnerError
 from runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
@@ -133,3 +135,30 @@ def test_as_many_tasks_as_workers_are_described(tmp_path: Path):
     options, rest = parse([*given, "--parallelism", "2"])
     settle_runner(options, rest)
     assert options.parallelism == 2
+
+
+@pytest.mark.parametrize(("message", "shown"), [("it runs on", ""), ("no workers\nlog 1\nlog 2", "log 1\nlog 2\n")])
+def test_what_a_failure_on_flink_shows_beside_its_line(
+    message: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    @contextlib.contextmanager
+    def failing(_: FlinkOptions) -> Iterator[tuple[None, list[str]]]:
+        yield None, []
+        raise flink.FlinkFailed(message)
+
+    monkeypatch.setattr(flink, "flink_runner", failing)
+    options = parse([*GIVEN, "--runner", "FlinkRunner", "--parallelism", "1"])[0]
+    with pytest.raises(flink.FlinkFailed), started_runner(options, [], None):
+        pass
+    assert capsys.readouterr().err == shown
+
+
+def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(monkeypatch: pytest.MonkeyPatch):
+    def ask(master: str, path: str, method: str = "GET") -> dict[str, object]:
+        return {
+            "jobs": [{"jid": "1f", "name": "ours", "state": "RUNNING"}, {"jid": "2e", "name": "x", "state": "RUNNING"}]
+        }
+
+    monkeypatch.setattr(flink, "_ask", ask)
+    with pytest.raises(flink.FlinkFailed, match=r"the job 1f \(ours\) may still run on .* c:8081: for 0 s it was told"):
+        flink.cancel_on_cluster("c:8081", "ours", seconds=0.0)
