@@ -149,6 +149,24 @@ def tensor_rows(block: pa.RecordBatch, name: str) -> tuple[pa.RecordBatch, Tenso
     return block, column, failures
 
 
+def lists_with(column: pa.Array, marked: Array) -> Array:
+    """bool[rows], true for each list that holds a marked element.
+
+    >>> lists_with(pa.array([[1, 2], None, [3]]), np.array([False, False, True])).tolist()
+    [False, False, True]
+
+    Args:
+        column: lists.
+        marked: bool, of the elements as `column.flatten()` has them.
+    """
+    import pyarrow.compute as pc
+
+    owners = np.repeat(np.arange(len(column)), np.asarray(pc.list_value_length(column).fill_null(0)))
+    found = np.zeros(len(column), dtype=bool)
+    found[owners[marked]] = True
+    return found
+
+
 def null_failures(column: pa.Array, name: str, can_fill: bool = False) -> list[RowFailure]:
     """The rows of a column that are null; `can_fill`: they are the input's, which --nulls would fill."""
     if not column.null_count:

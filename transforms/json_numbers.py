@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.block import data_columns
-from transforms.columns import drop_rows
+from transforms.columns import drop_rows, lists_with
 from transforms.step import RowFailure, StepResult
 
 MODES = ("error", "null", "string")
@@ -47,12 +47,7 @@ def without_number(column: pa.Array) -> np.ndarray | None:
     if pa.types.is_map(kind):
         column = column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
     inner = without_number(column.flatten())
-    if inner is None:
-        return None
-    owners = np.repeat(np.arange(len(column)), np.asarray(pc.list_value_length(column).fill_null(0)))
-    odd = np.zeros(len(column), dtype=bool)
-    odd[owners[inner]] = True
-    return odd
+    return None if inner is None else lists_with(column, inner)
 
 
 _NAN = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:NaN|Inf(?:inity)?)')

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from transforms.columns import lists_with
+
 EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """Up to here every whole number is a float of so many bits."""
 
@@ -72,14 +74,7 @@ def _suspicious(column: pa.Array, kind: pa.DataType, narrow: bool) -> np.ndarray
     if not (_is_list(kind) and _is_list(column.type)):
         return None
     inner = _suspicious(column.flatten(), kind.value_type, narrow)
-    if inner is None:
-        return None
-    import pyarrow.compute as pc
-
-    owners = np.repeat(np.arange(len(column)), np.asarray(pc.list_value_length(column).fill_null(0)))
-    odd = np.zeros(len(column), dtype=bool)
-    odd[owners[inner]] = True
-    return odd
+    return None if inner is None else lists_with(column, inner)
 
 
 def _as_kind(column: pa.Array, kind: pa.DataType) -> np.ndarray:
