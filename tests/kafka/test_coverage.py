@@ -31,14 +31,34 @@ def test_a_reader_that_reads_no_more_is_covered_after_some_rounds_and_told_once(
     assert told == [None, {0: 10}, None, None, None]
 
 
-def test_a_bundle_that_ends_while_others_are_finalized_waits_for_the_round_after():
+def test_a_bundle_that_ends_while_others_are_finalized_covers_those_that_were_before():
     coverage = Coverage({0: 0})
     first, second = coverage.ended({0: 10}), coverage.ended({0: 20})
     assert coverage.finalized(first) is None
     between = coverage.ended({0: 30})
     assert coverage.finalized(second) is None
-    assert coverage.finalized(between) == {0: 20}
+    assert coverage.finalized(between) == {0: 10}
     assert coverage.finalized(coverage.ended({0: 40})) == {0: 30}
+
+
+def test_word_that_comes_late_covers_nothing_that_was_read_behind_the_next_barrier():
+    """`late` ends behind barrier 2, before the reader hears of checkpoint 1: no checkpoint has it before the third."""
+    coverage = Coverage({0: 0})
+    first = coverage.ended({0: 10})
+    late = coverage.ended({0: 20})
+    assert coverage.finalized(first) is None
+    after = coverage.ended({0: 30})
+    # Checkpoint 2 is kept: its barrier was behind the first only.
+    assert [coverage.finalized(late), coverage.finalized(after)] == [None, {0: 10}]
+    assert coverage.finalized(coverage.ended({0: 40})) == {0: 30}
+
+
+def test_word_out_of_order_covers_no_less():
+    coverage = Coverage({0: 0})
+    first, second = coverage.ended({0: 10}), coverage.ended({0: 20})
+    assert [coverage.finalized(second), coverage.finalized(first)] == [None, None]
+    third, fourth = coverage.ended({0: 30}), coverage.ended({0: 40})
+    assert [coverage.finalized(fourth), coverage.finalized(third)] == [{0: 20}, None]
 
 
 def test_a_round_without_a_bundle_changes_nothing():

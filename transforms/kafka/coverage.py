@@ -1,22 +1,40 @@
 """Which offsets a checkpoint of Flink covers where other workers make the outputs than read the messages.
 
 Flink keeps checkpoint 1 once every step has done what came before its barrier, and then finalizes every bundle that is
-over: also those that the reader ended behind the barrier, whose messages are still on their way to the sink.
+over: also those that the reader ended behind the barrier, whose messages are still on their way to the sink. Word of it
+comes to the reader any time later, perhaps behind the next barrier, and more bundles are over by then:
 
-    reader   --a--| barrier 1 |--b--        --c--| barrier 2 |--d--        --e--
-    Flink                           1 kept:                        2 kept:
-                                    a, b finalized                 c, d finalized
-    committed                                                      a, b
+    reader   --a--| barrier 1 |--b--      --c--      --d--| barrier 2 |--e--        --f--
+    Flink                           1 kept                                 2 kept
+    told                                  a, b              finalized              c, d, e
+    it noted                                         b
+    committed                                                                      b
 
-What was finalized with one checkpoint was read before the barrier of the next, which begins after it, so the next one's
-finalization says that its outputs are there. Where one worker reads, scores and writes, the end of a bundle says so.
-Source: Beam's ExecutableStageDoFnOperator.notifyCheckpointComplete, which finalizes all outstanding bundles.
+So a bundle notes, when it ends, which ones were told to be finalized. It is finalized with a later checkpoint than
+those, whose barrier was behind all of them: what it noted is there. Where one worker reads, scores and writes, the end
+of a bundle says so.
+Source: Beam's ExecutableStageDoFnOperator.notifyCheckpointComplete, which finalizes all outstanding bundles, and does
+not wait until the workers have heard of it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class BundleEnd(NamedTuple):
+    """Where a reader's bundle is over."""
+
+    number: int
+    """Which of the reader's bundles it is."""
+
+    offsets: dict[int, int]
+    """Partition -> offset of the next message."""
+
+    noted: BundleEnd | None
+    """The last bundle that was told to be finalized by then."""
 
 
 class Coverage:
@@ -31,17 +49,17 @@ class Coverage:
         """Outputs of all messages below are there."""
 
         self._lock = threading.Lock()
-        self._round = 0
-        self._ends: dict[int, dict[int, int]] = {}
+        self._count = self._covered = 0
+        self._finalized: BundleEnd | None = None
 
-    def ended(self, offsets: Mapping[int, int]) -> int:
-        """A bundle is over that ends at these offsets; gives the round that it belongs to."""
+    def ended(self, offsets: Mapping[int, int]) -> BundleEnd:
+        """A bundle is over that ends at these offsets."""
         with self._lock:
-            self._ends[self._round] = dict(offsets)
-            return self._round
+            self._count += 1
+            return BundleEnd(self._count, dict(offsets), self._finalized and self._finalized._replace(noted=None))
 
-    def finalized(self, round: int) -> dict[int, int] | None:
-        """A bundle of this round is finalized; gives the offsets that are covered since, None where none are.
+    def finalized(self, end: BundleEnd) -> dict[int, int] | None:
+        """A bundle is told to be finalized; gives the offsets that are covered since, None where none are.
 
         >>> coverage = Coverage({0: 0})
         >>> a, b = coverage.ended({0: 10}), coverage.ended({0: 20})
@@ -52,11 +70,13 @@ class Coverage:
         ({0: 20}, None)
         """
         with self._lock:
-            if round != self._round:
+            if self._finalized is None or self._finalized.number < end.number:
+                self._finalized = end
+            noted = end.noted
+            if noted is None or noted.number <= self._covered:
                 return None
-            self._round += 1
-            covered = self._ends.pop(round - 1, None)
-            if covered is None or covered == self.offsets:
+            self._covered = noted.number
+            if noted.offsets == self.offsets:
                 return None
-            self.offsets = covered
-            return covered
+            self.offsets = noted.offsets
+            return noted.offsets

@@ -106,12 +106,12 @@ class OffsetsMark(CheckpointMark):
         self._coverage = coverage
         """Of the reader, where a finalized bundle's outputs may be on their way; does not travel."""
 
-        self._round = coverage.ended(offsets) if coverage is not None else 0
+        self._end = coverage.ended(offsets) if coverage is not None else None
 
     def finalize_checkpoint(self) -> None:
         """Commit to the group: the runner has stored what came of these messages."""
-        if self._coverage is not None:
-            covered = self._coverage.finalized(self._round)
+        if self._coverage is not None and self._end is not None:
+            covered = self._coverage.finalized(self._end)
             if covered is not None and self.group.commits:
                 COMMITTER.commit(self.group, covered)
             return
