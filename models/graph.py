@@ -320,6 +320,8 @@ def _inside_folder(path: str, location: str) -> str:
         UsageError: that is outside the model's folder, or not there.
     """
     wanted = "keep the weights in the model's own folder and export it with a relative location"
+    if "\0" in location:
+        raise UsageError(f"--model {path} names external data {location!r}, which is no file name: {wanted}")
     if not location or os.path.isabs(location) or location.startswith(("/", "\\")) or location[1:2] == ":":
         raise UsageError(f"--model {path} names external data {location!r}, but a relative path is wanted: {wanted}")
     folder = os.path.dirname(os.path.abspath(path))

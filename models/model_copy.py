@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from models.errors import UsageError
 from models.graph import check_model_file, external_file, external_locations
+from models.known_files import content_hash
 
 VERSION_DIGITS = 12
 """Hexadecimal digits of a version."""
@@ -47,12 +48,7 @@ def model_version(path: str) -> str:
         UsageError: it is no ONNX model, or its external data is missing or outside its folder.
         OSError: it cannot be read.
     """
-    digest = hashlib.sha256()
-    for file in [path, *(external_file(path, location) for location in external_locations(path))]:
-        with open(file, "rb") as source:
-            while data := source.read(_CHUNK):
-                digest.update(data)
-    return digest.hexdigest()[:VERSION_DIGITS]
+    return content_hash(path)[:VERSION_DIGITS]
 
 
 def copy_model(
@@ -96,6 +92,8 @@ def inner_path(path: str, location: str) -> str:
     Raises:
         UsageError: that is not in the model's folder.
     """
+    if "\0" in location:
+        raise UsageError(f"--model {path} names external data {location!r}, which is no file name: export it again")
     place = os.path.normpath(location.replace("\\", "/")).replace("\\", "/")
     if not location or os.path.isabs(place) or place[:1] == "/" or place[1:2] == ":" or place.split("/")[0] == "..":
         raise UsageError(

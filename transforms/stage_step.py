@@ -22,7 +22,7 @@ from models.split.staged import StagedModel
 from models.tensors import ragged_to_arrow, to_arrow
 from transforms.block import COPY, INTERNAL_COLUMNS
 from transforms.finish.mean import starts_of_originals
-from transforms.model_file import localize_stage
+from transforms.model_file import localize
 from transforms.worker import device_in_turn
 
 
@@ -128,7 +128,7 @@ class StageStep:
             options = self.session
             if self.devices:
                 options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
-            session = self.__dict__["_made_session"] = get_session(ModelFile(localize_stage(self.file)), options)
+            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file)), options)
         return session
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def localize_stages(model: StagedModel) -> StagedModel:
     """The same model with its stages' files on this machine."""
     if "://" not in model.folder:
         return model
-    files = [localize_stage(f"{model.folder}/{stage.file}") for stage in model.plan.stages]
+    files = [localize(f"{model.folder}/{stage.file}") for stage in model.plan.stages]
     return replace(model, folder=os.path.dirname(files[0]))
 
 

@@ -9,35 +9,25 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import onnxruntime as ort
 
 from models.session import SessionOptions
 from models.tensors import Array
+from models.user_cache import VARIABLE, cache_folder
 
-VERSION = 2
+VERSION = 3
 """Of what is measured and how; another one makes old files count for nothing."""
 
 T = TypeVar("T")
 
 
 def default_folder() -> str:
-    """`$BEAMSPLIT_CACHE`, or `beamsplit` in the folder where this system keeps what can be made again."""
-    given = os.environ.get("BEAMSPLIT_CACHE")
-    if given:
-        return given
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
-    elif sys.platform == "darwin":
-        base = os.path.expanduser("~/Library/Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "beamsplit", "profiles")
+    """`$BEAMSPLIT_CACHE`, or `beamsplit/profiles` in the folder where this system keeps what can be made again."""
+    return os.environ.get(VARIABLE) or cache_folder("profiles")
 
 
 def key(source: bytes, feeds: Mapping[str, Array], options: SessionOptions, rows: int) -> str:
@@ -75,16 +65,27 @@ def machine() -> str:
 
 def read(folder: str, name: str, kind: type[T]) -> T | None:
     """The dataclass of type `kind` that was kept under that name, or None where there is none that can be read."""
+    path = os.path.join(folder, f"{name}.json")
+    # A pipe in its place would be waited for.
+    if not os.path.isfile(path):
+        return None
     try:
-        values = json.loads(Path(folder, f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        if not isinstance(values, dict) or values.pop("sha256", None) != _digest(values):
+            return None
+    except (OSError, ValueError, RecursionError):
         # Nothing was kept, or what was kept is damaged: it is measured again and written over.
         return None
-    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or set(values) != fields:
+    if set(values) != {field.name for field in dataclasses.fields(kind)}:  # type: ignore[arg-type]
         return None
     values = {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
     return kind(**values)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Tells whether a file holds what was written to it: a number that was changed looks as good as any."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def write(folder: str, name: str, values: Mapping[str, Any]) -> None:
@@ -94,7 +95,7 @@ def write(folder: str, name: str, values: Mapping[str, Any]) -> None:
         handle, hidden = tempfile.mkstemp(prefix=".profile-", dir=folder)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(values, file)
+                json.dump({**values, "sha256": _digest(values)}, file)
             os.replace(hidden, os.path.join(folder, f"{name}.json"))
         except BaseException:
             with contextlib.suppress(OSError):

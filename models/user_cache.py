@@ -1,0 +1,86 @@
+"""The user's cache folder: what can be made, or fetched, again; and folders in it that only the user can write."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from models.errors import UsageError
+
+VARIABLE = "BEAMSPLIT_CACHE"
+"""Names another folder than the system's."""
+
+
+def cache_folder(name: str) -> str:
+    """A folder's path in `beamsplit` where this system keeps what can be made again (`$XDG_CACHE_HOME`, `~/.cache`)."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "beamsplit", name)
+
+
+def private_folder(name: str) -> str:
+    """A folder of that name that nobody but this user can write: `$BEAMSPLIT_CACHE/NAME`, or in `cache_folder`.
+
+    It is made (mode 0700) if it is not there. What lies in it chooses what is run, so a folder that another user made, or
+    can write, is not used as it is found.
+
+    Raises:
+        UsageError: it is another user's, others can write it, or it is a link or no folder.
+        OSError: it cannot be made.
+    """
+    given = os.environ.get(VARIABLE)
+    folder = os.path.abspath(os.path.join(given, name) if given else cache_folder(name))
+    # What the user named may be shared with others; what is ours below it may not.
+    ours = [folder] if given else [os.path.dirname(folder), folder]
+    os.makedirs(os.path.dirname(ours[0]), mode=0o700, exist_ok=True)
+    for one in ours:
+        try:
+            os.mkdir(one, 0o700)
+        except FileExistsError:
+            _check_ours(one)
+    _check_above(folder)
+    return folder
+
+
+def _check_ours(folder: str) -> None:
+    found = os.lstat(folder)
+    if stat.S_ISLNK(found.st_mode):
+        raise _refused(folder, "is a link")
+    if not stat.S_ISDIR(found.st_mode):
+        raise _refused(folder, "is no folder")
+    if not hasattr(os, "geteuid"):
+        return
+    if found.st_uid != os.geteuid():
+        raise _refused(folder, f"belongs to another user (number {found.st_uid})")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _refused(folder, "can be written by other users")
+
+
+def _check_above(folder: str) -> None:
+    """Raise where somebody else could put another folder in the place of one above."""
+    if os.name != "posix":
+        return
+    # Where a container maps users, the system's own folders belong to whom `/` does.
+    trusted = {0, os.geteuid(), os.stat("/").st_uid}
+    above = os.path.dirname(os.path.realpath(folder))
+    while True:
+        found = os.stat(above)
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise _refused(folder, f"lies in {above}, which can be written by other users")
+        if found.st_uid not in trusted:
+            raise _refused(folder, f"lies in {above}, which belongs to another user (number {found.st_uid})")
+        if os.path.dirname(above) == above:
+            return
+        above = os.path.dirname(above)
+
+
+def _refused(folder: str, why: str) -> UsageError:
+    return UsageError(
+        f"{folder} {why}, and what is kept there for later could be chosen by them: remove it, or name a folder of your "
+        f"own with {VARIABLE}"
+    )
