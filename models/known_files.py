@@ -2,8 +2,8 @@
 
     cat stage-0.onnx stage-0.onnx.data | sha256sum
 
-A process reads a file once for that, however often it asks, unless the file has changed since. hashlib lets other threads
-run meanwhile.
+A process reads a file once for that, however often it asks, unless the file has changed since. hashlib lets other
+threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def check_content(path: str, sha256: str) -> None:
         raise UsageError(f"the plan's file {path} cannot be read ({error.strerror}): {again}") from None
     if found != sha256:
         raise UsageError(
-            f"{path} is not what the plan saved: its SHA-256 begins with {found[:12]}, and the plan says {sha256[:12]}; "
-            f"{again}"
+            f"{path} is not what the plan saved: its SHA-256 begins with {found[:12]}, and the plan says "
+            f"{sha256[:12]}; {again}"
         )
 
 

@@ -26,8 +26,8 @@ def cache_folder(name: str) -> str:
 def private_folder(name: str) -> str:
     """A folder of that name that nobody but this user can write: `$BEAMSPLIT_CACHE/NAME`, or in `cache_folder`.
 
-    It is made (mode 0700) if it is not there. What lies in it chooses what is run, so a folder that another user made, or
-    can write, is not used as it is found.
+    It is made (mode 0700) if it is not there. What lies in it chooses what is run, so a folder that another user made,
+    or can write, is not used as it is found.
 
     Raises:
         UsageError: it is another user's, others can write it, or it is a link or no folder.
@@ -81,6 +81,6 @@ def _check_above(folder: str) -> None:
 
 def _refused(folder: str, why: str) -> UsageError:
     return UsageError(
-        f"{folder} {why}, and what is kept there for later could be chosen by them: remove it, or name a folder of your "
-        f"own with {VARIABLE}"
+        f"{folder} {why}, and what is kept there for later could be chosen by them: remove it, or name a folder of "
+        f"your own with {VARIABLE}"
     )

@@ -141,7 +141,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path, cache: Path):
 def test_external_data_outside_the_remote_folder_is_refused(tmp_path: Path, cache: Path, location: str):
     (tmp_path / "in").mkdir()
     source = with_data(tmp_path / "in", location)
-    with pytest.raises(UsageError, match="external data .* (outside the model's folder|no file name)"):
+    with pytest.raises(UsageError, match=r"external data .* (outside the model's folder|no file name)"):
         localize(f"shelf://{source}")
     assert not list(cache.rglob("m.onnx.data")) and not list(cache.rglob("passwd"))
 
@@ -153,7 +153,7 @@ def test_what_a_plan_says_is_checked_here_and_there(tmp_path: Path, cache: Path)
     assert content_hash(localize(f"shelf://{source}", sha256)) == sha256
     with_data(tmp_path, values=1.00001)
     for path in (str(source), f"shelf://{source}"):
-        with pytest.raises(UsageError, match="is not what the plan saved: its SHA-256 begins with .*save it again"):
+        with pytest.raises(UsageError, match=r"is not what the plan saved: its SHA-256 begins with .*save it again"):
             localize(path, sha256)
 
 

@@ -1,4 +1,4 @@
-"""Files of the cache that are damaged, or cannot be used, count for nothing; that they are measured again: test_profile."""
+"""Files of the cache that are damaged, or cannot be used, count for nothing; test_profile sees them measured again."""
 
 from __future__ import annotations
 
