@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from models.errors import UsageError
 from pipelines.interrupt import leave
 from pipelines.plan_options import parse
+from pipelines.utf8 import speak_utf8
 
 if TYPE_CHECKING:
     from models.shard.plan import ShardPlan
@@ -228,4 +229,5 @@ def _fail(line: str, argv: Sequence[str], code: int) -> int:
 
 
 if __name__ == "__main__":
+    speak_utf8()
     leave(main())

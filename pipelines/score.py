@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models.errors import UsageError
 from pipelines.interrupt import leave
 from pipelines.options import parse
+from pipelines.utf8 import speak_utf8
 from runners.direct import is_direct
 from transforms.kafka.config import is_kafka
 
@@ -148,4 +149,5 @@ def _show(line: str, debug: bool) -> None:
 
 
 if __name__ == "__main__":
+    speak_utf8()
     leave(main())

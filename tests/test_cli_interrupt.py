@@ -91,7 +91,7 @@ def test_an_interrupted_job_leaves_nothing_and_no_worker(
     assert all(line.startswith("note: ") for line in err.splitlines()[:-1])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["p-00000-of-00001.parquet"]
     assert (tmp_path / "out" / "p-00000-of-00001.parquet").read_text() == "an earlier result"
-    assert [path for path in (tmp_path / "tmp").iterdir() if path.name != ".ses"] == [], "ONNX Runtime's own apart"
+    assert list((tmp_path / "tmp").iterdir()) == []
     if sys.platform == "linux":
         for path in tmp_path.glob("waits-*"):
             wait_until(lambda path=path: not running(int(path.name.split("-")[1])))
