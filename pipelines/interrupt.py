@@ -1,4 +1,11 @@
-"""Ctrl-C and SIGTERM end a job of files in order: nothing half-written, nothing left behind, no worker goes on."""
+"""Ctrl-C, SIGTERM and SIGHUP end a command in order: nothing half-written, nothing left behind, no worker goes on.
+
+The main thread takes a signal as soon as it runs Python. Where it does not come out of a library, a run of a model that
+never returns say, another thread removes what there is and ends the process:
+
+    signal -> C's handler -> a byte in a pipe -> thread: waits UNHEEDED_SECONDS -> removes the folders, exits
+                          -> main thread, when it runs Python -> Interrupted -> as ever
+"""
 
 from __future__ import annotations
 
@@ -8,11 +15,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from models.owned_folder import disown_all
+
+UNHEEDED_SECONDS = 2.0
+"""How long the main thread may take to hear of a signal, and to undo what there is, while nothing runs yet."""
+
+
+def signals() -> tuple[signal.Signals, ...]:
+    """Those that end a command; not the end of a terminal where that is to go unheard (`nohup`)."""
+    hangup = getattr(signal, "SIGHUP", None)
+    heard = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *([hangup] if heard else []))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -25,13 +42,18 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruptible:
-    """What a signal does meanwhile: nothing more until `ready` says so, once the job runs."""
+    """What a signal does meanwhile: nothing more until `give_up` says so, once the job runs."""
 
     def __init__(self) -> None:
         self.give_up: Callable[[], bool] = lambda: True
         """Stops the job's workers; False where it is too late, since the files get their names already."""
 
+        self.planning = True
+        """Whether nothing runs yet: then the process is ended even if the main thread does not come to it."""
+
         self._number: int | None = None
+        self._over = threading.Event()
+        self._ending = threading.Lock()
 
     @property
     def number(self) -> int | None:
@@ -50,6 +72,36 @@ class Interruptible:
             self._number = number
             raise Interrupted(number)
 
+    @contextlib.contextmanager
+    def watched(self, numbers: Collection[int]) -> Iterator[None]:
+        """End the process for one of the signals that does not end the block inside."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        watch = threading.Thread(target=self._watch, args=(read, numbers), name="signals", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            with self._ending:
+                self._over.set()
+            signal.set_wakeup_fd(before)
+            os.close(write)
+            watch.join()
+            os.close(read)
+
+    def _watch(self, pipe: int, numbers: Collection[int]) -> None:
+        while told := os.read(pipe, 1):
+            if told[0] not in numbers or not self.planning or self._over.wait(UNHEEDED_SECONDS):
+                continue
+            with self._ending:
+                if self._over.is_set() or not self.planning:
+                    continue
+                with contextlib.suppress(OSError):
+                    os.write(2, b"interrupted: nothing was written\n")
+                disown_all()
+                os._exit(128 + told[0])
+
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruptible]:
@@ -62,18 +114,19 @@ def interruptible() -> Iterator[Interruptible]:
     if threading.current_thread() is not threading.main_thread():
         yield handler
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
-    try:
-        yield handler
-    except Interrupted:
-        raise
-    except BaseException as error:
-        if handler.number is not None:
-            raise Interrupted(handler.number) from error
-        raise
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+    before = {number: signal.signal(number, handler) for number in signals()}
+    with handler.watched(before):
+        try:
+            yield handler
+        except Interrupted:
+            raise
+        except BaseException as error:
+            if handler.number is not None:
+                raise Interrupted(handler.number) from error
+            raise
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
 
 
 def leave(code: int) -> NoReturn:

@@ -7,9 +7,7 @@ import contextlib
 import difflib
 import gc
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from models.errors import UsageError
 from pipelines.divided import tell_of_parts
 from pipelines.interrupt import Interruptible, interruptible
 from pipelines.job import Job, plan_job
+from pipelines.job_folder import job_folder
 from pipelines.report import Progress, Summary, root_cause, say, summarise
 from pipelines.runner import dry_run, more_options, settle_runner, started_runner
 from pipelines.stream_options import check_bounded, check_no_stream
@@ -31,7 +30,7 @@ from transforms.read.head_start import head_start
 from transforms.read.splits import splits_at_once
 from transforms.worker import read_counts
 from transforms.write import remove_temp
-from transforms.write.finalize import files_of
+from transforms.write.finalize import disown_folders, files_of, own_folders
 from transforms.write.point_of_no_return import give_up
 from transforms.write.storage import open_output, remove
 
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from runners.worker_processes import WorkerProcesses
 
 OK, FAILED, ROWS_FAILED = 0, 1, 3
-
-REMOVE_SECONDS = 5.0
-"""Longest that the folder of a job is tried to be deleted."""
 
 
 def launch(
@@ -69,7 +65,8 @@ def launch(
     if local and rest:
         import_beam()
     check_beam_options(rest, more_options(options))
-    with interruptible() as signals, job_folder(local) as job_dir:
+    with interruptible() as signals, job_folder() as folder:
+        job_dir = folder if local else None
         job = _planner(of_topic)(options, job_dir, local)
         for note in job.notes:
             if not options.quiet and not options.dry_run_plan:
@@ -125,7 +122,10 @@ def _run(
             except ValueError as error:
                 raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
             written += build(pipeline, job, first_errors)
+            if local:
+                own_folders(written)
             signals.give_up = lambda: _give_up(written, workers)
+            signals.planning = False
             gc.freeze()
             gc.enable()
             with watch_rows(None if options.quiet else job_dir, job.total_rows):
@@ -140,6 +140,9 @@ def _run(
             give_up(path, job_id)
             remove_temp(path, job_id)
         raise
+    finally:
+        if local:
+            disown_folders(written)
     counts = read_counts(job_dir) if job_dir else []
     summary = summarise(
         counters,
@@ -247,32 +250,6 @@ def _failure_watch(job: Job, job_dir: str | None, signals: Interruptible) -> Cal
             raise limit.error(failed, job.total_rows if job.total_exact else None, kinds[0] if kinds else None)
 
     return check
-
-
-@contextlib.contextmanager
-def job_folder(local: bool) -> Iterator[str | None]:
-    """A folder that the local workers of one job share; gone when it is over."""
-    if not local:
-        yield None
-        return
-    folder = tempfile.mkdtemp(prefix="beamsplit-job-")
-    # Beam leaves folders of staged files behind: made in this one, they go with it.
-    before, tempfile.tempdir = tempfile.tempdir, folder
-    try:
-        yield folder
-    finally:
-        tempfile.tempdir = before
-        _remove(folder)
-
-
-def _remove(folder: str) -> None:
-    """Delete a folder in which threads of an interrupted job may still make files: as often as they do, for a while."""
-    deadline = time.monotonic() + REMOVE_SECONDS
-    while True:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not os.path.exists(folder) or time.monotonic() > deadline:
-            return
-        time.sleep(0.01)
 
 
 def _reading_ahead(job: Job, local: bool) -> contextlib.AbstractContextManager[None]:

@@ -45,7 +45,7 @@ examples:
     %(prog)s --model m.onnx --input data.parquet --output out/preds.parquet --dry_run_plan
 
 exit codes: 0 all rows scored (or the rest written to --errors), 1 the job failed, 2 a wrong option, model or
-schema, 3 rows failed and no --errors was given, 130 interrupted (143 by SIGTERM)
+schema, 3 rows failed and no --errors was given, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)
 """
 
 

@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
-from pipelines.interrupt import leave
+from pipelines.interrupt import interruptible, leave
+from pipelines.job_folder import job_folder
 from pipelines.plan_options import parse
 from pipelines.utf8 import speak_utf8
 
@@ -208,13 +209,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command: prints one clear line for whatever went wrong, and gives the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        run(argv)
+        with interruptible(), job_folder():
+            run(argv)
         return OK
     except UsageError as error:
         return _fail(f"error: {error}", argv, WRONG_USE)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return getattr(interrupt, "code", INTERRUPTED)
     except Exception as error:  # libraries and the user's own steps may raise anything
         from pipelines.report import root_cause
 

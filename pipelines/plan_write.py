@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from models.owned_folder import files_in, remove_abandoned, temporary
 from models.shard.plan import moved
 from models.split.plan import Plan
 from models.split.stage import save_stages
@@ -43,17 +43,15 @@ def folder_beside(path: str) -> Iterator[str]:
     if local is not None:
         parent = os.path.dirname(os.path.abspath(local))
         os.makedirs(parent, exist_ok=True)
-    hidden = tempfile.mkdtemp(prefix=".beamsplit-plan-", dir=parent)
-    try:
+        remove_abandoned(parent, r"\.beamsplit-plan-.*")
+    with temporary(".beamsplit-plan-", parent) as hidden:
         yield hidden
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def move_files(source: str, target: str) -> None:
     """Move the files of a local folder into another, which may be on any file system; plan.json comes last."""
     local = local_path(target)
-    for name in sorted(os.listdir(source), key=lambda name: (name == PLAN_FILE, name)):
+    for name in sorted(files_in(source), key=lambda name: (name == PLAN_FILE, name)):
         if local is not None:
             os.makedirs(local, exist_ok=True)
             if os.path.isdir(os.path.join(source, name)):

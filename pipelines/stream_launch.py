@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from pipelines.divided import tell_of_parts
-from pipelines.launch import check_beam_options, job_folder, read_metrics, watch_rows
+from pipelines.interrupt import interruptible
+from pipelines.job_folder import job_folder
+from pipelines.launch import check_beam_options, read_metrics, watch_rows
 from pipelines.report import Summary, say, summarise
 from pipelines.runner import more_options, settle_runner, started_runner
 from pipelines.steps import ends_of, run_steps
@@ -63,7 +65,8 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
             f"--max_failed {options.max_failed.text} of a stream counts on workers of this machine, and --runner "
             f"{options.runner} has them elsewhere; leave it out"
         )
-    with job_folder(local) as job_dir:
+    with interruptible() as signals, job_folder() as folder:
+        job_dir = folder if local else None
         job = plan_stream(options, job_dir, is_prism(options.runner))
         for note in job.notes:
             if not options.quiet and not options.dry_run_plan:
@@ -71,6 +74,7 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
         if options.dry_run_plan:
             say(job.lines())
             return OK, None
+        signals.planning = False
         return _run(options, rest, job, job_dir, started)
 
 

@@ -58,6 +58,25 @@ def build(
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
+def endless(features: int, above: float | None = None) -> onnx.ModelProto:
+    """x: [rows, features] -> y = x, by a Loop that never ends: always, or where a value of the run is above `above`."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["value"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info(*spec) for spec in (("at", 7, []), ("go", 9, []), ("value", 1, None))],
+        [helper.make_tensor_value_info(*spec) for spec in (("go_on", 9, []), ("next", 1, None))],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "limit"], ["begin"]),
+        helper.make_node("Loop", ["times", "begin", "x"], ["y"], body=body),
+    ]
+    limit = np.float32(-np.inf if above is None else above)
+    weights = {"limit": limit, "times": np.array(2**62)}
+    shape = ["rows", features]
+    return build(nodes, [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)], weights)
+
+
 def mlp(
     features: int = 4,
     hidden: int = 8,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 
 from models.errors import UsageError
+from models.owned_folder import files_in, remove_abandoned, temporary
 
 PLAN_FILE = "plan.json"
 _EXTERNAL = 1 << 20
@@ -29,23 +29,24 @@ def save_models(models: Iterable[tuple[str, Callable[[], ir.Model]]], plan: Call
     Raises:
         UsageError: the folder cannot be written.
     """
-    try:
-        os.makedirs(folder, exist_ok=True)
-        hidden = tempfile.mkdtemp(prefix=".stages-", dir=folder)
-    except OSError as error:
-        raise UsageError(f"the stages' folder {folder} cannot be written ({error.strerror}): name another") from None
-    try:
-        for name, make in models:
-            save_model(make(), os.path.join(hidden, name))
-        with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
-            file.write(plan())
-        # The plan last: where it stands, all that it names does.
-        for name in sorted(os.listdir(hidden), key=lambda name: name == PLAN_FILE):
-            os.replace(os.path.join(hidden, name), os.path.join(folder, name))
-    except OSError as error:
-        raise UsageError(f"the stages cannot be written to {folder} ({error.strerror}): make room there") from None
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    with contextlib.ExitStack() as undo:
+        try:
+            os.makedirs(folder, exist_ok=True)
+            remove_abandoned(folder, r"\.stages-.*")
+            hidden = undo.enter_context(temporary(".stages-", folder))
+        except OSError as error:
+            why = f"the stages' folder {folder} cannot be written ({error.strerror})"
+            raise UsageError(f"{why}: name another") from None
+        try:
+            for name, make in models:
+                save_model(make(), os.path.join(hidden, name))
+            with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
+                file.write(plan())
+            # The plan last: where it stands, all that it names does.
+            for name in sorted(files_in(hidden), key=lambda name: name == PLAN_FILE):
+                os.replace(os.path.join(hidden, name), os.path.join(folder, name))
+        except OSError as error:
+            raise UsageError(f"the stages cannot be written to {folder} ({error.strerror}): make room there") from None
 
 
 def save_model(model: ir.Model, path: str) -> None:

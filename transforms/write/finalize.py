@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 
+from models.owned_folder import disown, own, remove_abandoned
 from transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
 from transforms.write.point_of_no_return import renaming, wanted
-from transforms.write.storage import files_in, remove, remove_folder, replace, size_of
+from transforms.write.storage import files_in, local_path, remove, remove_folder, replace, size_of
 from transforms.write.temp_file import Target, TempFile, open_block_file
 
 
@@ -70,6 +73,31 @@ def remove_stale(output: str, names: Iterable[str]) -> None:
 def remove_temp(output: str, job_id: str) -> None:
     """Delete what a failed job has written so far; call it after `give_up`, and when its processes have ended."""
     remove_folder(temp_folder(output, job_id))
+
+
+def own_folders(written: Iterable[tuple[str, str]]) -> None:
+    """Make the temporary folders of a job whose workers end with this process; those that such jobs left are removed.
+
+    Args:
+        written: output and job id of what the job writes.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    for output, job_id in written:
+        folder = local_path(temp_folder(output, job_id))
+        if folder is not None:
+            parent, name = os.path.split(os.path.abspath(folder))
+            remove_abandoned(parent, f"{re.escape(name.removesuffix(job_id))}[0-9a-f]{{{len(job_id)}}}")
+            own(folder)
+
+
+def disown_folders(written: Iterable[tuple[str, str]]) -> None:
+    """Remove what of these folders is still there."""
+    for output, job_id in written:
+        folder = local_path(temp_folder(output, job_id))
+        if folder is not None:
+            disown(folder)
 
 
 def files_of(output: str) -> list[str]:
