@@ -1,14 +1,14 @@
-# make demo | make test | make lint | make bench: each sets up what it needs in .venv (Python 3.10 or newer).
+# make demo | make test | make lint | make bench: each sets up what it needs in .venv, with a Python that fits
+# (PYTHON=python3.12 or PYTHON=/usr/bin/python3.12: with this one).
 
-PYTHON ?= python3
+PYTHON ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 
 .PHONY: demo test lint bench clean
 
 $(VENV)/.base: setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "beamsplit needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; type: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@python=$$(sh .ci/find_python $(PYTHON)) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m pipelines.demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

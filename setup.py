@@ -12,8 +12,8 @@ EXTRAS = {
     "image": ["pillow>=10"],
     "text": ["tokenizers>=0.20"],
     "kafka": ["confluent-kafka>=2.5"],
-    "gcp": ["apache-beam[gcp]>=2.70"],
-    "aws": ["apache-beam[aws]>=2.70"],
+    "gcp": ["apache-beam[gcp]>=2.76"],
+    "aws": ["apache-beam[aws]>=2.76"],
     "lint": ["ruff>=0.8", "mypy>=1.13"],
     "test": [
         "pytest>=8",
@@ -52,7 +52,7 @@ setup(
     packages=find_packages(include=["models*", "transforms*", "pipelines*", "runners*"]),
     package_data={"pipelines.plan_report": ["*.jinja"]},
     install_requires=[
-        "apache-beam>=2.70",
+        "apache-beam>=2.76",
         "onnx>=1.17",
         "onnx-ir>=0.1.12",
         "pyarrow>=19",

@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     reached: list[str] = []
     with tempfile.TemporaryDirectory(prefix="stream-", dir=options.out) as folder:
         settings = {"log.segment.delete.delay.ms": "1000"}
-        with KafkaBroker(Path(folder) / "kafka", settings=settings, memory="1g") as broker:
+        with KafkaBroker(Path(folder) / "kafka", settings=settings, memory="1g", java_options=()) as broker:
             for case in make_cases(names, options.data.absolute(), options.quick):
                 bench = Bench(broker, Path(folder) / case.name)
                 results = run_case(bench, case, programs, 1 if options.quick else options.runs, options.ways)

@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 from models.session import forget_sessions
 from tests.command import Command
+from tests.dealing import deal
+
+SERVICES = Path(__file__).parent / "services"
 
 # How long an example takes, or is looked for, says nothing on a machine that runs other tests too. The examples are the
 # same in each run; HYPOTHESIS_PROFILE=explore looks for others.
@@ -24,6 +27,11 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """What `--numprocesses auto` means: each of these may have a broker, a Flink and large models of its own."""
     workers = yield
     return min(workers, 8, max(2, int(psutil.virtual_memory().available / 3e9)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = deal(items, workers, lambda item: item.path, lambda item: SERVICES in item.path.parents)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,11 +7,11 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runners.errors import RunnerError
-from runners.java import classpath, find_java
+from runners.java import QUICK, classpath, find_java
 from runners.maven import maven_jars
 from runners.process import Process, free_ports, listens
 
@@ -50,6 +50,7 @@ class KafkaBroker:
         users: name -> password for a second listener, `sasl_address` (SASL_PLAINTEXT, mechanism PLAIN).
         settings: more of Kafka's server properties, which win over ours.
         memory: of the Java heap.
+        java_options: the default starts soon, `()` runs faster for long.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class KafkaBroker:
         users: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         memory: str = "512m",
+        java_options: Sequence[str] = QUICK,
     ):
         self.folder = Path(folder).absolute()
         self._users, self._settings, self._memory = dict(users or {}), dict(settings or {}), memory
+        self._java_options = list(java_options)
         ports = self._kept_ports() or free_ports(3)
         self.port, self._controller_port, self._sasl_port = port or ports[0], *ports[1:]
         self.process = Process("kafka", self.folder)
@@ -91,7 +94,8 @@ class KafkaBroker:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, jars, config)
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        self.process.command = [java, f"-Xmx{self._memory}", logging, "-cp", jars, "kafka.Kafka", str(config)]
+        options = [f"-Xmx{self._memory}", *self._java_options, logging, "-cp", jars]
+        self.process.command = [java, *options, "kafka.Kafka", str(config)]
         self.process.start()
         try:
             self.process.wait_until(lambda: STARTED in self.process.logged() and listens(self.port), READY_SECONDS)
@@ -172,7 +176,7 @@ class KafkaBroker:
 
     def _format(self, java: str, jars: str, config: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [java, "-Xmx256m", "-cp", jars, "kafka.tools.StorageTool", "format"]
+        tool = [java, "-Xmx256m", *QUICK, "-cp", jars, "kafka.tools.StorageTool", "format"]
         # With "=", since an id may begin with "-".
         command = [*tool, f"--cluster-id={cluster}", f"--config={config}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS)

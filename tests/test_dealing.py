@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from tests.dealing import deal
+
+
+def order(names: str, workers: int) -> list[str]:
+    """Tests as they are dealt: capitals start services, the first letter is the file."""
+    tests = names.split()
+    return deal(tests, workers, lambda test: test[0], lambda test: test[0].isupper())
+
+
+def shares(names: str, workers: int) -> list[list[str]]:
+    """What `--dist worksteal` gives to each worker at first."""
+    left, given = order(names, workers), []
+    for done in range(workers):
+        given.append(left[: len(left) // (workers - done)])
+        del left[: len(left) // (workers - done)]
+    return given
+
+
+def test_each_worker_begins_with_services_and_ends_with_short_tests():
+    assert shares("a1 a2 A1 A2 B1 b1 b2 b3 C1", 2) == [["A1", "A2", "a1", "a2"], ["B1", "C1", "b1", "b2", "b3"]]
+    assert shares("a1 A1 B1 B2 C1 b1", 3) == [["B1", "B2"], ["A1", "a1"], ["C1", "b1"]]
+
+
+def test_none_is_lost_where_one_kind_is_all():
+    assert order("a1 a2 a3", 2) == ["a1", "a2", "a3"]
+    assert order("A1 A2 A3 B1", 2) == ["A1", "A2", "A3", "B1"]
+    assert order("A1 A2 A3 a1", 2) == ["A1", "A2", "A3", "a1"]
+    assert order("", 2) == []
+
+
+def test_one_worker_begins_with_services():
+    assert order("a1 A1 a2 B1", 1) == ["A1", "B1", "a1", "a2"]
