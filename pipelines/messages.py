@@ -16,16 +16,21 @@ from models.mapped import for_few_runs
 from models.session import SessionOptions, get_session
 from models.signature import Signature, TensorSpec
 from pipelines.columns import check_keep, check_names, check_outputs
+from pipelines.depths import input_depths
 from pipelines.divided import runs_in_parts
+from pipelines.json_output import json_format
+from pipelines.kept import read_by_name
 from pipelines.sample import facts_of, prepare_sample, prepare_steps
 from pipelines.workers import Workers
-from transforms.block import MESSAGE_FIELDS
+from transforms.block import AS_CAME, MESSAGE_FIELDS
 from transforms.chain import chain_schema
 from transforms.fill_nulls import check_nulls, fill_nulls
+from transforms.kafka.as_came import GiveAsCame, as_came_field
 from transforms.kafka.blocks import origins
 from transforms.kafka.messages import ParseMessages
-from transforms.kafka.schema import RAW_COLUMN, message_schema, parse_schema, sample_of, wanted_fields
+from transforms.kafka.schema import JSON, RAW_COLUMN, declared, message_schema, parse_schema, sample_of, wanted_fields
 from transforms.model_file import localize
+from transforms.read.json_depth import Depths
 from transforms.step import Step
 
 
@@ -52,10 +57,21 @@ class OpenedMessages:
     narrow: bool = False
     """Whether floats may round whole numbers that they do not hold."""
 
+    depths: tuple[tuple[str, Depths], ...] = ()
+    """Fields of JSON that may be one value or a list of one."""
+
+    as_came: tuple[str, ...] = ()
+    """Fields of JSON that feed inputs and are kept: their texts are."""
+
     @property
     def parse(self) -> ParseMessages:
         """The step that reads them."""
-        return ParseMessages(self.format, self.schema, self.narrow)
+        return ParseMessages(self.format, self.schema, self.narrow, self.depths, self.as_came)
+
+    @property
+    def give_as_came(self) -> tuple[GiveAsCame, ...]:
+        """The step that gives out fields as they came."""
+        return (GiveAsCame(self.as_came),) if self.as_came else ()
 
     @property
     def fact(self) -> str:
@@ -81,15 +97,30 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
     fields = _fields(options, format, bool(steps), path, session)
     schema = message_schema(format, fields)
     check_names(schema)
-    messages = pa.schema([*schema, *MESSAGE_FIELDS])
+    came = _kept_inputs(options, format, fields, path, session) if options.keep and not steps else ()
+    messages = pa.schema([*schema, *MESSAGE_FIELDS, *([as_came_field(came)] if came else [])])
     prepare = fill_nulls(steps, messages, options.nulls)
     prepared = chain_schema(prepare, messages)
     check_keep(options.keep, prepared)
-    sample = prepare_sample(_as_read(sample_of(schema, fields), topic), prepare, options.prepare)
+    sample = prepare_sample(_as_read(sample_of(schema, fields), topic, messages), prepare, options.prepare)
     made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
-    return OpenedMessages(format, fields, schema, prepare, prepared, made, options.narrow)
+    # What is kept is as it was declared, unless its text comes out.
+    leave = {name for name in options.keep if options.schema and name not in came}
+    depths = input_depths(made.plan.binding, schema, leave) if format == "json" and not steps else ()
+    return OpenedMessages(format, fields, schema, prepare, prepared, made, options.narrow, depths, came)
+
+
+def _kept_inputs(
+    options: argparse.Namespace, format: str, fields: Mapping[str, TensorSpec], path: str, session: SessionOptions
+) -> tuple[str, ...]:
+    """The fields that inputs take by name and that are kept, where what comes out is JSON too."""
+    if format != "json" or json_format(options) != "json":
+        return ()
+    check_model_file(path)
+    read = read_by_name(_signature(path, session, frozenset(options.set)), options.columns, options.set)
+    return tuple(name for name in options.keep if name in read and name in fields and fields[name].dtype != JSON)
 
 
 def _fields(
@@ -112,13 +143,27 @@ def _fields(
     fields = wanted_fields(signature, options.columns, options.set)
     missing = [name for name in options.keep if name not in fields]
     if missing:
+        # What JSON holds comes out as it came, whatever it is; in other formats it may be anything.
+        others = [f"{name}:{'json' if format == 'json' else 'int64'}" for name in missing]
+        why = "which are no inputs of the model, so their types are"
+        if len(missing) == 1:
+            why = "which is no input of the model, so its type is"
         raise UsageError(
-            f"--keep names {', '.join(missing)}, which is no input of the model, so its type is not known; declare all "
-            f"fields with --schema {','.join(map(_declare, fields.values()))},{missing[0]}:int64"
+            f"--keep names {', '.join(missing)}, {why} not known; declare all fields with "
+            f"--schema {','.join([*map(declared, fields.values()), *others])}"
         )
     if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
         return raw
+    if format == "json":
+        return {name: _natural(spec, name in options.keep) for name, spec in fields.items()}
     return fields
+
+
+def _natural(spec: TensorSpec, kept: bool) -> TensorSpec:
+    """A field as JSON mostly has it: one value a row is no list, and a float that is kept has all its digits."""
+    dtype = "float64" if kept and spec.dtype.startswith("float") else spec.dtype
+    one = all(size == 1 for size in spec.shape or ())
+    return TensorSpec(spec.name, dtype, () if one and spec.shape is not None else spec.shape)
 
 
 def _signature(path: str, session: SessionOptions, constants: frozenset[str]) -> Signature:
@@ -128,13 +173,8 @@ def _signature(path: str, session: SessionOptions, constants: frozenset[str]) ->
     return (get_session(ModelFile(path, lasting), session) if lasting else loaded).signature
 
 
-def _declare(spec: TensorSpec) -> str:
-    sizes = ",".join("?" if size is None else str(size) for size in spec.shape or ())
-    return f"{spec.name}:{spec.dtype}[{sizes}]" if sizes else f"{spec.name}:{spec.dtype}"
-
-
-def _as_read(rows: pa.RecordBatch, topic: str) -> pa.RecordBatch:
-    """Sample rows with the columns that rows of a topic carry along."""
+def _as_read(rows: pa.RecordBatch, topic: str, schema: pa.Schema) -> pa.RecordBatch:
+    """Sample rows with the columns that rows of a topic carry along, as the schema has them."""
     count = rows.num_rows
     carried = [
         origins(topic, np.zeros(count, np.int32)),
@@ -142,4 +182,7 @@ def _as_read(rows: pa.RecordBatch, topic: str) -> pa.RecordBatch:
         *(pa.nulls(count, field.type) for field in MESSAGE_FIELDS[2:-1]),
         pa.array(np.zeros(count, np.int64)),
     ]
-    return pa.RecordBatch.from_arrays([*rows.columns, *carried], schema=pa.schema([*rows.schema, *MESSAGE_FIELDS]))
+    if AS_CAME in schema.names:
+        kind = schema.field(AS_CAME).type
+        carried.append(pa.array([dict.fromkeys((field.name for field in kind), "0")] * count, kind))
+    return pa.RecordBatch.from_arrays([*rows.columns, *carried], schema=schema)

@@ -108,6 +108,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     finish = finish_steps(options, after_infer, made)
     if updating is None:
         finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
+    finish += messages.give_as_came
     finish += steps_for_format(options, chain_schema(finish, after_infer))
     after_finish = chain_schema(finish, after_infer)
     output_format = options.output_format or "json"

@@ -23,7 +23,9 @@ def add_stream(p: argparse.ArgumentParser) -> None:
         "--output_format", choices=("json", "arrow", "tensor"), help="of the messages written (default: json)"
     )
     stream.add_argument(
-        "--schema", metavar="NAME:TYPE[SIZES],...", help="fields of a message (default: what the model's inputs want)"
+        "--schema",
+        metavar="NAME:TYPE[SIZES],...",
+        help="fields of a message (default: what the model's inputs want); TYPE json is anything",
     )
     stream.add_argument(
         "--kafka_config", metavar="FILE|env:NAME", help="client properties (TLS, SASL), read by each worker"

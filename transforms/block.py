@@ -28,7 +28,10 @@ TIME = "_time"
 MODEL_VERSION = "_model_version"
 """Column with the version of the model that made a prediction, on its way to the header of a message."""
 
-INTERNAL_COLUMNS = frozenset({ORIGIN_FILE, ORIGIN_ROW, COPY, KEY, HEADERS, TIME, MODEL_VERSION})
+AS_CAME = "_as_came"
+"""Column with the JSON of fields that the model reads and that are kept as they came, a struct of texts."""
+
+INTERNAL_COLUMNS = frozenset({ORIGIN_FILE, ORIGIN_ROW, COPY, KEY, HEADERS, TIME, MODEL_VERSION, AS_CAME})
 
 ORIGIN_FIELDS = (
     pa.field(ORIGIN_FILE, pa.dictionary(pa.int32(), pa.string()), nullable=False),

@@ -101,7 +101,7 @@ def test_a_column_that_is_no_time_has_none():
     ("format", "schema", "said"),
     [
         ("raw", "bytes:bytes", "messages of --format raw have none"),
-        ("tensor", "x:float32[2]", "declare it, --schema x:float32[...],ts:int64"),
+        ("tensor", "x:float32[2]", "declare it, --schema x:float32[2],ts:int64"),
         ("tensor", "x:float32[2],ts:float32", "the field is ts: float32[], and a time is int64;"),
         ("json", "x:float32[2],ts:int64[3]", "the field is ts: int64[3], and a time is int64 or string"),
     ],

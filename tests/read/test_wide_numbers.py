@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from transforms.kafka.messages import ParseMessages, parse_values
-from transforms.read.json_rows import parse_texts
+from transforms.read.json_parse import parse_texts
 from transforms.read.wide_numbers import unheld
 
 WIDE = 9007199254740993

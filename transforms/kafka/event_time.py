@@ -14,6 +14,7 @@ from models.signature import TensorSpec
 from transforms.block import TIME
 from transforms.kafka.blocks import VALUE
 from transforms.kafka.messages import Rows, parse_values
+from transforms.kafka.schema import declared
 
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: what is later is no time in milliseconds."""
@@ -169,14 +170,15 @@ def check_event_time(column: str, format: str, fields: Mapping[str, TensorSpec],
     spec = fields.get(column)
     wanted = "int64" if format == "tensor" else "int64 or string"
     if format == "tensor" and spec is None:
-        names = ",".join(f"{name}:{one.dtype}[...]" for name, one in fields.items())
+        names = ",".join(map(declared, fields.values()))
         raise UsageError(
             f"--event_time {column} is none of the message's tensors ({', '.join(fields)}); "
             f"declare it, --schema {names},{column}:int64"
         )
+    others = [declared(one) for name, one in fields.items() if name != column]
     if spec is not None and (spec.dtype not in wanted.split(" or ") or spec.shape):
         raise UsageError(
             f"--event_time {column}: the field is {spec}, and a time is {wanted}; "
-            f"name another, or declare --schema {column}:int64"
+            f"name another, or declare --schema {','.join([*others, f'{column}:int64'])}"
         )
     return EventTime(column, format, schema)

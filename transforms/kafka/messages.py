@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from transforms.block import INTERNAL_COLUMNS
+from transforms.kafka.as_came import as_came, as_came_field
 from transforms.kafka.blocks import VALUE
 from transforms.step import RowFailure, StepResult
+
+if TYPE_CHECKING:
+    from transforms.read.json_depth import Depths
 
 FORMATS = ("json", "arrow", "tensor", "raw")
 
@@ -40,36 +44,56 @@ class ParseMessages:
     narrow: bool = False
     """Whether float32 and float16 columns may round whole numbers of JSON that they do not hold."""
 
+    depths: tuple[tuple[str, Depths], ...] = ()
+    """Fields of JSON whose values may be in more or fewer lists than the columns' are: one value a row, plain or in a
+    list."""
+
+    as_came: tuple[str, ...] = ()
+    """Fields of JSON whose texts the rows carry along."""
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The declared columns, then what rows of a topic carry along."""
-        return pa.schema([*self.schema, *(field for field in schema if field.name in INTERNAL_COLUMNS)])
+        carried = [field for field in schema if field.name in INTERNAL_COLUMNS]
+        return pa.schema([*self.schema, *carried, *([as_came_field(self.as_came)] if self.as_came else [])])
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Read the values; a message that cannot be read is a failure."""
-        rows = parse_values(self.format, block.column(VALUE), self.schema, self.narrow)
+        rows = parse_values(self.format, block.column(VALUE), self.schema, self.narrow, dict(self.depths))
         carried = block.select([name for name in block.schema.names if name in INTERNAL_COLUMNS])
         if rows.sources is not None:
             carried = carried.take(pa.array(rows.sources))
-        made = pa.RecordBatch.from_arrays(
-            [*rows.batch.columns, *carried.columns], schema=pa.schema([*self.schema, *carried.schema])
-        )
+        columns = [*rows.batch.columns, *carried.columns]
+        if self.as_came:
+            values = block.column(VALUE)
+            values = values if rows.sources is None else values.take(pa.array(rows.sources, pa.int64()))
+            columns.append(as_came(_texts(values), self.as_came))
+        made = pa.RecordBatch.from_arrays(columns, schema=self.output_schema(block.schema))
         return StepResult(made, [RowFailure(row, reason) for row, reason in sorted(rows.bad.items())])
 
 
-def parse_values(format: str, values: pa.Array, schema: pa.Schema, narrow: bool = False) -> Rows:
-    """Values of messages (binary) as rows of the schema; `narrow` is for `json`."""
+def parse_values(
+    format: str,
+    values: pa.Array,
+    schema: pa.Schema,
+    narrow: bool = False,
+    depths: Mapping[str, Depths] | None = None,
+) -> Rows:
+    """Values of messages (binary) as rows of the schema; `narrow` and `depths` are for `json`."""
     if format == "json":
-        return _json(values, schema, narrow)
+        return _json(values, schema, narrow, depths or {})
     return _PARSERS[format](values, schema)
 
 
-def _json(values: pa.Array, schema: pa.Schema, narrow: bool) -> Rows:
-    from transforms.read.json_rows import parse_texts
+def _json(values: pa.Array, schema: pa.Schema, narrow: bool, depths: Mapping[str, Depths]) -> Rows:
+    from transforms.read.json_parse import parse_texts
 
-    # Outside of strings a line feed means nothing, and in a string JSON has none.
-    texts = [b"" if text is None else text.replace(b"\n", b" ") for text in values.to_pylist()]
-    parsed = parse_texts(texts, schema, narrow=narrow)
+    parsed = parse_texts(_texts(values), schema, narrow=narrow, depths=depths)
     return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
+
+
+def _texts(values: pa.Array) -> list[bytes]:
+    # Outside of strings a line feed means nothing, and in a string JSON has none.
+    return [b"" if text is None else text.replace(b"\n", b" ") for text in values.to_pylist()]
 
 
 def _raw(values: pa.Array, schema: pa.Schema) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from models.tensors import column_type, numpy_dtype, output_field
 
 RAW_COLUMN = "bytes"
 """The column of `--format raw`, named as in an input whose rows are files."""
+
+JSON = "json"
+"""The type of `--schema` that holds any value of JSON, as its text."""
 
 UNKNOWN_SIZE = 8
 """Items that sample rows have where a size may vary."""
@@ -31,7 +35,7 @@ _FIELD = re.compile(r"\s*(?P<name>[^:,\s]+):(?P<dtype>\w+)(?:\[(?P<shape>[^\]]*)
 def parse_schema(text: str) -> dict[str, TensorSpec]:
     """The fields of `name:type[shape],...`, each a row without its rows axis; `?` is a size that may vary.
 
-    Types are those of tensors and `bytes`.
+    Types are those of tensors, `bytes`, and `json`: anything at all, kept as its text.
 
     >>> parse_schema("x:float32[3,?],id:int64")["x"].shape
     (3, None)
@@ -48,7 +52,11 @@ def parse_schema(text: str) -> dict[str, TensorSpec]:
         sizes = [part.strip() for part in (match["shape"] or "").split(",") if part.strip()]
         if not all(size == "?" or size.isdigit() for size in sizes):
             raise UsageError(f"--schema {text}: the sizes of {match['name']} are whole numbers, or ? where they vary")
-        if match["dtype"] != "bytes":
+        if match["dtype"] == JSON and (match["shape"] or "").strip():
+            raise UsageError(
+                f"--schema {text}: {match['name']}:{JSON} is any value of JSON and has no sizes; leave them out"
+            )
+        if match["dtype"] not in ("bytes", JSON):
             numpy_dtype(match["dtype"])
         shape = tuple(None if size == "?" else int(size) for size in sizes)
         fields[match["name"]] = TensorSpec(match["name"], match["dtype"], shape)
@@ -56,6 +64,16 @@ def parse_schema(text: str) -> dict[str, TensorSpec]:
     if not fields:
         raise UsageError("--schema is empty; write NAME:TYPE[SIZE,...],..., e.g. --schema x:float32[784],id:int64")
     return fields
+
+
+def declared(spec: TensorSpec) -> str:
+    """A field as `parse_schema` reads it.
+
+    >>> declared(TensorSpec("x", "float32", (3, None)))
+    'x:float32[3,?]'
+    """
+    sizes = ",".join("?" if size is None else str(size) for size in spec.shape or ())
+    return f"{spec.name}:{spec.dtype}[{sizes}]" if sizes else f"{spec.name}:{spec.dtype}"
 
 
 def wanted_fields(
@@ -84,6 +102,12 @@ def message_schema(format: str, fields: Mapping[str, TensorSpec]) -> pa.Schema:
     Raises:
         UsageError: the format cannot hold such fields.
     """
+    texts = [name for name, spec in fields.items() if spec.dtype == JSON]
+    if texts and format != "json":
+        raise UsageError(
+            f"--schema {texts[0]}:{JSON} is a value of JSON, and --format {format} has none; "
+            "declare its own type, or use --format json"
+        )
     if format == "raw" and (len(fields) != 1 or next(iter(fields.values())).dtype not in ("bytes", "string")):
         raise UsageError(
             f"--format raw gives one column of bytes, {', '.join(map(str, fields.values()))} is wanted; "
@@ -91,7 +115,7 @@ def message_schema(format: str, fields: Mapping[str, TensorSpec]) -> pa.Schema:
             "or use --format tensor for a tensor's bytes"
         )
     if format == "tensor":
-        return pa.schema([_tensor_field(spec, len(fields)) for spec in fields.values()])
+        return pa.schema([_tensor_field(spec, fields) for spec in fields.values()])
     return pa.schema([_field(spec) for spec in fields.values()])
 
 
@@ -101,22 +125,27 @@ def _field(spec: TensorSpec) -> pa.Field:
         if spec.shape:
             raise UsageError(f"--schema: {spec} cannot be a tensor of bytes; write {spec.name}:uint8[...]")
         return pa.field(spec.name, pa.binary())
+    if spec.dtype == JSON:
+        return pa.field(spec.name, pa.json_())
     if not spec.shape:
         return output_field(spec.name, spec.dtype, ())
     return output_field(spec.name, spec.dtype, None, len(spec.shape))
 
 
-def _tensor_field(spec: TensorSpec, fields: int) -> pa.Field:
+def _tensor_field(spec: TensorSpec, fields: Mapping[str, TensorSpec]) -> pa.Field:
     sizes = tuple(size for size in spec.shape or () if isinstance(size, int))
     if spec.dtype in ("bytes", "string"):
         raise UsageError(f"--format tensor holds numbers, {spec} is none; use --format json, arrow or raw")
     if len(sizes) == len(spec.shape or ()):
         return output_field(spec.name, spec.dtype, sizes)
-    if fields == 1 and len(spec.shape or ()) == 1 and spec.dtype != "bool":
+    if len(fields) == 1 and len(spec.shape or ()) == 1 and spec.dtype != "bool":
         return output_field(spec.name, spec.dtype, None, 1)
+    sized = [
+        replace(one, shape=tuple(8 if size is None else size for size in one.shape or ())) for one in fields.values()
+    ]
     raise UsageError(
         f"--format tensor wants the size of every axis (or one list of numbers and nothing else), and {spec} has none; "
-        f"declare it, e.g. --schema {spec.name}:{spec.dtype}[{','.join('8' for _ in spec.shape or ())}]"
+        f"declare it, e.g. --schema {','.join(map(declared, sized))}"
     )
 
 
@@ -137,6 +166,8 @@ def _made_up(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) 
     from models.tensors import ragged_to_arrow, to_arrow
 
     kind = column_type(field.type)
+    if isinstance(field.type, pa.JsonType):
+        return pa.ExtensionArray.from_storage(field.type, pa.array(["{}"] * shape[0], pa.string()))
     if kind is None:
         return pa.array([rng.bytes(16) for _ in range(shape[0])], field.type)
     if kind.dtype == "string":

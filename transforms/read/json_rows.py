@@ -12,7 +12,8 @@ import pyarrow as pa
 from transforms.read import lines
 from transforms.read.encoding import check_utf8, is_wide, open_text, recode
 from transforms.read.json_array import ArrayLines, is_array, open_lines
-from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, conform
+from transforms.read.json_parse import parse, read_text
+from transforms.read.result import ReadOptions, ReadResult, RowWindow
 from transforms.read.streams import is_compressed, open_stream
 from transforms.split import Split
 
@@ -48,7 +49,7 @@ def schema_of(objects: list[bytes]) -> pa.Schema | None:
         return None
     text = b"\n".join(objects)
     try:
-        found = _parse(text, None).schema
+        found = read_text(text, None).schema
     except (pa.ArrowInvalid, UnicodeDecodeError):
         import json
 
@@ -165,162 +166,6 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        parsed = parse(run, options.data_schema, options.declared)
+        parsed = parse(run, options.data_schema, options.declared, depths=dict(options.depths))
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
-
-
-def parse(run: bytes, schema: pa.Schema, declared: Collection[str] = ()) -> Parsed:
-    """Lines of text as columns of `schema`; bad lines apart. Values of `declared` columns may be texts or numbers."""
-    rows = lines.count_json(run)
-    if not rows:
-        return Parsed(_empty(schema), 0)
-    try:
-        return _parse_rows(run, rows, schema, declared)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        pass  # some line is bad: look for it below
-    return parse_texts([line for line in run.split(b"\n") if line.strip()], schema, declared)
-
-
-def parse_texts(texts: list[bytes], schema: pa.Schema, declared: Collection[str] = (), narrow: bool = True) -> Parsed:
-    """JSON objects, none with a line feed in it, as columns of `schema`; bad ones apart.
-
-    They are parsed together, and by halves where one is bad. Without `narrow`, float32 and float16 do not round whole
-    numbers.
-    """
-    batches: list[pa.RecordBatch] = []
-    bad: dict[int, str] = {}
-    if texts:
-        _parse_halves(texts, 0, schema, declared, narrow, batches, bad)
-    if not batches:
-        return Parsed(_empty(schema), len(texts), bad)
-    return Parsed(pa.concat_batches(batches), len(texts), bad)
-
-
-def _parse_halves(
-    texts: list[bytes],
-    offset: int,
-    schema: pa.Schema,
-    declared: Collection[str],
-    narrow: bool,
-    batches: list[pa.RecordBatch],
-    bad: dict[int, str],
-) -> None:
-    """Parse by halves until the lines that do not parse are found."""
-    try:
-        parsed = _parse_rows(b"\n".join(texts), len(texts), schema, declared, narrow)
-        batches.append(parsed.batch)
-        bad.update({offset + at: why for at, why in parsed.bad.items()})
-        return
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        if len(texts) == 1:
-            bad[offset] = f"no such JSON object: {_reason(error)}"
-            return
-    half = len(texts) // 2
-    _parse_halves(texts[:half], offset, schema, declared, narrow, batches, bad)
-    _parse_halves(texts[half:], offset + half, schema, declared, narrow, batches, bad)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    text = text.removeprefix("JSON parse error: ").removesuffix(" in row 0")
-    return _OTHER_KIND.sub(r"field '\1' holds a value of kind \3, and is of kind \2", text)
-
-
-_OTHER_KIND = re.compile(r"Column\(/([^)]*?)(?:/\[\])*\) changed from (\w+) to (\w+)")
-"""How Arrow says that a field holds another kind of value (boolean, number, string, array, object) than it should."""
-
-
-def _parse_rows(
-    text: bytes, rows: int, schema: pa.Schema, declared: Collection[str] = (), narrow: bool = True
-) -> Parsed:
-    # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
-    if not lines.are_objects(text):
-        raise pa.ArrowInvalid("a line must be one JSON object, {...}")
-    text.decode("utf-8")
-    raw = [f.name for f in schema if isinstance(f.type, pa.JsonType)]
-    parsed_here = pa.schema([f for f in schema if f.name not in raw]) if raw else schema
-    try:
-        table = _parse(text, parsed_here)
-    except pa.ArrowInvalid:
-        texts = [f.name for f in schema if f.name in declared and not pa.types.is_nested(f.type)]
-        if not texts:
-            raise
-        from transforms.read.json_types import as_texts
-
-        table = _parse(text, pa.schema([f for f in parsed_here if f.name not in texts]))
-        found = as_texts(text, texts)
-        for name in texts:
-            table = table.append_column(name, found[name]) if table.num_columns else pa.table({name: found[name]})
-    if table.num_rows != rows:
-        raise pa.ArrowInvalid("a line must be one JSON object, {...}")
-    if not len(schema):
-        return Parsed(pa.RecordBatch.from_struct_array(pa.array([{}] * rows, type=pa.struct([]))), rows)
-    if raw:
-        from transforms.read.json_slices import value_texts
-
-        values = value_texts(text, rows, raw)
-        as_json = [pa.ExtensionArray.from_storage(pa.json_(), values[name]) for name in raw]
-        table = pa.table([*table.columns, *as_json], [*table.column_names, *raw])
-    wide = _wide_numbers(text, rows, table, schema, narrow)
-    for at, name in enumerate(table.column_names):
-        if name in schema.names and schema.field(name).type == pa.float16():
-            table = table.set_column(at, name, table.column(at).cast(pa.float16()))
-    parsed = conform(table.combine_chunks().to_batches()[0], schema)
-    return parsed.without(wide) if wide else parsed
-
-
-def _wide_numbers(text: bytes, rows: int, table: pa.Table, schema: pa.Schema, narrow: bool) -> dict[int, str]:
-    """Rows with a number that its column does not hold, and why."""
-    from transforms.read.json_slices import value_texts
-    from transforms.read.wide_numbers import unheld
-
-    found: dict[int, str] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
-            whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            written = lambda name=name: value_texts(text, rows, [name])[name]  # noqa: E731
-            wrong = unheld(whole, written, schema.field(name).type, narrow)
-            for row, why in wrong.items():
-                found.setdefault(row, f"column {name!r}: {why}")
-    return found
-
-
-def _parse(text: bytes, schema: pa.Schema | None) -> pa.Table:
-    from pyarrow import json
-
-    parse_options = (
-        json.ParseOptions()
-        if schema is None
-        else json.ParseOptions(explicit_schema=_as_read(schema), unexpected_field_behavior="ignore")
-    )
-    return json.read_json(
-        pa.BufferReader(text),
-        read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-        parse_options=parse_options,
-    )
-
-
-def _as_read(schema: pa.Schema) -> pa.Schema:
-    """The types to parse as, where the JSON reader has none for the type that is wanted."""
-    return pa.schema([pa.field(f.name, _readable(f.type)) for f in schema])
-
-
-def _readable(kind: pa.DataType) -> pa.DataType:
-    if kind == pa.float16():
-        return pa.float32()
-    if isinstance(kind, pa.BaseExtensionType):
-        return _readable(kind.storage_type)
-    if pa.types.is_dictionary(kind):
-        return _readable(kind.value_type)
-    if pa.types.is_date(kind) or pa.types.is_time(kind):
-        return pa.string()
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, _readable(f.type)) for f in kind])
-    if pa.types.is_nested(kind) and not pa.types.is_map(kind):
-        return pa.list_(_readable(kind.value_type))
-    return kind
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=schema)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -32,12 +33,25 @@ _MARKS = _table({b"{[": _OPEN, b"}]": _CLOSE, b":": _COLON, b",": _COMMA, b'"': 
 _BLANK = np.frombuffer(_table({b" \t\r\n": 1}), dtype=bool)
 
 
-def value_texts(text: bytes, rows: int, names: Collection[str]) -> dict[str, pa.Array]:
-    """The JSON text of each row's value of these keys (strings); null where it is null or the key is not there.
+@dataclass(frozen=True)
+class Slices:
+    """Where the values of some keys lie in a text."""
+
+    data: np.ndarray
+    """uint8, the text."""
+
+    marks: np.ndarray
+    """int64, the places of the commas, colons, brackets and braces that are no part of a string."""
+
+    found: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    """Key -> (begin, end, row) of its values, in the order of the rows, blanks around them left out."""
+
+
+def slices(text: bytes, names: Collection[str]) -> Slices:
+    """Find the values of these keys of the objects, null or not.
 
     Args:
         text: lines, of which those that are not blank are objects.
-        rows: how many objects.
         names: keys.
 
     Raises:
@@ -76,8 +90,32 @@ def value_texts(text: bytes, rows: int, names: Collection[str]) -> dict[str, pa.
         row = owner[mine]
         if len(row) > 1 and (np.diff(row) == 0).any():
             raise pa.ArrowInvalid(f"key {name!r} is there twice")
-        found[name] = _texts(text, data, begin[mine], end[mine], row, rows)
-    return found
+        found[name] = (*_without_blanks(data, begin[mine], end[mine]), row)
+    return Slices(data, places[~inside & (kinds != _QUOTE)], found)
+
+
+def value_texts(text: bytes, rows: int, names: Collection[str]) -> dict[str, pa.Array]:
+    """The JSON text of each row's value of these keys (strings); null where it is null or the key is not there.
+
+    Args:
+        text: lines, of which those that are not blank are objects.
+        rows: how many objects.
+        names: keys.
+
+    Raises:
+        pa.ArrowInvalid: an object has one of the keys twice.
+    """
+    found = slices(text, names)
+    return {name: _texts(text, found.data, *found.found[name], rows) for name in names}
+
+
+def _without_blanks(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    begin, end = begin.copy(), end.copy()
+    while (blank := _BLANK[data[begin]]).any():
+        begin += blank
+    while (blank := _BLANK[data[end - 1]]).any():
+        end -= blank
+    return begin, end
 
 
 def _structure(text: bytes, data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -121,11 +159,6 @@ def _is_key(data: np.ndarray, begin: np.ndarray, end: np.ndarray, name: bytes) -
 
 def _texts(text: bytes, data: np.ndarray, begin: np.ndarray, end: np.ndarray, row: np.ndarray, rows: int) -> pa.Array:
     """The stretches of text as strings, each at its row."""
-    begin, end = begin.copy(), end.copy()
-    while (blank := _BLANK[data[begin]]).any():
-        begin += blank
-    while (blank := _BLANK[data[end - 1]]).any():
-        end -= blank
     given = ~((end - begin == 4) & (data[begin] == ord("n")))
     begin, end, row = begin[given], end[given], row[given]
     # Views on the text, which Arrow then copies together: the first bytes stand in the view too.

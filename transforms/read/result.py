@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,9 @@ import pyarrow as pa
 from transforms.block import with_origin, with_origin_schema
 from transforms.read.damage import without_damage
 from transforms.read.plain_types import plain_array
+
+if TYPE_CHECKING:
+    from transforms.read.json_depth import Depths
 
 
 class ReadFailure(NamedTuple):
@@ -89,6 +92,9 @@ class ReadOptions:
 
     declared: tuple[str, ...] = ()
     """Columns whose types the user has declared: of JSON Lines, values of other kinds are made of these types."""
+
+    depths: tuple[tuple[str, Depths], ...] = ()
+    """Fields of JSON Lines whose values may be in more or fewer lists than their columns' are."""
 
     @cached_property
     def data_schema(self) -> pa.Schema:
