@@ -19,6 +19,7 @@ from pipelines.job import Job, plan_job
 from pipelines.job_folder import job_folder
 from pipelines.report import Progress, Summary, root_cause, say, summarise
 from pipelines.runner import dry_run, more_options, settle_runner, started_runner
+from pipelines.stream_first import TellFirstFailures
 from pipelines.stream_options import check_bounded, check_no_stream
 from pipelines.workers import cores
 from runners.direct import is_direct, run_direct
@@ -128,7 +129,8 @@ def _run(
             signals.planning = False
             gc.freeze()
             gc.enable()
-            with watch_rows(None if options.quiet else job_dir, job.total_rows):
+            first = TellFirstFailures(job_dir if job.messages is not None else None, job.errors)
+            with watch_rows(None if options.quiet else job_dir, job.total_rows), first:
                 if is_direct(job.runner):
                     result = run_direct(pipeline, workers, _failure_watch(job, job_dir, signals))
                 else:

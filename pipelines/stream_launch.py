@@ -21,6 +21,7 @@ from pipelines.launch import check_beam_options, read_metrics, watch_rows
 from pipelines.report import Summary, say, summarise
 from pipelines.runner import more_options, settle_runner, started_runner
 from pipelines.steps import ends_of, run_steps
+from pipelines.stream_first import TellFirstFailures
 from pipelines.stream_job import StreamJob, plan_stream
 from pipelines.stream_limit import StreamLimit
 from pipelines.stream_news import ShowNews
@@ -97,7 +98,8 @@ def _run(
         news = ShowNews(job_dir if job.updating else None, options.quiet)
         watched = watch_rows(None if options.quiet else job_dir, backlog=read_backlog)
         limit = StreamLimit(options.max_failed, job_dir, job.source.stop_file)
-        with _drained_by_signals(job.source.stop_file, options.quiet), watched, news, limit:
+        first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
+        with _drained_by_signals(job.source.stop_file, options.quiet), watched, news, limit, first:
             result = pipeline.run()
             _wait(result, [] if is_prism(options.runner) else job.done_files)
         counters, inference = read_metrics(result)

@@ -17,6 +17,7 @@ from transforms.block import origin_of
 from transforms.copies import whole_rows
 from transforms.errors import RowError
 from transforms.failure_kinds import tally
+from transforms.first_failures import note_failures
 from transforms.read import ReadFailure
 from transforms.step import Step
 from transforms.worker import this_worker
@@ -95,6 +96,8 @@ class CountedStep:
         self._usec.inc(round((time.perf_counter() - started) * 1e6))
         if errors:
             self._failures.count(errors)
+            if self._job_dir and os.path.isdir(self._job_dir):
+                note_failures(self._job_dir, block, errors, result.num_rows, self._stage == "read")
         if self._count_done:
             self._done.inc(result.num_rows)
             if self._job_dir and result.num_rows and os.path.isdir(self._job_dir):
