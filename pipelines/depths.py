@@ -1,4 +1,4 @@
-"""Which fields of JSON may be one value or a list of one: those that feed inputs of one value a row."""
+"""What is told to the readers of text of the inputs that columns feed: how deep in lists values may be, how exact."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from models.binding import Binding
+from models.tensors import column_type
 from transforms.read.json_depth import Depths, depths_of
 
 
@@ -30,4 +31,20 @@ def input_depths(binding: Binding, schema: pa.Schema, leave: Collection[str]) ->
             depths = depths_of(schema.field(name).type, sizes)
             if depths is not None:
                 found[name] = depths
+    return tuple(found.items())
+
+
+def narrower_floats(binding: Binding, schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+    """Columns that are read as float64 and feed inputs of narrower floats, which do not round whole numbers: as which.
+
+    Args:
+        binding: what fills the model's inputs.
+        schema: of the columns as they are read.
+    """
+    found: dict[str, str] = {}
+    for bound in binding.inputs:
+        for name in bound.columns if bound.exact and bound.dtype in ("float16", "float32") else ():
+            kind = column_type(schema.field(name).type) if name in schema.names else None
+            if kind is not None and kind.dtype == "float64":
+                found[name] = min(bound.dtype, found.get(name, bound.dtype))
     return tuple(found.items())

@@ -18,7 +18,7 @@ from pipelines.columns import (
     needed_columns,
 )
 from pipelines.csv_header import with_csv_header
-from pipelines.depths import input_depths
+from pipelines.depths import input_depths, narrower_floats
 from pipelines.divided import Divided, default_workers, divide, runs_in_parts
 from pipelines.finishing import finish_steps, list_cells
 from pipelines.json_output import steps_for_format
@@ -201,12 +201,17 @@ def _planned(
     if text and not prepare:
         schema = as_the_model_wants(schema, plan.binding, {*options.keep, *options.types}, options.narrow)
     limits = _block_limits(sample.rows, plan.batch_size, bool(prepare), divided)
-    declared = tuple(options.types)
-    lists_of_one = format == "jsonl" and not prepare
+    plain = text and not prepare
     leave = {*options.keep, *options.types, *sample.derived.names}
-    depths = input_depths(plan.binding, schema, leave) if lists_of_one else ()
     read = ReadOptions(
-        schema, needed, verbatim=sample.verbatim, derived=sample.derived, declared=declared, depths=depths, **limits
+        schema,
+        needed,
+        verbatim=sample.verbatim,
+        derived=sample.derived,
+        declared=tuple(options.types),
+        depths=input_depths(plan.binding, schema, leave) if plain and format == "jsonl" else (),
+        fed=narrower_floats(plan.binding, schema) if plain else (),
+        **limits,
     )
     steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = options.worker_type, ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from models.mapped import for_few_runs
 from models.session import SessionOptions, get_session
 from models.signature import Signature, TensorSpec
 from pipelines.columns import check_keep, check_names, check_outputs
-from pipelines.depths import input_depths
+from pipelines.depths import input_depths, narrower_floats
 from pipelines.divided import runs_in_parts
 from pipelines.json_output import json_format
 from pipelines.kept import read_by_name
@@ -30,7 +30,7 @@ from transforms.kafka.blocks import origins
 from transforms.kafka.messages import ParseMessages
 from transforms.kafka.schema import JSON, RAW_COLUMN, declared, message_schema, parse_schema, sample_of, wanted_fields
 from transforms.model_file import localize
-from transforms.read.json_depth import Depths
+from transforms.read.json_parse import Rules
 from transforms.step import Step
 
 
@@ -54,11 +54,8 @@ class OpenedMessages:
     made: Fit
     """Model and messages brought together."""
 
-    narrow: bool = False
-    """Whether floats may round whole numbers that they do not hold."""
-
-    depths: tuple[tuple[str, Depths], ...] = ()
-    """Fields of JSON that may be one value or a list of one."""
+    rules: Rules
+    """What values of JSON may be beside what their columns are."""
 
     as_came: tuple[str, ...] = ()
     """Fields of JSON that feed inputs and are kept: their texts are."""
@@ -66,7 +63,7 @@ class OpenedMessages:
     @property
     def parse(self) -> ParseMessages:
         """The step that reads them."""
-        return ParseMessages(self.format, self.schema, self.narrow, self.depths, self.as_came)
+        return ParseMessages(self.format, self.schema, self.rules, self.as_came)
 
     @property
     def give_as_came(self) -> tuple[GiveAsCame, ...]:
@@ -106,10 +103,15 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
     made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
-    # What is kept is as it was declared, unless its text comes out.
-    leave = {name for name in options.keep if options.schema and name not in came}
-    depths = input_depths(made.plan.binding, schema, leave) if format == "json" and not steps else ()
-    return OpenedMessages(format, fields, schema, prepare, prepared, made, options.narrow, depths, came)
+    rules = Rules(narrow=options.narrow)
+    if format == "json" and not steps:
+        # What is kept is as it was declared, unless its text comes out.
+        leave = {name for name in options.keep if options.schema and name not in came}
+        binding = made.plan.binding
+        rules = replace(
+            rules, depths=dict(input_depths(binding, schema, leave)), fed=dict(narrower_floats(binding, schema))
+        )
+    return OpenedMessages(format, fields, schema, prepare, prepared, made, rules, came)
 
 
 def _kept_inputs(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.read.json_depth import Depths, depths_of, plain_value, to_depth
-from transforms.read.json_parse import parse_texts
+from transforms.read.json_parse import Rules, parse_texts
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.sampled_from(["a,]", "][", '"{', "\\"])
 VALUES = st.recursive(
@@ -63,7 +63,7 @@ def test_one_value_a_row_is_plain_or_in_a_list_in_one_stream(kind: pa.DataType, 
     texts = [json.dumps({"x": one, "id": at}).encode() for at, one in enumerate(rows)]
     schema = pa.schema([("id", pa.int64()), ("x", kind)])
     for order in (texts, texts[::-1]):
-        parsed = parse_texts([*order, b"no JSON [", b"{}"], schema, depths={"x": Depths(0, 0, 1)})
+        parsed = parse_texts([*order, b"no JSON [", b"{}"], schema, Rules(depths={"x": Depths(0, 0, 1)}))
         by_id = {row["id"]: row["x"] for row in parsed.batch.to_pylist()}
         assert by_id == {0: value, 1: value, 2: None, 3: None, None: None}
         assert sorted(parsed.bad) == ([4, 5, 6, 7, 8] if order is texts else [0, 1, 2, 3, 8])
@@ -75,12 +75,12 @@ def test_one_value_a_row_is_plain_or_in_a_list_in_one_stream(kind: pa.DataType, 
 def test_a_string_that_looks_like_structure_is_left_alone():
     texts = [b'{"s": "[1]", "x": [1]}', rb'{"s": "\"x\": [2]", "x": [2]}', b'{"x": 3, "s": "{[["}']
     schema = pa.schema([("s", pa.string()), ("x", pa.int64())])
-    parsed = parse_texts(texts, schema, depths={"x": Depths(0, 0, 1)})
+    parsed = parse_texts(texts, schema, Rules(depths={"x": Depths(0, 0, 1)}))
     assert parsed.batch.to_pylist() == [{"s": "[1]", "x": 1}, {"s": '"x": [2]', "x": 2}, {"s": "{[[", "x": 3}]
 
 
 def test_a_broken_line_does_not_change_the_strings_of_others():
     texts = [b'{"s": "a, "x": [1]}', b'{"s": "[1]", "x": [1]}', b'{"s": "b", "x": [2]}']
     schema = pa.schema([("s", pa.string()), ("x", pa.int64())])
-    parsed = parse_texts(texts, schema, depths={"x": Depths(0, 0, 1)})
+    parsed = parse_texts(texts, schema, Rules(depths={"x": Depths(0, 0, 1)}))
     assert parsed.batch.to_pylist() == [{"s": "[1]", "x": 1}, {"s": "b", "x": 2}] and list(parsed.bad) == [0]

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from transforms.kafka.messages import ParseMessages, parse_values
-from transforms.read.json_parse import parse_texts
+from transforms.read.json_parse import Rules, parse_texts
 from transforms.read.wide_numbers import unheld
 
 WIDE = 9007199254740993
@@ -15,7 +15,7 @@ WIDE = 9007199254740993
 def told(kind: pa.DataType, *values: str, narrow: bool = True) -> dict[int, str]:
     """Rows of a column `x` that fail, and why."""
     texts = [f'{{"x": {value}}}'.encode() for value in values]
-    return parse_texts(texts, pa.schema([("x", kind)]), narrow=narrow).bad
+    return parse_texts(texts, pa.schema([("x", kind)]), Rules(narrow=narrow)).bad
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_messages_follow_the_rule_of_files():
     values = pa.array([b'{"x": [16777217]}', b'{"x": [16777216]}'], pa.binary())
     schema = pa.schema([("x", pa.list_(pa.float32()))])
     assert sorted(parse_values("json", values, schema).bad) == [0]
-    assert parse_values("json", values, schema, narrow=True).bad == {}
-    assert ParseMessages("json", schema).narrow is False
+    assert parse_values("json", values, schema, Rules()).bad == {}
+    assert ParseMessages("json", schema).rules.narrow is False
 
 
 def test_texts_are_not_asked_for_where_no_number_is_suspicious():
@@ -74,3 +74,28 @@ def test_rows_beside_are_read():
     texts = [json.dumps({"x": [number]}).encode() for number in (1, WIDE, 2)]
     parsed = parse_texts(texts, pa.schema([("x", pa.list_(pa.float64()))]))
     assert parsed.batch.to_pylist() == [{"x": [1.0]}, {"x": [2.0]}] and sorted(parsed.bad) == [1]
+
+
+NUMBERS = ["1", "16777216", "9007199254740992", "9007199254740994", "-9007199254740994.0", "9007199254740994.5", "6e23"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_whole_numbers_of_float64_that_a_float32_input_would_round(nested: bool):
+    kind = pa.list_(pa.float64()) if nested else pa.float64()
+    texts = [f'{{"x": [{number}]}}' if nested else f'{{"x": {number}}}' for number in NUMBERS]
+    schema = pa.schema([("x", kind)])
+    found = parse_texts([text.encode() for text in texts], schema, Rules(fed={"x": "float32"})).bad
+    assert sorted(found) == [3, 4]
+    assert found[3] == "column 'x': 9007199254740994 is a whole number that no float holds; --narrow rounds it"
+    assert parse_texts([text.encode() for text in texts], schema).bad == {}
+
+
+def test_those_of_csv_too():
+    from transforms.read.csv_rows import parse
+
+    run = "\n".join([*NUMBERS, ""]).encode()
+    schema = pa.schema([("x", pa.float64())])
+    assert sorted(parse(run, ["x"], schema, fed={"x": "float32"}).bad) == [3, 4]
+    # Where a cell is no number, all are converted one by one.
+    assert sorted(parse(run + b"oops\n", ["x"], schema, fed={"x": "float32"}).bad) == [3, 4, 7]
+    assert parse(run, ["x"], schema).bad == {}

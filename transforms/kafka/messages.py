@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,14 @@ import pyarrow as pa
 from transforms.block import INTERNAL_COLUMNS
 from transforms.kafka.as_came import as_came, as_came_field
 from transforms.kafka.blocks import VALUE
+from transforms.read.json_parse import Rules, parse_texts
 from transforms.step import RowFailure, StepResult
 
-if TYPE_CHECKING:
-    from transforms.read.json_depth import Depths
-
 FORMATS = ("json", "arrow", "tensor", "raw")
+
+
+EXACT = Rules(narrow=False)
+"""Of messages, unless said otherwise."""
 
 
 class Rows(NamedTuple):
@@ -41,12 +43,8 @@ class ParseMessages:
     schema: pa.Schema
     """The columns of a row."""
 
-    narrow: bool = False
-    """Whether float32 and float16 columns may round whole numbers of JSON that they do not hold."""
-
-    depths: tuple[tuple[str, Depths], ...] = ()
-    """Fields of JSON whose values may be in more or fewer lists than the columns' are: one value a row, plain or in a
-    list."""
+    rules: Rules = EXACT
+    """What values of JSON may be beside what their columns are."""
 
     as_came: tuple[str, ...] = ()
     """Fields of JSON whose texts the rows carry along."""
@@ -58,7 +56,7 @@ class ParseMessages:
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
         """Read the values; a message that cannot be read is a failure."""
-        rows = parse_values(self.format, block.column(VALUE), self.schema, self.narrow, dict(self.depths))
+        rows = parse_values(self.format, block.column(VALUE), self.schema, self.rules)
         carried = block.select([name for name in block.schema.names if name in INTERNAL_COLUMNS])
         if rows.sources is not None:
             carried = carried.take(pa.array(rows.sources))
@@ -71,24 +69,12 @@ class ParseMessages:
         return StepResult(made, [RowFailure(row, reason) for row, reason in sorted(rows.bad.items())])
 
 
-def parse_values(
-    format: str,
-    values: pa.Array,
-    schema: pa.Schema,
-    narrow: bool = False,
-    depths: Mapping[str, Depths] | None = None,
-) -> Rows:
-    """Values of messages (binary) as rows of the schema; `narrow` and `depths` are for `json`."""
+def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules = EXACT) -> Rows:
+    """Values of messages (binary) as rows of the schema; `rules` are for `json`."""
     if format == "json":
-        return _json(values, schema, narrow, depths or {})
+        parsed = parse_texts(_texts(values), schema, rules)
+        return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
     return _PARSERS[format](values, schema)
-
-
-def _json(values: pa.Array, schema: pa.Schema, narrow: bool, depths: Mapping[str, Depths]) -> Rows:
-    from transforms.read.json_parse import parse_texts
-
-    parsed = parse_texts(_texts(values), schema, narrow=narrow, depths=depths)
-    return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
 
 
 def _texts(values: pa.Array) -> list[bytes]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -181,6 +182,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     names, _ = header(path, split.encoding, split.header)
     delimiter = delimiter_of(path)
     missing = next((field for field in options.data_schema if field.name not in names), None)
+    fed = dict(options.fed)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for run in text_of(split):
         if window.done:
@@ -191,7 +193,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
                 window.next(rows)
                 continue
         if missing is None:
-            parsed = parse(run, names, options.data_schema, delimiter, options.verbatim)
+            parsed = parse(run, names, options.data_schema, delimiter, options.verbatim, fed)
         else:
             parsed = no_rows(lines.count_csv(run, delimiter), options.data_schema, lacks(missing, names))
         begin, end, number = window.next(parsed.rows)
@@ -199,9 +201,14 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
 
 def parse(
-    run: bytes, names: list[str], schema: pa.Schema, delimiter: str = ",", verbatim: Collection[str] = ()
+    run: bytes,
+    names: list[str],
+    schema: pa.Schema,
+    delimiter: str = ",",
+    verbatim: Collection[str] = (),
+    fed: Mapping[str, str] = MappingProxyType({}),
 ) -> Parsed:
-    """Rows of text as columns of `schema`; bad rows apart.
+    """Rows of text as columns of `schema`; bad rows apart. `fed` is as in `ReadOptions`.
 
     Empty cells and the like (`NA`, `null`) are null; `nan` is a number where numbers may be. In columns of text (and of
     `verbatim`) only an empty cell is null: `NA` is a text, and `""`, nothing between quotes, is an empty one.
@@ -211,7 +218,7 @@ def parse(
         return Parsed(empty[0], 0)
     if run.count(b'"') % 2 and lines.csv_open(run, delimiter):
         # pyarrow would close the quotes at the end and take all that follows for one cell.
-        whole = parse(run[: lines.csv_end(delimiter)(run)], names, schema, delimiter, verbatim)
+        whole = parse(run[: lines.csv_end(delimiter)(run)], names, schema, delimiter, verbatim, fed)
         bad = {**whole.bad, whole.rows: "a quoted field is never closed, so nothing behind it can be read"}
         return Parsed(whole.batch, whole.rows + 1, bad)
     kinds = {f.name: pa.float32() if f.type == pa.float16() else f.type for f in schema}
@@ -223,7 +230,7 @@ def parse(
         table, bad = _parse(run, names, kinds, delimiter)
         table = _with_nulls(table, run, names, passing, delimiter)
         parsed = Parsed(_one_batch(table.select(schema.names), schema), table.num_rows + len(bad), bad)
-        wide = _wide_numbers(table, run, names, delimiter)
+        wide = _wide_numbers(table, run, names, delimiter, fed)
         if not wide:
             return parsed
         where = parsed.positions()
@@ -247,7 +254,8 @@ def parse(
         cells = parsed.batch.column(field.name)
         column, wrong = _convert(cells, field.type)
         columns.append(column)
-        for at, why in unheld(column, lambda cells=cells: cells.cast(pa.string())).items():  # type: ignore[misc]
+        texts = lambda cells=cells: cells.cast(pa.string())  # noqa: E731
+        for at, why in unheld(column, texts, fed=fed.get(field.name)).items():
             good[at] = False
             bad.setdefault(int(positions[at]), f"column {field.name!r}: {why}")
         for at in wrong:
@@ -266,7 +274,9 @@ def _no_such_value(field: pa.Field, cell: bytes) -> str:
     return f"column {field.name!r}: {cell.decode()[:80]!r} is no {field.type}"
 
 
-def _wide_numbers(table: pa.Table, run: bytes, names: list[str], delimiter: str) -> dict[int, str]:
+def _wide_numbers(
+    table: pa.Table, run: bytes, names: list[str], delimiter: str, fed: Mapping[str, str]
+) -> dict[int, str]:
     """Rows of the table with a number that its column does not hold, and why."""
     found: dict[int, str] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -274,7 +284,9 @@ def _wide_numbers(table: pa.Table, run: bytes, names: list[str], delimiter: str)
         def texts(name: str = name) -> pa.Array:
             return _parse(run, names, {name: pa.string()}, delimiter)[0].column(name).combine_chunks()
 
-        for row, why in unheld(column.combine_chunks(), texts).items() if pa.types.is_floating(column.type) else ():
+        if not pa.types.is_floating(column.type):
+            continue
+        for row, why in unheld(column.combine_chunks(), texts, fed=fed.get(name)).items():
             found.setdefault(row, f"column {name!r}: {why}")
     return found
 

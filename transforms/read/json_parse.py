@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,45 +22,48 @@ CANNOT_PARSE = (pa.ArrowInvalid, UnicodeDecodeError)
 LOOKED_AT = 1024
 """Lines, one of which is bad, that are looked at one by one: fewer where one is rare, as halves are found faster."""
 
-NO_DEPTHS: Mapping[str, Depths] = {}
+
+@dataclass(frozen=True)
+class Rules:
+    """What values may be beside what their columns are."""
+
+    declared: Collection[str] = ()
+    """Columns whose values may be texts or numbers."""
+
+    narrow: bool = True
+    """Whether float32 and float16 round whole numbers."""
+
+    depths: Mapping[str, Depths] = field(default_factory=dict)
+    """Fields whose values may be in more or fewer lists than the columns' are."""
+
+    fed: Mapping[str, str] = field(default_factory=dict)
+    """Columns of float64 that narrower floats are made of which do not round whole numbers."""
 
 
-def parse(
-    run: bytes, schema: pa.Schema, declared: Collection[str] = (), depths: Mapping[str, Depths] = NO_DEPTHS
-) -> Parsed:
-    """Lines of text as columns of `schema`; bad lines apart.
+PLAIN = Rules()
 
-    Args:
-        run: the lines.
-        schema: names and types.
-        declared: columns whose values may be texts or numbers.
-        depths: fields whose values may be in more or fewer lists than the columns' are.
-    """
+
+def parse(run: bytes, schema: pa.Schema, rules: Rules = PLAIN) -> Parsed:
+    """Lines of text as columns of `schema`; bad lines apart."""
     rows = lines.count_json(run)
     if not rows:
         return Parsed(_empty(schema), 0)
     try:
-        return _attempt(run, rows, schema, declared, True, depths)
+        return _attempt(run, rows, schema, rules)
     except CANNOT_PARSE:
         pass  # some line is bad: look for it below
-    return parse_texts([line for line in run.split(b"\n") if line.strip()], schema, declared, depths=depths)
+    return parse_texts([line for line in run.split(b"\n") if line.strip()], schema, rules)
 
 
-def parse_texts(
-    texts: list[bytes],
-    schema: pa.Schema,
-    declared: Collection[str] = (),
-    narrow: bool = True,
-    depths: Mapping[str, Depths] = NO_DEPTHS,
-) -> Parsed:
+def parse_texts(texts: list[bytes], schema: pa.Schema, rules: Rules = PLAIN) -> Parsed:
     """JSON objects, none with a line feed in it, as columns of `schema`; bad ones apart.
 
     They are parsed together, and by halves where one is bad; a few lines, of which some are bad, are looked at in
-    Python, so that the others are parsed together. Without `narrow`, float32 and float16 do not round whole numbers.
+    Python, so that the others are parsed together.
     """
     if not texts:
         return Parsed(_empty(schema), 0)
-    lot = _Lot(texts, schema, declared, narrow, depths)
+    lot = _Lot(texts, schema, rules)
     lot.parse(np.arange(len(texts)))
     if not lot.batches:
         return Parsed(_empty(schema), len(texts), lot.bad)
@@ -76,16 +80,8 @@ class _Lot:
     Args: as of `parse_texts`.
     """
 
-    def __init__(
-        self,
-        texts: list[bytes],
-        schema: pa.Schema,
-        declared: Collection[str],
-        narrow: bool,
-        depths: Mapping[str, Depths],
-    ) -> None:
-        self._texts, self._schema, self._declared = texts, schema, declared
-        self._narrow, self._depths = narrow, depths
+    def __init__(self, texts: list[bytes], schema: pa.Schema, rules: Rules) -> None:
+        self._texts, self._schema, self._rules = texts, schema, rules
         self._faults: Faults | None = None
         self.batches: list[pa.RecordBatch] = []
         self.places: list[np.ndarray] = []
@@ -102,7 +98,7 @@ class _Lot:
         texts = [self._texts[at] for at in places.tolist()]
         try:
             text = b"\n".join(texts)
-            parsed = _attempt(text, len(texts), self._schema, self._declared, self._narrow, self._depths)
+            parsed = _attempt(text, len(texts), self._schema, self._rules)
         except CANNOT_PARSE as error:
             if len(texts) == 1:
                 self.bad[int(places[0])] = self._fault(texts[0]) or _told(_reason(error))
@@ -132,7 +128,7 @@ class _Lot:
         if self._faults is None:
             from transforms.read.json_faults import Faults
 
-            self._faults = Faults(self._schema, self._declared, self._depths)
+            self._faults = Faults(self._schema, self._rules.declared, self._rules.depths)
         why = self._faults.of(text)
         return _told(why) if why else why
 
@@ -151,14 +147,7 @@ _OTHER_KIND = re.compile(r"Column\(/([^)]*?)(?:/\[\])*\) changed from (\w+) to (
 """How Arrow says that a field holds another kind of value (boolean, number, string, array, object) than it should."""
 
 
-def _attempt(
-    text: bytes,
-    rows: int,
-    schema: pa.Schema,
-    declared: Collection[str],
-    narrow: bool,
-    depths: Mapping[str, Depths],
-) -> Parsed:
+def _attempt(text: bytes, rows: int, schema: pa.Schema, rules: Rules) -> Parsed:
     """All lines together; where they do not parse, with values as deep in lists as their columns are.
 
     Raises:
@@ -166,20 +155,18 @@ def _attempt(
         UnicodeDecodeError: one is not UTF-8.
     """
     try:
-        return _parse_rows(text, rows, schema, declared, narrow)
+        return _parse_rows(text, rows, schema, rules)
     except pa.ArrowInvalid:
-        if not depths or not lines.are_objects(text):
+        if not rules.depths or not lines.are_objects(text):
             raise
         read_text(text, pa.schema([]))  # only where all is JSON can places in it be found
-        deep = to_depth(text, depths)
+        deep = to_depth(text, rules.depths)
         if deep is None:
             raise
-    return _parse_rows(deep, rows, schema, declared, narrow)
+    return _parse_rows(deep, rows, schema, rules)
 
 
-def _parse_rows(
-    text: bytes, rows: int, schema: pa.Schema, declared: Collection[str] = (), narrow: bool = True
-) -> Parsed:
+def _parse_rows(text: bytes, rows: int, schema: pa.Schema, rules: Rules = PLAIN) -> Parsed:
     # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
     if not lines.are_objects(text):
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
@@ -189,7 +176,7 @@ def _parse_rows(
     try:
         table = read_text(text, parsed_here)
     except pa.ArrowInvalid:
-        texts = [f.name for f in schema if f.name in declared and not pa.types.is_nested(f.type)]
+        texts = [f.name for f in schema if f.name in rules.declared and not pa.types.is_nested(f.type)]
         if not texts:
             raise
         from transforms.read.json_types import as_texts
@@ -208,7 +195,7 @@ def _parse_rows(
         values = value_texts(text, rows, raw)
         as_json = [pa.ExtensionArray.from_storage(pa.json_(), values[name]) for name in raw]
         table = pa.table([*table.columns, *as_json], [*table.column_names, *raw])
-    wide = _wide_numbers(text, rows, table, schema, narrow)
+    wide = _wide_numbers(text, rows, table, schema, rules)
     for at, name in enumerate(table.column_names):
         if name in schema.names and schema.field(name).type == pa.float16():
             table = table.set_column(at, name, table.column(at).cast(pa.float16()))
@@ -216,7 +203,7 @@ def _parse_rows(
     return parsed.without(wide) if wide else parsed
 
 
-def _wide_numbers(text: bytes, rows: int, table: pa.Table, schema: pa.Schema, narrow: bool) -> dict[int, str]:
+def _wide_numbers(text: bytes, rows: int, table: pa.Table, schema: pa.Schema, rules: Rules) -> dict[int, str]:
     """Rows with a number that its column does not hold, and why."""
     from transforms.read.json_slices import value_texts
     from transforms.read.wide_numbers import unheld
@@ -226,7 +213,7 @@ def _wide_numbers(text: bytes, rows: int, table: pa.Table, schema: pa.Schema, na
         if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
             whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             written = lambda name=name: value_texts(text, rows, [name])[name]  # noqa: E731
-            wrong = unheld(whole, written, schema.field(name).type, narrow)
+            wrong = unheld(whole, written, schema.field(name).type, rules.narrow, rules.fed.get(name))
             for row, why in wrong.items():
                 found.setdefault(row, f"column {name!r}: {why}")
     return found

@@ -12,7 +12,7 @@ import pyarrow as pa
 from transforms.read import lines
 from transforms.read.encoding import check_utf8, is_wide, open_text, recode
 from transforms.read.json_array import ArrayLines, is_array, open_lines
-from transforms.read.json_parse import parse, read_text
+from transforms.read.json_parse import Rules, parse, read_text
 from transforms.read.result import ReadOptions, ReadResult, RowWindow
 from transforms.read.streams import is_compressed, open_stream
 from transforms.split import Split
@@ -157,6 +157,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
     A field that a line lacks is null; a field that the schema lacks is left out.
     """
+    rules = Rules(options.declared, depths=dict(options.depths), fed=dict(options.fed))
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for run in text_of(split):
         if window.done:
@@ -166,6 +167,6 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        parsed = parse(run, options.data_schema, options.declared, depths=dict(options.depths))
+        parsed = parse(run, options.data_schema, rules)
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)

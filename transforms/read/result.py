@@ -96,6 +96,9 @@ class ReadOptions:
     depths: tuple[tuple[str, Depths], ...] = ()
     """Fields of JSON Lines whose values may be in more or fewer lists than their columns' are."""
 
+    fed: tuple[tuple[str, str], ...] = ()
+    """Columns of text that are read as float64 and fed as a narrower float, which is not to round whole numbers."""
+
     @cached_property
     def data_schema(self) -> pa.Schema:
         """The columns to read, without the origin columns."""

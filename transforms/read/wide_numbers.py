@@ -17,11 +17,17 @@ EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 
 _FLOATS: dict[int, type[np.floating]] = {16: np.float16, 32: np.float32, 64: np.float64}
 
+_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
+
 _WHOLE = re.compile(r"\s*([-+]?\d+)(?:\.0*)?\s*")
 
 
 def unheld(
-    column: pa.Array, texts: Callable[[], pa.Array], kind: pa.DataType | None = None, narrow: bool = True
+    column: pa.Array,
+    texts: Callable[[], pa.Array],
+    kind: pa.DataType | None = None,
+    narrow: bool = True,
+    fed: str | None = None,
 ) -> dict[int, str]:
     """Rows of a column with a floating-point number that is another than in the text; with the reason.
 
@@ -32,6 +38,8 @@ def unheld(
         texts: gives the same rows as text (strings); called only where a number is suspicious.
         kind: what the column will be, if not what it was read as.
         narrow: whether float32 and float16 round whole numbers too: files are read as those only where that is wanted.
+        fed: the narrower float that the numbers of a float64 column become later, if they may not be rounded to it. The
+            model's inputs look at those below 2**53 themselves; above, only the text tells whole numbers from measures.
     """
     kind = column.type if kind is None else kind
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
@@ -41,7 +49,7 @@ def unheld(
         if odd is None:
             return {}
         written = texts()
-        reasons = {row: unheld_within(kind, written[row].as_py(), narrow) for row in np.flatnonzero(odd).tolist()}
+        reasons = {row: unheld_within(kind, written[row].as_py(), narrow, fed) for row in np.flatnonzero(odd).tolist()}
         return {row: why for row, why in reasons.items() if why is not None}
     if not pa.types.is_floating(kind):
         return {}
@@ -52,7 +60,7 @@ def unheld(
     written = texts()
     found = {}
     for row in np.flatnonzero(odd).tolist():
-        reason = _reason(written[row].as_py(), float(values[row]), kind, narrow)
+        reason = _reason(written[row].as_py(), float(values[row]), kind, narrow, fed)
         if reason is not None:
             found[row] = reason
     return found
@@ -91,7 +99,7 @@ class _Number(str):
     """A number as JSON has it."""
 
 
-def unheld_within(kind: pa.DataType, text: str | None, narrow: bool = True) -> str | None:
+def unheld_within(kind: pa.DataType, text: str | None, narrow: bool = True, fed: str | None = None) -> str | None:
     """Why a number of a JSON text is another in a value of a type (lists and structs of floats too), or None.
 
     >>> unheld_within(pa.list_(pa.float64()), "[1.5, 9007199254740993]")
@@ -103,23 +111,23 @@ def unheld_within(kind: pa.DataType, text: str | None, narrow: bool = True) -> s
         value = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except RecursionError:
         return "nested too deep"
-    return _unheld_value(kind, value, narrow)
+    return _unheld_value(kind, value, narrow, fed)
 
 
-def _unheld_value(kind: pa.DataType, value: Any, narrow: bool) -> str | None:
+def _unheld_value(kind: pa.DataType, value: Any, narrow: bool, fed: str | None) -> str | None:
     if isinstance(value, _Number) and pa.types.is_floating(kind):
         with np.errstate(over="ignore"):
-            return _reason(value, float(_FLOATS[kind.bit_width](float(value))), kind, narrow)
+            return _reason(value, float(_FLOATS[kind.bit_width](float(value))), kind, narrow, fed)
     if isinstance(value, list) and pa.types.is_nested(kind) and not pa.types.is_struct(kind):
         inner = ((kind.value_type, one) for one in value)
     elif isinstance(value, dict) and pa.types.is_struct(kind):
         inner = ((field.type, value.get(field.name)) for field in kind)
     else:
         return None
-    return next(filter(None, (_unheld_value(*one, narrow) for one in inner)), None)
+    return next(filter(None, (_unheld_value(*one, narrow, fed) for one in inner)), None)
 
 
-def _reason(text: str | None, value: float, kind: pa.DataType, narrow: bool) -> str | None:
+def _reason(text: str | None, value: float, kind: pa.DataType, narrow: bool, fed: str | None = None) -> str | None:
     if text is None:
         return None
     if np.isinf(value):
@@ -130,6 +138,9 @@ def _reason(text: str | None, value: float, kind: pa.DataType, narrow: bool) -> 
         if not pa.types.is_float64(kind):
             return None if narrow else f"{_short(text)} is a whole number that no {kind} holds; --narrow rounds it"
         return f"{_short(text)} is a whole number that no {kind} holds, it would be {int(value)}"
+    if whole and fed is not None and pa.types.is_float64(kind):
+        with np.errstate(over="ignore"):
+            return _reason(text, float(np.dtype(fed).type(value)), _TYPES[fed], False)
     return None
 
 
