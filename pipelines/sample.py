@@ -31,6 +31,7 @@ from transforms.read import (
     partition_codes,
     partition_types,
     read_sample,
+    read_spread,
     with_derived,
 )
 from transforms.step import Step
@@ -146,7 +147,11 @@ def open_sample(
     except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
         kept = set(options.keep) - {name for names in options.columns.values() for name in names}
-        numbers = mostly_numbers(schema, raw, {*kept, *options.types}) if text and not prepare else schema
+        numbers = schema
+        if text and not prepare:
+            # Of all the files: which comes first decides nothing.
+            spread = raw if len(files) == 1 else read_spread(files, format, reading, SAMPLE_ROWS)
+            numbers = mostly_numbers(schema, spread, {*kept, *options.types})
         if numbers == schema:
             raise inferred.explain(error) from error
         schema = numbers

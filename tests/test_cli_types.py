@@ -200,3 +200,21 @@ def test_numbers_that_would_become_infinite_fail_with_narrow_too(command: Comman
     table = pa.table({"id": range(4), "a": values, **{name: [0.5] * 4 for name in "bcd"}})
     rows, failed = scored(command, format, table, "--narrow")
     assert (sorted(rows), failed) == ([0, 3], [1, 2])
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_where_most_rows_are_numbers_does_not_hang_on_which_file_comes_first(
+    command: Command, names: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipelines.sample.SAMPLE_ROWS", 40)
+    header = "id,a,b,c,d"
+    words = [f"{at},n/a,1,2,3" for at in range(50)]
+    numbers = [f"{at},{at}.5,1,2,3" for at in range(50, 110)]
+    for name, rows in zip(names, (words, numbers), strict=True):
+        (command.folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    errors = command.folder / "e.jsonl"
+    given = {"input": command.folder / "?.csv"}
+    code, _, err = command.run("--keep", "id", "--num_shards", "1", "--quiet", "--errors", errors, **given)
+    assert code == 0, err
+    assert command.rows()["id"].to_pylist() == list(range(50, 110))
+    assert len(errors.read_text().splitlines()) == 50
