@@ -156,12 +156,14 @@ def _filling(spec: TensorSpec, text: str, dims: list[Dim], rows_axis: int | None
 
 def _from_file(spec: TensorSpec, rows_axis: int | None, path: str, narrow: bool) -> Constant:
     try:
-        array = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            array = np.load(file, allow_pickle=False)
+            more = isinstance(array, np.ndarray) and bool(file.read(1))
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(
             f"--set {spec.name}={path}: not a readable .npy file of plain values ({error}); write it with numpy.save"
         ) from None
-    if not isinstance(array, np.ndarray):
+    if more or not isinstance(array, np.ndarray):
         raise UsageError(f"--set {spec.name}={path}: holds several arrays; write one array with numpy.save")
     dtype = numpy_dtype(spec.dtype)
     has = "string" if array.dtype.kind in "UO" else array.dtype.name

@@ -48,12 +48,6 @@ def header(path: str, encoding: str | None = None, given: CsvHeader = None) -> t
     return list(names), start
 
 
-def rows_begin(path: str) -> int:
-    """The byte at which the rows of a file start whose line ends are bytes of their own."""
-    with open_text(path) as stream:
-        return _first_row(stream, lines.csv_first_end(delimiter_of(path)))[2]
-
-
 @lru_cache(maxsize=64)
 def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvHeader) -> tuple[tuple[str, ...], int]:
     delimiter = delimiter_of(path)
