@@ -68,7 +68,7 @@ def test_json_that_is_nested_too_deep(tmp_path: Path, deep: str, command: Comman
         lambda: read_measured(str(path), PLAN),
         lambda: load_labels(str(path)),
     ):
-        with pytest.raises(UsageError, match="nested too deep|is not JSON"):
+        with pytest.raises(UsageError, match=r"nested too deep|is not JSON"):
             read()
     assert "is not JSON (it is nested too deep)" in command.error("--plan", path)
 
