@@ -68,11 +68,13 @@ def read_cluster(
         UsageError: it is neither, or a description is wrong.
     """
     if re.fullmatch(r"\s*[+-]?\d+\s*", text):
-        number = int(text) if len(text) < 20 else MOST_WORKERS + 1
+        if len(text) > 20:
+            raise UsageError(f"--workers {text.strip()[:20]}...: at most {MOST_WORKERS:,} are planned for")
+        number = int(text)
         if number < 1:
             raise UsageError(f"--workers {text.strip()}: at least one worker is wanted: e.g. --workers 4")
         if number > MOST_WORKERS:
-            raise UsageError(f"--workers {text.strip()[:20]}: at most {MOST_WORKERS:,} are planned for")
+            raise UsageError(f"--workers {number:,}: at most {MOST_WORKERS:,} are planned for")
         one = ClusterWorker("", memory_bytes=memory_bytes, bandwidth=bandwidth)
         return _named([one] * number)
     return _read_file(text, memory_bytes, bandwidth)
