@@ -170,10 +170,11 @@ class _Transact(beam.DoFn):
             self._undelivered.count(errors)
             failures += errors
             made.messages.append((partition, messages))
-        for failure in failures if self._errors is not None else ():
+        if self._errors is not None:
             limits = known_limits(self._group.config, self._errors)
-            told = error_messages(error_json(failure), error_headers(failure), self._errors, limits)
-            made.messages.append((parse_origin(failure.file)[1], told))
+            for failure in failures:
+                told = error_messages(error_json(failure), error_headers(failure), self._errors, limits)
+                made.messages.append((parse_origin(failure.file)[1], told))
         self._waiting.append(made)
         return failures
 

@@ -41,8 +41,14 @@ class Messages(NamedTuple):
     def take(self, rows: Sequence[int]) -> Messages:
         """Those at these positions."""
         block = None if self.block is None else self.block.take(pa.array(rows, pa.int64()))
-        parts = ([part[row] for row in rows] for part in self[:4])
-        return Messages(*parts, topic=self.topic, block=block)
+        return Messages(
+            [self.values[row] for row in rows],
+            [self.keys[row] for row in rows],
+            [self.headers[row] for row in rows],
+            [self.times[row] for row in rows],
+            self.topic,
+            block,
+        )
 
     def error(self, row: int, reason: str) -> RowError:
         """The error of a message that was refused."""
