@@ -26,6 +26,7 @@ from transforms.read import (
     InputFile,
     NoColumns,
     ReadOptions,
+    declared_fields,
     format_of,
     infer_schema,
     partition_codes,
@@ -105,12 +106,15 @@ def open_sample(
         inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
     folders = partition_types(file.path for file in files)
     of_folders = {name for name in options.types if name in folders and name not in inferred.schema.names}
-    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in of_folders}, format)
-    steps = prepare_steps(options)
-    schema, derived, notes = with_derived(
-        inferred.schema, files, _asked(options, inferred.schema, steps, path, session)
+    of_fields = declared_fields(
+        inferred.schema, {k: v for k, v in options.types.items() if k not in of_folders}, format
     )
-    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in of_folders else f for f in schema])
+    made_later = {*of_folders, *of_fields}
+    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in made_later}, format)
+    steps = prepare_steps(options)
+    asked = [*of_fields, *_asked(options, inferred.schema, steps, path, session)]
+    schema, derived, notes = with_derived(inferred.schema, files, asked)
+    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in made_later else f for f in schema])
     check_names(schema)
     prepare = fill_nulls(steps, with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))

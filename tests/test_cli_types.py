@@ -218,3 +218,32 @@ def test_where_most_rows_are_numbers_does_not_hang_on_which_file_comes_first(
     assert code == 0, err
     assert command.rows()["id"].to_pylist() == list(range(50, 110))
     assert len(errors.read_text().splitlines()) == 50
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_fields_of_structs_are_declared_too(command: Command, form: str):
+    rows = [{"f": {"id": at, "a": str(at / 2)}, "b": 1, "c": 2, "d": 3} for at in range(20)]
+    rows[7]["f"]["a"] = "n/a"
+    path = command.folder / f"s.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    errors = command.folder / "e.jsonl"
+    types = ("--types", "f.a:float32,f.id:string")
+    options = (*types, "--keep", "f.id", "--num_shards", "1", "--quiet", "--errors", errors)
+    code, _, err = command.run(*options, input=path, columns="x=f.a,b,c,d")
+    assert code == 0, err
+    made = pq.read_table(command.output)
+    assert made["f.id"].to_pylist() == [str(at) for at in range(20) if at != 7]
+    (failed,) = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert failed["row"] == 7 and "column 'f.a'" in failed["reason"] and "n/a is no float" in failed["reason"]
+
+
+def test_a_field_of_a_struct_that_cannot_be_of_the_declared_type(command: Command):
+    path = command.folder / "s.parquet"
+    pq.write_table(pa.Table.from_pylist([{"f": {"a": 1.0}, "b": 1, "c": 2, "d": 3}]), path)
+    given = {"input": path, "columns": "x=f.a,b,c,d"}
+    said = command.error("--types", "f.a:list<int64>", **given)
+    assert "--types f.a:list<item: int64>: the field is double in the parquet files" in said
+    assert "--types names 'f.b'" in command.error("--types", "f.b:int64", **given)
