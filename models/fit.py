@@ -7,6 +7,7 @@ schema, --columns, --set -----------+                              (together and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +38,7 @@ from models.named_sizes import bind_by_sizes, without_names
 from models.output_columns import output_columns
 from models.random_draws import drawn_by, still
 from models.rows_axis import AxesCheck, check_axes, input_axes_candidates, named_rows
+from models.run_limit import context
 from models.scoring import Array, ScoringPlan, run_once
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.signature import Signature
@@ -54,6 +56,9 @@ LIST_ROWS = 8
 
 SAMPLE_TRIES = 32
 """Sample rows tried one by one where the first ones make the model fail."""
+
+STOPPED_SECONDS = 60.0
+"""About how long sample rows are tried whose runs have to be stopped."""
 
 
 @dataclass(frozen=True)
@@ -359,7 +364,11 @@ def _usable_rows(
     if unlike:
         rows = unlike_first(binding, bound, rows, 2 * count)
     taken, tried = [], set()
+    limit = session.options.run_timeout
+    enough = time.monotonic() + max(STOPPED_SECONDS, 3 * (limit or 0))
     for row in rows[:SAMPLE_TRIES].tolist():
+        if limit is not None and time.monotonic() > enough:
+            break  # each of them takes that long to be stopped
         tried.add(row)
         if _run_row(session, bound, row) is not None:
             taken.append(row)
@@ -375,7 +384,10 @@ def _usable_rows(
 
 
 def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] | None:
+    context.run = np.array([row])
     try:
-        return run_once(session, bound.take(np.array([row])))
+        return run_once(session, bound.take(context.run))
     except ModelRunError:
         return None
+    finally:
+        context.run = None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import types
 import typing
 from collections.abc import Sequence
-from reprlib import repr
 from typing import Any, TypeVar
 
 from models.errors import UsageError
@@ -35,11 +33,10 @@ def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> 
         UsageError: the text is no such plan of this version.
     """
     try:
-        values = parse_json(text)
-    except ValueError as error:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}): {again}") from None
-    found = values.pop("version", None) if isinstance(values, dict) else None
-    if found != version or isinstance(found, bool):
+    if not isinstance(values, dict) or values.pop("version", None) != version:
         raise UsageError(f"{path} is no plan of version {version}: {again}")
     try:
         made: T = from_plain(kind, values)
@@ -48,23 +45,11 @@ def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> 
     return made
 
 
-def parse_json(text: str) -> Any:
-    """What a JSON text holds.
-
-    Raises:
-        ValueError: it is not JSON, or nested too deep.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-
-
 def has_fields(text: str, names: Sequence[str]) -> bool:
     """Whether a text is a JSON object with fields of these names."""
     try:
-        values = parse_json(text)
-    except ValueError:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
         return False
     return isinstance(values, dict) and all(name in values for name in names)
 
@@ -85,35 +70,23 @@ def from_plain(kind: Any, value: Any) -> Any:
         options = [option for option in typing.get_args(kind) if option is not type(None)]
         if len(options) == 1:
             return from_plain(options[0], value)
-        if isinstance(value, bool) or not any(isinstance(value, option) for option in options):
-            raise TypeError(f"{repr(value)} is not {kind}")
+        if not any(isinstance(value, option) for option in options):
+            raise TypeError(f"{value!r} is not {kind}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise TypeError(f"{repr(value)} is not a list")
+            raise TypeError(f"{value!r} is not a list")
         return tuple(from_plain(typing.get_args(kind)[0], one) for one in value)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise TypeError(f"{repr(value)} is not an object")
+            raise TypeError(f"{value!r} is not an object")
         hints = typing.get_type_hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
         return kind(**{name: from_plain(hints[name], one) for name, one in value.items()})  # type: ignore[operator]
-    return _from_scalar(kind, value)
-
-
-_MOST_INT = 1 << 62
-"""No number of bytes, rows or nodes is larger: what is computed of two of them may be."""
-
-
-def _from_scalar(kind: Any, value: Any) -> Any:
-    if kind in (int, float) and isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) > _MOST_INT:
-            raise TypeError(f"{repr(value)} is too large")
-        return kind(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{repr(value)} is not {kind.__name__}")
-    if kind is float and not math.isfinite(value):
-        raise TypeError(f"{value} is no number")
+        raise TypeError(f"{value!r} is not {kind.__name__}")
     return value

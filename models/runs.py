@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from models.session import ModelRunError
+from models.session import ModelRunError, RunTimeoutError
 from models.signature import Signature
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -30,10 +30,17 @@ class RunOutcome:
 class StageRunError(ModelRunError):
     """A run failed in one stage of a split model."""
 
-    def __init__(self, stage: int, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, stage: int, error: ModelRunError) -> None:
+        super().__init__(str(error))
         self.stage = stage
         """From 0."""
+        self.timed_out = timed_out(error)
+        """Whether it was stopped, since it did not return in time."""
+
+
+def timed_out(error: BaseException | None) -> bool:
+    """Whether a run was stopped since it did not return in time: which row is at fault, each tells alone."""
+    return isinstance(error, RunTimeoutError) or getattr(error, "timed_out", False)
 
 
 class Runs(Protocol):

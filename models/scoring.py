@@ -20,7 +20,8 @@ import pyarrow as pa
 from models.binding import Binding, BoundBlock
 from models.graph import ModelFile
 from models.independence.alike import alike
-from models.runs import Runs, StageRunError, overlaps, run_many
+from models.run_limit import context
+from models.runs import Runs, StageRunError, overlaps, run_many, timed_out
 from models.session import ModelRunError
 from models.tensors import ragged_to_arrow, to_arrow
 
@@ -125,7 +126,7 @@ class Scorer:
             again: list[Run] = []
             for run, error in self._run(bound, runs, results, observe):
                 if count_of(run) > 1:
-                    again.extend(halves(run))
+                    again.extend(parts_of(run, error))
                     continue
                 row = int(run.start if isinstance(run, slice) else run[0])
                 failures[row] = f"the model failed: {error}"
@@ -142,8 +143,13 @@ class Scorer:
         self, bound: BoundBlock, runs: Sequence[Run], results: _Results, observe: Observe
     ) -> Iterator[tuple[Run, ModelRunError]]:
         """Put what the runs give into the results; yield those that failed."""
-        feeds = (bound.feeds(run.start, run.stop) if isinstance(run, slice) else bound.take(run) for run in runs)
-        with closing(run_many(self.session, feeds)) as outcomes:
+
+        def given() -> Iterator[dict[str, Array]]:
+            for run in runs:
+                context.run = run
+                yield bound.feeds(run.start, run.stop) if isinstance(run, slice) else bound.take(run)
+
+        with closing(run_many(self.session, given())) as outcomes:
             for run, outcome in zip(runs, outcomes, strict=True):
                 error = outcome.error
                 if outcome.outputs is not None:
@@ -215,6 +221,18 @@ def halves(run: Run) -> tuple[Run, Run]:
         return slice(run.start, middle), slice(middle, run.stop)
     middle = len(run) // 2
     return run[:middle], run[middle:]
+
+
+def parts_of(run: Run, error: ModelRunError) -> Sequence[Run]:
+    """What a run of several rows that failed is tried again as: halves, or each row alone where it did not return.
+
+    Each try then takes long.
+    """
+    if not timed_out(error):
+        return halves(run)
+    if isinstance(run, slice):
+        return [slice(row, row + 1) for row in range(run.start, run.stop)]
+    return np.split(run, len(run))
 
 
 class _Results:

@@ -27,10 +27,12 @@ from models.providers import (
     resolve_providers,
     short_name,
 )
+from models.run_limit import limited
 from models.signature import Dim, Signature, TensorSpec
 
 __all__ = [
     "ModelRunError",
+    "RunTimeoutError",
     "Session",
     "SessionOptions",
     "available_providers",
@@ -53,6 +55,10 @@ class ModelRunError(RuntimeError):
     """A run of the model failed; the message is ONNX Runtime's reason in one line."""
 
 
+class RunTimeoutError(ModelRunError):
+    """A run did not return within `SessionOptions.run_timeout` and was stopped."""
+
+
 @dataclass(frozen=True)
 class SessionOptions:
     """How a session runs."""
@@ -69,6 +75,9 @@ class SessionOptions:
     mapped: bool = False
     """Weights that lie in a file beside the model stay there, mapped into memory, and nothing is packed or fused: it
     loads at once and takes hardly any memory of its own, but runs are slower. See `models.mapped`."""
+
+    run_timeout: float | None = None
+    """Seconds after which a run is stopped; None for never."""
 
 
 class Session:
@@ -136,6 +145,7 @@ class Session:
         Types that numpy lacks are given and come in another: `models.ort_values` says which (bfloat16 as float32).
 
         Raises:
+            RunTimeoutError: it did not return in time.
             ModelRunError: ONNX Runtime refused the arrays or failed in the model.
         """
         if self._blocks is not None:
@@ -143,25 +153,37 @@ class Session:
         return self._run(feeds)
 
     def _run(self, feeds: dict[str, Array]) -> list[Array]:
+        seconds = self.options.run_timeout
+        if seconds is None:
+            return self._run_with(feeds, None)
+        with limited(seconds) as running:
+            try:
+                return self._run_with(feeds, running.options)
+            except ModelRunError as error:
+                if not running.told:
+                    raise
+                raise RunTimeoutError(f"it did not return within {seconds:g} s (--run_timeout)") from error
+
+    def _run_with(self, feeds: dict[str, Array], how: ort.RunOptions | None) -> list[Array]:
         try:
             if self._bound:
-                return self._run_on_device(feeds)
+                return self._run_on_device(feeds, how)
             if self._odd or self._decodes:
                 values = {name: to_ort_value(value, self._odd.get(name)) for name, value in feeds.items()}
-                made = self.raw.run_with_ort_values(self._output_names, values)
+                made = self.raw.run_with_ort_values(self._output_names, values, how)
                 return [to_numpy(value) for value in made]
-            outputs: list[Array] = self.raw.run(self._output_names, feeds)
+            outputs: list[Array] = self.raw.run(self._output_names, feeds, how)
             return outputs
         except Exception as error:  # ONNX Runtime's errors have no common base.
             raise ModelRunError(one_line(error)) from error
 
-    def _run_on_device(self, feeds: dict[str, Array]) -> list[Array]:
+    def _run_on_device(self, feeds: dict[str, Array], how: ort.RunOptions | None) -> list[Array]:
         binding = self.raw.io_binding()
         for name, value in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(value))
         for name in self._output_names:
             binding.bind_output(name, "cuda", self._device)
-        self.raw.run_with_iobinding(binding)
+        self.raw.run_with_iobinding(binding, how)
         outputs: list[Array] = binding.copy_outputs_to_cpu()
         return outputs
 

@@ -79,7 +79,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     except require_client().KafkaException as error:
         raise UsageError(f"--input {topic}: the broker does not tell what there is ({error.args[0].str()})") from error
 
-    workers = count_workers(default_workers(options), options.threads, options.providers, local)
+    workers = count_workers(default_workers(options), options.threads, options.providers, local, options.run_timeout)
     messages = open_messages(options, topic.name, workers)
     prepared, made = messages.prepared, messages.made
     plan, batch_fact = with_batch_size(made, options.batch_size)

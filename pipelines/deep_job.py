@@ -14,7 +14,7 @@ import pyarrow as pa
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS, Fit
 from models.scoring import ScoringPlan
-from models.session import SessionOptions, drop_session, get_session
+from models.session import drop_session, get_session
 from models.shard.deep import divide_stages, one_chain, sharded_stages, shards_of
 from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from models.shard.timing import time_in_turn, time_steps
@@ -141,7 +141,7 @@ def placed_apart(
         UsageError: the job has augmented copies, which shards cannot keep together.
     """
     chain = one_chain(replace(model.plan, outputs=model.outputs))
-    session = SessionOptions(workers.session.providers, options.threads or workers.session.threads)
+    session = replace(workers.session, threads=options.threads or workers.session.threads, device=None)
     whole = replace(session, device=workers.session.device)
     together = ShardedModel(chain, model.folder, (session,) * chain.shards, whole, made.session.signature)
     checked = together.mapped if made.session.options.mapped else together

@@ -9,6 +9,7 @@ never returns say, another thread removes what there is and ends the process:
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import os
@@ -20,6 +21,9 @@ from types import FrameType
 from typing import NoReturn
 
 from models.owned_folder import disown_all
+from transforms.kafka.config import is_kafka
+
+NOTHING = "nothing was written"
 
 UNHEEDED_SECONDS = 2.0
 """How long the main thread may take to hear of a signal, and to undo what there is, while nothing runs yet."""
@@ -27,9 +31,10 @@ UNHEEDED_SECONDS = 2.0
 
 def signals() -> tuple[signal.Signals, ...]:
     """Those that end a command; not the end of a terminal where that is to go unheard (`nohup`)."""
-    hangup = getattr(signal, "SIGHUP", None)
-    heard = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
-    return (signal.SIGINT, signal.SIGTERM, *([hangup] if heard else []))
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, hangup)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -51,7 +56,11 @@ class Interruptible:
         self.planning = True
         """Whether nothing runs yet: then the process is ended even if the main thread does not come to it."""
 
+        self.left = NOTHING
+        """What a job that does not come to its end leaves behind, in words."""
+
         self._number: int | None = None
+        self._came: int | None = None
         self._over = threading.Event()
         self._ending = threading.Lock()
 
@@ -71,6 +80,22 @@ class Interruptible:
         if self.give_up():
             self._number = number
             raise Interrupted(number)
+
+    def end(self, line: str) -> None:
+        """End the process, whatever the main thread does, for what nothing can be done about. From another thread.
+
+        Args:
+            line: why.
+        """
+        with self._ending:
+            if self._over.is_set() or not self.give_up():
+                return
+            left = NOTHING if self.planning else self.left
+            what = "error: the job failed, " if self._came is None else "interrupted: "
+            with contextlib.suppress(OSError):
+                os.write(2, f"{what}{left}: {line}\n".encode())
+            disown_all()
+            os._exit(1 if self._came is None else 128 + self._came)
 
     @contextlib.contextmanager
     def watched(self, numbers: Collection[int]) -> Iterator[None]:
@@ -92,13 +117,15 @@ class Interruptible:
 
     def _watch(self, pipe: int, numbers: Collection[int]) -> None:
         while told := os.read(pipe, 1):
+            if told[0] in numbers:
+                self._came = told[0]
             if told[0] not in numbers or not self.planning or self._over.wait(UNHEEDED_SECONDS):
                 continue
             with self._ending:
                 if self._over.is_set() or not self.planning:
                     continue
                 with contextlib.suppress(OSError):
-                    os.write(2, b"interrupted: nothing was written\n")
+                    os.write(2, f"interrupted: {NOTHING}\n".encode())
                 disown_all()
                 os._exit(128 + told[0])
 
@@ -127,6 +154,15 @@ def interruptible() -> Iterator[Interruptible]:
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
+
+
+def what_is_left(options: argparse.Namespace) -> str:
+    """What a job that did not come to its end leaves behind, in words."""
+    if not is_kafka(options.output):
+        return NOTHING
+    if any(map(is_kafka, options.input)):
+        return "what its group committed is done, and the rest will be read again"
+    return f"what was sent to {options.output} stays there, and running it again sends that again"
 
 
 def leave(code: int) -> NoReturn:

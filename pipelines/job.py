@@ -164,7 +164,7 @@ def _planned(
         CannotDivide: the model cannot be divided as a strategy says.
         UsageError: something else cannot work.
     """
-    workers = count_workers(default_workers(options), options.threads, options.providers, local)
+    workers = count_workers(default_workers(options), options.threads, options.providers, local, options.run_timeout)
     sample = open_sample(options, files, workers.session, few_runs=runs_in_parts(options))
     why_so += leave_aside(options, local, sample.made.sample is not None)
     format, schema, prepare, prepared, made = sample.format, sample.schema, sample.prepare, sample.prepared, sample.made
@@ -218,7 +218,9 @@ def _planned(
     if divided.in_parts and worker_type is None:
         worker_type = "process" if divided.apart else "thread"
     if worker_type is None:
-        worker_type, why = choose_worker_type(steps, sample.raw, read.block_rows, workers.count, rows)
+        worker_type, why = choose_worker_type(
+            steps, sample.raw, read.block_rows, workers.count, rows, options.run_timeout
+        )
     return Job(
         files=files,
         format=format,
@@ -280,7 +282,9 @@ def _settled_shards(
     options.shards = chosen.shards if chosen.shards > 1 else None
     options.shard_source = chosen.source
     if options.shards is not None:
-        workers = count_workers(workers_of_shards(options), options.threads, options.providers, local)
+        workers = count_workers(
+            workers_of_shards(options), options.threads, options.providers, local, options.run_timeout
+        )
     elif options.micro_batch is not None and not plan.row_by_row:
         plan = replace(plan, batch_size=options.micro_batch)
     return plan, workers, f"--shards auto: {chosen.line}"

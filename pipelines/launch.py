@@ -10,11 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from models.run_limit import ending_with, told
 from pipelines.divided import tell_of_parts
-from pipelines.interrupt import Interruptible, interruptible
+from pipelines.interrupt import Interruptible, interruptible, what_is_left
 from pipelines.job import Job, plan_job
 from pipelines.job_folder import job_folder
 from pipelines.report import Progress, Summary, root_cause, say, summarise
@@ -66,7 +68,7 @@ def launch(
     if local and rest:
         import_beam()
     check_beam_options(rest, more_options(options))
-    with interruptible() as signals, job_folder() as folder:
+    with interruptible() as signals, ending_with(signals.end), job_folder() as folder:
         job_dir = folder if local else None
         job = _planner(of_topic)(options, job_dir, local)
         for note in job.notes:
@@ -122,11 +124,13 @@ def _run(
                 pipeline = beam.Pipeline(runner, QuickOptions([*flags, *rest]))
             except ValueError as error:
                 raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
+            if workers is not None and job_dir is not None:
+                workers.last_words = partial(told, job_dir)
             written += build(pipeline, job, first_errors)
             if local:
                 own_folders(written)
             signals.give_up = lambda: _give_up(written, workers)
-            signals.planning = False
+            signals.left, signals.planning = what_is_left(options), False
             gc.freeze()
             gc.enable()
             first = TellFirstFailures(job_dir if job.messages is not None else None, job.errors)

@@ -179,6 +179,13 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         help="score about N random rows of the job (of a stream: of 100,000 messages) again, each alone, and fail the "
         "job if one comes out otherwise, or with warn only tell it (default: none; N: 100)",
     )
+    workers.add_argument(
+        "--run_timeout",
+        type=_seconds,
+        metavar="60s",
+        help="stop a run of the model that takes longer; its rows are then run one by one, and those that do not "
+        "return fail (default: none)",
+    )
     workers.add_argument("--seed", type=int, default=0, help="for --partition random (default: %(default)s)")
     workers.add_argument(
         "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
@@ -402,6 +409,13 @@ def _milliseconds(text: str) -> int | None:
     if found is None or not int(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is neither 'off' nor a time such as 500ms, 10s or 2m")
     return int(found[1]) * {"ms": 1, "s": 1000, "m": 60_000}[found[2]]
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 500ms, 60s or 2m")
+    return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def _stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:

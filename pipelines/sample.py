@@ -12,6 +12,7 @@ from models.errors import UsageError
 from models.fit import DataFacts, Fit, fit
 from models.graph import ModelFile, check_model_file
 from models.mapped import for_few_runs
+from models.run_limit import context
 from models.session import SessionOptions, get_session
 from pipelines.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values
 from pipelines.json_output import json_format
@@ -26,15 +27,14 @@ from transforms.read import (
     InputFile,
     NoColumns,
     ReadOptions,
-    declared_fields,
     format_of,
     infer_schema,
     partition_codes,
     partition_types,
     read_sample,
-    read_spread,
     with_derived,
 )
+from transforms.running_rows import running
 from transforms.step import Step
 
 SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
@@ -106,15 +106,12 @@ def open_sample(
         inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
     folders = partition_types(file.path for file in files)
     of_folders = {name for name in options.types if name in folders and name not in inferred.schema.names}
-    of_fields = declared_fields(
-        inferred.schema, {k: v for k, v in options.types.items() if k not in of_folders}, format
-    )
-    made_later = {*of_folders, *of_fields}
-    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in made_later}, format)
+    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in of_folders}, format)
     steps = prepare_steps(options)
-    asked = [*of_fields, *_asked(options, inferred.schema, steps, path, session)]
-    schema, derived, notes = with_derived(inferred.schema, files, asked)
-    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in made_later else f for f in schema])
+    schema, derived, notes = with_derived(
+        inferred.schema, files, _asked(options, inferred.schema, steps, path, session)
+    )
+    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in of_folders else f for f in schema])
     check_names(schema)
     prepare = fill_nulls(steps, with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
@@ -144,6 +141,8 @@ def open_sample(
     if text and not prepare:
         named = {name for names in options.columns.values() for name in names}
         prepared, rows = without_values(prepared, rows, inferred.empty - (set(options.keep) - named))
+    if rows is not None:
+        running(rows, None, session)
     try:
         made = fit(path, session, prepared, rows, facts)
         if text and not prepare:
@@ -151,17 +150,14 @@ def open_sample(
     except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
         kept = set(options.keep) - {name for names in options.columns.values() for name in names}
-        numbers = schema
-        if text and not prepare:
-            # Of all the files: which comes first decides nothing.
-            spread = raw if len(files) == 1 else read_spread(files, format, reading, SAMPLE_ROWS)
-            numbers = mostly_numbers(schema, spread, {*kept, *options.types})
+        numbers = mostly_numbers(schema, raw, {*kept, *options.types}) if text and not prepare else schema
         if numbers == schema:
             raise inferred.explain(error) from error
         schema = numbers
         prepared = with_origin_schema(schema)
         rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
+    context.block = None
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     for name in made.plan.binding.by_position:
         bound = next(one for one in made.plan.binding.inputs if one.name == name)

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
-from pipelines.interrupt import leave
+from pipelines.interrupt import leave, what_is_left
 from pipelines.options import parse
 from pipelines.utf8 import speak_utf8
 from runners.direct import is_direct
-from transforms.kafka.config import is_kafka
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -122,24 +121,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(f"error: {error}", "--debug" in argv)
         return WRONG_USE
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted: {what_is_left(argv)}", file=sys.stderr)
+        print(f"interrupted: {_left(argv)}", file=sys.stderr)
         return getattr(interrupt, "code", INTERRUPTED)
     except Exception as error:  # libraries and the user's own steps may raise anything
         from pipelines.report import root_cause
 
-        done = what_is_left(argv)
+        done = _left(argv)
         _show(f"error: the job failed, {done}: {root_cause(error)} (--debug shows all)", "--debug" in argv)
         return FAILED
 
 
-def what_is_left(argv: Sequence[str]) -> str:
-    """What a job that did not come to its end leaves behind, in words."""
-    options, _ = parse(argv)
-    if not is_kafka(options.output):
-        return "nothing was written"
-    if any(map(is_kafka, options.input)):
-        return "what its group committed is done, and the rest will be read again"
-    return f"what was sent to {options.output} stays there, and running it again sends that again"
+def _left(argv: Sequence[str]) -> str:
+    return what_is_left(parse(argv)[0])
 
 
 def _show(line: str, debug: bool) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from models.batch.blocks import blocks_of
@@ -129,7 +129,7 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
     if chosen == 1:
         return ShardChoice(1, line)
     path = os.path.join(job_dir, f"shards-{chosen}", PLAN_FILE)
-    return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path, made_here=True))
+    return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path))
 
 
 def _check_whole(model: ModelFile, memory: float | None, why: str) -> None:
@@ -187,5 +187,5 @@ def shard_sessions(
     session = workers.session
     devices = [shard % workers.gpus if workers.gpus else None for shard in range(shards)]
     count = options.threads or max(1, threads // shards)
-    each = tuple(SessionOptions(session.providers, count, device) for device in devices)
-    return each, SessionOptions(session.providers, options.threads or threads, session.device)
+    each = tuple(replace(session, threads=count, device=device) for device in devices)
+    return each, replace(session, threads=options.threads or threads)

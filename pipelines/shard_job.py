@@ -106,7 +106,7 @@ def _sessions(options: argparse.Namespace, workers: Workers) -> tuple[tuple[Sess
     """Options of each shard's sessions, and of whole steps."""
     if options.placement == "inline":
         return shard_sessions(options, workers, options.shards, workers.session.threads)
-    session = SessionOptions(workers.session.providers, options.threads or workers.session.threads)
+    session = replace(workers.session, threads=options.threads or workers.session.threads, device=None)
     return (session,) * options.shards, replace(session, device=workers.session.device)
 
 

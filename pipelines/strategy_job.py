@@ -92,7 +92,7 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
 
     described = options.workers if isinstance(options.workers, str) else None
     options.workers = None if described else options.workers
-    workers = count_workers(options.workers, options.threads, options.providers, local)
+    workers = count_workers(options.workers, options.threads, options.providers, local, options.run_timeout)
     made = open_sample(options, files, workers.session, few_runs=True).made
     scoring, _ = with_batch_size(made, known_batch_size(options, made))
     if options.strategy == "auto" and blocks_of(scoring.model.rewrites) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from models.errors import UsageError
@@ -97,7 +98,10 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
     transaction_ms = check_delivery(options)
     topic, output, errors, config = _topics(options)
     # Prism gives the readers of one worker turns that last a bundle each, so there it is one over all partitions.
-    workers = count_workers(options.workers or (1 if on_prism else None), options.threads, options.providers, on_prism)
+    count = options.workers or (1 if on_prism else None)
+    # With a limit, be it infinite, it is known how long a run is under way (`drain_limit`).
+    limit = options.run_timeout or (inf if on_prism else None)
+    workers = count_workers(count, options.threads, options.providers, on_prism, limit)
     messages = open_messages(options, topic.name, workers)
     prepared, made = messages.prepared, messages.made
     plan, batch_fact = with_batch_size(made, options.batch_size)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from models.run_limit import ending_with
 from pipelines.divided import tell_of_parts
-from pipelines.interrupt import interruptible
+from pipelines.drain_limit import DrainLimit
+from pipelines.interrupt import interruptible, signals, what_is_left
 from pipelines.job_folder import job_folder
 from pipelines.launch import check_beam_options, read_metrics, watch_rows
 from pipelines.report import Summary, say, summarise
@@ -32,7 +34,6 @@ from runners.prism import is_prism
 from transforms.failure_kinds import read_tallies
 from transforms.kafka.backlog import backlog_of, read_backlog
 from transforms.kafka.config import Topic
-from transforms.kafka.ending import JobEndsError, why_it_ends
 from transforms.model_news import count_news, read_news
 from transforms.worker import read_counts
 from transforms.write.storage import open_output
@@ -67,7 +68,7 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
             f"--max_failed {options.max_failed.text} of a stream counts on workers of this machine, and --runner "
             f"{options.runner} has them elsewhere; leave it out"
         )
-    with interruptible() as signals, job_folder() as folder:
+    with interruptible() as ending, ending_with(ending.end), job_folder() as folder:
         job_dir = folder if local else None
         job = plan_stream(options, job_dir, is_prism(options.runner))
         for note in job.notes:
@@ -76,8 +77,9 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
         if options.dry_run_plan:
             say(job.lines())
             return OK, None
-        signals.planning = False
-        return _run(options, rest, job, job_dir, started)
+        ending.left, ending.planning = what_is_left(options), False
+        with DrainLimit(job.source.stop_file, ending.end):
+            return _run(options, rest, job, job_dir, started)
 
 
 def _run(
@@ -102,7 +104,7 @@ def _run(
         first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
         with _drained_by_signals(job.source.stop_file, options.quiet), watched, news, limit, first:
             result = pipeline.run()
-            _wait(result, [] if is_prism(options.runner) else job.done_files, job_dir)
+            _wait(result, [] if is_prism(options.runner) else job.done_files)
         counters, inference = read_metrics(result)
         backlog = _backlog(result, job_dir)
     counts = read_counts(job_dir) if job_dir else []
@@ -140,39 +142,33 @@ def _run(
     return ROWS_FAILED if summary.rows_failed and not job.errors else OK, summary
 
 
-def _wait(result: Any, done_files: list[str], job_dir: str | None = None) -> None:
+def _wait(result: Any, done_files: list[str]) -> None:
     """Wait until the stream is over. Where it would go on without a source, as on Flink, it is cancelled then.
 
     Args:
         result: of the pipeline.
         done_files: where the readers leave word that they are done; empty where the runner ends by itself.
-        job_dir: where a worker leaves word why the job cannot go on.
-
-    Raises:
-        JobEndsError: it cannot go on; its runner would try for ever.
     """
     cancelled = threading.Event()
     over = threading.Event()
 
     def cancel_when_done() -> None:
         while not over.wait(0.2):
-            if why_it_ends(job_dir) is not None or (done_files and all(map(os.path.exists, done_files))):
+            if all(map(os.path.exists, done_files)):
                 cancelled.set()
                 result.cancel()
                 return
 
     watch = threading.Thread(target=cancel_when_done, name="stream-end", daemon=True)
-    if done_files or job_dir is not None:
+    if done_files:
         watch.start()
     try:
         result.wait_until_finish()
     except Exception:
-        if not cancelled.is_set() and why_it_ends(job_dir) is None:
+        if not cancelled.is_set():
             raise
     finally:
         over.set()
-    if (why := why_it_ends(job_dir)) is not None:
-        raise JobEndsError(why)
 
 
 def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
@@ -199,19 +195,19 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
     if job.transaction_seconds is not None:
         counted = [CountedStep(step, stage, job.infer.job_dir, step is steps[-1][1]) for stage, step in steps]
         topic = job.errors if isinstance(job.errors, Topic) else None
-        group, seconds, folder = job.source.consumer_group, job.transaction_seconds, job.infer.job_dir
-        scored = ScoreInTransactions(counted, group, job.output, job.output_format, topic, seconds, folder)
+        scored = ScoreInTransactions(
+            counted, job.source.consumer_group, job.output, job.output_format, topic, job.transaction_seconds
+        )
         errors = blocks | "Score" >> scored
         if topic is None:
             errors | "Write errors" >> (AppendErrors(str(job.errors)) if job.errors else ShowErrors())
         return
     blocks, failed = run_steps(blocks, steps, job.divided, job.infer.job_dir, ends)
-    write = WriteMessages(job.config, job.output, job.output_format, job.infer.job_dir)
-    refused = blocks | "Write" >> write.with_resource_hints(**ends.behind)
-    errors = (*failed, refused) | "Errors" >> beam.Flatten()
+    write = WriteMessages(job.config, job.output, job.output_format)
+    blocks | "Write" >> write.with_resource_hints(**ends.behind)
+    errors = tuple(failed) | "Errors" >> beam.Flatten()
     if isinstance(job.errors, Topic):
-        send = SendErrors(job.config, job.errors, job.infer.job_dir)
-        errors | "Write errors" >> send.with_resource_hints(**ends.behind)
+        errors | "Write errors" >> SendErrors(job.config, job.errors).with_resource_hints(**ends.behind)
     elif job.errors:
         errors | "Write errors" >> AppendErrors(job.errors).with_resource_hints(**ends.behind)
     else:
@@ -220,7 +216,7 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
 
 @contextlib.contextmanager
 def _drained_by_signals(stop_file: str | None, quiet: bool) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let sources on this machine end; a second one interrupts."""
+    """Ctrl-C, SIGTERM and SIGHUP let sources on this machine end; a second one interrupts."""
     if stop_file is None or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -233,7 +229,7 @@ def _drained_by_signals(stop_file: str | None, quiet: bool) -> Iterator[None]:
         if not quiet:
             print("draining: what was read is scored and committed; once more interrupts", file=sys.stderr)
 
-    before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, drain) for number in signals()}
     try:
         yield
     finally:

@@ -49,7 +49,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def count_workers(wanted: int | None, threads: int | None, providers: str, local: bool) -> Workers:
+def count_workers(
+    wanted: int | None, threads: int | None, providers: str, local: bool, run_timeout: float | None = None
+) -> Workers:
     """One worker a GPU, else one a core, unless the user says otherwise.
 
     Raises:
@@ -58,11 +60,17 @@ def count_workers(wanted: int | None, threads: int | None, providers: str, local
     names = resolve_providers(providers)
     gpus = gpu_count() if local and names[0] != CPU else 0
     count = wanted or gpus or cores()
-    return Workers(count, gpus, SessionOptions(names, threads or max(1, cores() // count), 0 if gpus else None))
+    threads = threads or max(1, cores() // count)
+    return Workers(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=run_timeout))
 
 
 def choose_worker_type(
-    steps: Sequence[Step], raw: pa.RecordBatch | None, block_rows: int, workers: int, rows: int | None
+    steps: Sequence[Step],
+    raw: pa.RecordBatch | None,
+    block_rows: int,
+    workers: int,
+    rows: int | None,
+    run_timeout: float | None = None,
 ) -> tuple[str, str]:
     """(`thread` or `process`, what was measured): whichever is done first, start-up counted.
 
@@ -72,14 +80,17 @@ def choose_worker_type(
         block_rows: rows of a block: on a few rows, what is measured is the cost of a call.
         workers: how many there will be.
         rows: rows in the input; None where nothing is known.
+        run_timeout: seconds after which runs are stopped: where one was, nothing more is measured.
     """
     if workers == 1 or raw is None or not raw.num_rows:
         return "thread", ""
-    _seconds(_scoring(steps, raw.slice(0, 1)))
+    first = _seconds(_scoring(steps, raw.slice(0, 1)))
     few = raw.slice(0, FEW_ROWS)
-    seconds_a_row = _seconds(_scoring(steps, few)) / few.num_rows
+    seconds_a_row = first if _stopped(first, run_timeout) else _seconds(_scoring(steps, few)) / few.num_rows
     if seconds_a_row * few.num_rows < TIMED_SECONDS / 10:
         seconds_a_row = _seconds(_scoring(steps, raw)) / raw.num_rows
+    if _stopped(seconds_a_row * raw.num_rows, run_timeout):
+        return "thread", ""
     enough = int(TIMED_SECONDS / workers / max(seconds_a_row, 1e-9))
     # A large cell repeated many times would be more than a column can hold.
     timed = max(1, min(block_rows, enough, raw.num_rows * max(1, TIMED_BYTES // max(1, raw.nbytes))))
@@ -98,6 +109,11 @@ def choose_worker_type(
     by_threads, by_processes = alone / speedup, alone / max(machine, speedup) + PROCESS_START_SECONDS
     kind = "thread" if by_threads <= by_processes else "process"
     return kind, f"measured: {workers} threads do {speedup:.1f} times the work of one"
+
+
+def _stopped(seconds: float, run_timeout: float | None) -> bool:
+    """Whether a run among those that took so long may have been stopped."""
+    return run_timeout is not None and seconds >= run_timeout
 
 
 def _scoring(steps: Sequence[Step], block: pa.RecordBatch) -> Callable[[], None]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,6 +43,9 @@ class WorkerProcesses:
         self.codes: list[int] = []
         """Exit codes, as a shell gives them, of those that ended before the job did."""
 
+        self.last_words: Callable[[], str | None] = lambda: None
+        """What a worker said that ended itself, in one line."""
+
         self.killed = False
         """Whether they were ended from here: that is no reason for the job to fail."""
 
@@ -73,6 +76,8 @@ class WorkerProcesses:
         deadline = time.monotonic() + seconds
         while not self.codes and time.monotonic() < deadline:
             time.sleep(0.005)
+        if self.codes and (said := self.last_words()) is not None:
+            return said
         killed = [code for code in self.codes if code in (-signal.SIGKILL, 128 + signal.SIGKILL)]
         if killed:
             return "a worker process was killed, perhaps because memory was short: try fewer --workers"

@@ -77,6 +77,25 @@ def endless(features: int, above: float | None = None) -> onnx.ModelProto:
     return build(nodes, [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)], weights)
 
 
+def unheeding() -> onnx.ModelProto:
+    """x: [rows, 1] -> y = x, with a MaxPool over a square as wide as the largest x of the run: of 6,000 it takes hours.
+
+    ONNX Runtime stops a run between two nodes only.
+    """
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["side"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["side", "zero"], ["sides"]),
+        helper.make_node("Concat", ["ones", "sides", "sides"], ["shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["shape"], ["square"]),
+        helper.make_node("MaxPool", ["square"], ["pooled"], kernel_shape=[1501, 1501], auto_pad="SAME_UPPER"),
+        helper.make_node("ReduceMax", ["pooled"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["x", "nothing"], ["y"]),
+    ]
+    x, y = (("x", TensorProto.FLOAT, ["rows", 1]), ("y", TensorProto.FLOAT, ["rows", 1]))
+    return build(nodes, [x], [y], {"zero": np.array([0]), "ones": np.array([1, 1])})
+
+
 def mlp(
     features: int = 4,
     hidden: int = 8,

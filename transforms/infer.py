@@ -15,6 +15,7 @@ from models.scoring import Scored, Scorer, ScoringPlan
 from models.session import SessionOptions, get_session
 from transforms.block import INTERNAL_COLUMNS, origin_of
 from transforms.model_file import localize
+from transforms.running_rows import running
 from transforms.step import RowFailure, StepResult
 from transforms.worker import device_in_turn
 
@@ -71,6 +72,7 @@ class InferStep:
 
     def score_with(self, scorer: Scorer, block: pa.RecordBatch) -> StepResult:
         """Score the block with a scorer of this step's plan, or of one with another model in its place."""
+        running(block, self.job_dir, self.session)
         if self.counted:
             scored = scorer.score(block, _observe)
             if self.audit is not None:
@@ -123,7 +125,7 @@ class InferStep:
         """Those of this worker: with the GPU that falls to it."""
         options = self.session
         if self.devices:
-            options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
+            options = replace(options, device=device_in_turn(self.job_dir, self.devices))
         return options
 
     def _compare(self, audit: Audit, scorer: Scorer, block: pa.RecordBatch, scored: Scored) -> None:

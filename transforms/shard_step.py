@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from models.graph import ModelFile
-from models.scoring import Array, ScoringPlan
+from models.scoring import Array, ScoringPlan, parts_of
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.shard.sharded import ShardedModel
 from models.shard.stages import part_name
 from models.split.boundary import SAME, Boundary, Layout
 from transforms.block import ORIGIN_FILE, ORIGIN_ROW
-from transforms.model_file import localize
+from transforms.running_rows import running
 from transforms.stage_step import StageStep, carried_schema
 from transforms.worker import device_in_turn
 
@@ -76,11 +76,10 @@ class ShardStep:
     """GPUs in a machine: workers take them in turn. 0 leaves the session's own device."""
 
     job_dir: str | None = None
-    sha256: str = ""
-    """What the file holds, as the plan says; empty where the job made it."""
 
     def run(self, block: pa.RecordBatch) -> Part:
         """This shard's part of what the step makes of a micro-batch; rows that fail are found by bisecting."""
+        running(block, self.job_dir, self.session)
         values = self.before.unpack(block)
         made, failures = self._made(values, block.num_rows)
         carried = to_bytes(self.before.carried_of(block)) if self.shard == 0 else b""
@@ -104,8 +103,8 @@ class ShardStep:
                 outputs = session.run({spec.name: given[spec.name] for spec in session.signature.inputs})
             except ModelRunError as error:
                 if apart and stop - start > 1:
-                    middle = (start + stop) // 2
-                    waiting += [(middle, stop), (start, middle)]
+                    parts = parts_of(slice(start, stop), error)
+                    waiting += [(part.start, part.stop) for part in reversed(parts) if isinstance(part, slice)]
                 else:
                     failures |= dict.fromkeys(range(start, stop), f"the model failed: {error}")
                 continue
@@ -122,8 +121,8 @@ class ShardStep:
         if session is None:
             options = self.session
             if self.devices:
-                options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
-            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file, self.sha256)), options)
+                options = replace(options, device=device_in_turn(self.job_dir, self.devices))
+            session = self.__dict__["_made_session"] = get_session(ModelFile(self.file), options)
         return session
 
     def __getstate__(self) -> dict[str, Any]:
@@ -331,9 +330,7 @@ def shard_steps(
         if not stage.sharded:
             before = cuts[at] if at else None
             file = f"{model.folder}/{stage.files[0]}"
-            steps.append(
-                StageStep(at, file, *whole, before, after, stage.weight_bytes[0], devices, job_dir, stage.hash_of(0))
-            )
+            steps.append(StageStep(at, file, *whole, before, after, stage.weight_bytes[0], devices, job_dir))
             continue
         assert after is not None, "a join is a whole step"
         made = {part_name(name, shard) for name in stage.outputs for shard in range(plan.shards)}
@@ -344,8 +341,7 @@ def shard_steps(
             part = Boundary(held, _ROWS)
             file = f"{model.folder}/{stage.files[shard]}"
             held_bytes = stage.weight_bytes[shard]
-            more = (held_bytes, devices, job_dir, stage.hash_of(shard))
-            shards.append(ShardStep(at, shard, file, model.shards[shard], cuts[at], part, *more))
+            shards.append(ShardStep(at, shard, file, model.shards[shard], cuts[at], part, held_bytes, devices, job_dir))
         steps.append((tuple(shards), ShardJoin(at, plan.shards, after)))
     each = tuple(plan.shard_bytes(shard) for shard in range(plan.shards))
     return ShardSteps(tuple(steps), each, plan.whole_bytes, tuple(depths) if max(depths) else ())

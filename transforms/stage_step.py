@@ -15,7 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from models.graph import ModelFile
-from models.scoring import Array, OutputColumn, Run, ScoringPlan, count_of, groups_of, halves, rows_of_outputs, runs_of
+from models.run_limit import context
+from models.runs import timed_out
+from models.scoring import (
+    Array,
+    OutputColumn,
+    Run,
+    ScoringPlan,
+    count_of,
+    groups_of,
+    parts_of,
+    rows_of_outputs,
+    runs_of,
+)
 from models.session import ModelRunError, Session, SessionOptions, get_session
 from models.split.boundary import Boundary, Layout
 from models.split.staged import StagedModel
@@ -23,6 +35,7 @@ from models.tensors import ragged_to_arrow, to_arrow
 from transforms.block import COPY, INTERNAL_COLUMNS
 from transforms.finish.mean import starts_of_originals
 from transforms.model_file import localize
+from transforms.running_rows import running
 from transforms.worker import device_in_turn
 
 
@@ -69,9 +82,6 @@ class StageStep:
     job_dir: str | None = None
     """Folder that the job's local workers share; None on a cluster."""
 
-    sha256: str = ""
-    """What the file holds, as the plan says; empty where the job made it."""
-
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The blocks that come out when blocks of `schema` go in."""
         if self.after is not None:
@@ -83,35 +93,59 @@ class StageStep:
     def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
         """Blocks for the next stage, and rows (by their position in `block`) that failed.
 
-        A run that fails is bisected where its tensors allow, else all its rows fail.
+        A run that fails is bisected where its tensors allow, else all its rows fail. Of one that does not return, rows
+        that do so alone are run together once more: blocks of one row would take long behind this.
         """
+        running(block, self.job_dir, self.session)
         source = _Data(self, block) if self.before is None else _MicroBatch(self.before, block)
         for row, reason in source.bad:
             yield StageFailure(row, reason, ran=False)
         waiting = list(reversed(source.runs))
+        returned: set[int] = set()
+        """First rows of runs whose rows are known to return alone."""
         while waiting:
             run = waiting.pop()
+            context.run = run
             feeds = source.feeds(run)
             try:
                 yield self._made(feeds, source.carried(run))
             except ModelRunError as error:
-                parts = source.parts(run)
+                parts = source.parts(run, error)
+                if len(parts) == count_of(run) > 1 and timed_out(error) and _first(run) not in returned:
+                    parts = [part for part in parts if not self._stops(source, part)]
+                    late = sorted({*_positions(run)} - {row for part in parts for row in _positions(part)})
+                    yield from (StageFailure(row, f"the model failed: {error}") for row in late)
+                    parts = _joined(parts)
+                    returned.update(map(_first, parts))
+                    waiting.extend(reversed(parts))
+                    continue
                 if len(parts) > 1:
                     waiting.extend(reversed(parts))
                     continue
                 reason = f"the model failed: {error}"
                 if count_of(run) > 1 and source.whole:
                     reason += f" (one of {count_of(run)} rows, which the tensor {source.whole[0]!r} keeps together)"
-                rows = range(run.start, run.stop) if isinstance(run, slice) else run.tolist()
-                for row in rows:
+                for row in _positions(run):
                     yield StageFailure(row, reason)
+
+    def _stops(self, source: _Data | _MicroBatch, run: Run) -> bool:
+        """Whether the model does not return on a run; other failures show when it is run again."""
+        context.run = run
+        try:
+            self._outputs(source.feeds(run))
+        except ModelRunError as error:
+            return timed_out(error)
+        return False
+
+    def _outputs(self, feeds: dict[str, Array]) -> list[Array]:
+        session = self.loaded()
+        return session.run({spec.name: feeds[spec.name] for spec in session.signature.inputs})
 
     def _made(self, feeds: dict[str, Array], carried: pa.RecordBatch) -> pa.RecordBatch:
         values = feeds
         if self.file is not None:
-            session = self.loaded()
-            outputs = session.run({spec.name: feeds[spec.name] for spec in session.signature.inputs})
-            values = {**feeds, **dict(zip([spec.name for spec in session.signature.outputs], outputs, strict=True))}
+            names = [spec.name for spec in self.loaded().signature.outputs]
+            values = {**feeds, **dict(zip(names, self._outputs(feeds), strict=True))}
         if self.after is not None:
             return self.after.pack(values, carried)
         columns = self.scoring.outputs
@@ -130,8 +164,8 @@ class StageStep:
             assert self.file is not None, "there is no model to load"
             options = self.session
             if self.devices:
-                options = SessionOptions(options.providers, options.threads, device_in_turn(self.job_dir, self.devices))
-            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file, self.sha256)), options)
+                options = replace(options, device=device_in_turn(self.job_dir, self.devices))
+            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file)), options)
         return session
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,7 +211,6 @@ def stage_steps(
             stage.weight_bytes,
             devices,
             job_dir,
-            stage.sha256,
         )
         for stage, options in zip(model.plan.stages, model.sessions, strict=True)
     )
@@ -187,11 +220,8 @@ def localize_stages(model: StagedModel) -> StagedModel:
     """The same model with its stages' files on this machine."""
     if "://" not in model.folder:
         return model
-    files = [localize(f"{model.folder}/{stage.file}", stage.sha256) for stage in model.plan.stages]
-    folder = os.path.dirname(files[0])
-    each = zip(model.plan.stages, files, strict=True)
-    stages = tuple(replace(stage, file=os.path.relpath(file, folder)) for stage, file in each)
-    return replace(model, folder=folder, plan=replace(model.plan, stages=stages))
+    files = [localize(f"{model.folder}/{stage.file}") for stage in model.plan.stages]
+    return replace(model, folder=os.path.dirname(files[0]))
 
 
 def carried_schema(schema: pa.Schema, keep: Sequence[str]) -> pa.Schema:
@@ -228,8 +258,8 @@ class _Data:
     def carried(self, run: Run) -> pa.RecordBatch:
         return _rows(self._carried, run)
 
-    def parts(self, run: Run) -> Sequence[Run]:
-        return _parts(run, self._units)
+    def parts(self, run: Run, error: ModelRunError) -> Sequence[Run]:
+        return _parts(run, self._units, error)
 
 
 class _MicroBatch:
@@ -252,14 +282,30 @@ class _MicroBatch:
     def carried(self, run: Run) -> pa.RecordBatch:
         return _rows(self._carried, run)
 
-    def parts(self, run: Run) -> Sequence[Run]:
-        return _parts(run, self._units) if self._boundary.sliceable else [run]
+    def parts(self, run: Run, error: ModelRunError) -> Sequence[Run]:
+        return _parts(run, self._units, error) if self._boundary.sliceable else [run]
 
 
 def _rows(block: pa.RecordBatch, run: Run) -> pa.RecordBatch:
     if isinstance(run, slice):
         return block.slice(run.start, run.stop - run.start)
     return block.take(pa.array(run))
+
+
+def _positions(run: Run) -> Sequence[int]:
+    return range(run.start, run.stop) if isinstance(run, slice) else run.tolist()
+
+
+def _first(run: Run) -> int:
+    return _positions(run)[0]
+
+
+def _joined(parts: Sequence[Run]) -> list[Run]:
+    """Runs of one row each, in order, as few runs: slices where rows lie side by side, or positions all in one."""
+    if not parts or not isinstance(parts[0], slice):
+        return [np.concatenate([np.asarray(_positions(part)) for part in parts])] if parts else []
+    rows = np.array([_first(part) for part in parts])
+    return [slice(int(some[0]), int(some[-1]) + 1) for some in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)]
 
 
 def _aligned(rows: Array | None, total: int, size: int, units: Array | None) -> Iterator[Run]:
@@ -279,12 +325,12 @@ def _aligned(rows: Array | None, total: int, size: int, units: Array | None) -> 
         yield positions[start:]
 
 
-def _parts(run: Run, units: Array | None) -> Sequence[Run]:
-    """Two parts of a run, or the run itself where it is one row or one unit."""
+def _parts(run: Run, units: Array | None, error: ModelRunError) -> Sequence[Run]:
+    """Parts of a run that failed, or the run itself where it is one row or one unit."""
     if count_of(run) == 1:
         return [run]
     if units is None:
-        return halves(run)
+        return parts_of(run, error)
     positions = np.arange(run.start, run.stop) if isinstance(run, slice) else run
     owner = np.searchsorted(units, positions, side="right")
     inside = np.flatnonzero(np.diff(owner)) + 1

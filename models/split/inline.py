@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from models.run_limit import context
 from models.split.worker import (
     Array,
     InlineStage,
@@ -147,7 +148,7 @@ class InlinePipeline:
                 for one in feeds:
                     if len(waiting) >= self.most_in_flight:
                         yield self._wait(waiting.popleft())
-                    micro_batch = MicroBatch(dict(one), left.is_set, self._clock())
+                    micro_batch = MicroBatch(dict(one), left.is_set, self._clock(), (context.block, context.run))
                     waiting.append(micro_batch)
                     self._enter(micro_batch)
                     while waiting and waiting[0].done:
@@ -216,6 +217,7 @@ class InlinePipeline:
             if micro_batch.error is None and not micro_batch.cancelled():
                 started = self._clock()
                 try:
+                    context.block, context.run = micro_batch.of
                     feeds = {name: micro_batch.values[name] for name in station.stage.inputs}
                     made = station.stage.run(feeds)
                     values = {**micro_batch.values, **dict(zip(station.stage.outputs, made, strict=True))}

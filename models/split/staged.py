@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.graph import ModelFile
-from models.known_files import check_content
 from models.per_process import PerProcess
 from models.runs import RunOutcome, Runs, StageRunError
 from models.session import ModelRunError, SessionOptions, get_session
@@ -81,9 +80,7 @@ class StagedModel:
         """
         divided = self.shards[stage] if self.shards else None
         if divided is None:
-            file = self.stage_file(stage)
-            check_content(file.path, self.plan.stages[stage].sha256)
-            session = get_session(file, self.sessions[stage])
+            session = get_session(self.stage_file(stage), self.sessions[stage])
             self._check_names(stage, session)
             return session
         from models.shard.sharded import get_sharded
@@ -175,7 +172,7 @@ class StagedSession:
                 if outcome.error is not None:
                     if not isinstance(outcome.error.error, ModelRunError):
                         raise outcome.error from outcome.error.error
-                    error = StageRunError(outcome.error.stage, str(outcome.error.error))
+                    error = StageRunError(outcome.error.stage, outcome.error.error)
                 yield RunOutcome(None if error else outputs, error, outcome.seconds)
 
     def take_stats(self) -> PipelineStats:
@@ -231,7 +228,7 @@ def tensors_of(sessions: Sequence[Runs], feeds: Mapping[str, Array]) -> dict[str
         try:
             made = session.run({spec.name: values[spec.name] for spec in session.signature.inputs})
         except ModelRunError as error:
-            raise StageRunError(stage, str(error)) from error
+            raise StageRunError(stage, error) from error
         values |= dict(zip([spec.name for spec in session.signature.outputs], made, strict=True))
     return values
 

@@ -54,6 +54,9 @@ class MicroBatch:
     entered: float
     """When it was given to the pipeline, in seconds of the pipeline's clock."""
 
+    of: tuple[Any, Any] = (None, None)
+    """Block and run of `run_limit.context`, for the threads of the stages."""
+
     left: float = 0.0
     """When its last stage, or the one that failed, was through with it."""
 

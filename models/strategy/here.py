@@ -66,7 +66,7 @@ def measure_here(
             Parts of it, or threads of one process, have them once.
     """
     cores, each = core_count(), budget_seconds / 3
-    one_thread = SessionOptions(options.providers, 1, options.device)
+    one_thread = replace(options, threads=1, mapped=False)
     one = Session(model, one_thread)
     alone = time_runs(partial(one.run, feeds), each)
     if cores == 1:
@@ -74,5 +74,5 @@ def measure_here(
     more = [Session(model, one_thread) for _ in range(cores - 1)] if own_weights else [one] * (cores - 1)
     together = float(np.mean(time_together([partial(session.run, feeds) for session in (one, *more)], each)))
     del one, more
-    every = Session(model, SessionOptions(options.providers, cores, options.device))
+    every = Session(model, replace(options, threads=cores, mapped=False))
     return Here(cores, alone, together, time_runs(partial(every.run, feeds), each))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.interrupt import what_is_left
 from pipelines.options import parse
-from pipelines.score import what_is_left
 from tests.command import Command
 
 TOPICS = {"input": "kafka://127.0.0.1:1/in", "output": "kafka://127.0.0.1:1/out", "columns": None}
@@ -77,7 +77,7 @@ def test_what_is_for_streams_is_refused_for_files(command: Command, options, cha
     ],
 )
 def test_what_a_job_that_failed_leaves_is_told(ends: tuple[str, str], said: str):
-    assert what_is_left(["--model", "m", "--input", ends[0], f"--output={ends[1]}"]).startswith(said)
+    assert what_is_left(parse(["--model", "m", "--input", ends[0], f"--output={ends[1]}"])[0]).startswith(said)
 
 
 @pytest.mark.parametrize(

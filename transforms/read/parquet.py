@@ -11,7 +11,6 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.read.one_file import check_one_parquet
 from transforms.read.plain_types import plain_schema
 from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from transforms.read.streams import is_local, open_arrow
@@ -40,9 +39,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
 
 def _read_footer(path: str) -> pq.FileMetaData:
     with open_arrow(path) as source:
-        meta = pq.ParquetFile(source).metadata
-        check_one_parquet(source, meta, path)
-        return meta
+        return pq.ParquetFile(source).metadata
 
 
 @lru_cache(maxsize=256)
