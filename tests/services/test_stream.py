@@ -82,9 +82,11 @@ def test_failures_are_counted_by_reason_and_too_many_end_the_stream(stream: Stre
 
 
 def test_a_stream_of_which_nothing_was_scored_says_so_last(stream: Stream, tmp_path: Path):
-    stream.send([b"oops"] * 3)
+    stream.send([b"oops"] * 1200)
     code, _, err = stream.run("--until_end", "--quiet", "--errors", str(tmp_path / "errors.jsonl"))
-    assert code == 0 and err.splitlines()[-1].startswith("NOTHING WAS SCORED: all 3 rows failed; most often, 3 in read")
+    last = err.splitlines()[-1]
+    assert code == 0 and last.startswith("NOTHING WAS SCORED: all 1,200 rows failed; most often, 1,200 in read")
+    assert err.count("warning: the first 1,000 messages all failed, most often in read: no such JSON object") == 1
     code, _, err = stream.run("--errors", str(tmp_path / "errors.parquet"))
     assert code == 2 and "a stream adds JSON lines to it; end the name in .jsonl" in err
 

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper
 
 from tests import onnx_models
 from tests.onnx_models import save
@@ -51,3 +52,23 @@ def test_poison_of_each_format_is_told_and_the_stream_goes_on(stream: Stream, fo
     assert Counter(one["stage"] for one in told) == stages and all(one["reason"] for one in told)
     places = {(one.partition(), one.offset()) for one in stream.read(stream.input) if one.key() in bad}
     assert {(one["partition"], one["offset"]) for one in told} == places
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_natural_json_feeds_inputs_of_one_value_and_is_kept_as_it_came(stream: Stream, delivery: str):
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1]) for name in ("age", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["age"], ["y"])], "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    stream.model = save(helper.make_model(graph, opset_imports=opset, ir_version=9), stream.folder / "one.onnx")
+    errors = stream.broker.create_topic(f"errors-{stream.input}")
+    messages = [b'{"age": 54, "id": 9007199254740993}', b'{"id": {"a": [1.10]}, "age": [5.50]}', b'{"age": [1, 2]}']
+    stream.send([*messages, b'{"age": "x"}'])
+    options = ("--until_end", "--keep", "age,id", "--schema", "age:float32,id:json", "--delivery", delivery)
+    code, _, err = stream.run(*options, "--errors", stream.uri(errors))
+    assert code == 0, err
+    assert sorted(one.value() for one in stream.read(stream.output)) == [
+        b'{"age":54,"id":9007199254740993,"y":[54]}',
+        b'{"age":[5.50],"id":{"a": [1.10]},"y":[5.5]}',
+    ]
+    told = sorted(json.loads(one.value())["reason"] for one in stream.read(errors))
+    assert "holds a value of kind string" in told[0] and "holds an array of 2, and takes one value" in told[1]
