@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from models.errors import UsageError
+from models.free_memory import check_room
+from models.npy_file import read_npy
 from models.signature import Dim, TensorSpec
 from models.tensors import Array, numpy_dtype
 
@@ -78,11 +81,19 @@ def constant(
             dims[axis] = None
         elif not isinstance(dim, int) and dim not in symbols:
             raise UsageError(_unknown_shape(spec, text, f"the size of its dimension {axis} ({dim or '?'})"))
+    _check_size(spec, text, dims)
     value = _scalar(spec, text)
     if value.ndim:
         value = _filling(spec, text, dims, rows_axis, value)
         dims = list(value.shape) if spec.shape is None else dims
     return Constant(spec.name, spec.dtype, rows_axis, tuple(dims), text, value)
+
+
+def _check_size(spec: TensorSpec, text: str, dims: list[Dim]) -> None:
+    """Raise for a shape that cannot be filled, of one row."""
+    values = math.prod(dim for dim in dims if isinstance(dim, int))
+    fix = "export the model with an input of less, or give it another way"
+    check_room(values * numpy_dtype(spec.dtype).itemsize, f"--set {spec.name}={text}: the model's input '{spec}'", fix)
 
 
 def _unknown_shape(spec: TensorSpec, text: str, what: str) -> str:
@@ -155,14 +166,7 @@ def _filling(spec: TensorSpec, text: str, dims: list[Dim], rows_axis: int | None
 
 
 def _from_file(spec: TensorSpec, rows_axis: int | None, path: str, narrow: bool) -> Constant:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(
-            f"--set {spec.name}={path}: not a readable .npy file of plain values ({error}); write it with numpy.save"
-        ) from None
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"--set {spec.name}={path}: holds several arrays; write one array with numpy.save")
+    array = read_npy(path, f"--set {spec.name}={path}")
     dtype = numpy_dtype(spec.dtype)
     has = "string" if array.dtype.kind in "UO" else array.dtype.name
     if (has == "string") != (spec.dtype == "string") or array.dtype.kind not in "biufU":

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.errors import UsageError
+
 _NO_LIMIT = 1 << 60
 """Bytes from which a limit of a control group is none."""
 
@@ -19,6 +21,26 @@ def free_memory(root: str = "/") -> float:
         root: folder with `proc` and `sys`.
     """
     return min(_of_machine(Path(root)), _of_groups(Path(root)))
+
+
+ALWAYS_ROOM = 1 << 30
+"""Bytes that are taken without asking."""
+
+
+def check_room(nbytes: float, what: str, fix: str) -> None:
+    """Raise where something would take more than there is: asked for, it would be given, and the process be killed.
+
+    Args:
+        nbytes: that it takes.
+        what: it is, in words.
+        fix: what to do about it.
+
+    Raises:
+        UsageError: there is not so much.
+    """
+    free = free_memory() if nbytes > ALWAYS_ROOM else math.inf
+    if nbytes > free:
+        raise UsageError(f"{what} would take {nbytes / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: {fix}")
 
 
 def _of_machine(root: Path) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -106,10 +107,14 @@ def check_model_file(path: str) -> None:
 def _check_whole(path: str, tensor: onnx.TensorProto, file: str) -> None:
     """Raise where a file of external data ends before a tensor does."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    try:
-        end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
-    except ValueError:
-        return  # ONNX Runtime says what is wrong
+    for key in ("offset", "length"):
+        text = entries.get(key) or "0"
+        if not re.fullmatch(r"[0-9]{1,20}", text):
+            raise UsageError(
+                f"--model {path}: the weight {tensor.name!r} has the {key} {text[:30]!r} in its external data "
+                f"{_location(tensor)!r}, which is no number of bytes: export the model again"
+            )
+    end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
     size = os.path.getsize(file)
     if end > size:
         raise UsageError(

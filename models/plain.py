@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Sequence
+from reprlib import repr
 from typing import Any, TypeVar
 
 from models.errors import UsageError
@@ -33,10 +35,11 @@ def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> 
         UsageError: the text is no such plan of this version.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(text)
+    except ValueError as error:
         raise UsageError(f"{path} is not JSON ({error}): {again}") from None
-    if not isinstance(values, dict) or values.pop("version", None) != version:
+    found = values.pop("version", None) if isinstance(values, dict) else None
+    if found != version or isinstance(found, bool):
         raise UsageError(f"{path} is no plan of version {version}: {again}")
     try:
         made: T = from_plain(kind, values)
@@ -45,11 +48,23 @@ def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> 
     return made
 
 
+def parse_json(text: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def has_fields(text: str, names: Sequence[str]) -> bool:
     """Whether a text is a JSON object with fields of these names."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = parse_json(text)
+    except ValueError:
         return False
     return isinstance(values, dict) and all(name in values for name in names)
 
@@ -70,23 +85,35 @@ def from_plain(kind: Any, value: Any) -> Any:
         options = [option for option in typing.get_args(kind) if option is not type(None)]
         if len(options) == 1:
             return from_plain(options[0], value)
-        if not any(isinstance(value, option) for option in options):
-            raise TypeError(f"{value!r} is not {kind}")
+        if isinstance(value, bool) or not any(isinstance(value, option) for option in options):
+            raise TypeError(f"{repr(value)} is not {kind}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise TypeError(f"{value!r} is not a list")
+            raise TypeError(f"{repr(value)} is not a list")
         return tuple(from_plain(typing.get_args(kind)[0], one) for one in value)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise TypeError(f"{value!r} is not an object")
+            raise TypeError(f"{repr(value)} is not an object")
         hints = typing.get_type_hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
         return kind(**{name: from_plain(hints[name], one) for name, one in value.items()})  # type: ignore[operator]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    return _from_scalar(kind, value)
+
+
+_MOST_INT = 1 << 62
+"""No number of bytes, rows or nodes is larger: what is computed of two of them may be."""
+
+
+def _from_scalar(kind: Any, value: Any) -> Any:
+    if kind in (int, float) and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > _MOST_INT:
+            raise TypeError(f"{repr(value)} is too large")
+        return kind(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{value!r} is not {kind.__name__}")
+        raise TypeError(f"{repr(value)} is not {kind.__name__}")
+    if kind is float and not math.isfinite(value):
+        raise TypeError(f"{value} is no number")
     return value

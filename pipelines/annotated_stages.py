@@ -10,7 +10,8 @@ from models.scoring import ScoringPlan
 from models.split.annotations import read_annotated_plan, read_stages
 from models.split.cuts import split_graph
 from models.split.load import file_name, load_graph
-from models.split.plan import Plan, model_hash
+from models.split.plan import Plan, check_runnable, model_hash
+from models.split.saved_files import without_files
 from models.split.stage import assign
 
 
@@ -42,6 +43,7 @@ def plan_in_model(options: argparse.Namespace, scoring: ScoringPlan) -> Plan:
                 "type --stages N to plan some"
             )
         plan = Plan(file_name(scoring.model), "", scoring.batch_size, assign(graph, stage_of))
+    check_runnable(plan, f"--plan {options.plan}")
     if isinstance(options.stages, int) and options.stages != len(plan.stages):
         raise UsageError(
             f"the model names {len(plan.stages)} stages and --stages says {options.stages}; leave one of them out"
@@ -51,5 +53,5 @@ def plan_in_model(options: argparse.Namespace, scoring: ScoringPlan) -> Plan:
         plan,
         model_hash=model_hash(scoring.model.path),
         rewrites=scoring.model.rewrites,
-        stages=tuple(replace(stage, file=None) for stage in plan.stages),
+        stages=without_files(plan).stages,
     )

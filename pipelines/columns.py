@@ -36,7 +36,7 @@ def check_names(schema: pa.Schema) -> None:
 
 
 def mostly_numbers(schema: pa.Schema, sample: pa.RecordBatch | None, leave: Collection[str] = ()) -> pa.Schema:
-    """The schema of a text file with columns of strings made numbers where most of the first rows have numbers.
+    """The schema of a text file with columns of strings made numbers where most rows of the sample have numbers.
 
     A column without any value is a number too. Cells that are none then fail their rows. Columns of `leave` stay.
     """

@@ -24,6 +24,8 @@ def write_outputs(blocks: PCollection, errors: PCollection, job: Job, first_erro
     """
     from transforms.failure_summary import CheckFailures, FirstErrors
 
+    if job.topics is not None and job.topics.output is not None:
+        errors = _send_blocks(blocks, errors, job)
     checked = None
     if job.max_failed is not None:
         checked = (blocks, errors) | "Few failed" >> CheckFailures(job.max_failed)
@@ -34,12 +36,21 @@ def write_outputs(blocks: PCollection, errors: PCollection, job: Job, first_erro
     return [*write_blocks(blocks, job, checked if done is None else done), *written]
 
 
-def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Written:
-    """Wire the job's output, complete only when `after` is."""
-    if job.topics is not None and job.topics.output is not None:
-        from transforms.kafka.rows import SendRows
+def _send_blocks(blocks: PCollection, errors: PCollection, job: Job) -> PCollection:
+    """Wire the output to its topic; the errors, with those of rows that the topic will not take."""
+    import apache_beam as beam
 
-        blocks | "Write" >> SendRows(job.topics.config, job.topics.output, job.topics.output_format)
+    from transforms.kafka.rows import SendRows
+
+    assert job.topics is not None and job.topics.output is not None
+    send = SendRows(job.topics.config, job.topics.output, job.topics.output_format, job.infer.job_dir)
+    refused = blocks | "Write" >> send
+    return (errors, refused) | "All errors" >> beam.Flatten()
+
+
+def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Written:
+    """Wire the job's output, complete only when `after` is; of a topic it is wired already."""
+    if job.topics is not None and job.topics.output is not None:
         return []
     from transforms.read import check_unchanged
     from transforms.write import WriteBlocks
@@ -61,7 +72,7 @@ def write_errors(errors: PCollection, job: Job, after: PCollection | None) -> tu
         from transforms.kafka.rows import SendRowErrors
 
         send = SendRowErrors if job.messages is None else SendErrors
-        errors | "Write errors" >> send(job.topics.config, job.topics.errors)
+        errors | "Write errors" >> send(job.topics.config, job.topics.errors, job.infer.job_dir)
     elif job.errors:
         line = to_line
         if job.messages is not None:

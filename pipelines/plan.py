@@ -48,6 +48,7 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         from pipelines.plan_shards import run_shards
 
         return run_shards(options)
+    from models.known_files import data_hash
     from models.split.plan import to_json
     from pipelines import plan_table
     from pipelines.plan_write import folder_beside, move_files, with_files_seen_from, write_stages, write_text
@@ -57,6 +58,8 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
     else:
         plan, rows = _made(options)
     report = _report(options, plan, rows) if options.report else None
+    if options.save_stages or options.output:
+        plan = replace(plan, data_hash=data_hash(rows.model.path))
     saved = plan
     if options.save_stages:
         more = None
@@ -147,6 +150,7 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
     from models.graph import check_model_file
     from models.session import SessionOptions, drop_session, resolve_providers
     from models.split.plan import check_runnable, model_hash, read_plan
+    from models.split.saved_files import check_data, check_named
     from pipelines.plan_feeds import rows_for
     from transforms.model_file import localize
 
@@ -156,6 +160,7 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
         )
     plan = read_plan(options.plan)
     check_runnable(plan, f"--plan {options.plan}")
+    check_named(plan, f"--plan {options.plan}")
     model = localize(options.model)
     check_model_file(model)
     found = model_hash(model)
@@ -164,6 +169,7 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
             f"--plan {options.plan} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model "
             f"{options.model} has {found[:12]}: leave --plan out to plan this model"
         )
+    check_data(plan, model, f"--plan {options.plan}")
     rows = rows_for(options, SessionOptions(resolve_providers(options.providers)))
     if rows.session is not None:
         drop_session(rows.session)
@@ -171,6 +177,12 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
         raise UsageError(
             f"--plan {options.plan} was made with the rewrites {list(plan.rewrites)}, but the model is now run with "
             f"{list(rows.model.rewrites)}: give the same --sample, or leave --plan out"
+        )
+    unknown = [node for stage in plan.stages for node in stage.nodes if node not in rows.graph.parts]
+    if unknown:
+        raise UsageError(
+            f"--plan {options.plan} names the node {unknown[0]!r}, which --model {options.model} does not have: leave "
+            "--plan out to plan this model"
         )
     return plan, rows
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS
-from models.split.plan import Plan, to_json
+from models.split.plan import Plan
 
 if TYPE_CHECKING:
     from pipelines.plan_feeds import Rows
 
 
 def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
-    """Divide the stages in the folder, compare them with the whole model, and write plan.json anew.
+    """Divide the stages in the folder, compare them with the whole model.
 
     Args:
         rows: of the plan command.
@@ -31,7 +31,6 @@ def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
     from models.shard.deep import divide_stages, one_chain
     from models.shard.sharded import ShardedModel, ShardedSession
     from models.split.chain import check_same, tolerance_of
-    from models.split.saving import PLAN_FILE
     from models.split.staged import tensors_of
 
     if rows.session is None:
@@ -54,6 +53,4 @@ def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
         drop_session(whole)
     for line in (*(f"note: {line}" for line in kept), *(f"check: shards: {line}" for line in check.lines)):
         print(line, file=sys.stderr)
-    with open(os.path.join(folder, PLAN_FILE), "w", encoding="utf-8") as file:
-        file.write(to_json(divided))
     return divided

@@ -31,6 +31,7 @@ from models.tensors import Array
 from pipelines.csv_header import with_csv_header
 from pipelines.made_up import fixed_batch, made_up_rows
 from pipelines.sample import facts_of, open_sample
+from pipelines.sample_feeds import check_feeds
 from pipelines.units import show_bytes
 from transforms.model_file import localize
 from transforms.read import find_files, format_of, with_encoding
@@ -155,6 +156,7 @@ def _fitted(made: Fit, session: SessionOptions) -> Rows:
     blocks = blocks_of(scoring.model.rewrites)
 
     def take(rows: int) -> dict[str, Array]:
+        check_feeds(rows, bound.take)
         feeds = bound.take(np.arange(rows) % sample.num_rows)
         return feeds if blocks is None else blocks.padded(feeds)
 

@@ -8,12 +8,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS
-from models.shard.plan import ShardPlan, to_json
+from models.known_files import data_hash
+from models.shard.plan import ShardPlan, moved, to_json
+from models.split.saved_files import shards_with_hashes
 from transforms.write.storage import local_path
 
 if TYPE_CHECKING:
@@ -51,12 +52,17 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
             facts.append(("to run", "score --plan ... --placement distributed: each shard has workers of its own"))
     division = _division(options, rows)
     plan = division.plan
+    if options.save_shards or options.output:
+        plan = replace(plan, data_hash=data_hash(rows.model.path))
     report = _report(plan) if options.report else None
     if options.save_shards:
         target = options.save_shards
         with folder_beside(os.path.join(target, PLAN_FILE) if local_path(target) is not None else target) as hidden:
             division.save(hidden)
             _check(rows, rows.session, plan, hidden)
+            plan = shards_with_hashes(plan, hidden)
+            with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
+                file.write(to_json(plan))
             move_files(hidden, target)
     if options.write_model:
         with folder_beside(options.write_model) as hidden:
@@ -64,8 +70,7 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
             save_annotated(load_graph(rows.model), division.sharding, f"{hidden}/{name}")
             move_files(hidden, folder or ".")
     if options.output:
-        saved = _with_files_seen_from(plan, options.save_shards, options.output) if options.save_shards else plan
-        write_text(options.output, to_json(saved))
+        write_text(options.output, to_json(_with_files_seen_from(plan, options.save_shards, options.output)))
     if report is not None:
         write_text(options.report, report)
     shard_table.show(plan, facts)
@@ -168,11 +173,9 @@ def _report(plan: ShardPlan) -> str:
     return render_shards(plan)
 
 
-def _with_files_seen_from(plan: ShardPlan, folder: str, plan_path: str) -> ShardPlan:
-    """The plan with its files named relative to the folder of `plan_path`, where both are on this machine."""
-    here, there = local_path(os.path.dirname(plan_path)), local_path(folder)
-    if here is None or there is None:
-        return plan
-    way = os.path.relpath(os.path.abspath(there), os.path.abspath(here or "."))
-    stages = [replace(stage, files=tuple(Path(way, file).as_posix() for file in stage.files)) for stage in plan.stages]
-    return replace(plan, stages=tuple(stages))
+def _with_files_seen_from(plan: ShardPlan, folder: str | None, plan_path: str) -> ShardPlan:
+    """The plan with its files named relative to the folder of `plan_path`, where they have been saved in it."""
+    from pipelines.plan_write import way_to
+
+    way = None if folder is None else way_to(folder, plan_path)
+    return plan if way is None else moved(plan, way)

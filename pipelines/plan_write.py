@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePath
 
 from models.owned_folder import files_in, remove_abandoned, temporary
 from models.shard.plan import moved
-from models.split.plan import Plan
+from models.split.plan import Plan, to_json
+from models.split.saved_files import with_hashes, without_files
 from models.split.stage import save_stages
 from transforms.write.storage import local_path, open_output
 from transforms.write.storage import replace as rename
@@ -87,24 +89,42 @@ def write_stages(
         check(saved, hidden)
         if more is not None:
             saved = more(saved, hidden)
+        saved = with_hashes(saved, hidden)
+        with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
+            file.write(to_json(saved))
         move_files(hidden, target)
     return saved
 
 
 def with_files_seen_from(plan: Plan, stages_folder: str, plan_path: str) -> Plan:
-    """The plan with its stages' files named relative to the folder of `plan_path`; without them where that cannot be.
+    """The plan with its stages' files named relative to the folder of `plan_path`; without them where they lie outside.
 
     E.g. stages in `out/stages`, the plan in `out/plan.json`: `stages/stage-0.onnx`.
     """
-    here, there = local_path(os.path.dirname(plan_path)), local_path(stages_folder)
-    if here is None or there is None:
-        return plan if os.path.dirname(plan_path) == stages_folder.rstrip("/") else _without_files(plan)
-    way = os.path.relpath(os.path.abspath(there), os.path.abspath(here or "."))
-    files = [Path(way, str(stage.file)).as_posix() for stage in plan.stages]
-    shards = [None if stage.shards is None else moved(stage.shards, Path(way).as_posix()) for stage in plan.stages]
+    way = way_to(stages_folder, plan_path)
+    if way is None:
+        return without_files(plan)
+    files = [PurePath(way, str(stage.file)).as_posix() for stage in plan.stages]
+    shards = [None if stage.shards is None else moved(stage.shards, way) for stage in plan.stages]
     seen = (replace(s, file=f, shards=n) for s, f, n in zip(plan.stages, files, shards, strict=True))
     return replace(plan, stages=tuple(seen))
 
 
-def _without_files(plan: Plan) -> Plan:
-    return replace(plan, stages=tuple(replace(stage, file=None, shards=None) for stage in plan.stages))
+def way_to(folder: str, plan_path: str) -> str | None:
+    """The relative path from a plan's own folder to a folder of files in it; None where it is no such folder.
+
+    Tells the user then: a plan names files of its own folder only.
+    """
+    here, there = local_path(os.path.dirname(plan_path)), local_path(folder)
+    if here is None or there is None:
+        way = "." if os.path.dirname(plan_path) == folder.rstrip("/") else ".."
+    else:
+        way = PurePath(os.path.relpath(os.path.realpath(there), os.path.realpath(here or "."))).as_posix()
+    if way != ".." and not way.startswith("../"):
+        return way
+    print(
+        f"note: --output {plan_path} does not name the files in {folder}, which is not in its folder: "
+        f"{folder.rstrip('/')}/{PLAN_FILE} does",
+        file=sys.stderr,
+    )
+    return None

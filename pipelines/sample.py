@@ -27,11 +27,13 @@ from transforms.read import (
     InputFile,
     NoColumns,
     ReadOptions,
+    declared_fields,
     format_of,
     infer_schema,
     partition_codes,
     partition_types,
     read_sample,
+    read_spread,
     with_derived,
 )
 from transforms.running_rows import running
@@ -106,12 +108,15 @@ def open_sample(
         inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
     folders = partition_types(file.path for file in files)
     of_folders = {name for name in options.types if name in folders and name not in inferred.schema.names}
-    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in of_folders}, format)
-    steps = prepare_steps(options)
-    schema, derived, notes = with_derived(
-        inferred.schema, files, _asked(options, inferred.schema, steps, path, session)
+    of_fields = declared_fields(
+        inferred.schema, {k: v for k, v in options.types.items() if k not in of_folders}, format
     )
-    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in of_folders else f for f in schema])
+    made_later = {*of_folders, *of_fields}
+    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in made_later}, format)
+    steps = prepare_steps(options)
+    asked = [*of_fields, *_asked(options, inferred.schema, steps, path, session)]
+    schema, derived, notes = with_derived(inferred.schema, files, asked)
+    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in made_later else f for f in schema])
     check_names(schema)
     prepare = fill_nulls(steps, with_origin_schema(schema), options.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
@@ -150,7 +155,11 @@ def open_sample(
     except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
         kept = set(options.keep) - {name for names in options.columns.values() for name in names}
-        numbers = mostly_numbers(schema, raw, {*kept, *options.types}) if text and not prepare else schema
+        numbers = schema
+        if text and not prepare:
+            # Of all the files: which comes first decides nothing.
+            spread = raw if len(files) == 1 else read_spread(files, format, reading, SAMPLE_ROWS)
+            numbers = mostly_numbers(schema, spread, {*kept, *options.types})
         if numbers == schema:
             raise inferred.explain(error) from error
         schema = numbers

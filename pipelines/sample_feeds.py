@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.fit import SAMPLE_RUN_ROWS, Fit
+from models.free_memory import check_room
 from models.scoring import Array, ScoringPlan
 from models.session import ModelRunError
+
+FEW = 4096
+"""Rows that are taken without asking how large they are."""
 
 
 def sample_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
     """So many sample rows that the whole model can be run on; few are repeated.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or there is no memory for so many.
     """
     if made.sample is None:
         raise UsageError(
             "there are no sample rows that the model takes, so no split can be planned or checked; "
             "give an --input with rows, or leave --stages and --shards out"
         )
+    check_feeds(rows, lambda few: feeds_at(made, scoring, few))
     try:
         feeds = feeds_at(made, scoring, np.arange(rows))
         made.session.run(feeds)
@@ -59,3 +66,18 @@ def feeds_at(made: Fit, scoring: ScoringPlan, rows: Array) -> dict[str, Array]:
     """The sample rows at these positions, counted on from the start where there are fewer."""
     assert made.sample is not None
     return scoring.binding.open(made.sample, reuse=False).take(rows % made.sample.num_rows)
+
+
+def check_feeds(rows: int, take: Callable[[Array], dict[str, Array]]) -> None:
+    """Raise where so many rows do not fit: a plan's number of them may be anything.
+
+    Args:
+        rows: in a micro-batch.
+        take: gives the rows at these positions of a sample.
+
+    Raises:
+        UsageError: there is no memory for them.
+    """
+    if rows > FEW:
+        each = sum(value.nbytes for value in take(np.arange(1)).values())
+        check_room(rows * each, f"{rows:,} rows of the model's inputs at once", "give a smaller --micro_batch")

@@ -129,7 +129,7 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
     if chosen == 1:
         return ShardChoice(1, line)
     path = os.path.join(job_dir, f"shards-{chosen}", PLAN_FILE)
-    return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path))
+    return ShardChoice(chosen, line, ShardSource(plan=read_plan(path), path=path, made_here=True))
 
 
 def _check_whole(model: ModelFile, memory: float | None, why: str) -> None:

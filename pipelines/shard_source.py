@@ -15,8 +15,10 @@ from models.errors import UsageError
 from models.graph import ModelFile
 from models.plain import has_fields
 from models.shard.annotation import Annotation, read_annotation
-from models.shard.plan import ShardPlan, from_json
+from models.shard.plan import ShardPlan, check_shards, from_json
+from models.small_file import decode_small
 from models.split.plan import model_hash
+from models.split.saved_files import check_data, check_named, check_saved
 
 if TYPE_CHECKING:
     from models.shard.planner import Division
@@ -33,6 +35,9 @@ class ShardSource:
     plan: ShardPlan | None = None
     path: str | None = None
     """Of the plan."""
+
+    made_here: bool = False
+    """Whether this job itself has saved it, in its own folder."""
 
     @property
     def shards(self) -> int:
@@ -117,12 +122,15 @@ def read_shard_plan(path: str) -> ShardPlan | None:
 
     try:
         with open_input(path) as file:
-            text = file.read().decode("utf-8")
+            text = decode_small(file)
     except (OSError, ValueError):
         return None  # Who reads plans of stages says what is wrong.
     if not has_fields(text, ("shards", "joins")):
         return None
-    return from_json(text, f"--plan {path}")
+    plan = from_json(text, f"--plan {path}")
+    check_shards(plan, f"--plan {path}")
+    check_named(plan, f"--plan {path}")
+    return plan
 
 
 def divided(
@@ -147,10 +155,13 @@ def divided(
         annotation = source.annotation if source is not None else None
         return divide(model, take(), shards, folder, annotation=annotation), folder
     path = str(source.path)
+    if source.made_here:
+        return plan, os.path.dirname(path)
     check_model(plan, model, f"--plan {path}")
-    if "://" not in path:
+    if "://" not in path and all(stage.sha256 for stage in plan.stages):
         saved = os.path.dirname(os.path.abspath(path))
         if all(os.path.isfile(os.path.join(saved, file)) for stage in plan.stages for file in stage.files):
+            check_saved(plan, saved, path)
             return plan, saved
     division = again(plan, model, take(), f"--plan {path}")
     division.save(folder)
@@ -169,6 +180,7 @@ def check_model(plan: ShardPlan, model: ModelFile, path: str) -> None:
             f"{path} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model {model.path} has "
             f"{found[:12]}: make it again with python -m pipelines.plan --shards"
         )
+    check_data(plan, model.path, path)
     if plan.rewrites != model.rewrites:
         raise UsageError(
             f"{path} was made with the rewrites {list(plan.rewrites)}, but with this data the model is run with "

@@ -18,9 +18,11 @@ from models.providers import CPU
 from models.scoring import ScoringPlan
 from models.session import SessionOptions, drop_session, resolve_providers
 from models.shard.sharded import ShardedSession
+from models.small_file import decode_small
 from models.split.boundary import Layout
 from models.split.micro_batch import PER_STAGE
 from models.split.plan import Plan, check_runnable, from_json, model_hash, read_plan
+from models.split.saved_files import check_data, check_named, check_saved, without_hashes
 from models.split.staged import StagedModel, boundary_layouts
 from models.split.worker import share_workers
 from pipelines.sample_feeds import check_apart, feeds_at, graph_feeds, sample_feeds
@@ -113,7 +115,7 @@ def plan_split(
         from pipelines import deep_job
 
         wide = deep_job.is_divided(options, plan)
-    plan, folder = _saved(plan, planned_in, scoring, job_dir, local)
+    plan, folder = _saved(plan, str(options.plan), planned_in, scoring, job_dir, local)
     outputs = tuple(spec.name for spec in made.session.signature.outputs)
     sessions = _sessions(options, plan, workers)
     threads = tuple(_stage_workers(options, plan, workers, sessions))
@@ -166,12 +168,14 @@ def _given_plan(options: argparse.Namespace, scoring: ScoringPlan) -> tuple[Plan
     if "://" in path:
         try:
             with open_input(path) as file:
-                plan = from_json(file.read().decode("utf-8"), f"--plan {path}")
-        except (OSError, UnicodeDecodeError) as error:
+                text = decode_small(file)
+        except (OSError, ValueError) as error:
             raise UsageError(f"--plan {path} cannot be read ({error}): give a plan.json") from None
+        plan = from_json(text, f"--plan {path}")
     else:
         plan = read_plan(path)
     check_runnable(plan, f"--plan {path}")
+    check_named(plan, f"--plan {path}")
     found = model_hash(scoring.model.path)
     if plan.model_hash != found:
         raise UsageError(
@@ -183,6 +187,7 @@ def _given_plan(options: argparse.Namespace, scoring: ScoringPlan) -> tuple[Plan
             f"--plan {path} was made of the model {_rewritten(plan.rewrites)}, but with this data it is run "
             f"{_rewritten(scoring.model.rewrites)}: make it again with python -m pipelines.plan and --sample"
         )
+    check_data(plan, scoring.model.path, f"--plan {path}")
     if isinstance(options.stages, int) and options.stages != len(plan.stages):
         raise UsageError(
             f"--plan {path} has {len(plan.stages)} stages and --stages says {options.stages}; leave --stages out"
@@ -232,9 +237,13 @@ def _planned_session(options: argparse.Namespace, workers: Workers) -> SessionOp
     return replace(workers.session, threads=options.threads or 1)
 
 
-def _saved(plan: Plan, folder: str | None, scoring: ScoringPlan, job_dir: str | None, local: bool) -> tuple[Plan, str]:
-    """The plan with its stages' files, and their folder."""
+def _saved(
+    plan: Plan, given: str, folder: str | None, scoring: ScoringPlan, job_dir: str | None, local: bool
+) -> tuple[Plan, str]:
+    """The plan with its stages' files, and their folder; `given` is the plan's file, where there is one."""
     if folder is not None and all(_there(folder, stage.file) for stage in plan.stages):
+        if "://" not in folder:
+            check_saved(plan, folder, given)
         return plan, folder
     if not local or job_dir is None:
         raise UsageError(
@@ -245,7 +254,7 @@ def _saved(plan: Plan, folder: str | None, scoring: ScoringPlan, job_dir: str | 
     from models.split.stage import save_stages
 
     into = os.path.join(job_dir, "stages")
-    return save_stages(load_graph(scoring.model), plan, into), into
+    return save_stages(load_graph(scoring.model), without_hashes(plan), into), into
 
 
 def _there(folder: str, file: str | None) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from models.known_files import data_hash
 from models.session import ModelRunError
 from models.split.boundary import Layout
 from models.split.inline import DIFFERS, differs
 from models.split.plan import Plan, to_json
+from models.split.saved_files import without_files
 from models.split.seen import Seen, as_data, better_plan, full_seconds, seen_in
 from models.split.staged import StagedModel, staged_workers
 from pipelines.units import show_bytes, show_seconds
@@ -51,7 +54,9 @@ def after_run(split: Split, counters: Mapping[str, int], rows: int, replan: str 
     workers = [stage.replicas for stage in plan.stages] if split.steps else staged_workers(split.model)
     told = stage_lines(plan, seen, workers)
     if replan is not None and all(stage.runs for stage in seen.stages):
-        better = _better(split, seen, workers)
+        # Stages are cut anew, whatever files the plan that ran had.
+        better = without_files(_better(split, seen, workers))
+        better = replace(better, data_hash=data_hash(split.scoring.model.path))
         with open_output(replan) as file:
             file.write(to_json(better).encode())
         told.append(f"replan   {replan}: {better.rows_per_second:,.0f} rows/s predicted ({better.method})")

@@ -34,6 +34,7 @@ from runners.prism import is_prism
 from transforms.failure_kinds import read_tallies
 from transforms.kafka.backlog import backlog_of, read_backlog
 from transforms.kafka.config import Topic
+from transforms.kafka.ending import JobEndsError, why_it_ends
 from transforms.model_news import count_news, read_news
 from transforms.worker import read_counts
 from transforms.write.storage import open_output
@@ -104,7 +105,7 @@ def _run(
         first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
         with _drained_by_signals(job.source.stop_file, options.quiet), watched, news, limit, first:
             result = pipeline.run()
-            _wait(result, [] if is_prism(options.runner) else job.done_files)
+            _wait(result, [] if is_prism(options.runner) else job.done_files, job_dir)
         counters, inference = read_metrics(result)
         backlog = _backlog(result, job_dir)
     counts = read_counts(job_dir) if job_dir else []
@@ -142,33 +143,39 @@ def _run(
     return ROWS_FAILED if summary.rows_failed and not job.errors else OK, summary
 
 
-def _wait(result: Any, done_files: list[str]) -> None:
+def _wait(result: Any, done_files: list[str], job_dir: str | None = None) -> None:
     """Wait until the stream is over. Where it would go on without a source, as on Flink, it is cancelled then.
 
     Args:
         result: of the pipeline.
         done_files: where the readers leave word that they are done; empty where the runner ends by itself.
+        job_dir: where a worker leaves word why the job cannot go on.
+
+    Raises:
+        JobEndsError: it cannot go on; its runner would try for ever.
     """
     cancelled = threading.Event()
     over = threading.Event()
 
     def cancel_when_done() -> None:
         while not over.wait(0.2):
-            if all(map(os.path.exists, done_files)):
+            if why_it_ends(job_dir) is not None or (done_files and all(map(os.path.exists, done_files))):
                 cancelled.set()
                 result.cancel()
                 return
 
     watch = threading.Thread(target=cancel_when_done, name="stream-end", daemon=True)
-    if done_files:
+    if done_files or job_dir is not None:
         watch.start()
     try:
         result.wait_until_finish()
     except Exception:
-        if not cancelled.is_set():
+        if not cancelled.is_set() and why_it_ends(job_dir) is None:
             raise
     finally:
         over.set()
+    if (why := why_it_ends(job_dir)) is not None:
+        raise JobEndsError(why)
 
 
 def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
@@ -195,19 +202,19 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
     if job.transaction_seconds is not None:
         counted = [CountedStep(step, stage, job.infer.job_dir, step is steps[-1][1]) for stage, step in steps]
         topic = job.errors if isinstance(job.errors, Topic) else None
-        scored = ScoreInTransactions(
-            counted, job.source.consumer_group, job.output, job.output_format, topic, job.transaction_seconds
-        )
+        group, seconds, folder = job.source.consumer_group, job.transaction_seconds, job.infer.job_dir
+        scored = ScoreInTransactions(counted, group, job.output, job.output_format, topic, seconds, folder)
         errors = blocks | "Score" >> scored
         if topic is None:
             errors | "Write errors" >> (AppendErrors(str(job.errors)) if job.errors else ShowErrors())
         return
     blocks, failed = run_steps(blocks, steps, job.divided, job.infer.job_dir, ends)
-    write = WriteMessages(job.config, job.output, job.output_format)
-    blocks | "Write" >> write.with_resource_hints(**ends.behind)
-    errors = tuple(failed) | "Errors" >> beam.Flatten()
+    write = WriteMessages(job.config, job.output, job.output_format, job.infer.job_dir)
+    refused = blocks | "Write" >> write.with_resource_hints(**ends.behind)
+    errors = (*failed, refused) | "Errors" >> beam.Flatten()
     if isinstance(job.errors, Topic):
-        errors | "Write errors" >> SendErrors(job.config, job.errors).with_resource_hints(**ends.behind)
+        send = SendErrors(job.config, job.errors, job.infer.job_dir)
+        errors | "Write errors" >> send.with_resource_hints(**ends.behind)
     elif job.errors:
         errors | "Write errors" >> AppendErrors(job.errors).with_resource_hints(**ends.behind)
     else:

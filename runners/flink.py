@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.errors import RunnerError
 from runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
+from runners.quiet_worker import keep_tracebacks_quiet
 
 if TYPE_CHECKING:
     from runners.worker_pool import WorkerPool
@@ -227,6 +228,7 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
         RunnerError: before anything runs: no Java, no job server, no such cluster, or no way for it to reach workers.
         FlinkFailed: workers cannot start.
     """
+    keep_tracebacks_quiet()
     workers = options.parallelism
     if options.master is not None:
         overview = _overview(options.master)

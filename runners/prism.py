@@ -19,6 +19,7 @@ from runners.bundle_ends import hasten_bundle_ends
 from runners.cache import cache_folder, made_once, one_at_a_time
 from runners.errors import RunnerError
 from runners.process import Process, free_ports, listens
+from runners.quiet_worker import keep_tracebacks_quiet
 
 PACKAGE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 READY_SECONDS = 120.0
@@ -94,7 +95,9 @@ def _build(location: str | None, version: str) -> str:
 @contextlib.contextmanager
 def prism(program: str) -> Iterator[list[str]]:
     """A running Prism; gives the Beam options of a job on it. It ends with the block of code inside."""
-    hasten_bundle_ends()  # its workers are in this process
+    # Its workers are in this process.
+    hasten_bundle_ends()
+    keep_tracebacks_quiet()
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="beamsplit-prism-") as folder:
         command = [program, f"--job_port={port}", "--serve_http=false", "--log_level=warn"]

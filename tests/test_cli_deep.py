@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.split.plan import read_plan, to_json
+from models.split.saved_files import with_hashes
 from pipelines import deep_job
 from tests import onnx_models
 from tests.command import Command, lines, write_table
@@ -54,7 +55,7 @@ def test_a_plan_carries_both(command: Command, monkeypatch: pytest.MonkeyPatch):
         made, lines = divide(plan, folder, tensors, shards)
         Path(folder).rename(kept)
         Path(folder).symlink_to(kept)
-        (kept / "plan.json").write_text(to_json(made))
+        (kept / "plan.json").write_text(to_json(with_hashes(made, str(kept))))
         return made, lines
 
     monkeypatch.setattr(deep_job, "divide_stages", keep)

@@ -200,3 +200,50 @@ def test_numbers_that_would_become_infinite_fail_with_narrow_too(command: Comman
     table = pa.table({"id": range(4), "a": values, **{name: [0.5] * 4 for name in "bcd"}})
     rows, failed = scored(command, format, table, "--narrow")
     assert (sorted(rows), failed) == ([0, 3], [1, 2])
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_where_most_rows_are_numbers_does_not_hang_on_which_file_comes_first(
+    command: Command, names: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipelines.sample.SAMPLE_ROWS", 40)
+    header = "id,a,b,c,d"
+    words = [f"{at},n/a,1,2,3" for at in range(50)]
+    numbers = [f"{at},{at}.5,1,2,3" for at in range(50, 110)]
+    for name, rows in zip(names, (words, numbers), strict=True):
+        (command.folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    errors = command.folder / "e.jsonl"
+    given = {"input": command.folder / "?.csv"}
+    code, _, err = command.run("--keep", "id", "--num_shards", "1", "--quiet", "--errors", errors, **given)
+    assert code == 0, err
+    assert command.rows()["id"].to_pylist() == list(range(50, 110))
+    assert len(errors.read_text().splitlines()) == 50
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_fields_of_structs_are_declared_too(command: Command, form: str):
+    rows = [{"f": {"id": at, "a": str(at / 2)}, "b": 1, "c": 2, "d": 3} for at in range(20)]
+    rows[7]["f"]["a"] = "n/a"
+    path = command.folder / f"s.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    errors = command.folder / "e.jsonl"
+    types = ("--types", "f.a:float32,f.id:string")
+    options = (*types, "--keep", "f.id", "--num_shards", "1", "--quiet", "--errors", errors)
+    code, _, err = command.run(*options, input=path, columns="x=f.a,b,c,d")
+    assert code == 0, err
+    made = pq.read_table(command.output)
+    assert made["f.id"].to_pylist() == [str(at) for at in range(20) if at != 7]
+    (failed,) = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert failed["row"] == 7 and "column 'f.a'" in failed["reason"] and "n/a is no float" in failed["reason"]
+
+
+def test_a_field_of_a_struct_that_cannot_be_of_the_declared_type(command: Command):
+    path = command.folder / "s.parquet"
+    pq.write_table(pa.Table.from_pylist([{"f": {"a": 1.0}, "b": 1, "c": 2, "d": 3}]), path)
+    given = {"input": path, "columns": "x=f.a,b,c,d"}
+    said = command.error("--types", "f.a:list<int64>", **given)
+    assert "--types f.a:list<item: int64>: the field is double in the parquet files" in said
+    assert "--types names 'f.b'" in command.error("--types", "f.b:int64", **given)

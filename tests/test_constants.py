@@ -7,6 +7,7 @@ import pytest
 from models.constant_axes import with_constants
 from models.constants import constant
 from models.errors import UsageError
+from models.signature import TensorSpec
 from tests.binding_cases import IDS, MASK, TOKENS, batch, bound, signature
 
 
@@ -125,3 +126,12 @@ def test_a_list_of_another_length_names_both_sides():
     wanted = r"--set h=1,2,3: that is 3 values, the model's input is 'h: float32\[batch, 2\]'"
     with pytest.raises(UsageError, match=wanted):
         constant(signature(("h", "float32", ("batch", 2))).inputs[0], 0, "1,2,3")
+
+
+def test_arrays_behind_one_another_in_one_file_are_refused(tmp_path):
+    path = tmp_path / "two.npy"
+    with open(path, "wb") as file:
+        np.save(file, np.ones(3, np.float32))
+        np.save(file, np.zeros(3, np.float32))
+    with pytest.raises(UsageError, match="holds several arrays; write one array"):
+        constant(TensorSpec("h", "float32", (3,)), None, str(path))

@@ -61,25 +61,23 @@ def test_errors_of_many_bundles_reach_one_file(tmp_path, workers):
     assert os.listdir(tmp_path) == ["errors.jsonl"]
 
 
-def test_rows_counted_from_a_byte_are_numbered_in_the_whole_file(tmp_path):
-    csv = tmp_path / "data.csv"
-    csv.write_bytes(b'a,b\n1,"x\ny"\n\n2,z\n3,w\n')
-    jsonl = tmp_path / "data.jsonl"
-    jsonl.write_bytes(b'{"a": "\\""}\n{"a": 2}\n{"a": 3}\n')
-    at = csv.read_bytes().index(b"2,z")
+@pytest.mark.parametrize("name", ["data.jsonl", "data.csv", "data"])
+def test_rows_counted_from_a_byte_are_numbered_in_the_whole_file(tmp_path, name: str):
+    path = tmp_path / name
+    path.write_bytes(b'{"a": "\\""}\n\n{"a": 2}\n{"a": 3}\n')
+    at = path.read_bytes().index(b'{"a": 2')
     write(
-        tmp_path / "errors.jsonl",
-        [error(1, f"{csv}#byte={at}"), error(0, f"{jsonl}#byte=12"), error(0, str(csv)), error(0, f"{csv}#byte={at}")],
+        tmp_path / "errors.jsonl", [error(1, f"{path}#byte={at}"), error(0, str(path)), error(0, f"{path}#byte={at}")]
     )
     found = [(os.path.basename(line["file"]), line["row"]) for line in read_lines(tmp_path / "errors.jsonl")]
-    assert found == [("data.csv", 2), ("data.jsonl", 1), ("data.csv", 0), ("data.csv", 1)]
+    assert found == [(name, 2), (name, 0), (name, 1)]
 
 
 def test_absolute_origin(tmp_path):
     path = tmp_path / "data.csv"
-    path.write_bytes(b"a\n1\n2\n3\n")
+    path.write_bytes(b"{}\n{}\n{}\n")
     assert absolute_origin("gs://nowhere/a.parquet", 5) == ("gs://nowhere/a.parquet", 5)
-    assert absolute_origin(f"{path}#byte=4", 1) == (str(path), 2)
+    assert absolute_origin(f"{path}#byte=3", 1) == (str(path), 2)
     assert absolute_origin(f"{path}#byte=0", 0) == (str(path), 0)
 
 
@@ -139,14 +137,17 @@ def test_a_folder_is_no_errors_file(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_first_errors(tmp_path, workers):
-    csv = tmp_path / "b.csv"
-    csv.write_bytes(b"a\n1\n2\n3\n4\n")
-    errors = [error(row) for row in range(5, 60)] + [error(1, f"{csv}#byte=4", "image"), error(2, str(csv), "image")]
+    lines = tmp_path / "b.jsonl"
+    lines.write_bytes(b"1\n2\n3\n4\n")
+    errors = [error(row) for row in range(5, 60)] + [
+        error(1, f"{lines}#byte=2", "image"),
+        error(2, str(lines), "image"),
+    ]
     path = str(tmp_path / "first.json")
     with pipeline(workers) as root:
         root | beam.Create(errors[::-1]) | FirstErrors(2, path)
     found = read_first_errors(path)
-    expected = [error(2, str(csv), "image")] * 2
+    expected = [error(2, str(lines), "image")] * 2
     assert (found.total, found.stages, found.first) == (57, {"infer": 55, "image": 2}, expected)
 
 

@@ -54,8 +54,8 @@ def row_bases(
 ) -> dict[tuple[str, int], int]:
     """The number of the first row at each (path, byte); each file is read once, as far as its last byte.
 
-    Rows are what the readers take for rows: lines that are not blank, in CSV without the header, and there a line
-    feed between quotes ends no row. A file is read from the last byte before them whose number is `known`.
+    Those are files of JSON Lines, whatever their names: rows of CSV are counted when a file is split. Rows are lines
+    that are not blank. A file is read from the last byte before them whose number is `known`.
     """
     from transforms.read.splits import count_rows
 
@@ -65,23 +65,13 @@ def row_bases(
     bases = {}
     for path, found in by_path.items():
         before = [(byte, rows) for (name, byte), rows in (known or {}).items() if name == path and byte <= min(found)]
-        begin, rows = max(before) if before else (_rows_begin(path), 0)
+        begin, rows = max(before) if before else (0, 0)
         for byte in sorted(found):
             if byte > begin:
-                rows += count_rows(Split(_format(path), (path,), (0, 0), begin, byte, None, None, byte - begin))
+                rows += count_rows(Split("jsonl", (path,), (0, 0), begin, byte, None, None, byte - begin))
                 begin = byte
             bases[path, byte] = rows
     return bases
-
-
-def _format(path: str) -> str:
-    return "csv" if path.lower().endswith((".csv", ".tsv")) else "jsonl"
-
-
-def _rows_begin(path: str) -> int:
-    from transforms.read.csv_header import rows_begin
-
-    return rows_begin(path) if _format(path) == "csv" else 0
 
 
 def absolute_origin(file: str, row: int) -> tuple[str, int]:

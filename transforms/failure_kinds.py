@@ -22,7 +22,7 @@ LONGEST = 300
 OTHERS = "other reasons"
 
 _PARTS = re.compile(
-    r"((?:column|input|output|field|key) (?:'[^']*'|\"[^\"]*\"))"  # names of columns stay
+    r"((?:column|input|output|field|key|topic) (?:'[^']*'|\"[^\"]*\"))"  # names of columns and topics stay
     r"|('[^']*'|\"[^\"]*\")"
     r"|((?<![A-Za-z_])-?\d[\d.,:]*(?:[eE][+-]?\d+)?)"
 )

@@ -20,6 +20,9 @@ from transforms.split import parse_origin_file
 from transforms.write.storage import open_input, open_output
 from transforms.write.temp_file import origin_order
 
+WRITE = "write"
+"""The stage of errors of rows that were scored and could not be delivered."""
+
 
 @dataclass
 class FailureSummary:
@@ -179,7 +182,8 @@ class _CountRows(beam.DoFn):
 
 def _check(_: bytes, rows: list[int], summaries: list[FailureSummary], limit: FailureLimit) -> int:
     kinds = _merged(summaries, 0).kinds
-    total = sum(rows) + kinds.total
+    # Those that could not be delivered are rows of the blocks.
+    total = sum(rows) + kinds.total - kinds.by_stage().get(WRITE, 0)
     if limit.passed(kinds.total, total):
         raise limit.error(kinds.total, total, kinds.listed()[0])
     return kinds.total

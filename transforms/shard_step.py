@@ -26,6 +26,7 @@ from models.shard.sharded import ShardedModel
 from models.shard.stages import part_name
 from models.split.boundary import SAME, Boundary, Layout
 from transforms.block import ORIGIN_FILE, ORIGIN_ROW
+from transforms.model_file import localize
 from transforms.running_rows import running
 from transforms.stage_step import StageStep, carried_schema
 from transforms.worker import device_in_turn
@@ -76,6 +77,8 @@ class ShardStep:
     """GPUs in a machine: workers take them in turn. 0 leaves the session's own device."""
 
     job_dir: str | None = None
+    sha256: str = ""
+    """What the file holds, as the plan says; empty where the job made it."""
 
     def run(self, block: pa.RecordBatch) -> Part:
         """This shard's part of what the step makes of a micro-batch; rows that fail are found by bisecting."""
@@ -122,7 +125,7 @@ class ShardStep:
             options = self.session
             if self.devices:
                 options = replace(options, device=device_in_turn(self.job_dir, self.devices))
-            session = self.__dict__["_made_session"] = get_session(ModelFile(self.file), options)
+            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file, self.sha256)), options)
         return session
 
     def __getstate__(self) -> dict[str, Any]:
@@ -330,7 +333,9 @@ def shard_steps(
         if not stage.sharded:
             before = cuts[at] if at else None
             file = f"{model.folder}/{stage.files[0]}"
-            steps.append(StageStep(at, file, *whole, before, after, stage.weight_bytes[0], devices, job_dir))
+            steps.append(
+                StageStep(at, file, *whole, before, after, stage.weight_bytes[0], devices, job_dir, stage.hash_of(0))
+            )
             continue
         assert after is not None, "a join is a whole step"
         made = {part_name(name, shard) for name in stage.outputs for shard in range(plan.shards)}
@@ -341,7 +346,8 @@ def shard_steps(
             part = Boundary(held, _ROWS)
             file = f"{model.folder}/{stage.files[shard]}"
             held_bytes = stage.weight_bytes[shard]
-            shards.append(ShardStep(at, shard, file, model.shards[shard], cuts[at], part, held_bytes, devices, job_dir))
+            more = (held_bytes, devices, job_dir, stage.hash_of(shard))
+            shards.append(ShardStep(at, shard, file, model.shards[shard], cuts[at], part, *more))
         steps.append((tuple(shards), ShardJoin(at, plan.shards, after)))
     each = tuple(plan.shard_bytes(shard) for shard in range(plan.shards))
     return ShardSteps(tuple(steps), each, plan.whole_bytes, tuple(depths) if max(depths) else ())

@@ -82,6 +82,9 @@ class StageStep:
     job_dir: str | None = None
     """Folder that the job's local workers share; None on a cluster."""
 
+    sha256: str = ""
+    """What the file holds, as the plan says; empty where the job made it."""
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The blocks that come out when blocks of `schema` go in."""
         if self.after is not None:
@@ -165,7 +168,7 @@ class StageStep:
             options = self.session
             if self.devices:
                 options = replace(options, device=device_in_turn(self.job_dir, self.devices))
-            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file)), options)
+            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file, self.sha256)), options)
         return session
 
     def __getstate__(self) -> dict[str, Any]:
@@ -211,6 +214,7 @@ def stage_steps(
             stage.weight_bytes,
             devices,
             job_dir,
+            stage.sha256,
         )
         for stage, options in zip(model.plan.stages, model.sessions, strict=True)
     )
@@ -220,8 +224,11 @@ def localize_stages(model: StagedModel) -> StagedModel:
     """The same model with its stages' files on this machine."""
     if "://" not in model.folder:
         return model
-    files = [localize(f"{model.folder}/{stage.file}") for stage in model.plan.stages]
-    return replace(model, folder=os.path.dirname(files[0]))
+    files = [localize(f"{model.folder}/{stage.file}", stage.sha256) for stage in model.plan.stages]
+    folder = os.path.dirname(files[0])
+    each = zip(model.plan.stages, files, strict=True)
+    stages = tuple(replace(stage, file=os.path.relpath(file, folder)) for stage, file in each)
+    return replace(model, folder=folder, plan=replace(model.plan, stages=stages))
 
 
 def carried_schema(schema: pa.Schema, keep: Sequence[str]) -> pa.Schema:

@@ -102,8 +102,9 @@ def one_chain(plan: Plan) -> ShardPlan:
     for stage in plan.stages:
         if stage.shards is None:
             whole = ShardStagePlan(
-                False, stage.inputs, stage.outputs, (stage.weight_bytes,), (str(stage.file),), stage.index
-            )
+                False, stage.inputs, stage.outputs, (stage.weight_bytes,), (str(stage.file),), stage.index,
+                (stage.sha256,),
+            )  # fmt: skip
             steps.append(whole)
             continue
         joins += [replace(join, stage=join.stage + len(steps)) for join in stage.shards.joins]

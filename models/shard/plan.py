@@ -6,10 +6,12 @@ A plan is data: immutable, printable, stored as JSON. The same plan gives the sa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from models import plain
 from models.errors import UsageError
+from models.plan_limits import wrong_shards
+from models.small_file import read_small
 
 VERSION = 1
 """Of the JSON form; a reader refuses versions it does not know."""
@@ -35,6 +37,13 @@ class ShardStagePlan:
 
     depth: int = 0
     """Stage that it is a step of, from 0, where the model is split by depth too."""
+
+    sha256: tuple[str, ...] = ()
+    """What each file and its external data hold (`models.known_files`); empty where a job made them for itself."""
+
+    def hash_of(self, shard: int) -> str:
+        """Of one file; empty where nobody knows."""
+        return self.sha256[shard] if self.sha256 else ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ class ShardPlan:
     """File name of the whole model, without its folder."""
 
     model_hash: str
-    """SHA-256, hex, of the model file (external data not included)."""
+    """SHA-256, hex, of the model file (external data not included: that is `data_hash`)."""
 
     shards: int
     stages: tuple[ShardStagePlan, ...]
@@ -146,10 +155,14 @@ class ShardPlan:
     devices: tuple[str, ...] = ()
     """Names of the shards' devices in that configuration."""
 
+    data_hash: str = ""
+    """SHA-256, hex, of the model's external data; empty where it has none, or the plan has not been written."""
+
     @property
     def bare_stages(self) -> tuple[ShardStagePlan, ...]:
-        """The stages with the names of their files only, wherever these lie."""
-        return tuple(replace(stage, files=tuple(PurePath(one).name for one in stage.files)) for stage in self.stages)
+        """The stages with the names of their files only, wherever these lie and whatever they hold."""
+        names = [tuple(PurePath(one).name for one in stage.files) for stage in self.stages]
+        return tuple(replace(stage, files=each, sha256=()) for stage, each in zip(self.stages, names, strict=True))
 
     @property
     def meetings(self) -> int:
@@ -205,6 +218,17 @@ def from_json(text: str, path: str = "the plan") -> ShardPlan:
     return plain.from_json(ShardPlan, VERSION, text, path, "divide the model again with --shards")
 
 
+def check_shards(plan: ShardPlan, path: str) -> None:
+    """Check what a plan that somebody else wrote may say.
+
+    Raises:
+        UsageError: a number cannot be.
+    """
+    wrong = wrong_shards(plan)
+    if wrong is not None:
+        raise UsageError(f"{path} cannot be run: {wrong}; make it again with python -m pipelines.plan --shards")
+
+
 def read_plan(path: str) -> ShardPlan:
     """Read a plan.json.
 
@@ -212,7 +236,7 @@ def read_plan(path: str) -> ShardPlan:
         UsageError: the file is missing or is no plan of shards.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}): give a plan.json of shards") from None
     return from_json(text, path)

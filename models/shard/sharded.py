@@ -16,7 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from models.batch.blocks import blocks_of
+from models.errors import UsageError
 from models.graph import ModelFile
+from models.known_files import check_content
 from models.per_process import PerProcess
 from models.random_draws import still_file
 from models.run_limit import context
@@ -63,10 +65,12 @@ class ShardedModel:
         """The session of one model; loaded by the first call.
 
         Raises:
-            UsageError: the file is missing or ONNX Runtime cannot load it.
+            UsageError: the file is missing or not what was saved, or ONNX Runtime cannot load it.
         """
         options = self.shards[shard] if stage.sharded else self.whole
-        return get_session(self.file(stage, shard), options)
+        file = self.file(stage, shard)
+        check_content(file.path, stage.hash_of(shard))
+        return get_session(file, options)
 
 
 @dataclass
@@ -98,6 +102,7 @@ class ShardedSession:
             [model.session(stage, shard) for shard in range(len(stage.files))] for stage in model.plan.stages
         ]
         """Of each stage, one a shard."""
+        _check_names(model, self.sessions)
         self.load_seconds = sum(session.load_seconds for sessions in self.sessions for session in sessions)
         """Seconds that loading took, all together."""
         self._lock = threading.Lock()
@@ -201,6 +206,30 @@ class ShardedSession:
                 else:
                     self._stats.busy_seconds[shard] += seconds
                     self._stats.joins += shard == 0 and step in self._joined
+
+
+def _check_names(model: ShardedModel, sessions: list[list[Session]]) -> None:
+    """Raise where the files are models of other tensors than the plan says.
+
+    Raises:
+        UsageError: with the first such file.
+    """
+    again = "make the plan again with python -m pipelines.plan"
+    known = {spec.name for spec in model.signature.inputs}
+    for stage, each in zip(model.plan.stages, sessions, strict=True):
+        for file, session in zip(stage.files, each, strict=True):
+            reads = {spec.name for spec in session.signature.inputs}
+            makes = tuple(spec.name for spec in session.signature.outputs)
+            if makes != stage.outputs or reads != set(stage.inputs) or not reads <= known:
+                raise UsageError(
+                    f"{file} makes {', '.join(makes)} of {', '.join(sorted(reads))}, but its step of the plan makes "
+                    f"{', '.join(stage.outputs)} of {', '.join(stage.inputs)}: {again}"
+                )
+        shards = range(len(each)) if stage.sharded else ()
+        known |= {part_name(name, shard) for name in stage.outputs for shard in shards} if shards else set(makes)
+    wanted = tuple(spec.name for spec in model.signature.outputs)
+    if model.plan.outputs != wanted or not known.issuperset(wanted):
+        raise UsageError(f"the plan makes {', '.join(model.plan.outputs)} of {', '.join(wanted)}: {again}")
 
 
 _sharded = PerProcess(ShardedSession)

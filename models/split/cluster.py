@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from models.errors import UsageError
+from models.plain import parse_json
 from models.providers import short_name
+from models.small_file import read_small
 
 EXAMPLE = '[{"name": "gpu-box", "speed": {"cpu": 1, "cuda": 12}, "memory": "16GB", "bandwidth": "10Gbit"}]'
 """A cluster.json."""
@@ -68,6 +68,8 @@ def read_cluster(
         UsageError: it is neither, or a description is wrong.
     """
     if re.fullmatch(r"\s*[+-]?\d+\s*", text):
+        if len(text) > 20:
+            raise UsageError(f"--workers {text.strip()[:20]}...: at most {MOST_WORKERS:,} are planned for")
         number = int(text)
         if number < 1:
             raise UsageError(f"--workers {text.strip()}: at least one worker is wanted: e.g. --workers 4")
@@ -80,13 +82,13 @@ def read_cluster(
 
 def _read_file(path: str, memory_bytes: float, bandwidth: float) -> tuple[ClusterWorker, ...]:
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = parse_json(read_small(path))
     except OSError as error:
         raise UsageError(
             f"--workers {path} is neither a number nor a file that can be read ({error.strerror}): "
             f"e.g. --workers 4, or a cluster.json such as {EXAMPLE}"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"--workers {path} is not JSON ({error}): write e.g. {EXAMPLE}") from None
     if isinstance(values, dict) and "workers" in values:
         values = values["workers"]

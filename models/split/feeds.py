@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
+from models.free_memory import check_room
 from models.signature import Dim, Signature, TensorSpec
 from models.tensors import Array, numpy_dtype
 
@@ -45,6 +47,9 @@ def make_feeds(
         seed: of the random numbers.
         id_limits: for an integer input, the number of ids that it may hold (`find_id_limits`).
         rows_axes: where known, the axis that carries the rows of each input; None where it has none.
+
+    Raises:
+        UsageError: there is no memory for so many.
     """
     rng = np.random.default_rng(seed)
     sizes: dict[str, int] = {}
@@ -57,6 +62,9 @@ def make_feeds(
         axis = _rows_axis(spec, rows_axes)
         dims: tuple[Dim, ...] = (None,) if spec.shape is None else spec.shape
         shape = [_size(dim, i, len(dims), rows if i == axis else None, sizes) for i, dim in enumerate(dims)]
+        check_room(
+            8 * math.prod(shape), f"{rows:,} rows made up for the model's input '{spec}'", "give fewer or a sample"
+        )
         feeds[spec.name] = _values(spec, tuple(shape), rng, (id_limits or {}).get(spec.name))
     return feeds
 

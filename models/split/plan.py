@@ -9,14 +9,15 @@ A plan is data: immutable, printable, stored as JSON. The same plan gives the sa
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from models import plain
 from models.errors import UsageError
+from models.known_files import hash_files
+from models.plan_limits import wrong_number
 from models.shard.plan import ShardPlan
 from models.signature import Dim
+from models.small_file import read_small
 
 VERSION = 1
 """Of the JSON form; a reader refuses versions it does not know."""
@@ -86,7 +87,10 @@ class StagePlan:
     """Names of those workers, as the cluster description has them."""
 
     file: str | None = None
-    """Its ONNX file, relative to the plan's folder; None where it has not been saved."""
+    """Its ONNX file, in the plan's folder and relative to it; None where it has not been saved."""
+
+    sha256: str = ""
+    """What that file and its external data hold (`models.known_files`); empty where a job made it for itself."""
 
     shards: ShardPlan | None = None
     """How it is divided by width, its files relative to the plan's folder; None where it is not."""
@@ -118,7 +122,7 @@ class Plan:
     """File name of the model, without its folder."""
 
     model_hash: str
-    """SHA-256, hex, of the model file (external data not included)."""
+    """SHA-256, hex, of the model file (external data not included: that is `data_hash`)."""
 
     micro_batch: int
     """Rows in a micro-batch, at which seconds and bytes were taken."""
@@ -163,6 +167,9 @@ class Plan:
 
     outputs: tuple[str, ...] = ()
     """Outputs of the whole model, in its order; likewise."""
+
+    data_hash: str = ""
+    """SHA-256, hex, of the model's external data; empty where it has none, or the plan has not been written."""
 
     @property
     def gap(self) -> float:
@@ -211,8 +218,8 @@ def read_plan(path: str) -> Plan:
         UsageError: the file is missing or is no plan.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"--plan {path} cannot be read ({error}): give a plan.json") from None
     return from_json(text, f"--plan {path}")
 
@@ -223,15 +230,7 @@ def check_runnable(plan: Plan, path: str) -> None:
     Raises:
         UsageError: it has no stages, or not in their order, or a number that cannot be.
     """
-    wrong = None
-    if not plan.stages:
-        wrong = "it has no stages"
-    elif [stage.index for stage in plan.stages] != list(range(len(plan.stages))):
-        wrong = f"its stages are numbered {', '.join(str(stage.index) for stage in plan.stages)}, not from 0 in order"
-    elif plan.micro_batch < 1:
-        wrong = f"its micro_batch is {plan.micro_batch}, and at least 1 row is wanted"
-    elif any(stage.replicas < 1 for stage in plan.stages):
-        wrong = "a stage has no replicas"
+    wrong = wrong_number(plan)
     if wrong is not None:
         raise UsageError(f"{path} cannot be run: {wrong}; make it again with python -m pipelines.plan")
 
@@ -242,8 +241,4 @@ def model_hash(path: str) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
-    return digest.hexdigest()
+    return hash_files([path])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models.batch.blocks import blocks_of
 from models.errors import UsageError
 from models.graph import ModelFile
+from models.known_files import check_content
 from models.per_process import PerProcess
 from models.runs import RunOutcome, Runs, StageRunError
 from models.session import ModelRunError, SessionOptions, get_session
@@ -80,7 +81,9 @@ class StagedModel:
         """
         divided = self.shards[stage] if self.shards else None
         if divided is None:
-            session = get_session(self.stage_file(stage), self.sessions[stage])
+            file = self.stage_file(stage)
+            check_content(file.path, self.plan.stages[stage].sha256)
+            session = get_session(file, self.sessions[stage])
             self._check_names(stage, session)
             return session
         from models.shard.sharded import get_sharded

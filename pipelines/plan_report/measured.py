@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from reprlib import repr
 from typing import Any
 
 from models.errors import UsageError
+from models.plain import parse_json
+from models.plan_limits import MOST_BYTES, MOST_PARTS, MOST_SECONDS
+from models.small_file import read_small
 from models.split.plan import Plan
 
 
@@ -48,7 +50,7 @@ def read_measured(path: str, plan: Plan, option: str = "--measured") -> Measured
     """
     again = "write it with python -m pipelines.score --plan plan.json --summary summary.json"
     try:
-        summary = json.loads(Path(path).read_text(encoding="utf-8"))
+        summary = parse_json(read_small(path))
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be read ({error.strerror}): {again}") from None
     except ValueError:
@@ -57,7 +59,7 @@ def read_measured(path: str, plan: Plan, option: str = "--measured") -> Measured
     if not isinstance(split, dict) or not split.get("stages"):
         raise UsageError(f"{option} {path} is no summary of a job that ran a split model: {again}")
     try:
-        run = MeasuredRun(tuple(_stage(stage) for stage in split["stages"]), float(split["bubble_share"]))
+        run = MeasuredRun(tuple(_stage(stage) for stage in split["stages"]), _number(split, "bubble_share"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{option} {path} lacks or has a wrong {error} of a stage: {again}") from None
     if len(run.stages) != len(plan.stages):
@@ -70,9 +72,17 @@ def read_measured(path: str, plan: Plan, option: str = "--measured") -> Measured
 
 def _stage(values: dict[str, Any]) -> MeasuredStage:
     return MeasuredStage(
-        seconds=float(values["seconds"]),
-        workers=max(1, int(values["workers"])),
-        busy_share=float(values["busy_share"]),
-        queue_depth=float(values["queue_depth"]),
-        runs=int(values["runs"]),
+        seconds=_number(values, "seconds"),
+        workers=max(1, int(_number(values, "workers", MOST_PARTS))),
+        busy_share=_number(values, "busy_share"),
+        queue_depth=_number(values, "queue_depth"),
+        runs=int(_number(values, "runs", MOST_BYTES)),
     )
+
+
+def _number(values: dict[str, Any], name: str, most: float = MOST_SECONDS) -> float:
+    """Raises KeyError, TypeError or ValueError where there is no such number."""
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise ValueError(f"{name}, which is {repr(value)},")
+    return float(value)

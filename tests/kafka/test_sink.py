@@ -5,13 +5,16 @@ import json
 import pyarrow as pa
 import pytest
 
+from tests.kafka.brokers import settings
 from tests.kafka.test_messages import FakeMessage
 from transforms.errors import RowError
 from transforms.kafka.blocks import block_of
 from transforms.kafka.clients import may_pass
 from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.deliveries import Deliveries
 from transforms.kafka.errors import SendErrors, append_lines, error_json
-from transforms.kafka.sink import Deliveries, encode_rows, headers_of
+from transforms.kafka.outgoing import Messages
+from transforms.kafka.sink import encode_rows, headers_of
 from transforms.model_version import with_version
 
 
@@ -79,8 +82,10 @@ NOBODY = "127.0.0.1:1"
 def test_what_is_not_delivered_is_told_with_the_option_that_names_its_topic(monkeypatch, to_errors: bool, told: str):
     pytest.importorskip("confluent_kafka")
     monkeypatch.setenv("CLIENT", "delivery.timeout.ms=100\n")
-    deliveries = Deliveries(ClientConfig(NOBODY, "env:CLIENT"), Topic(NOBODY, "out"))
-    deliveries.send([b"v"], [None], [[]], [-1], topic=Topic(NOBODY, "bad") if to_errors else None)
+    settings(monkeypatch)
+    bad = Topic(NOBODY, "bad")
+    deliveries = Deliveries(ClientConfig(NOBODY, "env:CLIENT"), Topic(NOBODY, "out"), errors_topic=bad)
+    deliveries.send(Messages([b"v"], [None], [[]], [-1], topic=bad if to_errors else None))
     with pytest.raises(RuntimeError, match=f"^{told}: 1 messages were not delivered"):
         deliveries.check()
     deliveries.abandon()
@@ -89,6 +94,7 @@ def test_what_is_not_delivered_is_told_with_the_option_that_names_its_topic(monk
 def test_a_step_of_errors_calls_its_topic_errors(monkeypatch):
     pytest.importorskip("confluent_kafka")
     monkeypatch.setenv("CLIENT", "delivery.timeout.ms=100\n")
+    settings(monkeypatch)
     step = SendErrors(ClientConfig(NOBODY, "env:CLIENT"), Topic(NOBODY, "bad"))._dofn
     step.start_bundle()
     step.process(RowError("in/3", 17, "read", "bad"))

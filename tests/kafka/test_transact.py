@@ -11,12 +11,14 @@ import pytest
 
 from tests.kafka.test_messages import FakeMessage
 from transforms.apply import CountedStep
+from transforms.errors import RowError
 from transforms.kafka import exactly_once
 from transforms.kafka.blocks import block_of, with_ranges
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTransactions
 from transforms.kafka.messages import ParseMessages
 from transforms.kafka.offsets import Group
+from transforms.kafka.outgoing import Messages
 
 WAIT_SECONDS = 30.0
 
@@ -30,6 +32,7 @@ class Partition:
         self.let, self.began = threading.Event(), threading.Event()
         self.told: list[Any] = []
         self.fails = False
+        self.failed: list[RowError] = []
 
     def admit(self, begin: int, end: int) -> int:
         first = begin if self.end is None else self.end
@@ -42,9 +45,16 @@ class Partition:
             self.told.append("open")
         self.bundle = bundle
 
-    def send(self, values: list[bytes], *_: object, topic: object = None) -> None:
+    def refused(self, _: Messages) -> dict[int, str]:
+        return {}
+
+    def send(self, messages: Messages) -> None:
         assert self.bundle is not None and not (self.began.is_set() and not self.let.is_set()), "sent during a commit"
-        self.told += values
+        self.told += messages.values
+
+    def take_failed(self) -> list[RowError]:
+        failed, self.failed = self.failed, []
+        return failed
 
     def commit(self, end: int) -> None:
         self.began.set()
@@ -138,3 +148,16 @@ def test_a_commit_that_fails_fails_the_bundle_and_what_waited_is_never_sent(open
         step.finish_bundle()
     assert one.told == ["open", *values(0)] and opened.dropped == 1
     assert (step._held, step._waiting, step._sent) == ({}, [], {})
+
+
+def test_what_the_broker_refuses_is_given_out_once_its_commit_is_done(opened: Open, step: Any):
+    one = opened.partition
+    step.start_bundle()
+    list(step.process(block(0)))
+    assert one.began.wait(WAIT_SECONDS)
+    one.failed = [RowError("in/0", 0, "write", "too large")]
+    assert list(step.process(block(2))) == [], "its commit is at work"
+    one.let.set()
+    (found,) = step.finish_bundle()
+    assert (found.tag, found.value.value) == ("failed", RowError("in/0", 0, "write", "too large"))
+    assert one.failed == []

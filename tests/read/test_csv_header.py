@@ -168,6 +168,10 @@ def test_nothing_has_the_columns_that_are_named(tmp_path, text):
         ("id,0.5,0.9\na,1,2\nb,1,2\n", False),
         ("setosa,5.1,male\nvirginica,1,male\n", False),
         ("name,city\nname,city\n", False),
+        ("name,city,land\na,b,c\nname,city,land\nd,e,f\n", False),
+        ("red,small,round\nred,big,square\nblue,small,round\n", True),
+        ("red,small,round\nred,big,square\nblue,small,oval\n", False),
+        ("word\nthis\nword\nis\n", False),
         (",0,1\n,1,2\n", False),
     ],
 )

@@ -23,6 +23,7 @@ from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.exactly_once import ScoreInTransactions
 from transforms.kafka.messages import ParseMessages
 from transforms.kafka.offsets import Group, committed_end
+from transforms.kafka.outgoing import Messages
 from transforms.kafka.transactions import OpenTransactions, Transactions, pin_starts
 
 pytest.importorskip("confluent_kafka")
@@ -80,7 +81,7 @@ def take(transactions: Transactions, begin: int, end: int, bundle: object) -> in
 
 def send(transactions: Transactions, *values: bytes) -> None:
     count = len(values)
-    transactions.send(values, [None] * count, [[]] * count, [-1] * count)
+    transactions.send(Messages(values, [None] * count, [[]] * count, [-1] * count))
 
 
 def test_outputs_and_offsets_are_valid_together(topics: Topics):

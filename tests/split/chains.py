@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, shape_inference
 
 from models.session import SessionOptions
 from models.split.plan import BoundaryTensor, Plan, StagePlan, model_hash, to_json
+from models.split.saved_files import with_hashes
 from models.split.staged import StagedModel
 from tests.onnx_models import build
 
@@ -71,6 +72,7 @@ def cut_by_hand(model: onnx.ModelProto, stage_of: Sequence[int], folder: Path, m
     )
     digest = model_hash(str(folder / "model.onnx"))
     plan = Plan("model.onnx", digest, micro_batch, tuple(stages), boundaries, period=1.0, lower_bound=1.0)
+    plan = with_hashes(plan, str(folder))
     (folder / "plan.json").write_text(to_json(plan))
     return plan
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from models.classes import ClassNames, Names
 from models.errors import UsageError
+from models.plain import parse_json
 from models.tensors import TensorColumn
 from transforms.columns import (
     drop_rows,
@@ -162,7 +162,7 @@ def load_labels(path: str) -> tuple[str | None, ...]:
     try:
         content = read_file(path).decode("utf-8-sig")
         if path.lower().endswith(".json") or content.lstrip()[:1] in ("[", "{"):
-            names = _of_json(json.loads(content))
+            names = _of_json(parse_json(content))
         else:
             names = tuple(line.strip() for line in content.rstrip().split("\n"))
         if not any(names):

@@ -59,8 +59,11 @@ def _together(texts: list[bytes | None], schema: pa.Schema) -> Rows | None:
 def _read(text: bytes | None) -> pa.RecordBatch:
     if text is None:
         raise ValueError(EMPTY)
-    with pa.ipc.open_stream(pa.py_buffer(text)) as reader:
+    source = pa.BufferReader(text)
+    with pa.ipc.open_stream(source) as reader:
         table = reader.read_all()
+    if source.tell() < source.size():
+        raise ValueError(f"it goes on behind its stream, from byte {source.tell():,}")
     table.validate(full=True)
     return pa.concat_batches(table.to_batches()) if table.num_rows else pa.RecordBatch.from_pylist([], table.schema)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,12 @@ A question that a broker has left without one holds a transaction up for so long
 
 REACH_SECONDS = 10.0
 """How long a broker may take to answer before a job starts."""
+
+_SILENT = logging.getLogger("beamsplit.librdkafka")
+"""Takes what librdkafka logs even at its lowest level, of a producer that is fenced say: callers are told by errors."""
+
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 
 
 def require_client() -> Any:
@@ -91,14 +98,28 @@ def make_producer(config: ClientConfig, errors: ClientErrors | None = None, **ou
         UsageError: a client property is unknown or has a wrong value.
     """
     kafka = require_client()
-    return _make(kafka.Producer, config, errors, {"enable_idempotence": True, **ours})
+    # A topic that was deleted stays so: brokers may be set to make those that a producer asks for.
+    given: dict[str, object] = {"enable_idempotence": True, "allow_auto_create_topics": False}
+    return _make(kafka.Producer, config, errors, {**given, **ours})
+
+
+def make_admin(config: ClientConfig) -> Any:
+    """A client that asks for settings.
+
+    Raises:
+        UsageError: a client property is unknown or has a wrong value.
+    """
+    require_client()
+    from confluent_kafka.admin import AdminClient
+
+    return _make(AdminClient, config, None, {"allow_auto_create_topics": False})
 
 
 def _make(kind: Callable[..., Any], config: ClientConfig, errors: ClientErrors | None, ours: dict[str, object]) -> Any:
     kafka = require_client()
     errors = errors if errors is not None else ClientErrors()
     try:
-        return kind({**config.client(**ours), "error_cb": errors})
+        return kind({**config.client(**ours), "error_cb": errors, "logger": _SILENT})
     except kafka.KafkaException as error:
         # The text names the property and, for a wrong value, never a password: those take any value.
         reason = error.args[0].str() if error.args else str(error)

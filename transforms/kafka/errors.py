@@ -15,10 +15,22 @@ from apache_beam.pvalue import PCollection
 from transforms.errors import RowError
 from transforms.kafka.blocks import parse_origin
 from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.sink import IN_OFFSET, IN_PARTITION, IN_TOPIC, Headers, SendDoFn
+from transforms.kafka.ending import JobEndsError, ending
+from transforms.kafka.limits import KnownLimits, batch_bytes, known_limits
+from transforms.kafka.outgoing import Headers, Messages, Refusal
+from transforms.kafka.sink import IN_OFFSET, IN_PARTITION, IN_TOPIC, SendDoFn
 
 SHOWN = 5
 """Errors that a worker shows where they go nowhere else."""
+
+CUT = "..."
+"""Ends a reason that was shortened."""
+
+LENGTHS = 8
+"""Bytes by which the lengths of a message's parts may grow with it."""
+
+SHORT_REASON = 100
+"""Bytes of a reason where the broker refuses the whole of it and does not say how much it takes."""
 
 
 def error_json(error: RowError) -> bytes:
@@ -44,20 +56,96 @@ def error_headers(error: RowError) -> Headers:
     return [(name, value.encode()) for name, value in places.items()]
 
 
-class _ErrorsDoFn(SendDoFn):
+def shorter(line: bytes, most: int) -> bytes:
+    """An error's JSON object with as much of its reason as fits into so many bytes, but for the rest of it.
+
+    >>> shorter(b'{"stage": "read", "reason": "no JSON object"}', 40)
+    b'{"stage": "read", "reason": "no JS..."}'
+    """
+    told = json.loads(line)
+    while len(line) > most and told["reason"]:
+        # A character is a byte or more.
+        kept = max(0, len(told["reason"]) - max(1, len(line) - most) - len(CUT))
+        told["reason"] = told["reason"][:kept] + CUT if kept else ""
+        line = json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return line
+
+
+def error_messages(line: bytes, headers: Headers, topic: Topic, limits: KnownLimits) -> Messages:
+    """The message of an error, shortened where the topic takes no more.
+
+    Raises:
+        JobEndsError: the topic will not take it.
+    """
+    most = limits.now().bytes
+    if most is not None and batch_bytes(line, None, headers) > most:
+        line = shorter(line, most - batch_bytes(b"", None, headers) - LENGTHS)
+    made = Messages([line], [None], [headers], [-1], topic=topic)
+    refused = limits.refused(made, compressed=False)
+    if refused:
+        raise not_even_an_error(topic, refused[0])
+    return made
+
+
+def shorten(one: Refusal, topic: Topic) -> Messages:
+    """An error's message with less of its reason, as the broker refused it and does not tell how much it takes.
+
+    Raises:
+        JobEndsError: that was done before.
+    """
+    line = one.messages.values[one.row]
+    short = shorter(line, len(line) - len(json.loads(line)["reason"].encode("utf-8", "replace")) + SHORT_REASON)
+    if short == line:
+        raise not_even_an_error(topic, one.reason)
+    return one.messages.take([one.row])._replace(values=[short])
+
+
+def not_even_an_error(topic: Topic, reason: str) -> JobEndsError:
+    """What ends the job: an error that cannot be delivered."""
+    alter = (
+        f"kafka-configs.sh --alter --bootstrap-server {topic.servers} --topic {topic.name} --add-config SETTING=VALUE"
+    )
+    return JobEndsError(
+        f"--errors {topic}: the error of a message that failed cannot be delivered there either: {reason}; change that "
+        f"(e.g. {alter}), or name another topic or a file"
+    )
+
+
+class SendErrorsDoFn(SendDoFn):
+    """Sends errors to a topic; one that the topic will not take ends the job."""
+
     option = "--errors"
 
+    def message_of(self, error: RowError) -> tuple[bytes, Headers]:
+        """Value and headers of an error's message."""
+        return error_json(error), error_headers(error)
+
     def process(self, error: RowError) -> None:
+        """Send an error."""
         assert self._deliveries is not None
-        self._deliveries.send([error_json(error)], [None], [error_headers(error)], [-1])
+        with ending(self._job_dir):
+            limits = known_limits(self._config, self._topic)
+            self._send(error_messages(*self.message_of(error), self._topic, limits))
+
+    def finish_bundle(self) -> None:
+        """The bundle succeeds only with every error delivered."""
+        while refused := self.deliver():
+            with ending(self._job_dir):
+                for one in refused:
+                    self._send(shorten(one, self._topic))
+
+    def _send(self, messages: Messages) -> None:
+        assert self._deliveries is not None
+        for one in self._deliveries.send(messages):
+            self._send(shorten(one, self._topic))
 
 
 class SendErrors(beam.PTransform):
     """PCollection[RowError] -> nothing more: each a message of the errors topic, at least once."""
 
-    def __init__(self, config: ClientConfig, topic: Topic):
+    def __init__(self, config: ClientConfig, topic: Topic, job_dir: str | None = None):
         super().__init__()
-        self._dofn = _ErrorsDoFn(config, topic)
+        self._dofn = SendErrorsDoFn(config, topic, job_dir)
 
     def expand(self, errors: PCollection) -> PCollection:
         """Wire: one ParDo."""

@@ -19,15 +19,19 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindows
 
 from transforms.apply import FAILED, CountedStep
 from transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, TIME
 from transforms.errors import RowError
 from transforms.kafka.blocks import parse_origin, ranges_of
 from transforms.kafka.config import Topic
-from transforms.kafka.errors import error_headers, error_json
+from transforms.kafka.ending import ending
+from transforms.kafka.errors import error_headers, error_json, error_messages
+from transforms.kafka.limits import known_limits
 from transforms.kafka.offsets import Group
-from transforms.kafka.sink import encode_rows, headers_of
+from transforms.kafka.outgoing import Messages
+from transforms.kafka.sink import Undelivered, encode_rows, headers_of, split_refused
 from transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
 
 WAITING_BLOCKS = 4
@@ -62,8 +66,8 @@ class _Outputs:
     ends: dict[int, int]
     """Partition -> end of its offsets, of those with any that were not done."""
 
-    messages: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)
-    """Partition, and what `Transactions.send` takes."""
+    messages: list[tuple[int, Messages]] = field(default_factory=list)
+    """Partition, and what to send for it."""
 
 
 class _Transact(beam.DoFn):
@@ -85,7 +89,9 @@ class _Transact(beam.DoFn):
         format: str,
         errors: Topic | None,
         seconds: float,
+        job_dir: str | None,
     ):
+        self._job_dir, self._undelivered = job_dir, Undelivered(job_dir)
         self._steps, self._group, self._output, self._format = tuple(steps), group, output, format
         self._errors, self._seconds = errors, seconds
         self._bundle = object()
@@ -111,27 +117,34 @@ class _Transact(beam.DoFn):
 
     def process(self, block: pa.RecordBatch) -> Iterator[Any]:
         try:
-            failures = self._score(block)
-            if len(self._waiting) >= WAITING_BLOCKS or all(commit.done() for commit in self._committing):
-                self._send()
-                if self._since is not None and time.monotonic() - self._since >= self._seconds:
-                    self._commit()
+            with ending(self._job_dir):
+                failures = self._score(block)
+                if len(self._waiting) >= WAITING_BLOCKS or all(commit.done() for commit in self._committing):
+                    self._send()
+                    if self._since is not None and time.monotonic() - self._since >= self._seconds:
+                        self._commit()
         except BaseException:
             self._give_up()
             raise
+        failures += self._take_failed()
         if self._errors is None:
             for failure in failures:
                 yield beam.pvalue.TaggedOutput(FAILED, failure)
 
-    def finish_bundle(self) -> None:
+    def finish_bundle(self) -> list[Any]:
         try:
-            self._send()
-            self._commit()
-            self._settle()
+            with ending(self._job_dir):
+                self._send()
+                self._commit()
+                self._settle()
         except BaseException:
             self._give_up()
             raise
+        failures = self._take_failed()
         self._reset()
+        if self._errors is not None:
+            return []
+        return [beam.pvalue.TaggedOutput(FAILED, GlobalWindows.windowed_value_at_end_of_window(f)) for f in failures]
 
     def teardown(self) -> None:
         self._give_up()
@@ -152,17 +165,34 @@ class _Transact(beam.DoFn):
         made = _Outputs({p: end for p, (_, end) in ranges.items() if end > firsts[p]})
         for partition, rows in by_partition(fresh).items() if fresh.num_rows else ():
             keys, times = rows.column(KEY).to_pylist(), rows.column(TIME).to_pylist()
-            made.messages.append((partition, (encode_rows(self._format, rows), keys, headers_of(rows), times)))
-        for failure in failures if self._errors is not None else ():
-            told = ([error_json(failure)], [None], [error_headers(failure)], [-1], self._errors)
-            made.messages.append((parse_origin(failure.file)[1], told))
+            messages = Messages(encode_rows(self._format, rows), keys, headers_of(rows), times, block=rows)
+            messages, errors = split_refused(messages, self._held[partition].refused)
+            self._undelivered.count(errors)
+            failures += errors
+            made.messages.append((partition, messages))
+        if self._errors is not None:
+            limits = known_limits(self._group.config, self._errors)
+            for failure in failures:
+                told = error_messages(error_json(failure), error_headers(failure), self._errors, limits)
+                made.messages.append((parse_origin(failure.file)[1], told))
         self._waiting.append(made)
+        return failures
+
+    def _take_failed(self) -> list[RowError]:
+        """Errors of messages that were scored before, and that the broker has refused."""
+        if any(not commit.done() for commit in self._committing):
+            return []  # a commit at work may still find some
+        failures = [error for held in self._held.values() for error in held.take_failed()]
+        self._undelivered.count(failures)
         return failures
 
     def _admit(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, int]:
         """Partition -> its first offset that is not done."""
         new = [partition for partition in ranges if partition not in self._held]
-        takes = [self._pool.submit(OPEN.take, self._group, p, self._output, ranges[p][0], self._bundle) for p in new]
+        takes = [
+            self._pool.submit(OPEN.take, self._group, p, self._output, ranges[p][0], self._bundle, self._errors)
+            for p in new
+        ]
         wait(takes)
         for partition, taken in zip(new, takes, strict=True):
             self._held[partition] = taken.result()
@@ -176,7 +206,7 @@ class _Transact(beam.DoFn):
                 self._held[partition].open(self._bundle)
                 self._sent[partition] = end
             for partition, messages in outputs.messages:
-                self._held[partition].send(*messages)
+                self._held[partition].send(messages)
             if outputs.ends and self._since is None:
                 self._since = time.monotonic()
         self._waiting = []
@@ -213,6 +243,7 @@ class ScoreInTransactions(beam.PTransform):
         format: one of `OUTPUT_FORMATS`.
         errors: where messages go that could not be scored, in the same transaction; None gives them out.
         seconds: how long a transaction may last while its bundle does; the bundle's end commits too.
+        job_dir: folder that local workers share, for counts.
     """
 
     def __init__(
@@ -223,9 +254,10 @@ class ScoreInTransactions(beam.PTransform):
         format: str = "json",
         errors: Topic | None = None,
         seconds: float = 0.2,
+        job_dir: str | None = None,
     ):
         super().__init__()
-        self._dofn = _Transact(steps, group, output, format, errors, seconds)
+        self._dofn = _Transact(steps, group, output, format, errors, seconds, job_dir)
 
     def expand(self, blocks: PCollection) -> PCollection:
         """Wire: one ParDo."""

@@ -13,7 +13,9 @@ from apache_beam.pvalue import PCollection
 from transforms.block import MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW
 from transforms.errors import RowError, row_bases, to_line
 from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.sink import Headers, SendDoFn, encode_rows
+from transforms.kafka.errors import SendErrorsDoFn
+from transforms.kafka.outgoing import Headers, Messages
+from transforms.kafka.sink import SendBlocksDoFn, encode_rows, undelivered
 from transforms.model_version import HEADER as VERSION_HEADER
 from transforms.split import parse_origin_file
 
@@ -61,58 +63,55 @@ def _bytes(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-class _RowsDoFn(SendDoFn):
-    def __init__(self, config: ClientConfig, topic: Topic, format: str):
-        super().__init__(config, topic)
-        self._format = format
+class _RowsDoFn(SendBlocksDoFn):
+    def __init__(self, config: ClientConfig, topic: Topic, format: str, job_dir: str | None):
+        super().__init__(config, topic, format, job_dir)
         self._bases = RowBases()
 
-    def process(self, block: pa.RecordBatch) -> None:
-        assert self._deliveries is not None
+    def messages_of(self, block: pa.RecordBatch) -> Messages:
         rows = block.num_rows
         headers = row_headers(block, self._bases)
-        self._deliveries.send(encode_rows(self._format, block), [None] * rows, headers, [-1] * rows)
+        return Messages(encode_rows(self._format, block), [None] * rows, headers, [-1] * rows, block=block)
 
 
 class SendRows(beam.PTransform):
-    """PCollection of blocks that were read from files -> nothing more: each row a message of the topic, without a key.
+    """PCollection of blocks that were read from files -> PCollection of RowError.
+
+    Each row is a message of the topic, without a key, or an error, where the topic will not take it.
 
     Args:
         config: how to get in.
         topic: to write to.
         format: one of `sink.OUTPUT_FORMATS`.
+        job_dir: folder that local workers share, for counts.
     """
 
-    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json"):
+    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json", job_dir: str | None = None):
         super().__init__()
-        self._dofn = _RowsDoFn(config, topic, format)
+        self._dofn = _RowsDoFn(config, topic, format, job_dir)
 
     def expand(self, blocks: PCollection) -> PCollection:
         """Wire: one ParDo."""
-        return blocks | beam.ParDo(self._dofn).with_output_types(bytes)
+        return undelivered(blocks, self._dofn)
 
 
-class _RowErrorsDoFn(SendDoFn):
-    option = "--errors"
-
-    def __init__(self, config: ClientConfig, topic: Topic):
-        super().__init__(config, topic)
+class _RowErrorsDoFn(SendErrorsDoFn):
+    def __init__(self, config: ClientConfig, topic: Topic, job_dir: str | None):
+        super().__init__(config, topic, job_dir)
         self._bases = RowBases()
 
-    def process(self, error: RowError) -> None:
-        assert self._deliveries is not None
+    def message_of(self, error: RowError) -> tuple[bytes, Headers]:
         path, first = self._bases.of(error.file)
         told = error._replace(file=path, row=error.row + first)
-        headers = [(IN_FILE, _bytes(path)), (IN_ROW, str(told.row).encode())]
-        self._deliveries.send([to_line(told).rstrip(b"\n")], [None], [headers], [-1])
+        return to_line(told).rstrip(b"\n"), [(IN_FILE, _bytes(path)), (IN_ROW, str(told.row).encode())]
 
 
 class SendRowErrors(beam.PTransform):
     """PCollection[RowError] of rows of files -> nothing more: each a JSON message of the errors topic."""
 
-    def __init__(self, config: ClientConfig, topic: Topic):
+    def __init__(self, config: ClientConfig, topic: Topic, job_dir: str | None = None):
         super().__init__()
-        self._dofn = _RowErrorsDoFn(config, topic)
+        self._dofn = _RowErrorsDoFn(config, topic, job_dir)
 
     def expand(self, errors: PCollection) -> PCollection:
         """Wire: one ParDo."""

@@ -2,48 +2,36 @@
 
 Element:   a block of predictions with the columns of `block.MESSAGE_FIELDS`
 Delivery:  at least once: a bundle is done when the brokers have all of its messages (acks=all, idempotent), else it
-           fails and is done again
+           fails and is done again; a message that the topic will not take is a row that failed
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindows
 
+from transforms.apply import FAILED, Failures
 from transforms.block import HEADERS, KEY, MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW, TIME, data_columns
+from transforms.errors import RowError
 from transforms.kafka.blocks import parse_origin
-from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_producer
 from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.deliveries import Deliveries
+from transforms.kafka.ending import ending
+from transforms.kafka.outgoing import Headers, Messages, Refusal
 from transforms.model_version import HEADER as VERSION_HEADER
+from transforms.worker import this_worker
 
 OUTPUT_FORMATS = ("json", "arrow", "tensor")
 
 IN_TOPIC, IN_PARTITION, IN_OFFSET = "input.topic", "input.partition", "input.offset"
 """Headers that tell which message an output was made of."""
-
-FLUSH_SECONDS = 150.0
-"""How long a bundle waits for its messages: longer than `delivery.timeout.ms`, so that each has its report."""
-
-DELIVERY_MS = 120_000
-"""After this the producer gives a message up: a broker may be away so long."""
-
-TRANSACTION_MS = 180_000
-"""After this the broker aborts a transaction that was left open: longer than `DELIVERY_MS`, and shorter than the 15
-minutes that brokers allow unless told otherwise."""
-
-IDLE_MS = 5_000
-"""After this a transactional producer closes a connection that nobody uses.
-
-Where a broker goes away and comes back, librdkafka may wait without end in `send_offsets_to_transaction`, whatever time
-it is given: it looks again only when some connection opens or closes (its issues 5456 and 5511). This makes one close.
-"""
-
-Headers = Sequence["tuple[str, bytes | None]"]
 
 
 def encode_rows(format: str, block: pa.RecordBatch) -> list[bytes]:
@@ -95,101 +83,14 @@ def headers_of(block: pa.RecordBatch) -> list[Headers]:
     ]
 
 
-@dataclass
-class Deliveries:
-    """Messages on their way to a topic."""
-
-    config: ClientConfig
-    topic: Topic
-    transactional_id: str | None = None
-    """Of a producer whose messages count when their transaction is committed; None has no transactions."""
-
-    option: str = "--output"
-    """What names the topic."""
-
-    def __post_init__(self) -> None:
-        self.errors = ClientErrors()
-        """What the client was told."""
-        self._failed: list[tuple[str, str]] = []  # topic, reason
-        self._errors_topic: Topic | None = None
-        transactions = {
-            "transactional_id": self.transactional_id,
-            "transaction_timeout_ms": TRANSACTION_MS,
-            "connections_max_idle_ms": IDLE_MS,
-            "socket_timeout_ms": ANSWER_MS,
-        }
-        self.producer = make_producer(
-            self.config,
-            self.errors,
-            partitioner="murmur2_random",
-            delivery_timeout_ms=DELIVERY_MS,
-            # Python is called for failures only: a call a message would cost as much as the rest.
-            delivery_report_only_error=True,
-            on_delivery=self._report,
-            queue_buffering_max_messages=1_000_000,
-            **(transactions if self.transactional_id else {}),
-        )
-        """The client itself."""
-
-    def send(
-        self,
-        values: Sequence[bytes],
-        keys: Sequence[bytes | None],
-        headers: Sequence[Headers],
-        times: Sequence[int],
-        topic: Topic | None = None,
-    ) -> None:
-        """Hand messages to the producer, for its topic or for one of errors; waits where its queue is full."""
-        self._errors_topic = topic or self._errors_topic
-        produce, name = self.producer.produce, (topic or self.topic).name
-        for value, key, header, time in zip(values, keys, headers, times, strict=True):
-            while True:
-                try:
-                    # By position: named arguments cost half as much again. -1 is any partition.
-                    produce(name, value, key, -1, None, None, max(time, 0), header)
-                    break
-                except BufferError:
-                    self.producer.poll(0.1)
-        self.producer.poll(0)
-
-    def check(self) -> None:
-        """Wait until all messages are with the brokers.
-
-        Raises:
-            RuntimeError: some are not.
-        """
-        left = self.producer.flush(FLUSH_SECONDS)
-        if left or self._failed or self.errors.fatal:
-            reason = self.errors.fatal or (self._failed[0][1] if self._failed else self.errors.reason())
-            count = left + len(self._failed)
-            raise RuntimeError(f"{self._where()}: {count} messages were not delivered: {reason}")
-
-    def _where(self) -> str:
-        """The topics whose messages failed, by their options; all where the client told of none."""
-        known = {self.topic.name: f"{self.option} {self.topic}"}
-        if self._errors_topic is not None:
-            known[self._errors_topic.name] = f"--errors {self._errors_topic}"
-        failed = dict.fromkeys(name for name, _ in self._failed)
-        return ", ".join(known[name] for name in failed or known)
-
-    def abandon(self) -> None:
-        """Drop what waits."""
-        self.producer.purge()
-        self.producer.flush(1)
-
-    def _report(self, error: Any, message: Any) -> None:
-        if error is not None:
-            self._failed.append((message.topic(), error.str()))
-
-
 class SendDoFn(beam.DoFn):
     """What sends to a topic has in common: one producer an instance, dropped with what it holds if a bundle fails."""
 
     option = "--output"
     """What names the topic, for errors."""
 
-    def __init__(self, config: ClientConfig, topic: Topic):
-        self._config, self._topic = config, topic
+    def __init__(self, config: ClientConfig, topic: Topic, job_dir: str | None = None):
+        self._config, self._topic, self._job_dir = config, topic, job_dir
         self._deliveries: Deliveries | None = None
         self._open = False
 
@@ -202,11 +103,13 @@ class SendDoFn(beam.DoFn):
             self._deliveries = Deliveries(self._config, self._topic, option=self.option)
         self._open = True
 
-    def finish_bundle(self) -> None:
-        """The bundle succeeds only with every message delivered."""
+    def deliver(self) -> list[Refusal]:
+        """Wait until every message is delivered, but for those that the broker will not take: those."""
         assert self._deliveries is not None
-        self._deliveries.check()
+        with ending(self._job_dir):
+            refused = self._deliveries.check()
         self._open = False
+        return refused
 
     def teardown(self) -> None:
         """Let go of the producer."""
@@ -215,25 +118,82 @@ class SendDoFn(beam.DoFn):
             self._deliveries, self._open = None, False
 
 
-class _BlocksDoFn(SendDoFn):
-    def __init__(self, config: ClientConfig, topic: Topic, format: str):
-        super().__init__(config, topic)
-        self._format = format
+class SendBlocksDoFn(SendDoFn):
+    """Sends the rows of blocks; gives out, as `FAILED`, those that the topic will not take."""
 
-    def process(self, block: pa.RecordBatch) -> None:
+    def __init__(self, config: ClientConfig, topic: Topic, format: str, job_dir: str | None = None):
+        super().__init__(config, topic, job_dir)
+        self._format = format
+        self._undelivered = Undelivered(job_dir)
+
+    def messages_of(self, block: pa.RecordBatch) -> Messages:
+        """The messages of a block's rows."""
+        keys, times = block.column(KEY).to_pylist(), block.column(TIME).to_pylist()
+        return Messages(encode_rows(self._format, block), keys, headers_of(block), times, block=block)
+
+    def process(self, block: pa.RecordBatch) -> Iterator[Any]:
+        """Send a block."""
         assert self._deliveries is not None
-        keys = block.column(KEY).to_pylist()
-        times = block.column(TIME).to_pylist()
-        self._deliveries.send(encode_rows(self._format, block), keys, headers_of(block), times)
+        messages, errors = split_refused(self.messages_of(block), self._deliveries.refused)
+        with ending(self._job_dir):
+            errors += [one.messages.error(one.row, one.reason) for one in self._deliveries.send(messages)]
+        self._undelivered.count(errors)
+        for error in errors:
+            yield beam.pvalue.TaggedOutput(FAILED, error)
+
+    def finish_bundle(self) -> list[Any]:
+        """The bundle succeeds only with every message delivered that the topic takes."""
+        errors = [one.messages.error(one.row, one.reason) for one in self.deliver()]
+        self._undelivered.count(errors)
+        return [beam.pvalue.TaggedOutput(FAILED, GlobalWindows.windowed_value_at_end_of_window(one)) for one in errors]
+
+
+def split_refused(messages: Messages, refused: Callable[[Messages], dict[int, str]]) -> tuple[Messages, list[RowError]]:
+    """(messages that the topic may take, errors of those that it will not)."""
+    why = refused(messages)
+    if not why:
+        return messages, []
+    return messages.without(set(why)), [messages.error(row, reason) for row, reason in why.items()]
+
+
+class Undelivered:
+    """Counts rows that were scored and could not be delivered: they are failed, and not scored."""
+
+    def __init__(self, job_dir: str | None):
+        self._job_dir, self._failures = job_dir, Failures(job_dir)
+        self._scored = Metrics.counter("beamsplit", "rows_scored")
+
+    def count(self, errors: Sequence[RowError]) -> None:
+        """Take in some more."""
+        if not errors:
+            return
+        self._failures.count(errors)
+        self._scored.dec(len(errors))
+        if self._job_dir and os.path.isdir(self._job_dir):
+            this_worker(self._job_dir).add(-len(errors), 0)
 
 
 class WriteMessages(beam.PTransform):
-    """PCollection of blocks -> nothing more: each row a message of the topic."""
+    """PCollection of blocks -> PCollection of RowError: each row a message of the topic, or one that it will not take.
 
-    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json"):
+    Args:
+        config: how to get in.
+        topic: to write to.
+        format: one of `OUTPUT_FORMATS`.
+        job_dir: folder that local workers share, for counts.
+    """
+
+    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json", job_dir: str | None = None):
         super().__init__()
-        self._dofn = _BlocksDoFn(config, topic, format)
+        self._dofn = SendBlocksDoFn(config, topic, format, job_dir)
 
     def expand(self, blocks: PCollection) -> PCollection:
         """Wire: one ParDo."""
-        return blocks | beam.ParDo(self._dofn).with_output_types(bytes)
+        return undelivered(blocks, self._dofn)
+
+
+def undelivered(blocks: PCollection, dofn: SendBlocksDoFn) -> PCollection:
+    """Send blocks; the rows that the topic will not take."""
+    made = blocks | beam.ParDo(dofn).with_output_types(bytes).with_outputs(FAILED, main="none")
+    made[FAILED].element_type = RowError
+    return made[FAILED]

@@ -18,10 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from models.errors import UsageError
+from transforms.errors import RowError
 from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import Topic
+from transforms.kafka.deliveries import Deliveries
+from transforms.kafka.errors import error_headers, error_json, error_messages, shorten
+from transforms.kafka.limits import known_limits
 from transforms.kafka.offsets import PATIENCE_SECONDS, Group, committed_end, first_offsets
-from transforms.kafka.sink import Deliveries, Headers
+from transforms.kafka.outgoing import Messages, Refusal
 
 AT_ONCE = 16
 """Partitions whose transactions are opened or committed at the same time: each waits for the broker several times."""
@@ -53,21 +57,27 @@ class Transactions:
         partition: of the group's topic.
         output: where messages go unless told otherwise.
         consumer: of the group, for questions to the broker.
+        errors: where errors go, in the same transactions; None where they go elsewhere.
 
     Raises:
         RuntimeError: the broker does not answer, or refuses.
     """
 
-    def __init__(self, group: Group, partition: int, output: Topic, consumer: Any):
+    def __init__(self, group: Group, partition: int, output: Topic, consumer: Any, errors: Topic | None = None):
         self.bundle: object = None
         """Whose outputs the open transaction holds; None while none is open."""
 
-        self._group, self._partition = group, partition
+        self._group, self._partition, self._consumer, self._errors = group, partition, consumer, errors
         self._metadata = consumer.consumer_group_metadata()
-        self._deliveries = Deliveries(group.config, output, transactional_id(group, partition))
+        # What the open transaction holds, and positions that it does not: to be sent again without some more.
+        self._sent: list[tuple[Messages, set[int]]] = []
+        self._failed: list[RowError] = []
+        self._alone_is_over = False
+        self._deliveries = Deliveries(group.config, output, transactional_id(group, partition), errors_topic=errors)
         try:
             self._insist(self._deliveries.producer.init_transactions, CALL_SECONDS)
-            self.end = committed_end(consumer, group.topic, partition)
+            self._committed = committed_end(consumer, group.topic, partition)
+            self.end = self._committed
             """Offsets below are done or admitted; None where the group has none yet."""
         except BaseException:
             self.close()
@@ -98,50 +108,132 @@ class Transactions:
             RuntimeError: another has opened this partition's transactions.
         """
         if self.bundle is None:
+            if self._alone_is_over:
+                self._reopen(alone=False)
             self._insist(self._deliveries.producer.begin_transaction)
             self.bundle = bundle
 
-    def send(
-        self,
-        values: Sequence[bytes],
-        keys: Sequence[bytes | None],
-        headers: Sequence[Headers],
-        times: Sequence[int],
-        topic: Topic | None = None,
-    ) -> None:
-        """Put messages into the transaction: see `Deliveries.send`.
+    def refused(self, messages: Messages) -> dict[int, str]:
+        """See `Deliveries.refused`."""
+        return self._deliveries.refused(messages)
+
+    def send(self, messages: Messages) -> None:
+        """Put messages into the transaction; those that are refused are known once it is committed.
 
         Raises:
             RuntimeError: another has opened this partition's transactions.
+            JobEndsError: the topic is gone.
         """
+        self._sent.append((messages, set()))
+        kafka = require_client()
         try:
-            self._deliveries.send(values, keys, headers, times, topic)
-        except require_client().KafkaException as error:
-            raise RuntimeError(self._told(error.args[0])) from error
+            refused = self._deliveries.send(messages)
+        except kafka.KafkaException as error:
+            self._deliveries.producer.poll(0)
+            said = error.args[0]
+            if self._deliveries.any_refused and (said.code() == kafka.KafkaError._STATE or said.txn_requires_abort()):
+                return  # the transaction will be made again
+            raise RuntimeError(self._told(said)) from error
+        for made in self._leave_out(refused):
+            self.send(made)
 
     def commit(self, end: int) -> None:
         """Make the outputs that were sent and the end of their offsets valid together.
+
+        A message that the broker will not take ends its transaction: it is made again without that message.
 
         Args:
             end: of the offsets whose outputs are in the transaction. What was admitted since is none of its.
 
         Raises:
             RuntimeError: neither is, or (the broker went away in between) whoever opens next finds out which.
+            JobEndsError: a topic is gone, or takes not even an error.
         """
         kafka = require_client()
+        self._flush()
+        while self._deliveries.any_refused:
+            self._again_without(self._deliveries.take_refused())
+            self._flush()
+        done = [kafka.TopicPartition(self._group.topic, self._partition, end)]
         producer = self._deliveries.producer
+        self._insist(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
+        self._insist(producer.commit_transaction, CALL_SECONDS)
+        self.bundle, self._committed, self._sent = None, end, []
+        self._alone_is_over = self._deliveries.alone
+
+    def take_failed(self) -> list[RowError]:
+        """Forget, and give, the errors of messages that were refused; those are in no transaction."""
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _flush(self) -> None:
+        kafka = require_client()
         try:
-            self._deliveries.check()
+            self._deliveries.flush()
         except (RuntimeError, SystemError, kafka.KafkaException) as error:
             # A fatal error comes out of the client's own callback, as the cause of a SystemError.
             said = error if isinstance(error, kafka.KafkaException) else error.__cause__
             if not isinstance(said, kafka.KafkaException):
                 raise
             raise RuntimeError(self._told(said.args[0])) from error
-        done = [kafka.TopicPartition(self._group.topic, self._partition, end)]
-        self._insist(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
-        self._insist(producer.commit_transaction, CALL_SECONDS)
-        self.bundle = None
+
+    def _leave_out(self, culprits: Sequence[Refusal]) -> list[Messages]:
+        """Take messages out of those that are sent; what is to be sent in their place.
+
+        Raises:
+            JobEndsError: the errors topic takes not even the error of one.
+        """
+        dropped = {id(messages): rows for messages, rows in self._sent}
+        instead = []
+        for one in culprits:
+            dropped[id(one.messages)].add(one.row)
+            if one.messages.block is None:
+                assert self._errors is not None, "only errors have no rows"
+                instead.append(shorten(one, self._errors))
+                continue
+            error = one.messages.error(one.row, one.reason)
+            self._failed.append(error)
+            if self._errors is not None:
+                limits = known_limits(self._group.config, self._errors)
+                instead.append(error_messages(error_json(error), error_headers(error), self._errors, limits))
+        return instead
+
+    def _again_without(self, suspects: Sequence[Refusal]) -> None:
+        """Abort the transaction, and send what it held once more, without the messages at fault.
+
+        Raises:
+            RuntimeError: another has taken the partition over meanwhile.
+            JobEndsError: a topic is gone, or takes not even an error.
+        """
+        bundle = self.bundle
+        culprits, left = self._deliveries.explain(suspects)
+        if not culprits and self._deliveries.alone:
+            culprits = [one for one in left if one.accused]
+            if not culprits:
+                raise RuntimeError(f"{self._where()}: {suspects[0].reason}")
+        instead = self._leave_out(culprits)
+        again = [messages.without(rows) if rows else messages for messages, rows in self._sent]
+        # Which of a batch is at fault is known when each is alone.
+        self._reopen(alone=not culprits or self._deliveries.alone)
+        self.open(bundle)
+        self._sent = []
+        for messages in [*again, *instead]:
+            self.send(messages)
+
+    def _reopen(self, alone: bool) -> None:
+        """Open the transactions of the partition anew.
+
+        A producer whose message was refused goes on with a gap in its numbers (librdkafka), which the broker refuses.
+        """
+        self.close()
+        self._alone_is_over = False
+        old = self._deliveries
+        self._deliveries = Deliveries(
+            old.config, old.topic, old.transactional_id, errors_topic=self._errors, alone=alone
+        )
+        self._insist(self._deliveries.producer.init_transactions, CALL_SECONDS)
+        if committed_end(self._consumer, self._group.topic, self._partition) != self._committed:
+            raise RuntimeError(self._taken_over())
 
     def close(self) -> None:
         """Give up what is not committed, and the producer."""
@@ -150,6 +242,7 @@ class Transactions:
         if self.bundle is not None:
             with contextlib.suppress(*lost):
                 self._deliveries.producer.abort_transaction(ABORT_SECONDS)
+            self.bundle = None
         with contextlib.suppress(*lost):
             self._deliveries.abandon()
 
@@ -171,13 +264,20 @@ class Transactions:
 
     def _told(self, error: Any) -> str:
         codes = require_client().KafkaError
-        where = f"{self._group.topic}/{self._partition}"
+        where = self._where()
         if error.code() in (codes._FENCED, codes.PRODUCER_FENCED, codes.INVALID_PRODUCER_EPOCH):
-            return f"{where}: another worker or run with --group {self._group.name} has taken it over and goes on here"
+            return self._taken_over()
         if error.code() in (codes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, codes.CLUSTER_AUTHORIZATION_FAILED):
             ids = f"beamsplit/{self._group.name}/{self._group.topic}/"
             return f"{where}: the broker allows no transactions; grant Write on the transactional ids {ids}*"
         return f"{where}: the transaction failed: {self._deliveries.errors.fatal or error.str()}"
+
+    def _where(self) -> str:
+        return f"{self._group.topic}/{self._partition}"
+
+    def _taken_over(self) -> str:
+        group = self._group.name
+        return f"{self._where()}: another worker or run with --group {group} has taken it over and goes on here"
 
 
 def asker(group: Group) -> Any:
@@ -228,7 +328,9 @@ class OpenTransactions:
         self._open: dict[tuple[Group, int, Topic], Transactions] = {}
         self._consumers: dict[Group, Any] = {}
 
-    def take(self, group: Group, partition: int, output: Topic, begin: int, bundle: object) -> Transactions:
+    def take(
+        self, group: Group, partition: int, output: Topic, begin: int, bundle: object, errors: Topic | None = None
+    ) -> Transactions:
         """A partition's transactions, for a bundle that has its messages from `begin` on.
 
         Raises:
@@ -246,7 +348,7 @@ class OpenTransactions:
             if not (left or behind):
                 return found
             self.drop(found)
-        made = Transactions(group, partition, output, self._consumers[group])
+        made = Transactions(group, partition, output, self._consumers[group], errors)
         with self._lock:
             self._open[key] = made
         return made

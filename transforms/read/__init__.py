@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.read.derived import partition_codes, partition_types, with_derived
+from transforms.read.derived import declared_fields, partition_codes, partition_types, with_derived
 from transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
 from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, with_encoding
 from transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
@@ -14,6 +14,7 @@ from transforms.read.splits import (
     read_all,
     read_sample,
     read_split,
+    read_spread,
     slice_split,
     split_file,
     total_rows,
@@ -36,6 +37,7 @@ __all__ = [
     "assign_splits",
     "check_unchanged",
     "count_rows",
+    "declared_fields",
     "find_files",
     "format_of",
     "has_rows",
@@ -47,6 +49,7 @@ __all__ = [
     "read_all",
     "read_sample",
     "read_split",
+    "read_spread",
     "slice_split",
     "split_file",
     "total_rows",

@@ -25,7 +25,7 @@ from transforms.read.damage import CHARACTERS, offset_dtype
 
 _CONTINUES = b"\xff\xff\xff\xff"
 
-_FOOTER_BLOCKS, _MESSAGE_HEADER = 3, 2
+_FOOTER_DICTIONARIES, _FOOTER_BATCHES, _MESSAGE_HEADER = 2, 3, 2
 _BATCH_LENGTH, _BATCH_COMPRESSION = 0, 3
 """Slots of the tables in Arrow's Footer, Message and RecordBatch (format/File.fbs, format/Message.fbs)."""
 
@@ -44,6 +44,24 @@ class Block:
     start: int
     metadata: int
     body: int
+
+
+def footer_blocks(footer: bytes) -> list[Block]:
+    """Where dictionaries and record batches lie, by a footer.
+
+    Raises:
+        struct.error: it is none.
+    """
+    return [*_blocks(footer, _FOOTER_DICTIONARIES), *_blocks(footer, _FOOTER_BATCHES)]
+
+
+def _blocks(footer: bytes, slot: int) -> list[Block]:
+    at = _slot(footer, _root(footer, 0), slot)
+    if at is None:
+        return []
+    at = _root(footer, at)
+    (count,) = struct.unpack_from("<I", footer, at)
+    return [Block(*struct.unpack_from("<qi4xq", footer, at + 4 + 24 * k)) for k in range(count)]
 
 
 class BatchFile:
@@ -77,12 +95,7 @@ class BatchFile:
         (length,) = struct.unpack("<i", self._read(size - 10, 4))
         footer = self._read(size - 10 - length, length)
         try:
-            at = _slot(footer, _root(footer, 0), _FOOTER_BLOCKS)
-            if at is None:
-                return []
-            at = _root(footer, at)
-            (count,) = struct.unpack_from("<I", footer, at)
-            return [Block(*struct.unpack_from("<qi4xq", footer, at + 4 + 24 * k)) for k in range(count)]
+            return _blocks(footer, _FOOTER_BATCHES)
         except struct.error as error:
             raise DamagedFile(f"{self.path} is damaged: its footer is no table of record batches") from error
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from transforms.read.arrow_batch import BatchFile, Unsupported
 from transforms.read.compression import DamagedFile
+from transforms.read.one_file import check_one_arrow
 from transforms.read.plain_types import plain_schema
 from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from transforms.read.streams import is_local, open_arrow, open_stream
@@ -30,13 +31,19 @@ def is_file(path: str) -> bool:
 def schema(path: str) -> pa.Schema:
     """The schema at the head of the file."""
     with open_arrow(path) as source:
-        return plain_schema((pa.ipc.open_file(source) if is_file(path) else pa.ipc.open_stream(source)).schema)
+        if not is_file(path):
+            return plain_schema(pa.ipc.open_stream(source).schema)
+        found = pa.ipc.open_file(source).schema
+        check_one_arrow(source, path)
+        return plain_schema(found)
 
 
 def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
     """Splits of about `target_bytes`; a stream is one split, as its batches can only be found in turn."""
     if not is_file(path):
         return [Split("arrow", (path,), (number, 0), 0, 1, 0, None, size)]
+    with open_arrow(path) as source:
+        check_one_arrow(source, path)
     lengths = _batch_rows(path)
     splits: list[Split] = []
     row_bytes = size / max(sum(lengths), 1)

@@ -48,12 +48,6 @@ def header(path: str, encoding: str | None = None, given: CsvHeader = None) -> t
     return list(names), start
 
 
-def rows_begin(path: str) -> int:
-    """The byte at which the rows of a file start whose line ends are bytes of their own."""
-    with open_text(path) as stream:
-        return _first_row(stream, lines.csv_first_end(delimiter_of(path)))[2]
-
-
 @lru_cache(maxsize=64)
 def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvHeader) -> tuple[tuple[str, ...], int]:
     delimiter = delimiter_of(path)
@@ -144,12 +138,23 @@ def _is_numbers(names: list[str]) -> bool:
 
 
 def _is_row(names: list[str], rows: bytes, delimiter: str) -> bool:
-    """Whether some of the first line's cells are numbers, and all words stand in their columns once more."""
+    """Whether all words of the first line stand in their columns once more.
+
+    Where it has no numbers either, lines that are the first one again do not count: names of files behind one another.
+    In a file of one column a word that is there once more may be a name by chance.
+    """
     words = {at: name for at, name in enumerate(names) if not _NUMBER.fullmatch(name) and not _NOTHING.fullmatch(name)}
-    if not words or not any(_NUMBER.fullmatch(name) for name in names):
+    only_words = len(words) == len(names)
+    if not words or not (only_words or any(_NUMBER.fullmatch(name) for name in names)):
         return False
-    seen = Counter((at, row[at]) for row in _rows(rows, delimiter) if len(row) == len(names) for at in words)
-    return all(seen[word] > 1 for word in words.items())
+    if only_words and any(rows.count(name.encode()) < 2 for name in names):
+        return False  # as of most files, found without a look at the rows
+    seen: Counter[tuple[int, str]] = Counter()
+    for row in _rows(rows, delimiter):
+        if len(row) == len(names) and not (only_words and len(names) > 1 and row == names):
+            seen.update((at, row[at]) for at in words)
+    least = 1 if only_words and len(names) > 1 else 3 if only_words else 2
+    return all(seen[word] >= least for word in words.items())
 
 
 def _text_start(head: bytes) -> int:

@@ -6,7 +6,7 @@ data/date=2026-11-01/part.parquet      image: struct<bytes, path>     ->  image.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
@@ -70,6 +70,35 @@ def _find_field(fields: Sequence[pa.Field], name: str) -> tuple[tuple[str, ...],
             if below is not None:
                 return (field.name, *below[0]), below[1]
     return None
+
+
+def declared_fields(schema: pa.Schema, types: Mapping[str, pa.DataType], format: str) -> list[str]:
+    """Those of the declared columns that are fields of structs.
+
+    Args:
+        schema: of the files.
+        types: as declared.
+        format: of the files.
+
+    Raises:
+        UsageError: no such type can be made of what the field is.
+    """
+    from transforms.read.cast import CannotCast, cast_exactly
+
+    found = []
+    for name, kind in types.items():
+        field = None if name in schema.names else _find_field(list(schema), name)
+        if field is None:
+            continue
+        try:
+            cast_exactly(pa.nulls(0, field[1]), kind)
+        except CannotCast:
+            raise UsageError(
+                f"--types {name}:{kind}: the field is {field[1]} in the {format} files, of which no {kind} can be "
+                "made; name another"
+            ) from None
+        found.append(name)
+    return found
 
 
 _KEY_VALUE = re.compile(r"([^/=]+)=([^/]*)/")

@@ -11,6 +11,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.read.one_file import check_one_parquet
 from transforms.read.plain_types import plain_schema
 from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from transforms.read.streams import is_local, open_arrow
@@ -39,7 +40,9 @@ def _stamp(path: str) -> tuple[int, int] | None:
 
 def _read_footer(path: str) -> pq.FileMetaData:
     with open_arrow(path) as source:
-        return pq.ParquetFile(source).metadata
+        meta = pq.ParquetFile(source).metadata
+        check_one_parquet(source, meta, path)
+        return meta
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from transforms.read.compression import DamagedFile
 from transforms.read.derived import derive_all, of_files
 from transforms.read.encoding import is_wide
 from transforms.read.formats import reader
+from transforms.read.infer_schema import sampled
 from transforms.read.inputs import InputFile
 from transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
 from transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
@@ -31,6 +32,8 @@ CUTTABLE = ("parquet", "arrow", "files")
 MOST_BYTES = 256 << 20
 """Splits are made no larger where the file can be cut, so that progress can be seen and work shared."""
 
+LEAST_OF_EACH = 16
+"""Rows of a file, where rows of all files are wanted."""
 
 MOST_SAMPLE_BYTES = 256 << 20
 """A sample is no larger, but for its last block: a few rows of large cells are enough."""
@@ -219,6 +222,14 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
     if not blocks:
         return None
     return pa.concat_batches(_one_dictionary(blocks))
+
+
+def read_spread(inputs: Sequence[InputFile], format: str, options: ReadOptions, rows: int) -> pa.RecordBatch | None:
+    """About `rows` rows from the beginnings of as many files as are looked at for types; None where there is none."""
+    seen = sampled(inputs, format)
+    each = max(LEAST_OF_EACH, rows // max(1, len(seen)))
+    blocks = [block for file in seen if (block := read_sample([file], format, options, each)) is not None]
+    return pa.concat_batches(_one_dictionary(blocks)) if blocks else None
 
 
 def _one_dictionary(blocks: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
