@@ -104,7 +104,7 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
     rules = Rules(narrow=options.narrow)
-    if format == "json" and not steps:
+    if format in ("json", "arrow") and not steps:
         # What is kept is as it was declared, unless its text comes out.
         leave = {name for name in options.keep if options.schema and name not in came}
         binding = made.plan.binding

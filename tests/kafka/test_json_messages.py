@@ -183,3 +183,29 @@ def test_the_schema_that_an_error_suggests_works_when_it_is_pasted(model, keep: 
 def test_what_json_cannot_be_is_told(model, options, said: str):
     with pytest.raises(UsageError, match=re.escape(said)):
         opened(model({"age": [1]}), *options)
+
+
+@pytest.mark.parametrize(("kind", "value"), KINDS)
+@pytest.mark.parametrize("shape", [[1], [], [1, 1], ["K"]])
+def test_arrow_messages_too(model, kind: int, value, shape):
+    messages = opened(model({"age": shape}, kind), "--format", "arrow")
+    arrow = messages.schema.field("age").type
+    while pa.types.is_list(arrow):
+        arrow = arrow.value_type
+    columns = [
+        pa.array([value, value], arrow),
+        pa.array([[value], None, [value]], pa.list_(arrow)),
+        pa.array([[value]], pa.list_(arrow, 1)),
+        pa.array([None], arrow),
+        pa.array([[value, value]], pa.list_(arrow)),
+    ]
+    texts = []
+    for column in columns:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.schema([("age", column.type)])) as writer:
+            writer.write_batch(pa.record_batch([column], ["age"]))
+        texts.append(sink.getvalue().to_pybytes())
+    out, errors = scored(messages, *texts)
+    several = 2 if shape == ["K"] else 0  # of which a row may have any number
+    assert len(out) == 2 + 2 + 1 + several // 2
+    assert sorted(error.row for error in errors) == ([1, 3] if several else [1, 3, 4])

@@ -40,6 +40,7 @@ def test_a_declared_schema():
         ("x", "'x' is no field; write NAME:TYPE"),
         ("x:float32[a]", "sizes of x are whole numbers"),
         ("x:float31", "float31 cannot be read"),
+        ("x:float32,id:json,x:int8", "declares x twice"),
     ],
 )
 def test_a_wrong_schema_says_how_to_write_it(text: str, said: str):

@@ -34,10 +34,13 @@ def test_values_are_made_as_deep_as_their_columns(values, depths: Depths, bracke
         (pa.float32(), (), Depths(0, 0, 1)),
         (pa.string(), (1,), Depths(0, 0, 1)),
         (pa.bool_(), (1, 1), Depths(0, 0, 2)),
-        (pa.list_(pa.int64()), (None,), Depths(1, 0, 1)),
-        (pa.list_(pa.int64()), (3,), None),
-        (pa.list_(pa.list_(pa.int64())), (1, 3), Depths(2, 1, 2)),
-        (pa.list_(pa.list_(pa.int64())), (3, 1), None),
+        (pa.list_(pa.float32()), (None,), Depths(1, 0, 1)),
+        (pa.list_(pa.int64()), (None,), Depths(1, 0, 1, True)),
+        (pa.int8(), (1,), Depths(0, 0, 1, True)),
+        (pa.list_(pa.int64()), (3,), Depths(1, 1, 1, True)),
+        (pa.list_(pa.float64()), (3,), None),
+        (pa.list_(pa.list_(pa.string())), (1, 3), Depths(2, 1, 2)),
+        (pa.list_(pa.list_(pa.bool_())), (3, 1), None),
         (pa.list_(pa.struct([("a", pa.int64())])), (1,), None),
         (pa.json_(), (1,), None),
     ],
@@ -84,3 +87,17 @@ def test_a_broken_line_does_not_change_the_strings_of_others():
     schema = pa.schema([("s", pa.string()), ("x", pa.int64())])
     parsed = parse_texts(texts, schema, Rules(depths={"x": Depths(0, 0, 1)}))
     assert parsed.batch.to_pylist() == [{"s": "[1]", "x": 1}, {"s": "b", "x": 2}] and list(parsed.bad) == [0]
+
+
+def test_whole_numbers_with_a_point_feed_integers():
+    values = "54.0", "[-1.000]", "7", "54.5", "1e3", '300.0, "s": "1.0"'
+    texts = [f'{{"x": {value}}}'.encode() for value in values]
+    schema = pa.schema([("x", pa.int8()), ("s", pa.string())])
+    parsed = parse_texts(texts, schema, Rules(depths={"x": Depths(0, 0, 1, True)}))
+    assert parsed.batch["x"].to_pylist() == [54, -1, 7] and sorted(parsed.bad) == [3, 4, 5]
+    assert "field 'x' holds 54.5, which is no int8" in parsed.bad[3] and "holds 300.0" in parsed.bad[5]
+    lists = [b'{"x": [1.0, 2, 3.00], "s": "2.0"}', b'{"x": [1.5]}', b'{"x": [1.0e0]}', b'{"x": [10.0,20.05]}']
+    schema = pa.schema([("x", pa.list_(pa.int64())), ("s", pa.string())])
+    parsed = parse_texts(lists, schema, Rules(depths={"x": Depths(1, 1, 1, True)}))
+    assert parsed.batch.to_pylist() == [{"x": [1, 2, 3], "s": "2.0"}] and sorted(parsed.bad) == [1, 2, 3]
+    assert sorted(parse_texts(texts, pa.schema([("x", pa.int8())])).bad) == [0, 1, 3, 4, 5]

@@ -70,10 +70,14 @@ class ParseMessages:
 
 
 def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules = EXACT) -> Rows:
-    """Values of messages (binary) as rows of the schema; `rules` are for `json`."""
+    """Values of messages (binary) as rows of the schema; `rules` are for `json`, of which `arrow` has the depths."""
     if format == "json":
         parsed = parse_texts(_texts(values), schema, rules)
         return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
+    if format == "arrow":
+        from transforms.kafka.arrow_messages import parse_arrow
+
+        return parse_arrow(values, schema, rules.depths)
     return _PARSERS[format](values, schema)
 
 
@@ -113,16 +117,9 @@ def _tensor(values: pa.Array, schema: pa.Schema) -> Rows:
     return parse_tensors(values, schema)
 
 
-def _arrow(values: pa.Array, schema: pa.Schema) -> Rows:
-    from transforms.kafka.arrow_messages import parse_arrow
-
-    return parse_arrow(values, schema)
-
-
 EMPTY = "the message has no value"
 
 _PARSERS: dict[str, Callable[[pa.Array, pa.Schema], Rows]] = {
     "raw": _raw,
     "tensor": _tensor,
-    "arrow": _arrow,
 }

@@ -58,6 +58,8 @@ def parse_schema(text: str) -> dict[str, TensorSpec]:
             )
         if match["dtype"] not in ("bytes", JSON):
             numpy_dtype(match["dtype"])
+        if match["name"] in fields:
+            raise UsageError(f"--schema {text} declares {match['name']} twice; leave one out")
         shape = tuple(None if size == "?" else int(size) for size in sizes)
         fields[match["name"]] = TensorSpec(match["name"], match["dtype"], shape)
         at = match.end()

@@ -1,4 +1,5 @@
-"""JSON values that may be written plain or in lists, `54` or `[54]`, made what their column is.
+"""JSON values that may be written plain or in lists, `54` or `[54]`, and whole numbers with a point, made what their
+column is.
 
 {"age": [54]}       column of single values       {"age":  54 }        brackets become blanks, which mean nothing
 {"age": 54}         column of lists               {"age": [54]}
@@ -6,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +32,9 @@ class Depths(NamedTuple):
     most: int
     """In JSON; more than in the column only where the row is one value."""
 
+    whole: bool = False
+    """Whether it is of integers, which may be written with a point and zeros."""
+
 
 def to_depth(text: bytes, depths: Mapping[str, Depths]) -> bytes | None:
     """The text with values of some fields as deep in lists as their columns; None where that changes nothing.
@@ -50,8 +55,10 @@ def to_depth(text: bytes, depths: Mapping[str, Depths]) -> bytes | None:
     data = found.data.copy()
     put: list[tuple[np.ndarray, int]] = []
     changed = False
-    for name, (column, least, most) in depths.items():
+    for name, (column, least, most, whole) in depths.items():
         begin, end, _ = found.found[name]
+        if whole:
+            changed = _without_zeros(data, begin, end) or changed
         plain = ~_is_null(found.data, begin, end)
         begin, end = begin[plain], end[plain]
         if column == 0:
@@ -77,6 +84,25 @@ def to_depth(text: bytes, depths: Mapping[str, Depths]) -> bytes | None:
 
 def _is_null(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     return (end - begin == 4) & (data[begin] == ord("n"))
+
+
+_ZEROS = re.compile(rb"(?<=\d)\.0+(?![\deE])")
+
+
+def _without_zeros(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> bool:
+    """Make `.0` behind whole numbers blanks; whether there is one."""
+    points = np.flatnonzero(data == ord("."))
+    some = np.flatnonzero(np.searchsorted(points, begin) < np.searchsorted(points, end))
+    changed = False
+    for at in some.tolist():
+        text = data[begin[at] : end[at]].tobytes()
+        if b'"' in text:
+            continue
+        bare = _ZEROS.sub(lambda found: b" " * len(found[0]), text)
+        if bare != text:
+            data[begin[at] : end[at]] = np.frombuffer(bare, np.uint8)
+            changed = True
+    return changed
 
 
 def _lists(data: np.ndarray, begin: np.ndarray, most: int) -> np.ndarray:
@@ -131,10 +157,13 @@ def depths_of(kind: pa.DataType, shape: tuple[int | None, ...]) -> Depths | None
         column, kind = column + 1, kind.value_type
     if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
         return None
+    whole = pa.types.is_integer(kind)
     if all(size in (1, None) for size in shape):
-        return Depths(column, 0, max(1, len(shape), column))
+        return Depths(column, 0, max(1, len(shape), column), whole)
     least = column - next(at for at, size in enumerate(shape) if size != 1)
-    return Depths(column, least, column) if 0 < least < column == len(shape) else None
+    if 0 < least < column == len(shape):
+        return Depths(column, least, column, whole)
+    return Depths(column, column, column, whole) if whole else None
 
 
 def plain_value(value: Any, depths: Depths) -> Any:

@@ -62,7 +62,7 @@ class Faults:
             value = row.get(name)
             if depths is not None:
                 value = plain_value(value, depths)
-            if (why := _fault(value, kind)) is not None:
+            if (why := _fault(value, kind, depths is not None and depths.whole)) is not None:
                 return f"field {name!r} {_several(value, depths) or why}" if why else why
         return None
 
@@ -74,19 +74,19 @@ def _several(value: Any, depths: Depths | None) -> str | None:
     return f"holds {what}, and takes one value"
 
 
-def _fault(value: Any, kind: pa.DataType) -> str | None:
+def _fault(value: Any, kind: pa.DataType, whole: bool = False) -> str | None:
     types = pa.types
     if isinstance(kind, pa.JsonType) or value is None:
         return None
     if isinstance(kind, pa.BaseExtensionType):
-        return _fault(value, kind.storage_type)
+        return _fault(value, kind.storage_type, whole)
     if types.is_dictionary(kind):
-        return _fault(value, kind.value_type)
+        return _fault(value, kind.value_type, whole)
     if types.is_floating(kind) or types.is_integer(kind):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return _other(value, "number")
         if types.is_integer(kind):
-            return _no_integer(value, kind)
+            return _no_integer(value, kind, whole)
         return None if _is_finite(value) else DOUBTFUL
     if types.is_string(kind) or types.is_large_string(kind):
         return None if isinstance(value, str) else _other(value, "string")
@@ -103,7 +103,7 @@ def _fault(value: Any, kind: pa.DataType) -> str | None:
     inner = kind.value_type
     if types.is_floating(inner) and _NUMBERS.issuperset(map(type, value)):
         return None if all(map(_is_finite, filter(None, value))) else DOUBTFUL
-    return _first(_fault(one, inner) for one in value)
+    return _first(_fault(one, inner, whole) for one in value)
 
 
 def _is_finite(value: float) -> bool:
@@ -121,12 +121,10 @@ def _other(value: Any, wanted: str) -> str:
     return f"holds a value of kind {_KINDS[type(value)]}, and is of kind {wanted}"
 
 
-def _no_integer(value: float, kind: pa.DataType) -> str | None:
-    unsigned = pa.types.is_unsigned_integer(kind)
-    low, high = (
-        (0, 2**kind.bit_width - 1) if unsigned else (-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
-    )
-    if isinstance(value, int) and low <= value <= high:
+def _no_integer(value: float, kind: pa.DataType, whole: bool) -> str | None:
+    bits = kind.bit_width
+    low, high = (0, 2**bits) if pa.types.is_unsigned_integer(kind) else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    if (isinstance(value, int) or (whole and value.is_integer())) and low <= value < high:
         return None
     text = str(value)
     return f"holds {text if len(text) <= 40 else f'{text[:20]}... ({len(text)} digits)'}, which is no {kind}"
