@@ -70,13 +70,13 @@ class Interruptible:
         return self._number
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal's handler.
+        """The signal's handler. Once a signal came others change nothing: half a clean-up would leave things behind.
 
         Raises:
             Interrupted: in the main thread, wherever it is.
         """
         if self._number is not None:
-            os._exit(128 + number)  # the second one: at once
+            return  # what ends the job is at work, and takes no longer than it must
         if self.give_up():
             self._number = number
             raise Interrupted(number)

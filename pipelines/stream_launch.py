@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from models.run_limit import ending_with
 from pipelines.divided import tell_of_parts
 from pipelines.drain_limit import DrainLimit
-from pipelines.interrupt import interruptible, signals, what_is_left
+from pipelines.interrupt import Interruptible, interruptible, signals, what_is_left
 from pipelines.job_folder import job_folder
 from pipelines.launch import check_beam_options, read_metrics, watch_rows
 from pipelines.report import Summary, say, summarise
@@ -80,11 +81,16 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
             return OK, None
         ending.left, ending.planning = what_is_left(options), False
         with DrainLimit(job.source.stop_file, ending.end):
-            return _run(options, rest, job, job_dir, started)
+            return _run(options, rest, job, job_dir, started, ending)
 
 
 def _run(
-    options: argparse.Namespace, rest: list[str], job: StreamJob, job_dir: str | None, started: float
+    options: argparse.Namespace,
+    rest: list[str],
+    job: StreamJob,
+    job_dir: str | None,
+    started: float,
+    ending: Interruptible,
 ) -> tuple[int, Summary | None]:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -103,7 +109,7 @@ def _run(
         watched = watch_rows(None if options.quiet else job_dir, backlog=read_backlog)
         limit = StreamLimit(options.max_failed, job_dir, job.source.stop_file)
         first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
-        with _drained_by_signals(job.source.stop_file, options.quiet), watched, news, limit, first:
+        with _drained_by_signals(job.source.stop_file, options.quiet, ending), watched, news, limit, first:
             result = pipeline.run()
             _wait(result, [] if is_prism(options.runner) else job.done_files, job_dir)
         counters, inference = read_metrics(result)
@@ -222,16 +228,20 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
 
 
 @contextlib.contextmanager
-def _drained_by_signals(stop_file: str | None, quiet: bool) -> Iterator[None]:
+def _drained_by_signals(stop_file: str | None, quiet: bool, ending: Interruptible) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP let sources on this machine end; a second one interrupts."""
     if stop_file is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     stop = Path(stop_file)
+    asked = False
 
-    def drain(number: int, frame: object) -> None:
-        if stop.exists():
-            raise KeyboardInterrupt
+    def drain(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            ending(number, frame)
+            return
+        asked = True
         stop.touch()
         if not quiet:
             print("draining: what was read is scored and committed; once more interrupts", file=sys.stderr)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.interrupt import Interrupted, Interruptible
 from tests import onnx_models
 from tests.command import without_progress, write_table
 from tests.onnx_models import save
@@ -95,20 +96,21 @@ STAGES = ("--stages", "2", "--placement", "distributed")
 
 
 @pytest.mark.parametrize(
-    ("options", "number", "code"),
+    ("options", "number", "code", "times"),
     [
-        *((options, signal.SIGINT, 130) for options in (THREADS, PROCESSES, STAGES)),
-        *((options, signal.SIGTERM, 143) for options in (THREADS, PROCESSES, STAGES)),
-        (PROCESSES, signal.SIGHUP, 129),
+        *((options, signal.SIGINT, 130, 1) for options in (THREADS, PROCESSES, STAGES)),
+        *((options, signal.SIGTERM, 143, 3) for options in (THREADS, PROCESSES, STAGES)),
+        (PROCESSES, signal.SIGHUP, 129, 1),
     ],
 )
 def test_an_interrupted_job_leaves_nothing_and_no_worker(
-    tmp_path: Path, options: tuple[str, ...], number: signal.Signals, code: int
+    tmp_path: Path, options: tuple[str, ...], number: signal.Signals, code: int, times: int
 ):
     with job(tmp_path, "wait", *options) as process:
         wait_until(lambda: list(tmp_path.glob("waits-*")) or process.poll() is not None)
         # Ctrl-C reaches all that share the terminal, a scheduler's SIGTERM the command alone.
-        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        for _ in range(times):
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         err = without_progress(process.communicate(timeout=DEADLINE)[1])
     last = err.splitlines()[-1]
     assert (process.returncode, last) == (code, "interrupted: nothing was written")
@@ -200,3 +202,14 @@ def test_a_worker_process_that_ends_or_fails_is_told_in_one_line(tmp_path: Path,
     assert process.returncode == 1
     assert err == f"error: the job failed, nothing was written: {reason} (--debug shows all)\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["p-00000-of-00001.parquet"]
+
+
+def test_a_second_signal_leaves_the_clean_up_of_the_first_alone():
+    given_up = []
+    handler = Interruptible()
+    handler.give_up = lambda: given_up.append(1) or True
+    with pytest.raises(Interrupted) as told:
+        handler(signal.SIGTERM, None)
+    handler(signal.SIGTERM, None)
+    handler(signal.SIGINT, None)
+    assert (told.value.code, handler.number, given_up) == (143, signal.SIGTERM, [1])

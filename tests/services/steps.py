@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,3 +131,11 @@ def as_input(batch: pa.RecordBatch) -> pa.RecordBatch:
     y = batch.column(batch.schema.get_field_index("y")).flatten().to_numpy().reshape(-1, 2)
     x = pa.FixedSizeListArray.from_arrays(pa.array(np.hstack([y, y]).ravel()), 4)
     return batch.append_column("x", x)
+
+
+def stuck(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A step that never ends in a worker's thread; tells so in the file that the environment names."""
+    if threading.current_thread() is not threading.main_thread():
+        Path(os.environ["STUCK"]).touch()
+        threading.Event().wait()
+    return batch

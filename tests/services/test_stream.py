@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 import pytest
 
 from tests.services.streams import Stream, origins, rows
-from tests.waiting import DEADLINE, wait_until
+from tests.waiting import DEADLINE, running, wait_until
 
 pytest.importorskip("confluent_kafka")
 
@@ -108,6 +109,29 @@ def test_a_signal_drains_commits_and_prints_the_summary(stream: Stream):
     assert process.returncode == 0, err
     assert "draining" in err and "300 in, 300 scored, 0 failed" in out
     assert stream.committed("g1") == 300
+
+
+@pytest.mark.parametrize(("delivery", "number"), [("at_least_once", signal.SIGTERM), ("exactly_once", signal.SIGINT)])
+def test_a_second_signal_interrupts_in_one_line_and_leaves_nothing(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delivery: str, number: signal.Signals
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("STUCK", str(tmp_path / "stuck"))
+    step = ("--schema", "x:float32[4]", "--prepare", "tests.services.steps:stuck")
+    process = stream.start("--quiet", *step, "--delivery", delivery)
+    stream.send(rows(10))
+    wait_until(lambda: (tmp_path / "stuck").exists() or process.poll() is not None, "a block that takes for ever")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    wait_until(lambda: list(tmp_path.glob("tmp/*/stop")) or process.poll() is not None, "the first is heard")
+    process.send_signal(number)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 128 + number
+    assert err == "interrupted: what its group committed is done, and the rest will be read again\n"
+    assert list((tmp_path / "tmp").iterdir()) == []
+    wait_until(lambda: not any(running(child.pid) for child in children), "the runner is gone")
 
 
 def test_a_stream_that_hears_nothing_ends_when_it_is_told_to(stream: Stream):
