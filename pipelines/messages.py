@@ -104,13 +104,13 @@ def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> 
     check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(options.keep, [column.name for column in made.plan.outputs])
     rules = Rules(narrow=options.narrow)
-    if format in ("json", "arrow") and not steps:
+    if format in ("json", "arrow"):
         # What is kept is as it was declared, unless its text comes out.
         leave = {name for name in options.keep if options.schema and name not in came}
+        leave |= {f.name for f in schema if f.name not in prepared.names or prepared.field(f.name).type != f.type}
         binding = made.plan.binding
-        rules = replace(
-            rules, depths=dict(input_depths(binding, schema, leave)), fed=dict(narrower_floats(binding, schema))
-        )
+        fed = dict(narrower_floats(binding, schema)) if not steps else {}
+        rules = replace(rules, depths=dict(input_depths(binding, schema, leave)), fed=fed)
     return OpenedMessages(format, fields, schema, prepare, prepared, made, rules, came)
 
 

@@ -209,3 +209,16 @@ def test_arrow_messages_too(model, kind: int, value, shape):
     several = 2 if shape == ["K"] else 0  # of which a row may have any number
     assert len(out) == 2 + 2 + 1 + several // 2
     assert sorted(error.row for error in errors) == ([1, 3] if several else [1, 3, 4])
+
+
+def test_fields_that_prepare_leaves_alone_are_plain_or_lists_too(model):
+    path = model({"age": [1], "x": [2]})
+    options = ("--schema", "age:float32,word:string", "--prepare", "tests.kafka.test_json_messages:with_x")
+    out, errors = scored(opened(path, *options), {"age": 1, "word": "a"}, {"age": [2], "word": "b"}, {"age": "q"})
+    assert len(out) == 2 and [error.row for error in errors] == [2]
+
+
+def with_x(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A user's function that makes the other input."""
+    x = pa.array([[1.0, 2.0]] * batch.num_rows, pa.list_(pa.float32(), 2))
+    return batch.append_column("x", x)

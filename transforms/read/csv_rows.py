@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from models.errors import UsageError
 from transforms.read import lines
+from transforms.read.csv_again import without_names
 from transforms.read.csv_header import delimiter_of, header
 from transforms.read.encoding import (
     bytes_as_letters,
@@ -194,6 +195,8 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
                 continue
         if missing is None:
             parsed = parse(run, names, options.data_schema, delimiter, options.verbatim, fed)
+            if split.header in (None, True):
+                parsed = without_names(parsed, run, names, delimiter)
         else:
             parsed = no_rows(lines.count_csv(run, delimiter), options.data_schema, lacks(missing, names))
         begin, end, number = window.next(parsed.rows)
