@@ -66,6 +66,8 @@ def test_what_is_told_of_a_line_is_true(text: bytes):
     [
         ('{"i": 54.0}', "field 'i' holds 54.0, which is no int8"),
         ('{"i": 300}', "field 'i' holds 300, which is no int8"),
+        ('{"i": 1e400}', "Number too big to be stored in double."),
+        ('{"i": NaN}', "Failed to convert JSON to int8, couldn't parse:NaN"),
         ('{"u": -1}', "field 'u' holds -1, which is no uint64"),
         ('{"b": 1}', "field 'b' holds a value of kind number, and is of kind boolean"),
         ('{"l": 1}', "field 'l' holds a value of kind number, and is of kind array"),

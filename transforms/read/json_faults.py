@@ -85,9 +85,9 @@ def _fault(value: Any, kind: pa.DataType, whole: bool = False) -> str | None:
     if types.is_floating(kind) or types.is_integer(kind):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return _other(value, "number")
-        if types.is_integer(kind):
-            return _no_integer(value, kind, whole)
-        return None if _is_finite(value) else DOUBTFUL
+        if _is_infinite(value) or (types.is_integer(kind) and value != value):
+            return DOUBTFUL
+        return _no_integer(value, kind, whole) if types.is_integer(kind) else None
     if types.is_string(kind) or types.is_large_string(kind):
         return None if isinstance(value, str) else _other(value, "string")
     if types.is_boolean(kind):
@@ -102,15 +102,13 @@ def _fault(value: Any, kind: pa.DataType, whole: bool = False) -> str | None:
         return _other(value, "array")
     inner = kind.value_type
     if types.is_floating(inner) and _NUMBERS.issuperset(map(type, value)):
-        return None if all(map(_is_finite, filter(None, value))) else DOUBTFUL
+        return DOUBTFUL if any(map(_is_infinite, value)) else None
     return _first(_fault(one, inner, whole) for one in value)
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+def _is_infinite(value: Any) -> bool:
+    """A number of JSON that Python takes for infinite: too large, or written as no JSON has it."""
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _first(faults: Any) -> str | None:
