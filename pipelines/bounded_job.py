@@ -19,6 +19,7 @@ from pipelines.workers import count_workers
 from transforms.chain import chain_schema
 from transforms.kafka.clients import check_topic, require_client
 from transforms.kafka.config import ClientConfig, Topic, parse_topic, read_properties
+from transforms.kafka.gaps import Gap, check_gaps
 from transforms.kafka.messages import ParseMessages
 from transforms.kafka.offsets import COMMITTER, Group
 from transforms.kafka.origin_columns import AddMessageColumns
@@ -39,9 +40,26 @@ class Messages:
     ends: dict[int, int]
     """Partition -> offset at which its reading ends."""
 
+    begins: dict[int, int]
+    """Partition -> offset at which it begins."""
+
+    start: str | int
+    """Where partitions begin that the group has no offset for: see `offsets.first_offsets`."""
+
     parse: ParseMessages
+    gaps: tuple[Gap, ...]
+    """What is gone of what would have been read."""
+
+    on_gap: str
+    """What to do where more goes while the job runs: one of `gaps.POLICIES`."""
+
     group: str | None
     """Goes on where it is, and is moved to the ends; None reads all and leaves no trace."""
+
+    def is_current(self) -> bool:
+        """Whether the group is still where it was when this was planned."""
+        spans, _ = find_spans(self.config, self.topic, list(self.begins), self.group, self.start)
+        return {partition: begin for partition, (begin, _) in spans.items()} == self.begins
 
     def commit(self) -> None:
         """Note that all is done; call it when the files are in place."""
@@ -59,6 +77,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
 
     Raises:
         UsageError: something cannot work; one line with the fix.
+        GapFoundError: messages are gone, and `--on_gap` is fail.
     """
     check_version(options)
     check_written(options, [options.model])
@@ -75,9 +94,11 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
     partitions = check_topic(config, topic, "--input")
     start = options.start or "committed"
     try:
-        spans = find_spans(config, topic, partitions, options.group, start)
+        spans, gaps = find_spans(config, topic, partitions, options.group, start)
     except require_client().KafkaException as error:
         raise UsageError(f"--input {topic}: the broker does not tell what there is ({error.args[0].str()})") from error
+    on_gap = options.on_gap or "continue"
+    check_gaps(gaps, on_gap)
 
     workers = count_workers(default_workers(options), options.threads, options.providers, local, options.run_timeout)
     messages = open_messages(options, topic.name, workers)
@@ -103,7 +124,11 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
             topic,
             tuple(cut_ranges(spans, workers.count * RANGES_A_WORKER)),
             {partition: end for partition, (_, end) in spans.items()},
+            {partition: begin for partition, (begin, _) in spans.items()},
+            start,
             messages.parse,
+            tuple(gaps),
+            on_gap,
             options.group,
         ),
         prepare=messages.prepare,
@@ -128,6 +153,7 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
             "model": options.model,
             "input": f"{topic}, {total:,} messages of {len(spans)} partitions",
             "messages": messages.fact,
+            **({"gaps": [gap.line for gap in gaps]} if gaps else {}),
             "group": f"{options.group}, from {start} where it has no offset" if options.group else "none",
             "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],

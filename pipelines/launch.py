@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import functools
 import gc
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import UsageError
 from models.run_limit import ending_with, told
 from pipelines.divided import tell_of_parts
+from pipelines.group import OffsetsNotCommittedError, holding_group
 from pipelines.interrupt import Interruptible, interruptible, what_is_left
 from pipelines.job import Job, plan_job
 from pipelines.job_folder import job_folder
@@ -29,6 +31,7 @@ from runners.lean_import import import_beam
 from transforms.failure_kinds import read_tallies
 from transforms.infer import NAMESPACE
 from transforms.kafka.config import is_kafka
+from transforms.kafka.gaps import read_gaps
 from transforms.read.head_start import head_start
 from transforms.read.splits import splits_at_once
 from transforms.worker import read_counts
@@ -77,15 +80,16 @@ def launch(
         if options.dry_run_plan:
             say(job.lines())
             return OK, None
+        for gap in job.messages.gaps if job.messages is not None else ():
+            print(f"warning: {gap.line}", file=sys.stderr)
         if options.dry_run is not None:
             say(dry_run(options, rest, build, job))
             return OK, None
-        with _reading_ahead(job, local):
-            code, summary = _run(options, rest, build, job, job_dir, local, started, signals)
-    if job.messages is not None:
         try:
-            job.messages.commit()
-        except Exception as error:  # of the client; the files are there all the same
+            again = functools.partial(_planner(of_topic), options, job_dir, local)
+            with holding_group(job, again) as held, _reading_ahead(held, local):
+                code, summary = _run(options, rest, build, held, job_dir, local, started, signals)
+        except OffsetsNotCommittedError as error:
             told = f"the files are written, but the offsets of --group {options.group} could not be committed"
             print(f"error: {told}, so they would be read again: {root_cause(error)}", file=sys.stderr)
             return FAILED, summary
@@ -171,11 +175,15 @@ def _tell(
 ) -> int:
     """Complete the summary of a job that is done, show and write it; the exit code."""
     tell_of_parts(summary, job.divided, counters, summary.metrics, options.replan)
+    if job.messages is not None:
+        _tell_gaps(job, summary)
     code = OK
     if summary.rows_failed:
         _tell_failures(first_errors, summary)
         if not job.errors:
             code = ROWS_FAILED
+    if summary.told_gaps and not job.errors:
+        code = ROWS_FAILED
     if first_errors:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(first_errors)
@@ -186,6 +194,15 @@ def _tell(
     if (line := summary.last_line()) is not None:
         print(line, file=sys.stderr)
     return code
+
+
+def _tell_gaps(job: Job, summary: Summary) -> None:
+    """Tell what was gone of the topic: what was known before the job has been shown then."""
+    assert job.messages is not None
+    since = set(read_gaps(job.infer.job_dir) if job.infer.job_dir else []) - set(job.messages.gaps)
+    for gap in sorted(since):
+        print(f"warning: {gap.line}", file=sys.stderr)
+    summary.tell_gaps(sorted(since.union(job.messages.gaps)))
 
 
 def _write_whole(path: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ Written = list["tuple[str, str]"]
 """(path, job id) of each output, whose temporary files can be removed."""
 
 
-def write_outputs(blocks: PCollection, errors: PCollection, job: Job, first_errors: str | None) -> Written:
+def write_outputs(
+    blocks: PCollection, errors: PCollection, job: Job, first_errors: str | None, gaps: Sequence[PCollection] = ()
+) -> Written:
     """Wire where predictions and errors go; `first_errors` is where it is told how many failed and why.
 
+    What tells of `gaps` in a topic is among the errors that are written, and no row that failed.
     Predictions get their names last: putting the errors together reads the input once more, which may fail.
     """
     from transforms.failure_summary import CheckFailures, FirstErrors
@@ -32,6 +36,10 @@ def write_outputs(blocks: PCollection, errors: PCollection, job: Job, first_erro
     if first_errors is not None:
         # The first are told where they go nowhere else.
         errors | "First errors" >> FirstErrors(0 if job.errors else FIRST_ERRORS, first_errors)
+    if gaps:
+        import apache_beam as beam
+
+        errors = (errors, *gaps) | "With gaps" >> beam.Flatten()
     done, written = write_errors(errors, job, checked)
     return [*write_blocks(blocks, job, checked if done is None else done), *written]
 

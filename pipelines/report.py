@@ -8,12 +8,13 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from models.fit import Fit
+    from transforms.kafka.gaps import Gap
 
 from transforms.failure_kinds import FailureKind, FailureKinds
 
@@ -61,6 +62,12 @@ class Summary:
     rows_with_null_for_nan: int = 0
     """Rows with a NaN or infinity that was written as null, by `--json_nan null`."""
 
+    messages_lost: int = 0
+    """Messages of a topic that were gone (retention) before they were read, at most."""
+
+    gaps: list[str] = field(default_factory=list)
+    """Where they were, and topics that were made anew, a line each."""
+
     backlog: int | None = None
     """Of a stream: messages behind the end of its partitions when it ended, as far as is known."""
 
@@ -98,6 +105,18 @@ class Summary:
         self.failed_by_stage = kinds.by_stage()
         self.failed_by_reason = kinds.listed()
 
+    def tell_gaps(self, gaps: Sequence[Gap]) -> None:
+        """Take in what was gone of a topic."""
+        from transforms.kafka.gaps import lost_messages
+
+        self.messages_lost = lost_messages(gaps) if gaps else self.messages_lost
+        self.gaps = [gap.line for gap in gaps]
+
+    @property
+    def told_gaps(self) -> bool:
+        """Whether anything was gone."""
+        return bool(self.messages_lost or self.gaps)
+
     def last_line(self) -> str | None:
         """What must not be overlooked at the end: that no row at all was scored. None otherwise."""
         if self.rows_scored or not self.rows_failed:
@@ -118,6 +137,8 @@ class Summary:
         lines = [
             f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed",
             *(f"failed   {line}" for line in failed),
+            *([f"lost     {self.messages_lost:,} messages at most"] if self.messages_lost else []),
+            *(f"gap      {line}" for line in self.gaps[:SHOWN_REASONS]),
             f"time     {self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s",
         ]
         if self.rows_with_null_for_nan:
@@ -160,6 +181,7 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         rows_failed=counters.get("rows_failed", 0) + counters.get("rows_unreadable", 0),
         stage_seconds=stage_seconds,
         rows_with_null_for_nan=counters.get("rows_json_null", 0),
+        messages_lost=counters.get("messages_lost", 0),
         rows_audited=counters.get("rows_audited", 0),
         rows_audited_differing=counters.get("rows_audited_differing", 0),
         model_updates=counters.get("model_updates", 0),

@@ -45,22 +45,40 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
     from pipelines.outputs import write_outputs
     from pipelines.steps import run_steps
 
+    gaps: list[PCollection] = []
     steps: list[tuple[str, Step]] = [("prepare", step) for step in job.prepare]
     steps += [("infer", job.infer)]
     steps += [("finish", step) for step in job.finish]
     if job.messages is not None:
-        from transforms.kafka.ranges import ReadRanges
-
-        messages = job.messages
-        blocks = pipeline | "Read" >> ReadRanges(messages.config, messages.topic, messages.ranges, job.workers)
+        blocks, gaps = _read_ranges(pipeline, job)
         failed: list[PCollection] = []
-        steps = [("read", messages.parse), *steps]
+        steps = [("read", job.messages.parse), *steps]
     else:
         blocks, unread = _read_files(pipeline, job)
         failed = [unread]
     blocks, unscored = run_steps(blocks, steps, job.divided, job.infer.job_dir)
     errors = (*failed, *unscored) | "Errors" >> beam.Flatten()
-    return write_outputs(blocks, errors, job, first_errors)
+    return write_outputs(blocks, errors, job, first_errors, gaps)
+
+
+def _read_ranges(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, list[PCollection]]:
+    """(blocks of messages, what tells of messages that are gone)."""
+    import apache_beam as beam
+    import pyarrow as pa
+
+    from transforms.kafka.gap_errors import GAPS, TakeGaps
+    from transforms.kafka.gaps import no_messages, with_gaps
+    from transforms.kafka.ranges import ReadRanges
+
+    messages, job_dir = job.messages, job.infer.job_dir
+    assert messages is not None
+    read = ReadRanges(messages.config, messages.topic, messages.ranges, job.workers, messages.on_gap)
+    blocks, gaps = pipeline | "Read" >> read | "Gaps" >> TakeGaps(job_dir)
+    if not messages.gaps:
+        return blocks, [gaps]
+    told = beam.Create([with_gaps(no_messages(), messages.gaps)]).with_output_types(pa.RecordBatch)
+    before = pipeline | "Gone" >> told | "Gone before" >> TakeGaps(job_dir)
+    return blocks, [gaps, before[GAPS]]
 
 
 def _read_files(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, PCollection]:

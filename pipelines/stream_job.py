@@ -27,7 +27,9 @@ from transforms.infer import InferStep
 from transforms.kafka.clients import check_topic
 from transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
 from transforms.kafka.event_time import check_event_time
+from transforms.kafka.gaps import check_gaps
 from transforms.kafka.messages import ParseMessages
+from transforms.kafka.offsets import committed_gaps
 from transforms.kafka.source import (
     BUNDLE_SECONDS,
     IDLE_WAIT_SECONDS,
@@ -94,6 +96,7 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
 
     Raises:
         UsageError: something cannot work; one line with the fix.
+        GapFoundError: messages are gone, and `--on_gap` is fail.
     """
     transaction_ms = check_delivery(options)
     topic, output, errors, config = _topics(options)
@@ -136,12 +139,15 @@ def plan_stream(options: argparse.Namespace, job_dir: str | None, on_prism: bool
         until_end=options.until_end,
         stop_after_idle=options.stop_after_idle,
         stop_file=f"{job_dir}/stop" if job_dir else None,
+        on_gap=options.on_gap or "continue",
         event_time=(
             check_event_time(options.event_time, messages.format, messages.fields, messages.schema)
             if options.event_time
             else None
         ),
     )
+    if source.on_gap == "fail":
+        check_gaps(committed_gaps(source.consumer_group), source.on_gap)
     return StreamJob(
         source=source,
         parse=messages.parse,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from pipelines.launch import check_beam_options, read_metrics, watch_rows
 from pipelines.report import Summary, say, summarise
 from pipelines.runner import more_options, settle_runner, started_runner
 from pipelines.steps import ends_of, run_steps
+from pipelines.stream_end import StreamEnd, wait_for_end
 from pipelines.stream_first import TellFirstFailures
 from pipelines.stream_job import StreamJob, plan_stream
 from pipelines.stream_limit import StreamLimit
@@ -35,7 +36,9 @@ from runners.prism import is_prism
 from transforms.failure_kinds import read_tallies
 from transforms.kafka.backlog import backlog_of, read_backlog
 from transforms.kafka.config import Topic
-from transforms.kafka.ending import JobEndsError, why_it_ends
+from transforms.kafka.gaps import read_gaps, write_gaps
+from transforms.kafka.group_hold import GroupHold
+from transforms.kafka.topic_watch import TopicWatch
 from transforms.model_news import count_news, read_news
 from transforms.worker import read_counts
 from transforms.write.storage import open_output
@@ -92,26 +95,48 @@ def _run(
     started: float,
     ending: Interruptible,
 ) -> tuple[int, Summary | None]:
+    end = StreamEnd(job.source.stop_file)
+    source, once = job.source, job.transaction_seconds is not None
+    with GroupHold(job.config, source.topic.name, source.group, once, end.end):
+        return _run_held(options, rest, job, job_dir, started, ending, end)
+
+
+def _run_held(
+    options: argparse.Namespace,
+    rest: list[str],
+    job: StreamJob,
+    job_dir: str | None,
+    started: float,
+    ending: Interruptible,
+    end: StreamEnd,
+) -> tuple[int, Summary | None]:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     if job.transaction_seconds is not None:
         from transforms.kafka.transactions import pin_starts
 
-        pin_starts(job.source.consumer_group, job.output, job.source.start)
+        gaps = pin_starts(job.source.consumer_group, job.output, job.source.start)
+        job = replace(job, source=replace(job.source, gaps=tuple(gaps)))
+        if job_dir is not None:
+            write_gaps(job_dir, gaps)
     with started_runner(options, rest, None) as (runner, flags, _):
         try:
             pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
         except ValueError as error:
             raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
         build_stream(pipeline, job)
-        news = ShowNews(job_dir if job.updating else None, options.quiet)
+        news = ShowNews(job_dir, options.quiet)
         watched = watch_rows(None if options.quiet else job_dir, backlog=read_backlog)
         limit = StreamLimit(options.max_failed, job_dir, job.source.stop_file)
         first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
-        with _drained_by_signals(job.source.stop_file, options.quiet, ending), watched, news, limit, first:
+        topic = TopicWatch(job.config, job.source.topic, end.end)
+        drained = _drained_by_signals(job.source.stop_file, options.quiet, ending)
+        with drained, watched, news, limit, first, topic:
             result = pipeline.run()
-            _wait(result, [] if is_prism(options.runner) else job.done_files, job_dir)
+            wait_for_end(result, [] if is_prism(options.runner) else job.done_files, end, job_dir)
+        if end.reason is None and (told := topic.look_last()) is not None:
+            end.end(told)
         counters, inference = read_metrics(result)
         backlog = _backlog(result, job_dir)
     counts = read_counts(job_dir) if job_dir else []
@@ -134,6 +159,7 @@ def _run(
     )
     if job_dir:
         summary.tell_failures(read_tallies(job_dir))
+        summary.tell_gaps(read_gaps(job_dir))
     if measured:
         tell_of_parts(summary, job.divided, counters, inference)
     if not options.quiet:
@@ -146,42 +172,10 @@ def _run(
     if (passed := limit.passed(summary)) is not None:
         print(f"error: the stream was ended: {passed}", file=sys.stderr)
         return FAILED, summary
-    return ROWS_FAILED if summary.rows_failed and not job.errors else OK, summary
-
-
-def _wait(result: Any, done_files: list[str], job_dir: str | None = None) -> None:
-    """Wait until the stream is over. Where it would go on without a source, as on Flink, it is cancelled then.
-
-    Args:
-        result: of the pipeline.
-        done_files: where the readers leave word that they are done; empty where the runner ends by itself.
-        job_dir: where a worker leaves word why the job cannot go on.
-
-    Raises:
-        JobEndsError: it cannot go on; its runner would try for ever.
-    """
-    cancelled = threading.Event()
-    over = threading.Event()
-
-    def cancel_when_done() -> None:
-        while not over.wait(0.2):
-            if why_it_ends(job_dir) is not None or (done_files and all(map(os.path.exists, done_files))):
-                cancelled.set()
-                result.cancel()
-                return
-
-    watch = threading.Thread(target=cancel_when_done, name="stream-end", daemon=True)
-    if done_files or job_dir is not None:
-        watch.start()
-    try:
-        result.wait_until_finish()
-    except Exception:
-        if not cancelled.is_set() and why_it_ends(job_dir) is None:
-            raise
-    finally:
-        over.set()
-    if (why := why_it_ends(job_dir)) is not None:
-        raise JobEndsError(why)
+    if (reason := end.reason) is not None:
+        print(f"error: the stream was ended: {reason}", file=sys.stderr)
+        return FAILED, summary
+    return ROWS_FAILED if (summary.rows_failed or summary.told_gaps) and not job.errors else OK, summary
 
 
 def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
@@ -198,28 +192,31 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
     from transforms.apply import CountedStep
     from transforms.kafka.errors import AppendErrors, SendErrors, ShowErrors
     from transforms.kafka.exactly_once import ScoreInTransactions
+    from transforms.kafka.gap_errors import TakeGaps
     from transforms.kafka.sink import WriteMessages
     from transforms.kafka.source import ReadMessages
 
     ends = ends_of(job.divided)
     blocks = pipeline | "Read" >> ReadMessages(job.source).with_resource_hints(**ends.before)
+    job_dir = job.infer.job_dir
     steps = [("read", job.parse), *(("prepare", step) for step in job.prepare), ("infer", job.updating or job.infer)]
     steps += [("finish", step) for step in job.finish]
     if job.transaction_seconds is not None:
-        counted = [CountedStep(step, stage, job.infer.job_dir, step is steps[-1][1]) for stage, step in steps]
+        counted = [CountedStep(step, stage, job_dir, step is steps[-1][1]) for stage, step in steps]
         topic = job.errors if isinstance(job.errors, Topic) else None
-        group, seconds, folder = job.source.consumer_group, job.transaction_seconds, job.infer.job_dir
-        scored = ScoreInTransactions(counted, group, job.output, job.output_format, topic, seconds, folder)
+        group, seconds = job.source.consumer_group, job.transaction_seconds
+        scored = ScoreInTransactions(counted, group, job.output, job.output_format, topic, seconds, job_dir)
         errors = blocks | "Score" >> scored
         if topic is None:
             errors | "Write errors" >> (AppendErrors(str(job.errors)) if job.errors else ShowErrors())
         return
-    blocks, failed = run_steps(blocks, steps, job.divided, job.infer.job_dir, ends)
-    write = WriteMessages(job.config, job.output, job.output_format, job.infer.job_dir)
+    blocks, gaps = blocks | "Gaps" >> TakeGaps(job_dir).with_resource_hints(**ends.before)
+    blocks, failed = run_steps(blocks, steps, job.divided, job_dir, ends)
+    write = WriteMessages(job.config, job.output, job.output_format, job_dir)
     refused = blocks | "Write" >> write.with_resource_hints(**ends.behind)
-    errors = (*failed, refused) | "Errors" >> beam.Flatten()
+    errors = (*failed, refused, gaps) | "Errors" >> beam.Flatten()
     if isinstance(job.errors, Topic):
-        send = SendErrors(job.config, job.errors, job.infer.job_dir)
+        send = SendErrors(job.config, job.errors, job_dir)
         errors | "Write errors" >> send.with_resource_hints(**ends.behind)
     elif job.errors:
         errors | "Write errors" >> AppendErrors(job.errors).with_resource_hints(**ends.behind)

@@ -1,4 +1,4 @@
-"""Shows what the workers of this machine tell of new models while a stream runs."""
+"""Shows what the workers of this machine tell of new models, and of gaps, while a stream runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import TextIO
 
+from transforms.kafka.gaps import read_gaps
 from transforms.model_news import TAKEN, read_news
 
 LOOK_SECONDS = 0.5
@@ -42,7 +43,7 @@ class ShowNews:
             self._show(self._job_dir or "")
 
     def _show(self, job_dir: str) -> None:
-        for line in read_news(job_dir):
+        for line in [*read_news(job_dir), *(f"warning: {gap.line}" for gap in read_gaps(job_dir))]:
             if line not in self._shown and not (self._quiet and line.startswith(TAKEN)):
                 print(line, file=self._stream, flush=True)
             self._shown.add(line)

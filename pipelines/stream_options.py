@@ -60,6 +60,12 @@ def add_stream(p: argparse.ArgumentParser) -> None:
         metavar="FOLDER|M.onnx",
         help="watch it for new models of the same inputs and outputs: the newest good one takes over between blocks",
     )
+    stream.add_argument(
+        "--on_gap",
+        choices=("continue", "fail"),
+        help="where messages are gone before they were read (retention): tell and count them and go on (default), or "
+        "end with exit code 1",
+    )
     stream.add_argument("--until_end", action="store_true", help="end where the topic ended at the start")
     stream.add_argument("--stop_after_idle", type=_seconds, metavar="SECONDS", help="end when nothing came for so long")
     stream.add_argument("--prism_location", metavar="FILE", help="the Prism program, on which local streams run")
@@ -77,6 +83,7 @@ STREAM_OPTIONS = (
     "event_time",
     "transaction_ms",
     "model_updates",
+    "on_gap",
     "until_end",
     "stop_after_idle",
     "prism_location",

@@ -63,7 +63,7 @@ def write_errors_as(format: str, lines: str, out: BinaryIO, like: Mapping[str, A
 
 def _write_csv(names: list[str], rows: Iterator[dict[str, Any]], out: BinaryIO) -> None:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     while True:
         out.write(text.getvalue().encode())

@@ -44,6 +44,9 @@ def test_a_reader_that_goes_on_by_itself_is_not_taken():
 class Consumer:
     closed = False
 
+    def position(self, asked: list[object]) -> list[object]:
+        return []
+
     def close(self) -> None:
         self.closed = True
 

@@ -60,6 +60,9 @@ class Consumer:
     def get_watermark_offsets(self, position: object, cached: bool) -> tuple[int, int]:
         return 0, 0
 
+    def position(self, asked: list[object]) -> list[object]:
+        return []
+
 
 @pytest.fixture
 def reading(monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.stream_launch import _wait
+from pipelines.stream_end import StreamEnd, wait_for_end
 from tests.kafka.brokers import FakeBroker, settings
 from tests.kafka.test_deliveries import BAD_RECORD, HERE, OUT, TOO_LARGE
 from tests.kafka.test_messages import FakeMessage
@@ -135,6 +135,6 @@ def test_a_job_that_cannot_go_on_is_cancelled_and_tells_why(tmp_path: Path, fail
     with pytest.raises(JobEndsError), ending(str(tmp_path)):
         raise JobEndsError("topic gone")
     with pytest.raises(JobEndsError, match=r"^topic gone$"):
-        _wait(Result(fails), [], str(tmp_path))
+        wait_for_end(Result(fails), [], StreamEnd(None), str(tmp_path))
     with pytest.raises(ValueError, match="the bundle failed"):
-        _wait(Result(True), [], str(tmp_path / "another"))
+        wait_for_end(Result(True), [], StreamEnd(None), str(tmp_path / "another"))

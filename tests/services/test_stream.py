@@ -230,11 +230,13 @@ def test_a_stream_on_flink_ends_when_its_offsets_are_committed(stream: Stream):
     assert stream.committed("g1") == sent
 
 
-def test_partitions_that_are_added_are_read_from_their_first_message(stream: Stream):
+def test_partitions_that_are_added_are_read_from_their_first_message(stream: Stream, tmp_path: Path):
     from confluent_kafka.admin import AdminClient, NewPartitions
 
+    config = tmp_path / "client.properties"
+    config.write_text("metadata.max.age.ms=500\n")
     stream.send(rows(10))
-    process = stream.start("--quiet")
+    process = stream.start("--quiet", "--start", "earliest", "--kafka_config", str(config))
     wait_until(lambda: len(stream.read(stream.output)) == 10)
     admin = AdminClient({"bootstrap.servers": stream.broker.address})
     admin.create_partitions([NewPartitions(stream.input, 3)])[stream.input].result(120)

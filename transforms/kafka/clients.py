@@ -49,6 +49,13 @@ def may_pass(error: Any) -> bool:
     return bool(error.retriable() or error.code() in (*away, *moving))
 
 
+def topic_is_gone(error: Any) -> bool:
+    """Whether a client says that there is no such topic, or no such partition of it."""
+    codes = require_client().KafkaError
+    of_broker = (codes.UNKNOWN_TOPIC_OR_PART, codes.UNKNOWN_TOPIC_ID)
+    return error.code() in (*of_broker, codes._UNKNOWN_TOPIC, codes._UNKNOWN_PARTITION)
+
+
 class ClientErrors:
     """What a client's error callback was told, most telling first."""
 
@@ -104,7 +111,7 @@ def make_producer(config: ClientConfig, errors: ClientErrors | None = None, **ou
 
 
 def make_admin(config: ClientConfig) -> Any:
-    """A client that asks for settings.
+    """A client that asks about topics, their settings, and groups.
 
     Raises:
         UsageError: a client property is unknown or has a wrong value.

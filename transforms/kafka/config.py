@@ -22,8 +22,11 @@ OURS = {
 }
 """Properties that a client's file must not set, and what sets them."""
 
-YIELDING = frozenset({"transaction.timeout.ms", "delivery.timeout.ms", "socket.timeout.ms"})
+YIELDING = frozenset({"transaction.timeout.ms", "delivery.timeout.ms", "socket.timeout.ms", "session.timeout.ms"})
 """Properties that the job sets unless a client's file does."""
+
+METADATA_SECONDS = 30.0
+"""Between two looks for new partitions, unless a client's file says otherwise."""
 
 _URI = re.compile(r"kafka://(?P<servers>[^/\s]+)/(?P<topic>[A-Za-z0-9._-]{1,249})/?")
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
@@ -83,7 +86,7 @@ class ClientConfig:
     """A file of client properties, or `env:NAME` for an environment variable with the same text."""
 
     def client(self, **ours: object) -> dict[str, object]:
-        """The properties of a client, with what the job itself sets (`group_id` sets `group.id`).
+        """The properties of a client, with what the job itself sets (`group_id` sets `group.id`, None leaves it out).
 
         Raises:
             UsageError: the file cannot be read or sets what is the job's to set.
@@ -97,7 +100,31 @@ class ClientConfig:
         if "socket.timeout.ms" in made.keys() - kept.keys() and lasts.isdigit():
             # A client refuses to wait longer for an answer than its transactions last.
             made["socket.timeout.ms"] = min(int(str(made["socket.timeout.ms"])), int(lasts))
-        return made
+        return {name: value for name, value in made.items() if value is not None}
+
+    def metadata_seconds(self) -> float:
+        """How often a stream looks for partitions that were added: `metadata.max.age.ms`, or `METADATA_SECONDS`.
+
+        Raises:
+            UsageError: the file cannot be read, or the property is no number of milliseconds.
+        """
+        return max(0.1, self._milliseconds("metadata.max.age.ms", METADATA_SECONDS * 1000) / 1000)
+
+    def session_ms(self, default: int) -> float:
+        """After how long without a sign of life a member leaves its group: `session.timeout.ms`, or `default`.
+
+        Raises:
+            UsageError: the file cannot be read, or the property is no number of milliseconds.
+        """
+        return self._milliseconds("session.timeout.ms", default)
+
+    def _milliseconds(self, name: str, default: float) -> float:
+        given = (read_properties(self.properties) if self.properties else {}).get(name)
+        if given is None:
+            return default
+        if not given.isdigit():
+            raise UsageError(f"--kafka_config {self.properties}: {name}={given} is no number of milliseconds")
+        return int(given)
 
 
 def _property(name: str) -> str:

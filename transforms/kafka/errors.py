@@ -1,6 +1,7 @@
 """Messages that could not be scored: to a topic, to a file that grows, or shown.
 
 Each is a JSON object: {"topic": "in", "partition": 3, "offset": 17, "stage": "read", "reason": "..."}
+Of messages that are gone it tells the first and the last: {..., "offset": 100, "stage": "gap", ..., "last_offset": 149}
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from transforms.errors import RowError
 from transforms.kafka.blocks import parse_origin
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.ending import JobEndsError, ending
+from transforms.kafka.gaps import STAGE, gap_range
 from transforms.kafka.limits import KnownLimits, batch_bytes, known_limits
 from transforms.kafka.outgoing import Headers, Messages, Refusal
 from transforms.kafka.sink import IN_OFFSET, IN_PARTITION, IN_TOPIC, SendDoFn
@@ -41,6 +43,8 @@ def error_json(error: RowError) -> bytes:
     """
     topic, partition = parse_origin(error.file)
     told = {"topic": topic, "partition": partition, "offset": error.row, "stage": error.stage, "reason": error.reason}
+    if error.stage == STAGE and (gone := gap_range(error.reason)) is not None:
+        told["last_offset"] = gone[1]
     return json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
@@ -199,6 +203,8 @@ class _Show(beam.DoFn):
         self._shown = 0
 
     def process(self, error: RowError) -> None:
+        if error.stage == STAGE:
+            return  # told by whoever found it
         if self._shown < SHOWN:
             self._shown += 1
             print(f"failed: {error_json(error).decode(errors='replace')}", file=sys.stderr, flush=True)

@@ -28,6 +28,8 @@ from transforms.kafka.blocks import parse_origin, ranges_of
 from transforms.kafka.config import Topic
 from transforms.kafka.ending import ending
 from transforms.kafka.errors import error_headers, error_json, error_messages
+from transforms.kafka.gap_errors import GapTeller
+from transforms.kafka.gaps import Gap, gaps_of
 from transforms.kafka.limits import known_limits
 from transforms.kafka.offsets import Group
 from transforms.kafka.outgoing import Messages
@@ -45,6 +47,11 @@ def not_done(block: pa.RecordBatch, first: Mapping[int, int]) -> pa.RecordBatch:
     firsts = np.array([first[partition] for partition in partitions], np.int64)
     fresh = block.column(ORIGIN_ROW).to_numpy() >= firsts[origins.indices.to_numpy()]
     return block if fresh.all() else block.filter(pa.array(fresh))
+
+
+def _is_new(gap: Gap, firsts: Mapping[int, int]) -> bool:
+    """Whether a gap is not told yet; where a topic was made anew, its offsets say nothing."""
+    return gap.anew or gap.begin >= firsts[gap.partition]
 
 
 def by_partition(block: pa.RecordBatch) -> dict[int, pa.RecordBatch]:
@@ -92,6 +99,7 @@ class _Transact(beam.DoFn):
         job_dir: str | None,
     ):
         self._job_dir, self._undelivered = job_dir, Undelivered(job_dir)
+        self._tell_gaps = GapTeller(job_dir)
         self._steps, self._group, self._output, self._format = tuple(steps), group, output, format
         self._errors, self._seconds = errors, seconds
         self._bundle = object()
@@ -156,13 +164,14 @@ class _Transact(beam.DoFn):
         firsts = self._admit(ranges)
         fresh = not_done(block, firsts)
         self._replayed.inc(block.num_rows - fresh.num_rows)
-        failures: list[RowError] = []
+        ends = {p: end for p, (_, end) in ranges.items() if end > firsts[p]}
+        failures = self._tell_gaps([gap for gap in gaps_of(block) if gap.partition in ends and _is_new(gap, firsts)])
         for step in self._steps:
             if not fresh.num_rows:
                 break
             fresh, failed = step(fresh)
             failures += failed
-        made = _Outputs({p: end for p, (_, end) in ranges.items() if end > firsts[p]})
+        made = _Outputs(ends)
         for partition, rows in by_partition(fresh).items() if fresh.num_rows else ():
             keys, times = rows.column(KEY).to_pylist(), rows.column(TIME).to_pylist()
             messages = Messages(encode_rows(self._format, rows), keys, headers_of(rows), times, block=rows)
@@ -243,7 +252,7 @@ class ScoreInTransactions(beam.PTransform):
         format: one of `OUTPUT_FORMATS`.
         errors: where messages go that could not be scored, in the same transaction; None gives them out.
         seconds: how long a transaction may last while its bundle does; the bundle's end commits too.
-        job_dir: folder that local workers share, for counts.
+        job_dir: folder that local workers share; None on a cluster.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import apache_beam as beam
 from apache_beam.io.unbounded_source import CheckpointMark
 
-from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, require_client
+from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
 from transforms.kafka.config import ClientConfig
 from transforms.kafka.coverage import Coverage
+from transforms.kafka.gaps import Gap, find_gap
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Committer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._live: dict[Group, list[Any]] = {}
+        self._forbidden: set[Group] = set()
 
     def add(self, group: Group, consumer: Any) -> None:
         """A consumer of the group is open."""
@@ -62,11 +64,16 @@ class Committer:
         with self._lock:
             self._live[group].remove(consumer)
 
+    def forbid(self, group: Group) -> None:
+        """Commit nothing more: the topic is another one by now, whose offsets mean something else."""
+        with self._lock:
+            self._forbidden.add(group)
+
     def commit(self, group: Group, offsets: Mapping[int, int]) -> None:
         """Tell the broker that the group has done everything below these offsets."""
         kafka = require_client()
         positions = [kafka.TopicPartition(group.topic, partition, offset) for partition, offset in offsets.items()]
-        if not positions:
+        if not positions or group in self._forbidden:
             return
         with self._lock:
             live = self._live.get(group)
@@ -190,6 +197,28 @@ def committed_end(consumer: Any, topic: str, partition: int) -> int | None:
     return found if found >= 0 else None
 
 
+def committed_gaps(group: Group) -> list[Gap]:
+    """What is gone of a topic where a group is; nothing of partitions that it has no offset for.
+
+    Raises:
+        KafkaException: the broker did not answer for `PATIENCE_SECONDS`, or refuses.
+    """
+    kafka = require_client()
+    consumer = make_consumer(group.config, group_id=group.name, isolation_level="read_uncommitted")
+    try:
+        partitions = patiently(lambda: partitions_of(consumer, group.topic, ANSWER_SECONDS), consumer, group.topic)
+        asked = [kafka.TopicPartition(group.topic, partition) for partition in partitions or []]
+        found = patiently(lambda: consumer.committed(asked, timeout=ANSWER_SECONDS), consumer, group.topic)
+        gaps = []
+        for at in found:
+            if at.offset >= 0:
+                log = end_offsets(consumer, group.topic, at.partition)
+                gaps.append(find_gap(group.topic, at.partition, at.offset, log))
+        return [gap for gap in gaps if gap is not None]
+    finally:
+        consumer.close()
+
+
 def patiently(ask: Callable[[], T], consumer: Any, topic: str) -> T:
     """Ask the broker, again where it is away for a while.
 
@@ -238,3 +267,19 @@ def end_offsets(consumer: Any, topic: str, partition: int) -> tuple[int, int]:
     position = kafka.TopicPartition(topic, partition)
     low, high = consumer.get_watermark_offsets(position, timeout=ANSWER_SECONDS)
     return low, high
+
+
+def known_ends(consumer: Any, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Partition -> the offset that will come next, as the consumer was told while fetching; below 0 if it was not."""
+    kafka = require_client()
+    asked = {partition: kafka.TopicPartition(topic, partition) for partition in partitions}
+    return {p: consumer.get_watermark_offsets(position, cached=True)[1] for p, position in asked.items()}
+
+
+def positions_beyond(consumer: Any, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
+    """Partition -> where a consumer is, of those where that is beyond the last message: it passed marks of
+    transactions."""
+    kafka = require_client()
+    asked = [kafka.TopicPartition(topic, partition) for partition in offsets]
+    found = consumer.position(asked) if asked else []
+    return {one.partition: one.offset for one in found if one.offset > offsets[one.partition]}

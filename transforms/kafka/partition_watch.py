@@ -7,18 +7,21 @@ from typing import Any
 
 from transforms.kafka.clients import partitions_of, require_client
 
-WATCH_SECONDS = 30.0
-"""Between two looks for new partitions."""
-
 
 class PartitionWatch:
-    """Asks for the topic's partitions now and then, on a thread: the question takes a turn to the broker."""
+    """Asks for the topic's partitions now and then, on a thread: the question takes a turn to the broker.
 
-    def __init__(self, consumer: Any, topic: str):
+    Args:
+        consumer: that asks.
+        topic: the topic.
+        seconds: between two looks.
+    """
+
+    def __init__(self, consumer: Any, topic: str, seconds: float):
         self.found: list[int] = []
         """Those that were there at the last look; empty before the first."""
 
-        self._consumer, self._topic = consumer, topic
+        self._consumer, self._topic, self._seconds = consumer, topic, seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="kafka-partitions", daemon=True)
         self._thread.start()
@@ -30,7 +33,7 @@ class PartitionWatch:
 
     def _look(self) -> None:
         kafka = require_client()
-        while not self._stop.wait(WATCH_SECONDS):
+        while not self._stop.wait(self._seconds):
             try:
                 self.found = partitions_of(self._consumer, self._topic, 5.0) or []
             except kafka.KafkaException:

@@ -6,6 +6,7 @@ Element:   a block of messages (`blocks.RAW_SCHEMA`)
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,8 +20,9 @@ from apache_beam.pvalue import PBegin, PCollection
 
 from transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
 from transforms.kafka.blocks import block_of
-from transforms.kafka.clients import ClientErrors, make_consumer, require_client
+from transforms.kafka.clients import ClientErrors, make_consumer, partitions_of, require_client
 from transforms.kafka.config import ClientConfig, Topic
+from transforms.kafka.gaps import Gap, GapFoundError, check_gaps, find_gap, no_messages, with_gaps
 from transforms.kafka.offsets import end_offsets, first_offsets
 
 LEAST_MESSAGES = 10_000
@@ -31,6 +33,9 @@ FIRST_ROWS, MOST_ROWS, BLOCK_BYTES = 256, 16_384, 8 << 20
 
 PATIENCE_SECONDS = 120.0
 """How long a broker may be silent in mid-range."""
+
+ASK_SECONDS = 5.0
+"""How long before it is asked whether the topic is still there."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,8 @@ def deal(ranges: Sequence[OffsetRange], workers: int) -> list[OffsetRange]:
 
 def find_spans(
     config: ClientConfig, topic: Topic, partitions: Sequence[int], group: str | None, start: str | int
-) -> dict[int, tuple[int, int]]:
-    """Of each partition the offset to begin at, and that of the message that will come next.
+) -> tuple[dict[int, tuple[int, int]], list[Gap]]:
+    """Of each partition the offset to begin at, and that of the message that will come next; and what is gone.
 
     Args:
         config: how to get in.
@@ -92,11 +97,13 @@ def find_spans(
     consumer = make_consumer(config, group_id=group or "beamsplit-ranges", allow_auto_create_topics=False)
     try:
         first = first_offsets(consumer, topic.name, partitions, {}, start)
-        spans = {}
+        spans, gaps = {}, []
         for partition in partitions:
-            low, high = end_offsets(consumer, topic.name, partition)
-            spans[partition] = (min(max(first[partition], low), high), high)
-        return spans
+            log = end_offsets(consumer, topic.name, partition)
+            gap = find_gap(topic.name, partition, first[partition], log)
+            spans[partition] = (first[partition] if gap is None else gap.next, log[1])
+            gaps += [] if gap is None else [gap]
+        return spans, gaps
     finally:
         consumer.close()
 
@@ -113,41 +120,89 @@ def open_ranges(config: ClientConfig, errors: ClientErrors) -> Any:
     )
 
 
-def read_range(consumer: Any, topic: str, part: OffsetRange, errors: ClientErrors) -> Iterator[pa.RecordBatch]:
-    """The messages of a range as blocks, in their order.
+def read_range(
+    consumer: Any, topic: str, part: OffsetRange, errors: ClientErrors, on_gap: str = "fail"
+) -> Iterator[pa.RecordBatch]:
+    """The messages of a range as blocks, in their order; those that are gone by now are told by a block's `gaps_of`.
+
+    Args:
+        consumer: of `open_ranges`.
+        topic: its name.
+        part: what of it.
+        errors: of the consumer.
+        on_gap: one of `gaps.POLICIES`.
 
     Raises:
-        RuntimeError: some cannot be had any more, or the broker was silent for too long.
+        GapFoundError: some are gone, and that is not to be let by; or the topic was made anew.
+        RuntimeError: some cannot be read, or the broker was silent for too long.
     """
     kafka = require_client()
     consumer.assign([kafka.TopicPartition(topic, part.partition, part.begin)])
-    at, rows, heard = part.begin, FIRST_ROWS, time.monotonic()
+    at, rows = part.begin, FIRST_ROWS
+    heard = asked = time.monotonic()
     while at < part.end:
         taken = consumer.consume(min(rows, part.end - at), 1.0)
         good = [message for message in taken if message.error() is None]
         if good:
             at = good[-1].offset() + 1
             good = good if at <= part.end else [message for message in good if message.offset() < part.end]
-        for error in (message.error() for message in taken if message.error() is not None):
+        outside = None
+        for message in taken:
+            error = message.error()
+            if error is None:
+                continue
             if error.code() == kafka.KafkaError._PARTITION_EOF:
-                at = part.end
+                # A broker that follows may not have all yet.
+                at = part.end if message.offset() >= part.end else at
+            elif error.code() == kafka.KafkaError._AUTO_OFFSET_RESET:
+                outside = max(at, message.offset())
             elif not (error.retriable() or error.code() in (kafka.KafkaError._TRANSPORT, kafka.KafkaError._RESOLVE)):
                 raise RuntimeError(f"--input {topic}, partition {part.partition}, offset {at}: {error.str()}")
-        if taken:
-            heard = time.monotonic()
-        elif errors.fatal or time.monotonic() - heard > PATIENCE_SECONDS:
-            said = errors.fatal or errors.reason()
+        now = time.monotonic()
+        if good or outside is not None:
+            heard = asked = now
+        elif errors.fatal or now - heard > PATIENCE_SECONDS:
+            said = errors.fatal or errors.reason() or f"nothing came at offset {at}, below {part.end}"
             raise RuntimeError(f"--input {topic}: the broker does not answer any more ({said})")
+        elif now - asked > ASK_SECONDS:
+            asked = now
+            _check_there(consumer, topic)
         if good:
             block = block_of(good, topic)
             rows = min(MOST_ROWS, max(1, BLOCK_BYTES * block.num_rows // max(1, block.nbytes)))
             yield block
+        if outside is not None:
+            gap = find_gap(topic, part.partition, outside, end_offsets(consumer, topic, part.partition))
+            if gap is not None:
+                at = _behind(gap, part.end, on_gap)
+                yield with_gaps(no_messages(), [gap._replace(next=at)])
+            if at < part.end:
+                consumer.assign([kafka.TopicPartition(topic, part.partition, at)])
     consumer.unassign()
 
 
+def _behind(gap: Gap, end: int, on_gap: str) -> int:
+    """Where a range that ends at `end` goes on.
+
+    Raises:
+        GapFoundError: nowhere.
+    """
+    if gap.anew:
+        raise GapFoundError(f"--input {gap.line}: start it again")
+    check_gaps([gap], on_gap)
+    return min(gap.next, end)
+
+
+def _check_there(consumer: Any, topic: str) -> None:
+    """Raise for a topic that is no longer there; the client itself says nothing of it."""
+    with contextlib.suppress(require_client().KafkaException):  # the broker is away, which is waited for
+        if partitions_of(consumer, topic, 5.0) is None:
+            raise RuntimeError(f"--input {topic}: the topic was deleted while it was read")
+
+
 class _ReadRangeDoFn(beam.DoFn):
-    def __init__(self, config: ClientConfig, topic: Topic):
-        self._config, self._topic = config, topic
+    def __init__(self, config: ClientConfig, topic: Topic, on_gap: str):
+        self._config, self._topic, self._on_gap = config, topic, on_gap
         self._consumer: Any = None
         self._errors = ClientErrors()
         self._rows = Metrics.counter("beamsplit", "rows_read")
@@ -155,7 +210,7 @@ class _ReadRangeDoFn(beam.DoFn):
     def process(self, part: OffsetRange) -> Iterator[pa.RecordBatch]:
         if self._consumer is None:
             self._consumer = open_ranges(self._config, self._errors)
-        for block in read_range(self._consumer, self._topic.name, part, self._errors):
+        for block in read_range(self._consumer, self._topic.name, part, self._errors, self._on_gap):
             self._rows.inc(block.num_rows)
             yield block
 
@@ -166,19 +221,22 @@ class _ReadRangeDoFn(beam.DoFn):
 
 
 class ReadRanges(beam.PTransform):
-    """PBegin -> the messages of the ranges, as blocks.
+    """PBegin -> the messages of the ranges, as blocks, and what is gone by now (`gaps.gaps_of`).
 
     Args:
         config: how to get in.
         topic: to read.
         ranges: what of it.
         workers: that the ranges are dealt to.
+        on_gap: one of `gaps.POLICIES`.
     """
 
-    def __init__(self, config: ClientConfig, topic: Topic, ranges: Sequence[OffsetRange], workers: int):
+    def __init__(
+        self, config: ClientConfig, topic: Topic, ranges: Sequence[OffsetRange], workers: int, on_gap: str = "fail"
+    ):
         super().__init__()
         self._ranges = deal(ranges, workers)
-        self._dofn = _ReadRangeDoFn(config, topic)
+        self._dofn = _ReadRangeDoFn(config, topic, on_gap)
 
     def expand(self, pbegin: PBegin) -> PCollection:
         """Wire: the ranges dealt, then read."""

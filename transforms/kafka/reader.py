@@ -21,8 +21,13 @@ from transforms.block import ORIGIN_ROW, TIME
 from transforms.kafka.backlog import gauge_name, write_backlog
 from transforms.kafka.block_size import FIRST, BlockSize
 from transforms.kafka.blocks import block_of, with_ranges
-from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_consumer, may_pass, partitions_of, require_client
+from transforms.kafka.clients import (
+    ClientErrors,
+    partitions_of,
+    require_client,
+)
 from transforms.kafka.coverage import Coverage
+from transforms.kafka.gaps import Gap, find_gap, no_messages, reason_to_end, with_gaps
 from transforms.kafka.handover import HANDOVER
 from transforms.kafka.offsets import (
     COMMITTER,
@@ -30,8 +35,13 @@ from transforms.kafka.offsets import (
     asking,
     end_offsets,
     first_offsets,
+    known_ends,
+    positions_beyond,
 )
+from transforms.kafka.outside import Outside, read_on
 from transforms.kafka.partition_watch import PartitionWatch
+from transforms.kafka.reading_consumer import reading_consumer
+from transforms.kafka.stopping import Ending, end_stream, why_ended
 from transforms.kafka.watermark import Watermarks
 
 if TYPE_CHECKING:
@@ -43,10 +53,10 @@ IDLE_PARTITION_SECONDS = 5.0
 COVER_SECONDS = 0.1
 """Between two looks whether outputs that others make are there, once all is read."""
 
-FETCH_BACKOFF_MS = 10
-"""How long the client stops fetching once it holds enough: its default of a second is more than what it holds lasts."""
-
-_KEPT = ("_consumer", "_errors", "_watch", "_ends", "_reached", "_watermarks", "_size", "_heard", "_counted", "_cover")
+_KEPT = (
+    *("_consumer", "_errors", "_watch", "_ends", "_reached", "_outside", "_gaps", "_told"),
+    *("_watermarks", "_size", "_heard", "_counted", "_cover"),
+)
 """What one reader leaves to the next."""
 
 BACKLOG_SECONDS = 1.0
@@ -65,6 +75,9 @@ class KafkaReader(UnboundedReader):
         self._errors = ClientErrors()
         self._ends: dict[int, int] = {}
         self._reached: dict[int, int] = {}
+        self._outside = Outside(source.topic, patient=source.stop_file is not None)
+        self._gaps: list[Gap] = []  # to be told
+        self._told: dict[int, int] = {}  # partition -> end of the offsets that blocks have told of
         self._block: pa.RecordBatch | None = None
         self._done = False
         self._changed = False
@@ -111,29 +124,24 @@ class KafkaReader(UnboundedReader):
 
     def _open(self) -> None:
         source = self._source
-        self._consumer = make_consumer(
-            source.config,
-            self._errors,
-            group_id=source.group,
-            enable_partition_eof=source.until_end,
-            enable_auto_offset_store=False,
-            fetch_wait_max_ms=max(1, min(500, round(source.latency_seconds * 1000))),
-            fetch_queue_backoff_ms=FETCH_BACKOFF_MS,
-            allow_auto_create_topics=False,
-            **({"socket_timeout_ms": ANSWER_MS} if source.transactional else {}),
+        self._consumer = reading_consumer(
+            source.config, source.group, self._errors, source.latency_seconds, source.until_end, source.transactional
         )
         COMMITTER.add(source.consumer_group, self._consumer)
         self._heard = time.monotonic()
-        self._assign(partitions_of(self._consumer, source.topic.name, 30.0) or [])
+        partitions = partitions_of(self._consumer, source.topic.name, 30.0)
+        if partitions is None and source.stop_file is None:
+            raise RuntimeError(f"--input {source.topic}: the cluster has no such topic any more")
+        self._assign(partitions or [])
         if source.parted:
             self._cover = Coverage(self.offsets)
         if not source.until_end:
-            self._watch = PartitionWatch(self._consumer, source.topic.name)
+            self._watch = PartitionWatch(self._consumer, source.topic.name, source.config.metadata_seconds())
 
     def _next(self) -> bool:
         now = time.monotonic()
         waits = False
-        if self._block is not None and not self._between_bundles:
+        if self._block is not None and self._block.num_rows and not self._between_bundles:
             # Else the time is the runner's, between two bundles.
             self._size.observe(self._block.num_rows, now - self._handed, self._block.nbytes)
             # Other workers see the block when the bundle is over.
@@ -144,9 +152,11 @@ class KafkaReader(UnboundedReader):
         self._done = self._done or self._asked_to_stop(now)
         if self._done:
             self._tell_backlog()
-            if not self._ended:
+            if self._source.transactional and self._move_on():
+                self._tell_gaps_and_ranges()
+            elif not self._ended:
                 time.sleep(COVER_SECONDS)
-            return False
+            return self._block is not None
         if waits:
             return False
         wanted = self._size.rows
@@ -155,13 +165,13 @@ class KafkaReader(UnboundedReader):
         self._handed = now = time.monotonic()
         if messages:
             self._block = block_of(messages, self._source.topic.name)
-            before = dict(self.offsets)
             self._note(messages, self._block, now)
-            if self._source.transactional:
-                read = {p: (before[p], end) for p, end in self.offsets.items() if end != before[p]}
-                self._block = with_ranges(self._block, read)
+        if self._outside:
+            self._find_gaps()
+        if self._gaps or self._source.transactional:
+            self._tell_gaps_and_ranges()
         self._count_backlog(now)
-        self._done = self._at_end(now)
+        self._done = self._done or self._at_end(now)
         return self._block is not None
 
     def get_current(self) -> pa.RecordBatch:
@@ -182,6 +192,8 @@ class KafkaReader(UnboundedReader):
 
     def get_checkpoint_mark(self) -> OffsetsMark:
         """How far this reader has come."""
+        if not self._source.transactional and self._consumer is not None and self._move_on():
+            self._changed = True
         changed, self._changed = self._changed, False
         ended = self._ended
         self._between_bundles = not ended
@@ -218,11 +230,21 @@ class KafkaReader(UnboundedReader):
         new = [p for p in partitions if source.owns(p) and p not in self._watermarks.clocks]
         if not new:
             return
-        start = "earliest" if self._watermarks.clocks else source.start
+        # Those that are not known where others have been read before were added since.
+        start = "earliest" if self.offsets or self._watch is not None else source.start
+        if not self.offsets:
+            self._gaps += [gap for gap in source.gaps if gap.partition in new]
         with asking(source.consumer_group, self._consumer) as client:
-            self.offsets |= first_offsets(client, source.topic.name, new, self.offsets, start)
+            first = first_offsets(client, source.topic.name, new, self.offsets, start)
+        self.offsets |= first
+        self._told |= first
         if source.until_end:
-            self._ends |= {p: end_offsets(self._consumer, source.topic.name, p)[1] for p in new}
+            for partition in new:
+                log = end_offsets(self._consumer, source.topic.name, partition)
+                self._ends[partition] = log[1]
+                gap = find_gap(source.topic.name, partition, self.offsets[partition], log)
+                if gap is not None:
+                    self._pass(gap)
         now = time.monotonic()
         for partition in new:
             self._watermarks.add(partition, now)
@@ -244,21 +266,57 @@ class KafkaReader(UnboundedReader):
             taken += self._consumer.consume(wanted - len(taken), left)
         if any(map(type(taken[0]).error, taken)) if taken else False:
             for message in taken:
-                self._check(message.error())
-                if message.error() is not None and message.error().code() == require_client().KafkaError._PARTITION_EOF:
-                    # Behind the last message there may be markers of transactions.
-                    self._reached[message.partition()] = message.offset()
+                self._outside.heed(message, self._reached)
             taken = [message for message in taken if message.error() is None]
         if self._errors.fatal:
             raise RuntimeError(f"--input {self._source.topic}: {self._errors.fatal}")
         return taken
 
-    def _check(self, error: Any) -> None:
-        """Raise for an error that waiting will not mend."""
-        kafka = require_client()
-        if error is None or error.code() == kafka.KafkaError._PARTITION_EOF or may_pass(error):
+    def _find_gaps(self) -> None:
+        """Of partitions that cannot be read where they were, find what is gone, and read on behind it."""
+        for partition, at, gap in self._outside.find(self._consumer, self.offsets):
+            if gap is None or self._pass(gap):
+                read_on(self._consumer, self._source.topic.name, partition, at if gap is None else gap.next)
+
+    def _pass(self, gap: Gap) -> bool:
+        """Go on behind a gap, to be told with the next block; False where the stream is to end there."""
+        source = self._source
+        reason = reason_to_end(gap, source.on_gap, source.transactional)
+        if reason is None:
+            self._gaps.append(gap)
+            self.offsets[gap.partition] = gap.next
+            if gap.anew and gap.partition in self._ends:
+                self._ends[gap.partition] = gap.end
+                self._reached.pop(gap.partition, None)
+            return True
+        if source.stop_file is None:
+            raise RuntimeError(reason)
+        end_stream(source.stop_file, Ending(reason))
+        self._done = True
+        return False
+
+    def _tell_gaps_and_ranges(self) -> None:
+        """Put gaps, and the offsets that a transaction is to tell, into the block; or into one without messages."""
+        source = self._source
+        read = {p: (begin, self.offsets[p]) for p, begin in self._told.items() if self.offsets[p] > begin}
+        # Of a transaction: that of their partition, which is opened when it goes on.
+        gaps = [gap for gap in self._gaps if not source.transactional or gap.partition in read]
+        if self._block is None and not (gaps or (self._done and read)):
             return
-        raise RuntimeError(f"--input {self._source.topic}: {error.str()}")
+        if self._block is None:
+            self._block, self._times = no_messages(), np.array([-1])
+        if source.transactional:
+            self._block = with_ranges(self._block, read)
+            self._told = dict(self.offsets)
+        if gaps:
+            self._block, self._changed = with_gaps(self._block, gaps), True
+            self._gaps = [gap for gap in self._gaps if gap not in gaps]
+
+    def _move_on(self) -> bool:
+        """Take what has no messages (marks of transactions) as read; False where there is none."""
+        moved = positions_beyond(self._consumer, self._source.topic.name, self.offsets)
+        self.offsets |= moved
+        return bool(moved)
 
     def _note(self, messages: list[Any], block: pa.RecordBatch, now: float) -> None:
         kind = type(messages[0])
@@ -281,21 +339,12 @@ class KafkaReader(UnboundedReader):
 
     def _backlog(self) -> dict[int, int]:
         """Messages that wait in each partition, as far as the consumer was told while fetching."""
-        kafka = require_client()
-        waiting = {}
-        for partition, offset in self.offsets.items():
-            if self._consumer is None:
-                break
-            position = kafka.TopicPartition(self._source.topic.name, partition)
-            _, high = self._consumer.get_watermark_offsets(position, cached=True)
-            waiting[partition] = max(0, high - offset)
-        return waiting
+        ends = {} if self._consumer is None else known_ends(self._consumer, self._source.topic.name, self.offsets)
+        return {partition: max(0, end - self.offsets[partition]) for partition, end in ends.items()}
 
     def _answered(self) -> bool:
         """Whether the broker has told of each partition how far it goes, as it does with the first messages or none."""
-        kafka = require_client()
-        positions = [kafka.TopicPartition(self._source.topic.name, partition) for partition in self.offsets]
-        return all(self._consumer.get_watermark_offsets(one, cached=True)[1] >= 0 for one in positions)
+        return min(known_ends(self._consumer, self._source.topic.name, self.offsets).values(), default=0) >= 0
 
     def _count_backlog(self, now: float) -> None:
         if now - self._counted >= BACKLOG_SECONDS:
@@ -312,7 +361,12 @@ class KafkaReader(UnboundedReader):
         if self._source.stop_file is None or now - self._looked < 0.1:
             return False
         self._looked = now
-        return os.path.exists(self._source.stop_file)
+        if not os.path.exists(self._source.stop_file):
+            return False
+        ending = why_ended(self._source.stop_file)
+        if ending is not None and not ending.commit:
+            COMMITTER.forbid(self._source.consumer_group)
+        return True
 
     def _at_end(self, now: float) -> bool:
         source = self._source

@@ -21,6 +21,7 @@ from apache_beam.pvalue import PBegin, PCollection
 from transforms.block_coder import BlockCoder
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.event_time import EventTime
+from transforms.kafka.gaps import Gap
 from transforms.kafka.offsets import (
     Group,
     OffsetsMark,
@@ -88,6 +89,12 @@ class KafkaSource(UnboundedSource):
 
     stop_file: str | None = None
     """End when this file is there."""
+
+    on_gap: str = "continue"
+    """What to do where messages are gone: one of `gaps.POLICIES`."""
+
+    gaps: tuple[Gap, ...] = ()
+    """Those that were found before the job started, to be told with the first blocks."""
 
     event_time: EventTime | None = None
     """Where messages tell their time; None takes their timestamps."""

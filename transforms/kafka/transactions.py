@@ -23,8 +23,9 @@ from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partiti
 from transforms.kafka.config import Topic
 from transforms.kafka.deliveries import Deliveries
 from transforms.kafka.errors import error_headers, error_json, error_messages, shorten
+from transforms.kafka.gaps import Gap, find_gap
 from transforms.kafka.limits import known_limits
-from transforms.kafka.offsets import PATIENCE_SECONDS, Group, committed_end, first_offsets
+from transforms.kafka.offsets import PATIENCE_SECONDS, Group, committed_end, end_offsets, first_offsets, patiently
 from transforms.kafka.outgoing import Messages, Refusal
 
 AT_ONCE = 16
@@ -287,8 +288,10 @@ def asker(group: Group) -> Any:
     )
 
 
-def pin_starts(group: Group, output: Topic, start: str | int) -> None:
+def pin_starts(group: Group, output: Topic, start: str | int) -> list[Gap]:
     """Commit where the group begins, in partitions that it has no offset for: a failure must not move that.
+
+    Where a topic ends below the group's offset, it was made anew: the group goes to its beginning, which is told.
 
     Args:
         group: whose partitions; who writes for it is fenced.
@@ -299,12 +302,18 @@ def pin_starts(group: Group, output: Topic, start: str | int) -> None:
         UsageError: the broker does not answer, or allows no transactions.
     """
     consumer = asker(group)
+    gaps: list[Gap] = []
 
     def pin(partition: int) -> None:
         transactions = Transactions(group, partition, output, consumer)
         try:
+            begin = None
             if transactions.end is None:
                 begin = first_offsets(consumer, group.topic, [partition], {}, start)[partition]
+            elif (gap := _made_anew(consumer, group.topic, partition, transactions.end)) is not None:
+                gaps.append(gap)
+                begin = gap.next
+            if begin is not None:
                 transactions.open(pin)
                 transactions.commit(begin)
         finally:
@@ -314,10 +323,18 @@ def pin_starts(group: Group, output: Topic, start: str | int) -> None:
         partitions = partitions_of(consumer, group.topic, CALL_SECONDS) or []
         with ThreadPoolExecutor(AT_ONCE, "transactions") as pool:
             list(pool.map(pin, partitions))
+        return gaps
     except (RuntimeError, require_client().KafkaException) as error:
         raise UsageError(f"--delivery exactly_once: {error}") from error
     finally:
         consumer.close()
+
+
+def _made_anew(consumer: Any, topic: str, partition: int, end: int) -> Gap | None:
+    """The gap of a partition whose log ends below where its group is."""
+    log = patiently(lambda: end_offsets(consumer, topic, partition), consumer, topic)
+    gap = find_gap(topic, partition, end, log)
+    return gap if gap is not None and gap.anew else None
 
 
 class OpenTransactions:
