@@ -176,13 +176,24 @@ def test_a_bundle_gives_up_what_the_one_before_left_open(topics: Topics):
     elsewhere.close()
 
 
+def test_a_group_beyond_the_end_of_a_topic_that_was_made_anew_begins_again(topics: Topics):
+    producer = topics.open()
+    take(producer, 0, 4, "bundle")
+    producer.commit(producer.end)
+    producer.close()
+    topics.feed(partition=0, messages=2)
+    (gap,) = pin_starts(topics.group, topics.output, "latest")
+    assert (gap.partition, gap.begin, gap.next, gap.end) == (0, 4, 0, 2) and topics.committed(0) == 0
+
+
 def test_where_a_group_begins_is_committed_once(topics: Topics):
     producer = topics.open()
     take(producer, 0, 4, "bundle")
     producer.commit(producer.end)
     producer.close()
+    topics.feed(partition=0, messages=4)
     topics.feed(partition=1, messages=3)
-    pin_starts(topics.group, topics.output, "latest")
+    assert pin_starts(topics.group, topics.output, "latest") == []
     assert (topics.committed(0), topics.committed(1)) == (4, 3)
     topics.feed(partition=1, messages=2)
     pin_starts(topics.group, topics.output, "latest")
