@@ -20,6 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any, NamedTuple
 
 from models.errors import UsageError
@@ -156,15 +157,16 @@ class GroupHold:
             try:
                 asked = self._admin.describe_consumer_groups([self._name], request_timeout=ANSWER_SECONDS)
                 return [Member(one.client_id, one.host) for one in asked[self._name].result(2 * ANSWER_SECONDS).members]
-            except kafka.KafkaException as error:
-                said = error.args[0]
-                if said.code() == kafka.KafkaError.GROUP_ID_NOT_FOUND:
+            except (kafka.KafkaException, NoAnswer) as error:
+                said = error.args[0] if isinstance(error, kafka.KafkaException) else None
+                if said is not None and said.code() == kafka.KafkaError.GROUP_ID_NOT_FOUND:
                     return []
-                if self._forbidden(said):
+                if said is not None and self._forbidden(said):
                     return None
                 if time.monotonic() >= deadline:
+                    reason = "no answer" if said is None else said.str()
                     raise UsageError(
-                        f"--group {self._group}: the brokers do not tell who holds it ({said.str()}); start again"
+                        f"--group {self._group}: the brokers do not tell who holds it ({reason}); start again"
                     ) from error
                 time.sleep(LOOK_SECONDS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any
 
 from transforms.kafka.clients import make_admin, require_client, topic_is_gone
@@ -60,6 +61,8 @@ class TopicWatch:
         """What happened to the topic; None where nothing did, as far as the brokers tell."""
         try:
             found = self._describe()
+        except NoAnswer:
+            return None
         except require_client().KafkaException as error:
             if not topic_is_gone(error.args[0]):
                 return None  # the brokers are away, or do not let us ask
