@@ -177,7 +177,7 @@ def parse_names(text: str, plain: bool = True) -> Names:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text)  # literals only: nothing is run

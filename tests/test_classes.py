@@ -86,6 +86,7 @@ def test_the_label_of_a_classifier_is_no_score(tmp_path: Path):
         ("imagenet", ()),
         ("[1.5, 2.5]", ()),
         ("[", ()),
+        ("[" * 100_000, ()),
         ("", ()),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.errors import UsageError
-from models.tensors import column_type, output_field, ragged_to_arrow, to_arrow, to_numpy, unpack
+from models.tensors import NULL_INSIDE, RAGGED, column_type, output_field, ragged_to_arrow, to_arrow, to_numpy, unpack
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 NUMBERS += ["float16", "float32", "float64"]
@@ -179,3 +179,49 @@ def test_rows_that_are_not_one_array():
         to_numpy(pa.array([[1], [1, 2]]))
     assert to_numpy(pa.array([[1, 2], [3, 4]])).tolist() == [[1, 2], [3, 4]]
     assert to_numpy(pa.array([], pa.list_(pa.list_(pa.int8())))).shape == (0, 0, 0)
+
+
+@pytest.mark.parametrize("outer", [2, 1])
+def test_lists_of_any_length_inside_lists_of_one_length(outer: int):
+    """As many inner lists a row by type, each row's of a length of its own."""
+    rows = [[[1, 2], [3, 4]], [[5], [6]], [[], []], [[7, 8, 9], [10, 11, 12]]]
+    rows = [row[:outer] for row in rows]
+    column = pa.array([[[0]] * outer, *rows, [[0]] * outer], pa.list_(pa.list_(pa.int64()), outer)).slice(1, 4)
+    found = unpack(column)
+    assert found.values.tolist() == [i for row in rows for part in row for i in part]
+    ends = np.cumsum([0] + [sum(map(len, row)) for row in rows])
+    assert found.offsets is not None and found.offsets.tolist() == ends.tolist()
+    assert found.shapes is not None and found.shapes.tolist() == [[outer, len(row[0])] for row in rows]
+    assert found.bad == []
+
+
+def test_what_is_wrong_inside_lists_of_one_length_is_told_of_its_row():
+    rows = [[[1], [2]], [[3], [4, 5]], [[6], None], [[7, 8], [9, 10]], None, [[11, None], [12, 13]]]
+    found = unpack(pa.array(rows, pa.list_(pa.list_(pa.int64()), 2)))
+    told = {(int(row), why) for numbers, why in found.bad for row in numbers}
+    assert {row for row, _ in told} == {1, 2, 4, 5}
+    assert [next(why for row, why in told if row == at) for at in (1, 5)] == [RAGGED, NULL_INSIDE]
+    assert found.offsets is not None and found.shapes is not None
+    for row in (0, 3):
+        begin, end = found.offsets[row : row + 2]
+        assert found.values[begin:end].reshape(found.shapes[row]).tolist() == rows[row]
+
+
+@pytest.mark.parametrize("kinds", ["vf", "fv", "fvf", "vfv", "ffv", "vff", "fvv", "vvf", "vv"])
+def test_lists_of_one_and_of_any_length_inside_one_another(kinds: str):
+    """`f`: two by type; `v`: as many as a row has. Each row comes out as the array that it is, slices too."""
+    data_type = pa.int64()
+    for kind in reversed(kinds):
+        data_type = pa.list_(data_type, 2) if kind == "f" else pa.list_(data_type)
+    rng = np.random.default_rng(0)
+    arrays = [
+        rng.integers(99, size=[2 if kind == "f" else int(rng.integers(1, 5)) for kind in kinds]) for _ in range(7)
+    ]
+    column = pa.array([array.tolist() for array in arrays], data_type)
+    for begin, count in ((0, 7), (2, 4), (6, 1)):
+        found = unpack(column.slice(begin, count))
+        assert found.bad == [] and found.offsets is not None and found.shapes is not None
+        assert found.offsets[0] == 0 and found.offsets[-1] == len(found.values)
+        for row, array in enumerate(arrays[begin : begin + count]):
+            values = found.values[found.offsets[row] : found.offsets[row + 1]]
+            assert values.reshape(found.shapes[row]).tolist() == array.tolist()

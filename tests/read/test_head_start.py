@@ -93,3 +93,34 @@ def test_a_damaged_file_is_told_by_the_reader(tmp_path):
         wait_for_the_thread()
         with pytest.raises(OSError, match=r"t\.parquet"):
             numbers(splits, options)
+
+
+def test_a_decoder_that_was_taken_is_its_readers_alone(tmp_path, monkeypatch):
+    """Whoever decodes ahead lets go of it in mid row group; its reader finds every row, and no other finds it."""
+    monkeypatch.setattr(parquet, "LEAST_ROWS", 100)
+    (split,), options = case(tmp_path / "t.parquet", 400, 400, 1)
+    (decoder,) = parquet.start_decoders(split, options)
+    assert decoder.decode_ahead() and decoder.decode_ahead()
+    ahead = decoder.decoded
+    assert 0 < ahead < 400
+    ((key, _),) = parquet._started
+    assert parquet._take_idle(key, 0) is decoder
+    assert parquet._take_idle(key, 0) is None and not parquet._started
+    assert decoder.decode_ahead() is None and decoder.decoded == ahead
+    assert [i for _, batch in decoder for i in batch.column("i").to_pylist()] == list(range(400))
+
+
+def test_a_decoder_is_not_taken_by_who_begins_before_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "LEAST_ROWS", 100)
+    splits, options = case(tmp_path / "t.parquet", 400, 400, 2)
+    for split in splits:
+        parquet.start_decoders(split, options)
+    try:
+        (key, first), (_, second) = parquet._started
+        assert (first.begin, second.begin) == (0, 200)
+        assert parquet._take_idle((*key[:-1], 0), 399) is None, "of other batches"
+        assert parquet._take_idle(key, 250) is second, "the closest before"
+        assert parquet._take_idle(key, 199) is first
+        assert parquet._take_idle(key, 399) is None
+    finally:
+        parquet.forget_decoders()

@@ -273,6 +273,21 @@ def test_each_shard_holds_its_heads(shards: int):
     assert largest_shard(stages) == whole * -(-5 // shards) / 5
 
 
+def test_its_bytes_are_those_of_weight_and_bias(tmp_path: Path):
+    weights = {"w": numbers(64, 3 * 60), "b": numbers(180), "wo": numbers(60, 64)}
+    nodes = [
+        helper.make_node("Attention", ["x", "w", "b"], ["a"], domain=MS, name="attend", num_heads=5),
+        helper.make_node("MatMul", ["a", "wo"], ["y"]),
+    ]
+    proto = model(nodes, weights, [("x", FLOAT, ["n", 3, 64])], 64)
+    division = make_division(ModelFile(onnx_models.save(proto, tmp_path / "m.onnx")), {"x": numbers(2, 3, 64)}, 2, 1)
+    attention, product = (64 * 180 + 180) * 4, 60 * 64 * 4
+    assert [one.weight_bytes for one in division.plan.layers] == [attention, product]
+    assert division.plan.sharded_bytes == division.plan.weight_bytes == attention + product
+    whole = attention + product
+    assert [division.plan.shard_bytes(shard) for shard in (0, 1)] == [whole * 3 / 5, whole * 2 / 5], "3 heads and 2"
+
+
 def test_annotated_and_read_back(tmp_path: Path):
     """The standard has no word for a weight of which three parts are cut: the node's output tells."""
     weights = {"w": numbers(6, 3 * 20), "b": numbers(60), "wo": numbers(20, 5)}

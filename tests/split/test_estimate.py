@@ -55,6 +55,23 @@ def test_products_and_recurrences_are_counted_from_their_shapes(tmp_path: Path):
     assert flops["product"] == 2 * 7 * 3 * 9 * 6
 
 
+@pytest.mark.parametrize(("op", "fused"), [("Attention", True), ("MultiHeadAttention", False)])
+def test_attention_is_counted_and_moves_its_bytes(tmp_path: Path, op: str, fused: bool):
+    weights = {"w": np.zeros((8, 24), np.float32), "b": np.zeros(24, np.float32)}
+    inputs = ["x", "w", "b"] if fused else ["x", "x", "x"]
+    nodes = [helper.make_node(op, inputs, ["y"], name="attend", domain="com.microsoft", num_heads=2)]
+    ends = ([("x", TensorProto.FLOAT, ["rows", 5, 8])], [("y", TensorProto.FLOAT, ["rows", 5, 8])])
+    model = loaded(tmp_path, nodes, *ends, weights if fused else {})
+    (node,) = model.graph
+    products, projections = 4 * 3 * 5 * 5 * 8, 2 * 3 * 5 * 8 * 24
+    assert node_flops(node, bind_shapes(model, {"x": (3, 5, 8)}, 3)) == products + (projections if fused else 0)
+    # Nothing but bytes takes time: each tensor once, weights too.
+    rate = MachineRate(flops=1e30, bandwidth=1.0, call_seconds=0.0)
+    profile = estimate_profile(model, rows=3, input_shapes={"x": (3, 5, 8)}, rate=rate)
+    moved = 2 * 3 * 5 * 8 * 4 + (24 * 9 * 4 if fused else 0)
+    assert profile.node_seconds == {"attend": moved}
+
+
 def test_a_faster_machine_takes_less(tmp_path: Path):
     path = onnx_models.save(onnx_models.mlp(hidden=512), tmp_path / "mlp.onnx")
     model = load_graph(ModelFile(path))

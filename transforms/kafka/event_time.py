@@ -77,7 +77,7 @@ def _is_text(column: str, values: pa.Array) -> bool:
     """Whether the first message has a text there."""
     try:
         found = json.loads(values[0].as_py() or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and isinstance(found.get(column), str)
 

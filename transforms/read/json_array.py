@@ -42,7 +42,7 @@ def _is_array(path: str, stamp: tuple[int, int]) -> bool:
         return True
     try:
         json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return False
 

@@ -1,0 +1,72 @@
+"""How many workers a job has where nobody says, by way of the job's plan."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import pytest
+
+from pipelines import shard_job, split_job
+from pipelines.divided import default_workers
+from tests.command import Command
+
+APART = ("--placement", "distributed")
+
+CASES = {
+    # Of the command's options, and by cores: how many workers.
+    "whole": ((), {1: 1, 3: 3, 8: 8}),
+    # One worker's block is in the stages while another reads and writes.
+    "stages": (("--stages", "2"), {1: 2, 8: 2}),
+    "stages apart": (("--stages", "2", *APART), {1: 1, 8: 1}),
+    "shards": (("--shards", "2"), {1: 1, 3: 1, 8: 4}),
+    "shards apart": (("--shards", "2", *APART), {8: 1}),
+    "both": (("--stages", "2", "--shards", "2"), {8: 2}),
+    "given": (("--workers", "3"), {8: 3}),
+    "stages, given": (("--stages", "2", "--workers", "3"), {8: 3}),
+    "shards, given": (("--shards", "2", "--workers", "3"), {8: 3}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_workers_by_cores(command: Command, monkeypatch: pytest.MonkeyPatch, case: str):
+    options, wanted = CASES[case]
+    batch = "--micro_batch" if "--stages" in options or "--shards" in options else "--batch_size"
+    for cores, count in wanted.items():
+        for module in ("workers", "job", "split_job", "shard_job"):
+            monkeypatch.setattr(f"pipelines.{module}.cores", lambda cores=cores: cores)
+        code, out, err = command.run("--dry_run_plan", "--worker_type", "thread", batch, 16, *options)
+        assert code == 0, err
+        found = re.findall(r"^workers +(\d+)", out, re.MULTILINE)
+        assert found == [str(count)], out
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, None),
+        ({"workers": 5}, 5),
+        ({"stages": 2}, 2),
+        ({"stages": 2, "placement": "distributed"}, 1),
+        ({"stages": 2, "workers": 5}, 5),
+        ({"plan": "plan.json"}, 2),
+        ({"shards": 2}, 3),
+        ({"shards": 4}, 1),
+        ({"shards": 9}, 1),
+        ({"shards": "auto"}, 6),
+        ({"shards": "auto", "workers": 5}, 5),
+        ({"shards": 2, "placement": "distributed"}, 1),
+        ({"shards": 2, "workers": 5}, 5),
+        ({"stages": 2, "shards": 3}, 2),
+    ],
+)
+def test_workers_of_streams_and_of_other_machines(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, object], count: int | None
+):
+    monkeypatch.setattr(split_job, "cores", lambda: 6)
+    monkeypatch.setattr(shard_job, "cores", lambda: 6)
+    given = {"workers": None, "stages": None, "plan": None, "shards": None, "placement": "inline"} | options
+    assert default_workers(argparse.Namespace(**given)) == count
+    if count == 2:
+        monkeypatch.setattr(split_job, "cores", lambda: 1)
+        assert default_workers(argparse.Namespace(**given)) == 1
