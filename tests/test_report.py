@@ -11,6 +11,22 @@ from apache_beam.metrics.metricbase import MetricName
 
 from pipelines.launch import read_metrics
 from pipelines.report import Progress, Summary, plan_lines, root_cause, summarise
+from transforms.kafka.gaps import Gap
+
+
+def test_what_is_gone_of_a_topic_is_in_the_summary():
+    summary = summarise({"messages_lost": 60}, seconds=1.0)
+    summary.tell_gaps([])  # of workers elsewhere, whose metrics tell how many
+    assert summary.messages_lost == 60 and summary.told_gaps
+    assert summary.lines()[1] == "lost     60 messages at most"
+    again = Gap("in", 0, 100, 150, 400)
+    summary.tell_gaps([again, again._replace(next=160), Gap("in", 1, 100, 0, 20)])
+    assert summary.messages_lost == 60 and len(summary.gaps) == 3
+    assert summary.lines()[2].startswith("gap      in/0: offsets 100 to 149 are gone")
+    anew = summarise({}, seconds=1.0)
+    assert not anew.told_gaps
+    anew.tell_gaps([Gap("in", 1, 100, 0, 20)])
+    assert anew.told_gaps and anew.messages_lost == 0 and json.loads(anew.to_json())["gaps"] == anew.gaps
 
 
 def test_summary_of_counters():

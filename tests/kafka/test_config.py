@@ -94,6 +94,18 @@ def test_a_client_of_transactions_waits_for_answers_so_long(monkeypatch: pytest.
     kafka.Producer(made)  # raises where the client refuses what does not go together
 
 
+def test_times_of_a_stream_follow_the_clients_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLIENT", "metadata.max.age.ms=500\nsession.timeout.ms=6000\ngroup.instance.id=me\n")
+    config = ClientConfig("h:1", "env:CLIENT")
+    assert (config.metadata_seconds(), config.session_ms(10_000)) == (0.5, 6000)
+    made = config.client(group_instance_id=None, session_timeout_ms=10_000)
+    assert "group.instance.id" not in made and made["session.timeout.ms"] == "6000"
+    assert (ClientConfig("h:1").metadata_seconds(), ClientConfig("h:1").session_ms(10_000)) == (30.0, 10_000)
+    monkeypatch.setenv("CLIENT", "metadata.max.age.ms=often\n")
+    with pytest.raises(UsageError, match=r"metadata.max.age.ms=often is no number of milliseconds"):
+        config.metadata_seconds()
+
+
 def test_the_pipeline_holds_no_secret(tmp_path):
     file = tmp_path / "client.properties"
     file.write_text("sasl.username=alice\nsasl.password=s3cret\n")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.stream_news import ShowNews
 from transforms.block_coder import BlockCoder
 from transforms.kafka.blocks import RAW_SCHEMA, with_ranges
 from transforms.kafka.errors import error_json
@@ -93,6 +95,15 @@ def test_workers_leave_word_of_each_gap_once(tmp_path: Path):
     assert read_gaps(str(tmp_path)) == [ANEW, GONE]
     write_gaps(str(tmp_path / "gone"), [GONE])
     assert GapTeller(None)([ANEW])[0].stage == "gap"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_each_gap_is_shown_once_while_the_stream_runs(tmp_path: Path, quiet: bool):
+    shown = io.StringIO()
+    with ShowNews(str(tmp_path), quiet, shown):
+        write_gaps(str(tmp_path), [GONE])
+        write_gaps(str(tmp_path), [GONE, ANEW])
+    assert sorted(shown.getvalue().splitlines()) == sorted(f"warning: {gap.line}" for gap in (GONE, ANEW))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 30)), max_size=8))
