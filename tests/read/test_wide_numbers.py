@@ -99,3 +99,20 @@ def test_those_of_csv_too():
     # Where a cell is no number, all are converted one by one.
     assert sorted(parse(run + b"oops\n", ["x"], schema, fed={"x": "float32"}).bad) == [3, 4, 7]
     assert parse(run, ["x"], schema).bad == {}
+
+
+def test_of_a_struct_the_fields_that_are_fed(tmp_path):
+    from transforms.read import ReadOptions, find_files, read_split, split_file
+    from transforms.read.result import Derived
+
+    path = tmp_path / "s.jsonl"
+    rows = [{"f": {"a": number, "b": {"c": number}}} for number in (1.5, 9007199254740994)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inner = pa.struct([("a", pa.float64()), ("b", pa.struct([("c", pa.float64())]))])
+    schema = pa.schema([("f", inner), ("f.a", pa.float64()), ("f.b.c", pa.float64())])
+    derived = Derived((("f.a", ("f", "a")), ("f.b.c", ("f", "b", "c"))))
+    for name, bad in (("f.a", [1]), ("f.b.c", [1]), ("f", [])):
+        options = ReadOptions(schema, ("f.a", "f.b.c"), derived=derived, fed=((name, "float32"),) if bad else ())
+        split = split_file(find_files([str(path)])[0], 0, "jsonl", 1 << 20)[0]
+        failures = [failure for result in read_split(split, options) for failure in result.failures]
+        assert [failure.row for failure in failures] == bad

@@ -26,7 +26,7 @@ from transforms.read.encoding import (
 )
 from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from transforms.read.streams import is_compressed, open_stream
-from transforms.read.wide_numbers import unheld
+from transforms.read.wide_numbers import Fed, unheld
 from transforms.split import CsvHeader, Split
 
 
@@ -209,7 +209,7 @@ def parse(
     schema: pa.Schema,
     delimiter: str = ",",
     verbatim: Collection[str] = (),
-    fed: Mapping[str, str] = MappingProxyType({}),
+    fed: Mapping[str, Fed] = MappingProxyType({}),
 ) -> Parsed:
     """Rows of text as columns of `schema`; bad rows apart. `fed` is as in `ReadOptions`.
 
@@ -278,7 +278,7 @@ def _no_such_value(field: pa.Field, cell: bytes) -> str:
 
 
 def _wide_numbers(
-    table: pa.Table, run: bytes, names: list[str], delimiter: str, fed: Mapping[str, str]
+    table: pa.Table, run: bytes, names: list[str], delimiter: str, fed: Mapping[str, Fed]
 ) -> dict[int, str]:
     """Rows of the table with a number that its column does not hold, and why."""
     found: dict[int, str] = {}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -174,7 +175,18 @@ def of_files(options: ReadOptions) -> ReadOptions:
         return options
     names = derived.of_files(options.schema.names if options.columns is None else options.columns)
     own = [field for field in options.schema if field.name not in derived.names]
-    return replace(options, schema=pa.schema(own), columns=names, derived=NO_DERIVED)
+    fed: dict[str, Any] = {name: kind for name, kind in options.fed if name not in derived.names}
+    for name, way in derived.fields:
+        if name in dict(options.fed):
+            _put(fed, way, dict(options.fed)[name])
+    return replace(options, schema=pa.schema(own), columns=names, derived=NO_DERIVED, fed=tuple(fed.items()))
+
+
+def _put(fed: dict[str, Any], way: Sequence[str], kind: Any) -> None:
+    """Say of the field at the end of a way through structs which float it is fed as."""
+    for name in way[:-1]:
+        fed = fed.setdefault(name, {})
+    fed[way[-1]] = kind
 
 
 def derive_all(results: Iterator[ReadResult], options: ReadOptions) -> Iterator[ReadResult]:

@@ -16,6 +16,7 @@ from transforms.read.result import Parsed, conform
 
 if TYPE_CHECKING:
     from transforms.read.json_faults import Faults
+    from transforms.read.wide_numbers import Fed
 
 CANNOT_PARSE = (pa.ArrowInvalid, UnicodeDecodeError)
 
@@ -36,7 +37,7 @@ class Rules:
     depths: Mapping[str, Depths] = field(default_factory=dict)
     """Fields whose values may be in more or fewer lists than the columns' are."""
 
-    fed: Mapping[str, str] = field(default_factory=dict)
+    fed: Mapping[str, Fed] = field(default_factory=dict)
     """Columns of float64 that narrower floats are made of which do not round whole numbers."""
 
 

@@ -16,6 +16,7 @@ from transforms.read.plain_types import plain_array
 
 if TYPE_CHECKING:
     from transforms.read.json_depth import Depths
+    from transforms.read.wide_numbers import Fed
 
 
 class ReadFailure(NamedTuple):
@@ -96,7 +97,7 @@ class ReadOptions:
     depths: tuple[tuple[str, Depths], ...] = ()
     """Fields of JSON Lines whose values may be in more or fewer lists than their columns' are."""
 
-    fed: tuple[tuple[str, str], ...] = ()
+    fed: tuple[tuple[str, Fed], ...] = ()
     """Columns of text that are read as float64 and fed as a narrower float, which is not to round whole numbers."""
 
     @cached_property

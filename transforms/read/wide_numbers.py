@@ -19,6 +19,9 @@ _FLOATS: dict[int, type[np.floating]] = {16: np.float16, 32: np.float32, 64: np.
 
 _TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
+Fed = str | dict[str, Any] | None
+"""A float, or of a struct those of fields by name, which may be structs."""
+
 _WHOLE = re.compile(r"\s*([-+]?\d+)(?:\.0*)?\s*")
 
 
@@ -27,7 +30,7 @@ def unheld(
     texts: Callable[[], pa.Array],
     kind: pa.DataType | None = None,
     narrow: bool = True,
-    fed: str | None = None,
+    fed: Fed = None,
 ) -> dict[int, str]:
     """Rows of a column with a floating-point number that is another than in the text; with the reason.
 
@@ -40,6 +43,7 @@ def unheld(
         narrow: whether float32 and float16 round whole numbers too: files are read as those only where that is wanted.
         fed: the narrower float that the numbers of a float64 column become later, if they may not be rounded to it. The
             model's inputs look at those below 2**53 themselves; above, only the text tells whole numbers from measures.
+            Of a struct, those of its fields.
     """
     kind = column.type if kind is None else kind
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
@@ -99,7 +103,7 @@ class _Number(str):
     """A number as JSON has it."""
 
 
-def unheld_within(kind: pa.DataType, text: str | None, narrow: bool = True, fed: str | None = None) -> str | None:
+def unheld_within(kind: pa.DataType, text: str | None, narrow: bool = True, fed: Fed = None) -> str | None:
     """Why a number of a JSON text is another in a value of a type (lists and structs of floats too), or None.
 
     >>> unheld_within(pa.list_(pa.float64()), "[1.5, 9007199254740993]")
@@ -114,20 +118,21 @@ def unheld_within(kind: pa.DataType, text: str | None, narrow: bool = True, fed:
     return _unheld_value(kind, value, narrow, fed)
 
 
-def _unheld_value(kind: pa.DataType, value: Any, narrow: bool, fed: str | None) -> str | None:
+def _unheld_value(kind: pa.DataType, value: Any, narrow: bool, fed: Fed) -> str | None:
     if isinstance(value, _Number) and pa.types.is_floating(kind):
         with np.errstate(over="ignore"):
             return _reason(value, float(_FLOATS[kind.bit_width](float(value))), kind, narrow, fed)
     if isinstance(value, list) and pa.types.is_nested(kind) and not pa.types.is_struct(kind):
-        inner = ((kind.value_type, one) for one in value)
+        inner = ((kind.value_type, one, narrow, fed) for one in value)
     elif isinstance(value, dict) and pa.types.is_struct(kind):
-        inner = ((field.type, value.get(field.name)) for field in kind)
+        below = fed if isinstance(fed, dict) else dict.fromkeys((field.name for field in kind), fed)
+        inner = ((field.type, value.get(field.name), narrow, below.get(field.name)) for field in kind)
     else:
         return None
-    return next(filter(None, (_unheld_value(*one, narrow, fed) for one in inner)), None)
+    return next(filter(None, (_unheld_value(*one) for one in inner)), None)
 
 
-def _reason(text: str | None, value: float, kind: pa.DataType, narrow: bool, fed: str | None = None) -> str | None:
+def _reason(text: str | None, value: float, kind: pa.DataType, narrow: bool, fed: Fed = None) -> str | None:
     if text is None:
         return None
     if np.isinf(value):
@@ -138,7 +143,7 @@ def _reason(text: str | None, value: float, kind: pa.DataType, narrow: bool, fed
         if not pa.types.is_float64(kind):
             return None if narrow else f"{_short(text)} is a whole number that no {kind} holds; --narrow rounds it"
         return f"{_short(text)} is a whole number that no {kind} holds, it would be {int(value)}"
-    if whole and fed is not None and pa.types.is_float64(kind):
+    if whole and isinstance(fed, str) and pa.types.is_float64(kind):
         with np.errstate(over="ignore"):
             return _reason(text, float(np.dtype(fed).type(value)), _TYPES[fed], False)
     return None
