@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -35,14 +36,12 @@ def private_folder(name: str) -> str:
     """
     given = os.environ.get(VARIABLE)
     folder = os.path.abspath(os.path.join(given, name) if given else cache_folder(name))
-    # What the user named may be shared with others; what is ours below it may not.
-    ours = [folder] if given else [os.path.dirname(folder), folder]
-    os.makedirs(os.path.dirname(ours[0]), mode=0o700, exist_ok=True)
-    for one in ours:
-        try:
+    above = os.path.dirname(folder)
+    os.makedirs(os.path.dirname(above), mode=0o700, exist_ok=True)
+    for one in (above, folder):
+        with contextlib.suppress(FileExistsError):
             os.mkdir(one, 0o700)
-        except FileExistsError:
-            _check_ours(one)
+    _check_ours(folder)
     _check_above(folder)
     return folder
 
@@ -67,6 +66,9 @@ def _check_above(folder: str) -> None:
         return
     # Where a container maps users, the system's own folders belong to whom `/` does.
     trusted = {0, os.geteuid(), os.stat("/").st_uid}
+    link = os.path.dirname(folder)
+    if os.lstat(link).st_uid not in trusted:
+        raise _refused(folder, f"lies in {link}, which belongs to another user (number {os.lstat(link).st_uid})")
     above = os.path.dirname(os.path.realpath(folder))
     while True:
         found = os.stat(above)

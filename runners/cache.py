@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from runners.errors import RunnerError
 
 
 def cache_folder() -> Path:
@@ -25,6 +28,7 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
     Several processes may ask at once: one makes it, the others wait. A folder that was not made to its end is not
     there for anyone.
     """
+    _check_owner(cache_folder())
     target = cache_folder() / name
     if target.is_dir():
         return target
@@ -42,11 +46,28 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
     return target
 
 
+def _check_owner(folder: Path) -> None:
+    """Raise where others may have laid there what is run here.
+
+    Raises:
+        RunnerError: the folder belongs to another user, or anybody can write it.
+    """
+    if not folder.exists() or not hasattr(os, "geteuid"):
+        return
+    found = folder.stat()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
+        raise RunnerError(
+            f"{folder} belongs to another user, or others can write it, and programs that are kept there are run: "
+            "remove it, or name a cache folder of your own with XDG_CACHE_HOME"
+        )
+
+
 @contextlib.contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
     """Let one process of this user in at once, for what keeps a cache of its own that two would spoil."""
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_owner(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder / f".{name}.lock"):
         yield
 
