@@ -118,8 +118,12 @@ def started_runner(
         if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
             yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None
             return
+        from runners.room import check_room
         from runners.worker_processes import worker_processes
 
+        parts = len(job.divided.stage_steps) or len(job.divided.shard_steps.steps if job.divided.shard_steps else ())
+        with _as_usage_errors():
+            check_room(job.workers * (1 + parts))
         with worker_processes(job_dir, options.debug) as processes:
             yield direct_runner(job.workers, job.worker_type, processes.command(), apart), flags, processes
     elif _is_flink(options):

@@ -126,7 +126,8 @@ def _quiet_logs(debug: bool) -> None:
     """Keep Beam's log for --debug: what matters of it reaches the user as one clear line."""
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR)
     if not debug:
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        for name in ("apache_beam", "grpc"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -94,7 +94,7 @@ def run_direct(pipeline: Any, processes: WorkerProcesses | None = None, watch: C
     threading.Thread(target=run, name="job", daemon=True).start()
     # Not for ever: a signal that comes just before a thread sleeps is handled only when it wakes.
     while not ended.wait(WAKE_SECONDS):
-        if processes is not None and processes.codes and not ended.wait(GIVE_UP_SECONDS):
+        if processes is not None and processes.failed and not ended.wait(GIVE_UP_SECONDS):
             processes.raise_ended()
         if watch is not None:
             watch()

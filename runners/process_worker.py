@@ -11,12 +11,16 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from runners.lean_import import import_beam
 
 FOLDER, LOUD = "BEAMSPLIT_WORKERS", "BEAMSPLIT_LOUD"
 """Variables: the folder in which a worker leaves a file named by its process id; whether it speaks."""
+
+MOST_SAID = 300
+"""Characters of the reason that a worker which fails leaves in its file."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -52,5 +56,19 @@ def main() -> None:
     sdk_worker_main.main(sys.argv)
 
 
+def run() -> None:
+    """`main`, whose failure is left in the worker's file; threads that may wait for ever are not waited for."""
+    try:
+        main()
+    except BaseException as error:
+        if LOUD in os.environ:
+            traceback.print_exc()
+        with contextlib.suppress(OSError, KeyError):
+            details = getattr(error, "details", None)  # of gRPC's errors
+            reason = " ".join(str(details() if callable(details) else error).split())[:MOST_SAID]
+            Path(os.environ[FOLDER], str(os.getpid())).write_text(reason or type(error).__name__, encoding="utf-8")
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -21,6 +22,11 @@ GONE_SECONDS = 5.0
 
 TOLD_SECONDS = 20.0
 """Longest that a worker's exit code is waited for, once its channel is closed."""
+
+_SHORT = re.compile(
+    r"(?i)memory|can't start new thread|bad_alloc|failed to map segment|resource temporarily unavailable"
+)
+"""In reasons that memory is short, or a limit of the system was met."""
 
 _ENDED = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 
@@ -42,6 +48,12 @@ class WorkerProcesses:
         self.loud = loud
         self.codes: list[int] = []
         """Exit codes, as a shell gives them, of those that ended before the job did."""
+
+        self.lacks: list[str] = []
+        """Why threads of Beam in this process ended for want of memory, threads or processes; Beam waits for them."""
+
+        self.failure: BaseException | None = None
+        """Why the runner has failed, which it tells only when all workers have ended; it may wait for that for ever."""
 
         self.last_words: Callable[[], str | None] = lambda: None
         """What a worker said that ended itself, in one line."""
@@ -74,18 +86,55 @@ class WorkerProcesses:
     def told(self, seconds: float = 0.0) -> str | None:
         """Why the job failed, if that is because a worker ended; None if none did within `seconds`."""
         deadline = time.monotonic() + seconds
-        while not self.codes and time.monotonic() < deadline:
+        while not self.failed and time.monotonic() < deadline:
             time.sleep(0.005)
         if self.codes and (said := self.last_words()) is not None:
             return said
-        killed = [code for code in self.codes if code in (-signal.SIGKILL, 128 + signal.SIGKILL)]
-        if killed:
-            return "a worker process was killed, perhaps because memory was short: try fewer --workers"
-        return f"a worker process ended by itself, with exit code {self.codes[0]}" if self.codes else None
+        signals = [code for code in map(_signal_of, self.codes) if code is not None]
+        if signal.SIGKILL in signals:
+            return "a worker process was killed (SIGKILL), perhaps because memory was short: try fewer --workers"
+        if signals:
+            return f"a worker process was ended by {signals[0].name}"
+        said = next(iter([*self._said(), *self.lacks]), None)
+        short = "; memory may be short: try fewer --workers" if said is not None and _SHORT.search(said) else ""
+        if self.codes:
+            why = f": {said}" if said is not None else ""
+            return f"a worker process ended by itself, with exit code {self.codes[0]}{why}{short}"
+        return f"worker processes cannot be started or reached: {said}{short}" if self.lacks else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a worker ended before the job did, or cannot be reached: the runner may not notice."""
+        return bool(self.codes or self.lacks or self.failure)
+
+    def _said(self) -> list[str]:
+        """What workers that failed left in their files."""
+        return [text for path in self.folder.glob("*") if (text := path.read_text(encoding="utf-8"))]
 
     def raise_ended(self) -> NoReturn:
-        """Raise what `told` tells."""
-        raise WorkerEnded(self.told())
+        """Raise what `told` tells, or else the runner's failure."""
+        told = self.told()
+        if told is None and self.failure is not None:
+            self.end()
+            raise self.failure
+        raise WorkerEnded(told)
+
+    def watch_closing(self) -> Callable[[], None]:
+        """Take note of failures for which the runner ends its workers; gives what undoes that."""
+        from apache_beam.runners.portability.fn_api_runner import worker_handlers
+
+        managers: Any = worker_handlers.WorkerHandlerManager
+        before = managers.close_all
+
+        def close_all(manager: Any) -> None:
+            self.failure = sys.exc_info()[1]
+            before(manager)
+
+        def undo() -> None:
+            managers.close_all = before
+
+        managers.close_all = close_all
+        return undo
 
     def _hook(self, before: Any) -> Any:
         """For `threading.excepthook`: what Beam's threads die of is kept in `codes` and not printed, unless `loud`."""
@@ -94,6 +143,8 @@ class WorkerProcesses:
             ended = _ENDED.search(str(args.exc_value))
             if ended:
                 self.codes.append(int(ended[1]))
+            elif _of_beam(args.exc_traceback) and _lacks(args.exc_value):
+                self.lacks.append(" ".join(str(args.exc_value).split()) or type(args.exc_value).__name__)
             if self.loud or not _of_beam(args.exc_traceback):
                 before(args)
 
@@ -115,6 +166,7 @@ def worker_processes(folder: str, loud: bool = False) -> Iterator[WorkerProcesse
     processes.folder.mkdir()
     before = threading.excepthook
     threading.excepthook = processes._hook(before)
+    undo = processes.watch_closing()
     try:
         yield processes
     except WorkerEnded:
@@ -130,6 +182,14 @@ def worker_processes(folder: str, loud: bool = False) -> Iterator[WorkerProcesse
         raise WorkerEnded(told) from error
     else:
         threading.excepthook = before
+    finally:
+        undo()
+
+
+def _lacks(error: BaseException | None) -> bool:
+    """Whether what failed wanted memory, threads, processes or files that the system does not give."""
+    few = isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+    return few or isinstance(error, MemoryError) or _SHORT.search(str(error)) is not None
 
 
 def _of_beam(traceback: Any) -> bool:
@@ -138,6 +198,12 @@ def _of_beam(traceback: Any) -> bool:
             return True
         traceback = traceback.tb_next
     return False
+
+
+def _signal_of(code: int) -> signal.Signals | None:
+    """The signal that ended a process, of its exit code as Python or a shell gives it."""
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number) if number in {*signal.Signals} else None
 
 
 def _runs(pid: int) -> bool:

@@ -192,7 +192,7 @@ def test_worker_processes_end_with_a_submitter_that_is_killed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        ("die", "a worker process was killed, perhaps because memory was short: try fewer --workers"),
+        ("die", "a worker process was killed (SIGKILL), perhaps because memory was short: try fewer --workers"),
         ("fail", "this step fails"),
     ],
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
-from runners import direct
+from runners import direct, process_worker
 from runners.direct import run_direct
 from runners.worker_processes import WorkerEnded, WorkerProcesses, worker_processes
 
@@ -46,7 +48,12 @@ def test_run_direct_gives_the_result_or_raises_the_failure():
 
 @pytest.mark.parametrize(
     ("code", "told"),
-    [(137, "was killed, perhaps because memory was short"), (-9, "was killed"), (3, "with exit code 3")],
+    [
+        (137, r"was killed \(SIGKILL\), perhaps because memory was short"),
+        (-9, r"was killed \(SIGKILL\)"),
+        (-11, "was ended by SIGSEGV"),
+        (3, "ended by itself, with exit code 3$"),
+    ],
 )
 def test_a_runner_that_waits_for_ever_for_a_worker_that_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str
@@ -57,6 +64,71 @@ def test_a_runner_that_waits_for_ever_for_a_worker_that_has_ended(
         processes.codes.append(code)
         run_direct(Pipeline(for_ever.wait), processes)
     for_ever.set()
+
+
+def test_why_a_worker_failed_is_told_where_it_said_so(tmp_path: Path):
+    with pytest.raises(WorkerEnded) as caught, worker_processes(str(tmp_path)) as processes:
+        (processes.folder / "12").touch()
+        (processes.folder / "13").write_text("cannot allocate memory", encoding="utf-8")
+        processes.codes.append(1)
+        processes.raise_ended()
+    said = "a worker process ended by itself, with exit code 1: cannot allocate memory; memory may be short: "
+    assert str(caught.value) == f"{said}try fewer --workers"
+
+
+def test_a_worker_that_fails_leaves_its_reason_and_waits_for_no_thread(tmp_path: Path):
+    code = """
+import threading
+from runners import process_worker
+def main():
+    threading.Thread(target=threading.Event().wait).start()
+    raise MemoryError("no room for ü")
+process_worker.main = main
+process_worker.run()
+"""
+    env = os.environ | {process_worker.FOLDER: str(tmp_path)}
+    worker = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stderr=subprocess.PIPE)
+    assert worker.communicate(timeout=300) == (None, b"")
+    assert (worker.returncode, (tmp_path / str(worker.pid)).read_text(encoding="utf-8")) == (1, "no room for ü")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), MemoryError(), OSError(12, "Cannot allocate memory")]
+)
+def test_a_thread_of_beam_that_lacks_memory_ends_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    monkeypatch.setattr(direct, "GIVE_UP_SECONDS", 0.01)
+    for_ever = threading.Event()
+    scope = {"__name__": "apache_beam.fake", "error": error}
+    exec("def fail(): raise error", scope)
+    with pytest.raises(WorkerEnded, match="cannot be started or reached"), worker_processes(str(tmp_path)) as processes:
+        threading.Thread(target=scope["fail"]).start()
+        run_direct(Pipeline(for_ever.wait), processes)
+    for_ever.set()
+
+
+def test_a_runner_that_fails_and_waits_for_its_workers_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(direct, "GIVE_UP_SECONDS", 0.01)
+    for_ever = threading.Event()
+    monkeypatch.setattr(worker_handlers.WorkerHandlerManager, "close_all", lambda _: for_ever.wait())
+
+    def fail():
+        try:
+            raise ValueError("no room")
+        finally:
+            worker_handlers.WorkerHandlerManager.close_all(None)
+
+    with pytest.raises(ValueError, match="no room"), worker_processes(str(tmp_path)) as processes:
+        run_direct(Pipeline(fail), processes)
+    for_ever.set()
+
+
+def test_threads_of_others_are_none_of_the_workers(tmp_path: Path):
+    seen: list[object] = []
+    processes = WorkerProcesses(str(tmp_path))
+    processes._hook(seen.append)(threading.ExceptHookArgs([MemoryError, MemoryError(), None, None]))
+    assert len(seen) == 1 and not processes.failed
 
 
 def test_workers_that_end_when_the_job_is_done_are_no_failure(tmp_path: Path):
