@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms.block import HEADERS
 from transforms.kafka.clients import make_admin, require_client
@@ -78,7 +77,7 @@ class TopicLimits:
                 size = batch_bytes(*messages.one(row)[:3])
                 if size > self.bytes:
                     found[row] = self.too_large(size, name)
-        if (self.before_ms is not None or self.after_ms is not None) and max(messages.times, default=0) > 0:
+        if self._any_time_beyond(messages.times, now_ms):
             ahead = np.asarray(messages.times, np.int64) - now_ms
             for limit, over, side, setting in (
                 (self.after_ms, ahead, "ahead of", "message.timestamp.after.max.ms"),
@@ -90,6 +89,13 @@ class TopicLimits:
                     told = f"its time {_time(messages.times[row])} is more than {limit:,} ms {side} the broker's clock"
                     found[row] = f"{told}, which topic {name!r} refuses ({setting})"
         return found
+
+    def _any_time_beyond(self, times: Sequence[int], now_ms: int) -> bool:
+        """Whether any of the times may be: asked of all messages, and mostly not so."""
+        if not times:
+            return False
+        late = self.after_ms is not None and max(times) > now_ms + self.after_ms
+        return late or (self.before_ms is not None and min(times) < now_ms - self.before_ms)
 
     def too_large(self, size: int, name: str) -> str:
         """Why a message of so many bytes is refused."""
@@ -118,18 +124,18 @@ def _candidates(messages: Messages, limit: int) -> list[int]:
     if not messages.values:
         return []
     room = limit - BATCH_BYTES - RECORD_BYTES - OWN_HEADERS_BYTES
-    given = None if messages.block is None else messages.block.column(HEADERS) if _has_headers(messages.block) else None
     longest = max(map(len, messages.values)) + max(map(len, filter(None, messages.keys)), default=0)
-    if messages.block is not None and given is None and longest <= room:
-        return []
-    rows = len(messages.values)
-    sizes = np.fromiter(map(len, messages.values), np.int64, rows)
-    sizes += np.fromiter((0 if key is None else len(key) for key in messages.keys), np.int64, rows)
-    if given is not None:
-        sizes += header_bytes(given)
-    elif messages.block is None:
+    if messages.block is None:
         own = (sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in one) for one in messages.headers)
-        sizes += np.fromiter(own, np.int64, rows)
+        headers = np.fromiter(own, np.int64, len(messages.values))
+    elif _has_headers(messages.block):
+        headers = header_bytes(messages.block.column(HEADERS))
+    else:
+        headers = np.zeros(len(messages.values), np.int64)
+    if longest + headers.max() <= room:
+        return []
+    lengths = (len(value) + len(key or b"") for value, key in zip(messages.values, messages.keys, strict=True))
+    sizes = np.fromiter(lengths, np.int64, len(messages.values)) + headers
     return np.flatnonzero(sizes > room).tolist()
 
 
@@ -139,13 +145,12 @@ def _has_headers(block: pa.RecordBatch) -> bool:
 
 def header_bytes(column: pa.ListArray) -> np.ndarray:
     """At most so many bytes are the headers of each row, [rows]."""
-    counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    flat = column.flatten()
-    names, values = (pc.fill_null(pc.binary_length(flat.field(at)), 0) for at in ("name", "value"))
-    each = names.to_numpy(zero_copy_only=False) + values.to_numpy(zero_copy_only=False) + HEADER_BYTES
-    before = np.concatenate([[0], np.cumsum(each, dtype=np.int64)])
-    ends = np.cumsum(counts)
-    found: np.ndarray = before[ends] - before[ends - counts]
+    begins = column.offsets.to_numpy()
+    found: np.ndarray = HEADER_BYTES * np.diff(begins).astype(np.int64)
+    for part in (column.values.field("name"), column.values.field("value")):
+        if len(part):
+            ends = np.frombuffer(part.buffers()[1], np.int32, len(part) + 1, 4 * part.offset)
+            found += np.diff(ends[begins])
     return found
 
 
