@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from models.errors import UsageError
+from models.functions import check_functions
 from models.skeleton import holds
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def check_model_file(path: str) -> None:
     Whether ONNX Runtime has its operators shows when a session is made.
 
     Raises:
-        UsageError: the file is missing, cannot be read, is no ONNX model, or names external data outside its folder.
+        UsageError: the file is missing, cannot be read, is no ONNX model, names external data outside its folder, or
+            has functions that cannot be inlined.
     """
     if os.path.isdir(path):
         raise UsageError(f"--model {path} is a folder, but an ONNX file is wanted: name the .onnx file in it")
@@ -98,6 +100,7 @@ def check_model_file(path: str) -> None:
         raise UsageError(f"--model {path} is a Git LFS pointer, not the model itself: fetch it with `git lfs pull`")
     if not _starts_like_onnx(head):
         raise UsageError(f"--model {path} is not an ONNX file (it starts with {head[:8]!r}): export the model to ONNX")
+    check_functions(path)
     if may_have_external_data(path):
         model = _parse(path)
         for tensor in _external_tensors(model):
