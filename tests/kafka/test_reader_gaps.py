@@ -157,13 +157,20 @@ def test_marks_of_transactions_are_done_with_the_messages_before_them(reading):
     assert mark.offsets == {0: 6} and mark.changed and log.get_watermark_offsets(None)[1] == 6
 
 
-def test_a_transaction_commits_the_marks_at_the_end(reading):
-    one = reading(LogConsumer([3, 4], high=6, group=3, eof=False), transactional=True)
-    one.blocks(3)
-    Path(one.stop_file).touch()
-    one.reader._looked = 0.0
-    one.blocks(2)
+@pytest.mark.parametrize("how", ["stop", "idle", "end"])
+def test_a_transaction_commits_the_marks_at_the_end(reading, how: str):
+    ways = {"stop": {}, "idle": {"stop_after_idle": 1e-9}, "end": {"until_end": True}}
+    one = reading(LogConsumer([3, 4], high=6, group=3, eof=how == "end"), transactional=True, **ways[how])
+    if how == "stop":
+        one.blocks(3)
+        Path(one.stop_file).touch()
+        one.reader._looked = 0.0
+    # A runner does not ask a reader again that has ended.
+    for _ in range(6):
+        if not one.reader._ended:
+            one.blocks(1)
     assert [ranges[0] for ranges in one.ranges] == [(3, 5), (5, 6)]
+    assert one.reader._ended and one.reader.offsets == {0: 6}
 
 
 def test_a_topic_that_is_gone_is_waited_for_where_the_submitter_looks_after_it(reading):

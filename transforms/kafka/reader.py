@@ -152,9 +152,7 @@ class KafkaReader(UnboundedReader):
         self._done = self._done or self._asked_to_stop(now)
         if self._done:
             self._tell_backlog()
-            if self._source.transactional and self._move_on():
-                self._tell_gaps_and_ranges()
-            elif not self._ended:
+            if not self._tell_last_marks() and not self._ended:
                 time.sleep(COVER_SECONDS)
             return self._block is not None
         if waits:
@@ -172,6 +170,8 @@ class KafkaReader(UnboundedReader):
             self._tell_gaps_and_ranges()
         self._count_backlog(now)
         self._done = self._done or self._at_end(now)
+        if self._done and self._block is None:
+            self._tell_last_marks()
         return self._block is not None
 
     def get_current(self) -> pa.RecordBatch:
@@ -311,6 +311,13 @@ class KafkaReader(UnboundedReader):
         if gaps:
             self._block, self._changed = with_gaps(self._block, gaps), True
             self._gaps = [gap for gap in self._gaps if gap not in gaps]
+
+    def _tell_last_marks(self) -> bool:
+        """At the end, let a transaction commit the marks behind the last message; False where there are none."""
+        if not self._source.transactional or not self._move_on():
+            return False
+        self._tell_gaps_and_ranges()
+        return True
 
     def _move_on(self) -> bool:
         """Take what has no messages (marks of transactions) as read; False where there is none."""
