@@ -69,6 +69,8 @@ def as_shards(
     apart = options.placement == "distributed" and made.session.options.mapped
     opened = model.mapped.sessions if made.session.options.mapped else model.sessions
     sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
+    for at, session in enumerate(sessions):
+        model.check_names(at, session)
     signatures = [session.signature for session in sessions]
     tensors = tensors_of(sessions, graph_feeds(made, scoring, scoring.batch_size))
     plan = model.plan

@@ -198,3 +198,21 @@ def test_a_worker_checks_what_it_loads(given: Command):
         step.loaded()
     with pytest.raises(UsageError, match="cannot be read"):
         replace(step, file=f"{file}.gone").loaded()
+
+
+def test_names_of_tensors_that_the_files_do_not_have(given: Command):
+    def nested(values: dict[str, Any]) -> None:
+        values["stages"][0]["shards"]["stages"][0]["outputs"] = []
+
+    changes: dict[str, list[Any]] = {
+        "stages": [lambda v: v["stages"][1].update(inputs=["z"]), lambda v: v["stages"][0].update(outputs=[])],
+        "shards": [lambda v: v["stages"][0].update(outputs=["z"]), lambda v: v.update(outputs=[])],
+        "both": [lambda v: v["stages"][1].update(inputs=[]), lambda v: v["stages"][0].update(outputs=["z"]), nested],
+    }
+    for way, each in changes.items():
+        plan = plan_of(given, way)
+        before = plan.read_text()
+        for change in each:
+            rewrite(plan, change)
+            assert re.search("the plan makes |save the stages again|make the plan again", given.error("--plan", plan))
+            plan.write_text(before)

@@ -84,13 +84,18 @@ class StagedModel:
             file = self.stage_file(stage)
             check_content(file.path, self.plan.stages[stage].sha256)
             session = get_session(file, self.sessions[stage])
-            self._check_names(stage, session)
+            self.check_names(stage, session)
             return session
         from models.shard.sharded import get_sharded
 
         return get_sharded(divided)
 
-    def _check_names(self, stage: int, session: Runs) -> None:
+    def check_names(self, stage: int, session: Runs) -> None:
+        """Raise unless a stage's model reads and makes what the plan says.
+
+        Raises:
+            UsageError: it is another.
+        """
         planned = self.plan.stages[stage]
         makes = {spec.name for spec in session.signature.outputs}
         reads = {spec.name for spec in session.signature.inputs}

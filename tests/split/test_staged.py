@@ -107,7 +107,7 @@ def test_refusals(tmp_path):
     with pytest.raises(UsageError, match="no stage of the plan makes the model's output 'z'"):
         StagedSession(replace(staged, outputs=("z",)))
     swapped = [
-        replace(stage, file=other.file)
+        replace(stage, file=other.file, sha256=other.sha256)
         for stage, other in zip(staged.plan.stages, staged.plan.stages[::-1], strict=True)
     ]
     with pytest.raises(
