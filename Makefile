@@ -1,11 +1,11 @@
-# make demo | make test | make lint | make bench: each sets up what it needs in .venv, with a Python that fits
+# make demo | test | lint | versions | mutants | bench: each sets up what it needs in .venv, with a Python that fits
 # (PYTHON=python3.12 or PYTHON=/usr/bin/python3.12: with this one).
 
 PYTHON ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test versions mutants lint bench clean
 
 $(VENV)/.base: setup.py
 	@python=$$(sh .ci/find_python $(PYTHON)) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)
@@ -33,6 +33,17 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# The core's tests on the oldest Python with the lowest versions that setup.py allows, and on the newest with the newest.
+versions: $(VENV)/.test
+	bash .ci/versions $(BIN)/uv
+
+# Small faults in the source that no test notices: make mutants SEED=2 NUMBER=10 ONLY=models/split/
+SEED ?= 1
+NUMBER ?= 60
+ONLY ?=
+mutants: $(VENV)/.test
+	$(BIN)/python -m tests.mutants --seed $(SEED) --number $(NUMBER) --only '$(ONLY)'
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +57,4 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.stream
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) .venv-3.* out build *.egg-info

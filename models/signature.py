@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Dim: TypeAlias = "int | str | None"
+Dim: TypeAlias = int | str | None
 """One dimension: a size, a symbol shared by all tensors that use it, or None where nothing is known."""
 
 
