@@ -14,10 +14,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names; gives its exit code, or ends the process if there is no `argv`."""
     if argv is None:
-        from pipelines.interrupt import leave
+        from pipelines.interrupt import leave, own_process
         from pipelines.utf8 import speak_utf8
 
         speak_utf8()
+        own_process()
         leave(main(sys.argv[1:]))
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: beamsplit COMMAND [options]; beamsplit COMMAND --help tells more\n")

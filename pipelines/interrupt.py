@@ -29,6 +29,15 @@ UNHEEDED_SECONDS = 2.0
 """How long the main thread may take to hear of a signal, and to undo what there is, while nothing runs yet."""
 
 
+_own_process = False
+
+
+def own_process() -> None:
+    """This process is the command's alone: once its job was interrupted it hears no other signal before it ends."""
+    global _own_process
+    _own_process = True
+
+
 def signals() -> tuple[signal.Signals, ...]:
     """Those that end a command; not the end of a terminal where that is to go unheard (`nohup`)."""
     hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
@@ -152,8 +161,10 @@ def interruptible() -> Iterator[Interruptible]:
                 raise Interrupted(handler.number) from error
             raise
         finally:
-            for number, old in before.items():
-                signal.signal(number, old)
+            # A process that only has to tell that it was interrupted is not interrupted in that.
+            if handler.number is None or not _own_process:
+                for number, old in before.items():
+                    signal.signal(number, old)
 
 
 def what_is_left(options: argparse.Namespace) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
-from pipelines.interrupt import interruptible, leave
+from pipelines.interrupt import interruptible, leave, own_process
 from pipelines.job_folder import job_folder
 from pipelines.plan_options import parse
 from pipelines.utf8 import speak_utf8
@@ -244,4 +244,5 @@ def _fail(line: str, argv: Sequence[str], code: int) -> int:
 
 if __name__ == "__main__":
     speak_utf8()
+    own_process()
     leave(main())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
-from pipelines.interrupt import leave, what_is_left
+from pipelines.interrupt import leave, own_process, what_is_left
 from pipelines.options import parse
 from pipelines.utf8 import speak_utf8
 from runners.direct import is_direct
@@ -162,4 +162,5 @@ def _show(line: str, debug: bool) -> None:
 
 if __name__ == "__main__":
     speak_utf8()
+    own_process()
     leave(main())

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.interrupt import Interrupted, Interruptible
+from pipelines import interrupt
+from pipelines.interrupt import Interrupted, Interruptible, interruptible
 from tests import onnx_models
 from tests.command import without_progress, write_table
 from tests.onnx_models import save
@@ -213,3 +214,23 @@ def test_a_second_signal_leaves_the_clean_up_of_the_first_alone():
     handler(signal.SIGTERM, None)
     handler(signal.SIGINT, None)
     assert (told.value.code, handler.number, given_up) == (143, signal.SIGTERM, [1])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_once_it_is_interrupted_a_command_hears_no_other_signal(monkeypatch: pytest.MonkeyPatch, own: bool):
+    monkeypatch.setattr(interrupt, "_own_process", own)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(Interrupted), interruptible() as handler:
+            signal.raise_signal(signal.SIGTERM)
+        heard = {number: signal.getsignal(number) for number in before}
+        assert heard == (dict.fromkeys(before, handler) if own else before)
+        if own:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+        with interruptible():
+            pass
+        assert {number: signal.getsignal(number) for number in before} == heard, "a job that ended changes nothing"
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
