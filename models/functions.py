@@ -31,12 +31,12 @@ def check_functions(path: str) -> None:
         return
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            calls = dict(_function(data, *value) for number, wire, value in fields(data, 0, len(data))
+            calls = dict(_function(data, value[0], value[1]) for number, wire, value in fields(data, 0, len(data))
                          if number == _FUNCTIONS and wire == 2)  # fmt: skip
             graph = Counter[_Key]()
             for number, wire, value in fields(data, 0, len(data)):
                 if number == 7 and wire == 2:
-                    _add_calls(data, *value, graph, nodes=1)
+                    _add_calls(data, value[0], value[1], graph)
         except (ValueError, IndexError, RecursionError):
             return  # ONNX Runtime says what is wrong
     _check(path, calls, graph)
@@ -93,15 +93,15 @@ def _function(data: Bytes, begin: int, end: int) -> tuple[_Key, Counter[_Key]]:
         if number in (1, 10, 13):
             names[number] = data[slice(*value)]
         elif number == 7:
-            _add_node(data, *value, calls)
+            _add_node(data, value[0], value[1], calls)
     return (names.get(10, b""), names.get(1, b""), names.get(13, b"")), calls
 
 
-def _add_calls(data: Bytes, begin: int, end: int, calls: Counter[_Key], nodes: int) -> None:
-    """Those of a GraphProto, whose nodes have this number."""
+def _add_calls(data: Bytes, begin: int, end: int, calls: Counter[_Key]) -> None:
+    """Those of a GraphProto."""
     for number, wire, value in fields(data, begin, end):
-        if number == nodes and wire == 2:
-            _add_node(data, *value, calls)
+        if number == 1 and wire == 2:
+            _add_node(data, value[0], value[1], calls)
 
 
 def _add_node(data: Bytes, begin: int, end: int, calls: Counter[_Key]) -> None:
@@ -113,7 +113,7 @@ def _add_node(data: Bytes, begin: int, end: int, calls: Counter[_Key]) -> None:
         if number in (4, 7, 8):
             names[number] = data[slice(*value)]
         elif number == 5:
-            for part, kind, graph in fields(data, *value):
+            for part, kind, graph in fields(data, value[0], value[1]):
                 if part in (6, 11) and kind == 2:
-                    _add_calls(data, *graph, calls, nodes=1)
+                    _add_calls(data, graph[0], graph[1], calls)
     calls[names.get(7, b""), names.get(4, b""), names.get(8, b"")] += 1
