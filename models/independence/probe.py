@@ -15,7 +15,7 @@ import numpy as np
 
 from models.independence.replaced import KINDS, bases, replace_rows, same_bits
 from models.rows_axis import Array, Run
-from models.session import ModelRunError
+from models.session import ModelRunError, RunTimeoutError
 
 ROWS = 6
 """Rows of a run, where the sample has as many unlike ones."""
@@ -52,6 +52,8 @@ def probe(
     rows = next(feeds[name].shape[axis] for name, axis in axes.items() if axis is not None)
     began = clock()
     done = 0
+    late: set[str] = set()
+    """Kinds of rows on which the model did not return: each more would take as long to be stopped."""
     for base in bases(feeds, axes):
         try:
             whole = run(dict(base))
@@ -64,12 +66,16 @@ def probe(
         for tried, (kind, replaced) in enumerate(_replacements(rows)):
             if tried >= ALWAYS and clock() - began > SECONDS:
                 break
+            if kind in late:
+                continue
             changed = replace_rows(base, axes, replaced, kind)
             if changed is None:
                 continue
             try:
                 made = run(changed)
-            except ModelRunError:
+            except ModelRunError as error:
+                if isinstance(error, RunTimeoutError):
+                    late.add(kind)
                 continue  # the model refuses such a row, alone too
             done += 1
             kept = np.delete(np.arange(rows), replaced)
