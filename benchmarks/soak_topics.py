@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import soak_poison
 from benchmarks.measure import ProgramFailed
 
 TICK_SECONDS = 0.02
@@ -19,19 +21,20 @@ PATIENCE_SECONDS = 120.0
 
 
 class Sender:
-    """Sends rows of 4 floats to the partitions in turn; nothing is lost while the broker is away.
+    """Sends rows of 4 floats, and poison among them, to the partitions in turn; a broker that is away loses nothing.
 
     Args:
         servers: of the broker.
         topic: where to, with nothing in it.
         partitions: of the topic.
         rate: messages a second.
+        poison: one message of so many cannot be scored (`soak_poison`); 0 is none.
     """
 
-    def __init__(self, servers: str, topic: str, partitions: int, rate: float):
+    def __init__(self, servers: str, topic: str, partitions: int, rate: float, poison: int = 0):
         import confluent_kafka
 
-        self._topic, self._partitions, self._rate = topic, partitions, rate
+        self._topic, self._partitions, self._rate, self._poison = topic, partitions, rate, poison
         config = {"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 0}
         self._producer = confluent_kafka.Producer(config)
         self._count = 0
@@ -66,13 +69,14 @@ class Sender:
         return self.sent()
 
     def _run(self) -> None:
-        value = np.arange(4, dtype=np.float32).tobytes()
         began = time.monotonic()
         while not self._ending.wait(TICK_SECONDS):
             wanted = int((time.monotonic() - began) * self._rate)
             while self._count < wanted and not self._ending.is_set():
+                each = soak_poison.message(self._count, self._poison)
+                partition = self._count % self._partitions
                 try:
-                    self._producer.produce(self._topic, value, partition=self._count % self._partitions)
+                    self._producer.produce(self._topic, each.value, each.key, partition, timestamp=each.timestamp)
                     self._count += 1
                 except BufferError:
                     self._producer.poll(TICK_SECONDS)
@@ -130,21 +134,20 @@ class Counter:
             self._consumer.close()
         self.check()
 
-    def judge(self, sent: np.ndarray) -> tuple[int, int]:
-        """(messages without an output, outputs beyond the first of a message); `sent` is the end of each partition.
+    def counts(self, ends: np.ndarray) -> list[np.ndarray]:
+        """For each partition of the input how often each of its offsets was seen; `ends` is where each ends.
 
         Raises:
-            ProgramFailed: there are outputs of messages that were never sent.
+            ProgramFailed: some were seen that were never sent.
         """
-        lost = doubled = 0
-        for counts, end in zip(self._counts, sent.tolist(), strict=True):
-            known = np.zeros(end, np.int64)
-            known[: len(counts)] = counts[:end]
-            lost += int((known == 0).sum())
-            doubled += int(np.maximum(known - 1, 0).sum())
+        found = []
+        for counts, end in zip(self._counts, ends.tolist(), strict=True):
             if counts[end:].any():
                 raise ProgramFailed("there are outputs of messages that were never sent")
-        return lost, doubled
+            known = np.zeros(end, np.int64)
+            known[: len(counts)] = counts[:end]
+            found.append(known)
+        return found
 
     def _run(self) -> None:
         try:
@@ -168,11 +171,11 @@ class Counter:
                 if error is None:
                     assert headers is not None, "score tells the input of each output"
                     ended.discard(partition)
-                    self._note(dict(headers))
+                    self._note(dict(headers), message.value())
                 elif error.code() == kafka.KafkaError._PARTITION_EOF:
                     ended.add(partition)
 
-    def _note(self, headers: dict[str, Any]) -> None:
+    def _note(self, headers: dict[str, Any], value: bytes | None) -> None:
         partition, offset = int(headers["input.partition"]), int(headers["input.offset"])
         counts = self._counts[partition]
         if offset >= len(counts):
@@ -182,3 +185,43 @@ class Counter:
         self._distinct += not counts[offset]
         counts[offset] += 1
         self._highest[partition] = max(self._highest[partition], offset)
+
+
+class ErrorsCounter(Counter):
+    """Counts the errors of each input message, those aside that retention took: they have one for many."""
+
+    def __init__(self, servers: str, topic: str, partitions: int):
+        super().__init__(servers, topic, partitions)
+        self.gone: list[set[int]] = [set() for _ in range(partitions)]
+        """For each partition the offsets that were told to be gone."""
+
+    def _note(self, headers: dict[str, Any], value: bytes | None) -> None:
+        told = json.loads(value or b"{}")
+        if "last_offset" in told:
+            self.gone[told["partition"]].update(range(told["offset"], told["last_offset"] + 1))
+        else:
+            super()._note(headers, value)
+
+
+def committed(servers: str, group: str, topic: str) -> np.ndarray:
+    """For each partition the offset that the group goes on from."""
+    import confluent_kafka as kafka
+
+    consumer = kafka.Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
+    try:
+        parts = sorted(consumer.list_topics(topic, timeout=PATIENCE_SECONDS).topics[topic].partitions)
+        found = consumer.committed([kafka.TopicPartition(topic, part) for part in parts], timeout=PATIENCE_SECONDS)
+    finally:
+        consumer.close()
+    return np.array([max(0, position.offset) for position in found])
+
+
+def delete_below(servers: str, topic: str, offsets: np.ndarray) -> None:
+    """Have the broker drop the messages below an offset of each partition, as its retention does."""
+    import confluent_kafka as kafka
+    from confluent_kafka.admin import AdminClient
+
+    positions = [kafka.TopicPartition(topic, part, offset) for part, offset in enumerate(offsets.tolist())]
+    admin = AdminClient({"bootstrap.servers": servers})  # without a name it would be gone before it has an answer
+    for done in admin.delete_records(positions).values():
+        done.result(PATIENCE_SECONDS)

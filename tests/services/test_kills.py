@@ -11,7 +11,8 @@ from runners.local import FlinkCluster, KafkaBroker
 
 pytest.importorskip("confluent_kafka")
 
-from benchmarks.soak import SETTINGS, Soak, run_soak
+from benchmarks.soak import SETTINGS, run_soak
+from benchmarks.soak_job import Soak
 
 KILLS = {
     # What comes back by itself, or with the service, is the same for both; the rest of the soak is run by hand.
@@ -33,8 +34,7 @@ def test_kills_lose_nothing_and_double_nothing_where_that_is_promised(
 ):
     soak = Soak(broker, two_managers.start(), tmp_path, delivery, rate=300, checkpoint="3s")
     outcome = run_soak(soak, 1500, KILLS[delivery], print)
-    assert outcome.sent >= 1500 and outcome.lost == 0
-    assert outcome.doubled == 0 or delivery == "at_least_once"
+    assert outcome.sent >= 1500 and outcome.good, outcome
 
 
 def test_kills_lose_nothing_of_shards_with_workers_of_their_own(
@@ -43,4 +43,4 @@ def test_kills_lose_nothing_of_shards_with_workers_of_their_own(
     more = ("--shards", "2", "--placement", "distributed", "--batch_size", "16")
     soak = Soak(broker, two_managers.start(), tmp_path, "at_least_once", rate=100, checkpoint="3s", more=more)
     outcome = run_soak(soak, 300, ("worker", "job_manager"), print)
-    assert outcome.sent >= 300 and outcome.lost == 0
+    assert outcome.sent >= 300 and outcome.good, outcome
