@@ -49,7 +49,7 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.10",
     packages=find_packages(include=["models*", "transforms*", "pipelines*", "runners*"]),
     package_data={"pipelines.plan_report": ["*.jinja"]},
     install_requires=[
@@ -61,8 +61,11 @@ setup(
         "zstandard>=0.22",
         "rich>=13",
         "jinja2>=3.1",
-        f"onnxruntime-gpu>=1.29; {GPU_WHEELS}",
-        f"onnxruntime>=1.29; {NO_GPU_WHEELS}",
+        f"onnxruntime-gpu>=1.29; python_version >= '3.11' and ({GPU_WHEELS})",
+        f"onnxruntime>=1.29; python_version >= '3.11' and ({NO_GPU_WHEELS})",
+        # The last one that Python 3.10 has.
+        f"onnxruntime-gpu>=1.23.2; python_version < '3.11' and ({GPU_WHEELS})",
+        f"onnxruntime>=1.23.2; python_version < '3.11' and ({NO_GPU_WHEELS})",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["beamsplit = pipelines.__main__:main"]},

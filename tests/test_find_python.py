@@ -30,7 +30,7 @@ def test_python3_where_it_fits(tmp_path: Path):
 
 
 def test_the_newest_that_fits_where_python3_does_not(tmp_path: Path):
-    assert found(tmp_path, python3="3.10", python3_13="", python3_12="3.12", python3_11="3.11")[:2] == (0, "python3.12")
+    assert found(tmp_path, python3="3.9", python3_13="", python3_12="3.12", python3_11="3.11")[:2] == (0, "python3.12")
 
 
 def test_the_one_that_is_named(tmp_path: Path):
@@ -45,11 +45,11 @@ def test_a_version_is_found_where_pyenv_has_it(tmp_path: Path):
     assert found(tmp_path, "3.12", python3="3.11", python3_12="")[:2] == (0, str(there / "python3"))
 
 
-@pytest.mark.parametrize("wanted", ["python3.10", "3.10"])
+@pytest.mark.parametrize("wanted", ["python3.9", "3.9"])
 def test_one_that_does_not_fit_is_told_with_those_that_do(tmp_path: Path, wanted: str):
-    code, out, err = found(tmp_path, wanted, python3="3.9", python3_10="3.10", python3_12="3.12")
+    code, out, err = found(tmp_path, wanted, python3="3.8", python3_9="3.9", python3_12="3.12")
     assert (code, out) == (1, "")
-    assert err.startswith("error: beamsplit needs Python 3.11 or newer with its venv module; python3.10 is 3.10")
+    assert err.startswith("error: beamsplit needs Python 3.10 or newer with its venv module; python3.9 is 3.9")
     assert f"type make PYTHON={tmp_path}/bin/python3.12 ..." in err
 
 

@@ -16,6 +16,7 @@ from models.shard.annotation import read_annotation
 from models.shard.planner import make_division
 from models.split.load import load_graph
 from tests import onnx_models
+from tests.runtime_version import needs_new_runtime
 from tests.shard.layers import FLOAT, INT32, MS, model, projected
 from tests.shard.sharding import check, largest_shard, sharded
 from tests.shard.test_linear import SHARDS, numbers
@@ -188,6 +189,7 @@ def test_group_query_attention_and_its_cache(groups: int, each: int, shards: int
         assert sorted(sharding.joined) == ["nk", "nv", "y"]
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=30)
 @given(
     groups=st.integers(2, 4),

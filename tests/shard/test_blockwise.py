@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests import onnx_models
 from tests.onnx_models import build
+from tests.runtime_version import needs_new_runtime
 from tests.shard.annotated import configured, followed, said, say
 from tests.shard.sharding import check, largest_shard, sharded
 from tests.shard.test_annotate import comes_back
@@ -93,6 +94,7 @@ def chain(*parts: Any, inner: int, columns: int) -> onnx.ModelProto:
     return build(nodes, inputs, outputs, weights, extra_opsets={MS: 1})
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=60)
 @given(
     inner=st.integers(1, 70),
@@ -122,6 +124,7 @@ def test_by_columns(
     assert (sharding.sharded_bytes > 0) == (columns >= shards)
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=60)
 @given(
     hidden=st.integers(2, 9).map(lambda blocks: 16 * blocks) | st.integers(2, 100),
@@ -284,6 +287,7 @@ def table(kind: str, rows: int, columns: int, block: int, zero: bool, ids: int) 
     return made
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=40)
 @given(
     kind=st.sampled_from(["halves", "bytes", "int4", "uint4"]),

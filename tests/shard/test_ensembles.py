@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests.onnx_models import build
+from tests.runtime_version import needs_new_runtime
 from tests.shard.sharding import check
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -84,6 +85,7 @@ def test_regressors(depths: list[int], targets: int, leaves: str, aggregate: str
         assert bool(sharding.decisions) == (len(depths) >= shards and plain)
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=40)
 @given(
     depths=st.lists(st.integers(1, 3), min_size=1, max_size=7),

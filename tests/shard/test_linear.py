@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from tests import onnx_models
 from tests.onnx_models import build
+from tests.runtime_version import needs_new_runtime
 from tests.shard.sharding import check, largest_shard, sharded
 
 FLOAT = TensorProto.FLOAT
@@ -96,6 +97,7 @@ def test_weights_that_are_reshaped_are_sliced(hidden: int, shards: int, shape: t
         assert list(sharding.joined) == ["y"]
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=20)
 @given(hidden=st.integers(2, 9), shards=SHARDS, axis=st.sampled_from([-1, 1]), bias=st.booleans())
 def test_normalisation_between_pairs(hidden: int, shards: int, axis: int, bias: bool):

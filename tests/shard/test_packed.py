@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests import onnx_models
+from tests.runtime_version import needs_new_runtime
 from tests.shard.annotated import said
 from tests.shard.layers import FLOAT, INT32, MS, model
 from tests.shard.sharding import check, largest_shard, sharded
@@ -107,6 +108,7 @@ def test_split_into_queries_keys_and_values(kind: str, heads: int, size: int, sh
         assert list(sharding.joined) == ["y"]
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=30)
 @given(
     kind=st.sampled_from(PRODUCTS),

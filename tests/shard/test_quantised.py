@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from models.errors import UsageError
 from tests.onnx_models import build
+from tests.runtime_version import needs_new_runtime
 from tests.shard.annotated import configured, followed, rows_of, said, say
 from tests.shard.sharding import check
 from tests.shard.test_linear import numbers
@@ -225,6 +226,7 @@ def convolution(kind: str, inputs: int, channels: int, per_channel: bool, bias: 
     return build(nodes, [("x", FLOAT, ["n", inputs, 5, 4])], [("y", FLOAT, ["n", channels, 5, 4])], given)
 
 
+@needs_new_runtime
 @settings(deadline=None, max_examples=40)
 @given(
     kind=st.sampled_from(["ConvInteger", "QLinearConv", "QDQ"]),
