@@ -95,7 +95,7 @@ class Soak:
         self._folder, self._checkpoint, self._more = folder, checkpoint, list(more)
         name = uuid.uuid4().hex[:8]
         self._group = f"soak-{name}"
-        self._input = broker.create_topic(f"in-{name}", PARTITIONS, {"retention.ms": "-1"})
+        self._input = broker.create_topic(f"in-{name}", PARTITIONS, soak_poison.INPUT_SETTINGS)
         self._output = broker.create_topic(f"out-{name}", PARTITIONS, soak_poison.OUTPUT_SETTINGS)
         self._errors = broker.create_topic(f"err-{name}", PARTITIONS)
         self._poison = poison

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+INPUT_SETTINGS = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
+"""Of a topic of inputs that takes all kinds, and keeps them."""
+
 OUTPUT_SETTINGS = {"max.message.bytes": "20000", "message.timestamp.after.max.ms": "600000"}
 """Of a topic of outputs that refuses two of the kinds."""
 

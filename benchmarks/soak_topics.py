@@ -35,7 +35,9 @@ class Sender:
         import confluent_kafka
 
         self._topic, self._partitions, self._rate, self._poison = topic, partitions, rate, poison
-        config = {"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 0}
+        config: dict[str, Any] = {"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 0}
+        self._failed: list[str] = []
+        config |= {"delivery.report.only.error": True, "on_delivery": self._report}
         self._producer = confluent_kafka.Producer(config)
         self._count = 0
         self._ending = threading.Event()
@@ -64,9 +66,13 @@ class Sender:
         if self._thread.is_alive():
             self._thread.join()
         left = self._producer.flush(PATIENCE_SECONDS)
-        if left:
-            raise ProgramFailed(f"{left} messages cannot be sent")
+        if left or self._failed:
+            raise ProgramFailed(f"{left + len(self._failed)} messages cannot be sent: {', '.join(self._failed[:1])}")
         return self.sent()
+
+    def _report(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed.append(error.str())
 
     def _run(self) -> None:
         began = time.monotonic()
