@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from types import TracebackType
 
+from pipelines.poller import Poller
 from pipelines.report import Summary
 from transforms.failure_kinds import read_tallies
 from transforms.failure_limit import FailureLimit, TooManyFailedError
@@ -15,7 +14,7 @@ LOOK_SECONDS = 0.2
 """Between two looks at the counts."""
 
 
-class StreamLimit:
+class StreamLimit(Poller):
     """While it is entered, looks at how many messages failed; the first time that is too many, lets the sources end.
 
     Args:
@@ -26,31 +25,18 @@ class StreamLimit:
 
     def __init__(self, limit: FailureLimit | None, job_dir: str | None, stop_file: str | None) -> None:
         self._limit, self._job_dir, self._stop_file = limit, job_dir, stop_file
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="failures", daemon=True)
         self._ended = False
+        watched = limit is not None and job_dir is not None and stop_file is not None
+        super().__init__("failures", LOOK_SECONDS, self._end_if_too_many if watched else None)
 
-    def __enter__(self) -> StreamLimit:
-        if self._limit is not None and self._job_dir is not None and self._stop_file is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _watch(self) -> None:
+    def _end_if_too_many(self) -> bool:
         assert self._limit is not None and self._job_dir is not None and self._stop_file is not None
-        while not self._over.wait(LOOK_SECONDS):
-            counts = read_counts(self._job_dir)
-            failed = sum(failed for _, failed in counts)
-            if self._limit.passed_so_far(failed, failed + sum(done for done, _ in counts)):
-                self._ended = True
-                Path(self._stop_file).touch()
-                return
+        counts = read_counts(self._job_dir)
+        failed = sum(failed for _, failed in counts)
+        self._ended = self._limit.passed_so_far(failed, failed + sum(done for done, _ in counts))
+        if self._ended:
+            Path(self._stop_file).touch()
+        return self._ended
 
     def passed(self, summary: Summary) -> TooManyFailedError | None:
         """Why the stream is no success: it was ended, or came to its end with too many failed. None if it is one."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TextIO
 
+from pipelines.poller import Poller
 from transforms.kafka.gaps import read_gaps
 from transforms.model_news import TAKEN, read_news
 
 LOOK_SECONDS = 0.5
 
 
-class ShowNews:
+class ShowNews(Poller):
     """Prints each line once while the block of code inside it runs, whichever of the workers tell it.
 
     Args:
@@ -24,26 +24,12 @@ class ShowNews:
         self._job_dir, self._quiet = job_dir, quiet
         self._stream = stream if stream is not None else sys.stderr
         self._shown: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="model-news", daemon=True)
+        super().__init__("model-news", LOOK_SECONDS, self._show if job_dir is not None else None, at_end=True)
 
-    def __enter__(self) -> ShowNews:
-        if self._job_dir is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._job_dir is not None:
-            self._thread.join()
-            self._show(self._job_dir)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            self._show(self._job_dir or "")
-
-    def _show(self, job_dir: str) -> None:
-        for line in [*read_news(job_dir), *(f"warning: {gap.line}" for gap in read_gaps(job_dir))]:
+    def _show(self) -> bool:
+        assert self._job_dir is not None
+        for line in [*read_news(self._job_dir), *(f"warning: {gap.line}" for gap in read_gaps(self._job_dir))]:
             if line not in self._shown and not (self._quiet and line.startswith(TAKEN)):
                 print(line, file=self._stream, flush=True)
             self._shown.add(line)
+        return False

@@ -5,40 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.kafka.fakes import Message
 from transforms.block import ORIGIN_ROW
 from transforms.kafka import reader as module
 from transforms.kafka.blocks import VALUE
 from transforms.kafka.config import ClientConfig, Topic
 from transforms.kafka.reader import KafkaReader
 from transforms.kafka.source import IDLE_WAIT_SECONDS, KafkaSource
-
-
-class Message:
-    """As confluent_kafka's, with what a block is made of."""
-
-    def __init__(self, offset: int, error: object = None):
-        self._offset, self._error = offset, error
-
-    def error(self) -> object:
-        return self._error
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return (1, 1_700_000_000_000)
-
-    def key(self) -> bytes | None:
-        return None
-
-    def headers(self) -> None:
-        return None
-
-    def value(self) -> bytes:
-        return b"v"
 
 
 class Consumer:
