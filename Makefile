@@ -47,6 +47,9 @@ mutants: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/types/beamsplit
+	for name in __init__.py __main__.py py.typed; do ln -sfn ../../../beamsplit/$$name build/types/beamsplit/$$name; done
+	for layer in models transforms pipelines runners; do ln -sfn ../../../$$layer build/types/beamsplit/$$layer; done
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench

@@ -42,6 +42,9 @@ EXTRAS = {
     "demo": [],
 }
 
+LAYERS = ("models", "transforms", "pipelines", "runners")
+"""Folders of the checkout; installed, they lie inside the one package `beamsplit`."""
+
 setup(
     name="beamsplit",
     version="0.1.0",
@@ -50,8 +53,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["models*", "transforms*", "pipelines*", "runners*"]),
-    package_data={"pipelines.plan_report": ["*.jinja"]},
+    packages=["beamsplit", *(f"beamsplit.{name}" for name in find_packages(include=[f"{layer}*" for layer in LAYERS]))],
+    package_dir={"beamsplit": "beamsplit", **{f"beamsplit.{layer}": layer for layer in LAYERS}},
+    package_data={"beamsplit": ["py.typed"], "beamsplit.pipelines.report.html": ["*.jinja"]},
     install_requires=[
         "apache-beam>=2.76",
         "onnx>=1.19",
@@ -68,5 +72,5 @@ setup(
         f"onnxruntime>=1.23.2; python_version < '3.11' and ({NO_GPU_WHEELS})",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["beamsplit = pipelines.__main__:main"]},
+    entry_points={"console_scripts": ["beamsplit = beamsplit.pipelines.__main__:main"]},
 )

@@ -19,35 +19,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.profiled import profile_model
+from beamsplit.models.graph.feeds import find_id_limits, make_feeds
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.providers import CPU
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.shard.deep import divide_stages, one_chain
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.cuts import SplitGraph, split_graph
+from beamsplit.models.split.planner import make_plan
+from beamsplit.models.split.stage import save_stages
+from beamsplit.models.split.staged import tensors_of
+from beamsplit.models.strategy.candidate import candidates
+from beamsplit.models.strategy.exchange import measure_exchange
+from beamsplit.models.strategy.here import measure_here
+from beamsplit.models.strategy.planner import HERE_SECONDS
+from beamsplit.models.strategy.simulate import simulate
+from beamsplit.models.strategy.teams import apart
+from beamsplit.models.strategy.width import make_widths
+from beamsplit.models.values.tensors import Array
 from benchmarks import data
 from benchmarks.apart_worker import Step, rate
 from benchmarks.measure import ROOT, save_tensors
 from benchmarks.report import show
 from benchmarks.split_models import SplitCase, large
-from models.graph import ModelFile
-from models.providers import CPU
-from models.session import Session, SessionOptions
-from models.shard.deep import divide_stages, one_chain
-from models.shard.plan import ShardPlan
-from models.shard.planner import divide
-from models.split.alternatives import core_count
-from models.split.cluster import read_cluster
-from models.split.cuts import SplitGraph, split_graph
-from models.split.feeds import find_id_limits, make_feeds
-from models.split.load import load_graph
-from models.split.planner import make_plan
-from models.split.profile import Profile
-from models.split.profiled import profile_model
-from models.split.stage import save_stages
-from models.split.staged import tensors_of
-from models.strategy.candidate import candidates
-from models.strategy.exchange import measure_exchange
-from models.strategy.here import measure_here
-from models.strategy.planner import HERE_SECONDS
-from models.strategy.simulate import simulate
-from models.strategy.teams import apart
-from models.strategy.width import make_widths
-from models.tensors import Array
 
 GOAL = 0.15
 """Share by which what was measured may differ from what was simulated."""

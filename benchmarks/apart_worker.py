@@ -82,7 +82,7 @@ class Link:
 
 def lead(job: dict[str, Any]) -> None:
     """Run a stage's micro-batches; the last stage prints when each was done."""
-    from models.shard.stages import part_name
+    from beamsplit.models.shard.stages import part_name
 
     before, behind = (Link(job[name]) if job[name] is not None else None for name in ("before", "behind"))
     shards = [Link(number) for number in job["shards"]]
@@ -131,9 +131,9 @@ def follow(job: dict[str, Any]) -> None:
 
 
 def _open(job: dict[str, Any], file: str) -> Any:
-    from models.graph import ModelFile
-    from models.providers import CPU
-    from models.session import Session, SessionOptions
+    from beamsplit.models.graph.model_file import ModelFile
+    from beamsplit.models.running.providers import CPU
+    from beamsplit.models.running.session import Session, SessionOptions
 
     return Session(ModelFile(os.path.join(job["folder"], file)), SessionOptions((CPU,), 1))
 

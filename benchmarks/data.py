@@ -87,7 +87,7 @@ def squeezenet(folder: Path) -> Path:
     """SqueezeNet of the onnx package with its weights written out and any number of rows."""
     path = folder / "squeezenet.onnx"
     if not path.exists():
-        from models.light import light_model_path, materialise_weights
+        from beamsplit.models.graph.light import light_model_path, materialise_weights
 
         materialise_weights(light_model_path("light_squeezenet"), str(path))
     return path

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from beamsplit.runners.local import FlinkCluster, KafkaBroker
 from benchmarks.soak_job import HITS, Outcome, Soak
-from runners.local import FlinkCluster, KafkaBroker
 
 SETTINGS = {"cluster.evenly-spread-out-slots": "true"}
 """Of the cluster: else one TaskManager may get all there is to do."""

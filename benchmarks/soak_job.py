@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import psutil
 
+from beamsplit.runners.flink import OVER
+from beamsplit.runners.local import FlinkCluster, KafkaBroker
 from benchmarks import soak_poison
 from benchmarks.measure import ROOT, ProgramFailed
 from benchmarks.soak_topics import Counter, ErrorsCounter, Sender, committed, delete_below
-from runners.flink import OVER
-from runners.local import FlinkCluster, KafkaBroker
 
 PARTITIONS = 4
 PARALLELISM = 2
@@ -294,7 +294,7 @@ HITS: dict[str, Callable[[Soak], np.ndarray]] = {
 
 def _is_worker(process: Any) -> bool:
     with contextlib.suppress(psutil.Error):
-        return process.name() != "sh" and "runners.pool_worker" in process.cmdline()
+        return process.name() != "sh" and "beamsplit.runners.pool_worker" in process.cmdline()
     return False
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from beamsplit.models.split.schedule import fill_bubbles
 from benchmarks.batch import Result
 from benchmarks.chart import draw
 from benchmarks.report import leave, show
 from benchmarks.split_measure import REPLICAS, STAGES, WHOLE, SplitResult, measure_case
 from benchmarks.split_models import NAMES, QUICK_NAMES, make_cases
-from models.split.schedule import fill_bubbles
 
 EVEN = 1.03
 """Ratios below this are no difference."""

@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.profile import Profile, measure_profile
+from beamsplit.models.graph.feeds import find_id_limits, make_feeds
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.providers import CPU
+from beamsplit.models.running.session import Session, SessionOptions, drop_session, get_session
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.balance import CannotSplit, balance, equal_count, equal_weight_bytes, evaluate
+from beamsplit.models.split.chain import Chain, check_chain
+from beamsplit.models.split.cuts import SplitGraph, split_graph
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.split.planner import make_plan
+from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
+from beamsplit.models.split.stage import save_stages
+from beamsplit.models.split.staged import StagedModel, StagedSession, tensors_of
+from beamsplit.models.values.tensors import Array
 from benchmarks.measure import peak_private_bytes, save_tensors
 from benchmarks.split_models import SplitCase
-from models.graph import ModelFile
-from models.providers import CPU
-from models.session import Session, SessionOptions, drop_session, get_session
-from models.split.alternatives import core_count
-from models.split.balance import CannotSplit, balance, equal_count, equal_weight_bytes, evaluate
-from models.split.chain import Chain, check_chain
-from models.split.cluster import read_cluster
-from models.split.cuts import SplitGraph, split_graph
-from models.split.feeds import find_id_limits, make_feeds
-from models.split.load import load_graph
-from models.split.plan import Plan
-from models.split.planner import make_plan
-from models.split.problem import make_problem, solver_workers, unit_seconds
-from models.split.profile import Profile, measure_profile
-from models.split.stage import save_stages
-from models.split.staged import StagedModel, StagedSession, tensors_of
-from models.tensors import Array
 
 STAGES, WHOLE, REPLICAS = "stages inline", "whole model", "replicas"
 """The three ways to use the same cores."""

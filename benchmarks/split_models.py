@@ -34,7 +34,7 @@ def light(folder: Path, name: str) -> Path:
     """One of the onnx package's CNNs, its weights written out, any number of rows."""
     path = folder / f"{name}.onnx"
     if not path.exists():
-        from models.light import light_model_path, materialise_weights
+        from beamsplit.models.graph.light import light_model_path, materialise_weights
 
         part = path.with_suffix(".part")
         materialise_weights(light_model_path(f"light_{name}"), str(part))

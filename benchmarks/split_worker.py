@@ -15,10 +15,10 @@ RUNS = 5
 
 def main(feeds_path: str, model_path: str | None = None) -> None:
     """Load the feeds and the model, and run it a few times."""
-    import transforms.stages  # noqa: F401
-    from models.graph import ModelFile
-    from models.providers import CPU
-    from models.session import SessionOptions, get_session
+    import beamsplit.transforms.infer.stages  # noqa: F401
+    from beamsplit.models.graph.model_file import ModelFile
+    from beamsplit.models.running.providers import CPU
+    from beamsplit.models.running.session import SessionOptions, get_session
 
     with np.load(feeds_path) as stored:
         feeds = {name: stored[name] for name in stored.files}

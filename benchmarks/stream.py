@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from beamsplit.runners.local import KafkaBroker
 from benchmarks.measure import ProgramFailed
 from benchmarks.report import leave, show
 from benchmarks.stream_cases import (
@@ -38,7 +39,6 @@ from benchmarks.stream_cases import (
 )
 from benchmarks.stream_chart import draw
 from benchmarks.stream_run import Bench, Steady
-from runners.local import KafkaBroker
 
 SAME = 0.75
 """A program that does this share of the reference's rows a second is given the same load."""

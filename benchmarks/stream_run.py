@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from beamsplit.runners.local import KafkaBroker
+from beamsplit.runners.process import Process
 from benchmarks.measure import ROOT, ProgramFailed
 from benchmarks.stream_cases import StreamCase
 from benchmarks.stream_messages import KEY
 from benchmarks.stream_outputs import MeasuringConsumer, Outputs, rate_of
-from runners.local import KafkaBroker
-from runners.process import Process
 
 PARTITIONS = 4
 START_SECONDS = 180.0

@@ -15,38 +15,38 @@ from pathlib import Path
 
 import numpy as np
 
+from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.estimate import bind_shapes
+from beamsplit.models.cost.profiled import profile_model
+from beamsplit.models.cost.trace import time_runs
+from beamsplit.models.graph.feeds import find_id_limits, make_feeds
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.graph.saving import save_models
+from beamsplit.models.graph.signature import Signature
+from beamsplit.models.running.providers import CPU
+from beamsplit.models.running.session import Session, SessionOptions, drop_session, get_session
+from beamsplit.models.shard.memory import arena_bytes
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.models.shard.timing import time_steps
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.chain import check_same
+from beamsplit.models.split.cuts import split_graph
+from beamsplit.models.split.stage_times import time_together
+from beamsplit.models.split.verdict import EVEN
+from beamsplit.models.strategy.candidate import candidates
+from beamsplit.models.strategy.choose import LeftOut
+from beamsplit.models.strategy.here import measure_here
+from beamsplit.models.strategy.measure import Machine
+from beamsplit.models.strategy.planner import HERE_SECONDS
+from beamsplit.models.strategy.teams import shard_counts
+from beamsplit.models.strategy.width import make_widths
+from beamsplit.models.values.tensors import Array
 from benchmarks.measure import peak_private_bytes, save_tensors
 from benchmarks.split_measure import TOO_LARGE_FOR_TMP
 from benchmarks.split_models import SplitCase
-from models.graph import ModelFile
-from models.providers import CPU
-from models.session import Session, SessionOptions, drop_session, get_session
-from models.shard.memory import arena_bytes
-from models.shard.plan import ShardPlan
-from models.shard.planner import divide
-from models.shard.sharded import ShardedModel, ShardedSession
-from models.shard.timing import time_steps
-from models.signature import Signature
-from models.split.alternatives import core_count
-from models.split.chain import check_same
-from models.split.cluster import read_cluster
-from models.split.cuts import split_graph
-from models.split.estimate import bind_shapes
-from models.split.feeds import find_id_limits, make_feeds
-from models.split.load import load_graph
-from models.split.profiled import profile_model
-from models.split.saving import save_models
-from models.split.stage_times import time_together
-from models.split.trace import time_runs
-from models.split.verdict import EVEN
-from models.strategy.candidate import candidates
-from models.strategy.choose import LeftOut
-from models.strategy.here import measure_here
-from models.strategy.measure import Machine
-from models.strategy.planner import HERE_SECONDS
-from models.strategy.teams import shard_counts
-from models.strategy.width import make_widths
-from models.tensors import Array
 
 BASE, WHOLE = "base", "whole model"
 """Worker processes: without a model, and with the whole one."""

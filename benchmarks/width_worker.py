@@ -16,11 +16,11 @@ RUNS = 5
 
 def main(feeds_path: str, path: str | None = None, part: str = "all") -> None:
     """Import what a worker imports, load the part's models and run each a few times on its part of the tensors."""
-    import transforms.shards  # noqa: F401
-    from models.graph import ModelFile
-    from models.providers import CPU
-    from models.session import SessionOptions, get_session
-    from models.shard.plan import read_plan
+    import beamsplit.transforms.infer.shards  # noqa: F401
+    from beamsplit.models.graph.model_file import ModelFile
+    from beamsplit.models.running.providers import CPU
+    from beamsplit.models.running.session import SessionOptions, get_session
+    from beamsplit.models.shard.plan import read_plan
 
     if path is None:
         return

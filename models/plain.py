@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from reprlib import repr
 from typing import Any, TypeVar
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.shard.plan import ShardPlan
-    from models.split.plan import Plan
+    from beamsplit.models.shard.plan import ShardPlan
+    from beamsplit.models.split.plan import Plan
 
 MOST_PARTS = 1_000
 """Stages, shards, and replicas of a stage: as many as workers that are planned for."""

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
 
 VARIABLE = "BEAMSPLIT_CACHE"
 """Names another folder than the system's."""

@@ -14,8 +14,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names; gives its exit code, or ends the process if there is no `argv`."""
     if argv is None:
-        from pipelines.interrupt import leave, own_process
-        from pipelines.utf8 import speak_utf8
+        from beamsplit.pipelines.running.interrupt import leave, own_process
+        from beamsplit.pipelines.utf8 import speak_utf8
 
         speak_utf8()
         own_process()
@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {argv[0]!r} is no command; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     if argv[0] == "plan":
-        from pipelines.plan import main as plan
+        from beamsplit.pipelines.plan import main as plan
 
         return plan(argv[1:])
-    from pipelines.score import main as score
+    from beamsplit.pipelines.score import main as score
 
     return score(argv[1:])
 

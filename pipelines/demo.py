@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
 
 MODEL = Path("models", "standard_v3_3")
 SKIPPED = ("site-packages", "dist-packages")
@@ -98,7 +98,7 @@ def main() -> int:
     ]
     shown = shlex.join(["python", "-m", "pipelines.score", *command, "--input", f"{library}/*"])
     print(f"{shown}   (without {' and '.join(SKIPPED)})\n")
-    from pipelines.score import main as score
+    from beamsplit.pipelines.score import main as score
 
     code = score([*command, "--input", *inputs])
     if code == 0:

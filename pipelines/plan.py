@@ -12,18 +12,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models.errors import UsageError
-from pipelines.interrupt import interruptible, leave, own_process
-from pipelines.job_folder import job_folder
-from pipelines.plan_options import parse
-from pipelines.utf8 import speak_utf8
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.plan import parse
+from beamsplit.pipelines.running.interrupt import interruptible, leave, own_process
+from beamsplit.pipelines.running.job_folder import job_folder
+from beamsplit.pipelines.utf8 import speak_utf8
 
 if TYPE_CHECKING:
-    from models.shard.plan import ShardPlan
-    from models.split.plan import Plan
-    from models.strategy.choose import Strategy
-    from pipelines.plan_feeds import Rows
-    from pipelines.plan_report import MeasuredRun
+    from beamsplit.models.shard.plan import ShardPlan
+    from beamsplit.models.split.plan import Plan
+    from beamsplit.models.strategy.choose import Strategy
+    from beamsplit.pipelines.planning.rows import Rows
+    from beamsplit.pipelines.report.html import MeasuredRun
 
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -41,17 +41,23 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
     options = parse(argv)
     _check_written(options)
     if options.strategy is not None:
-        from pipelines.plan_strategy import run_strategy
+        from beamsplit.pipelines.planning.strategy import run_strategy
 
         return run_strategy(options)
     if options.shards is not None and options.stages == "auto":
-        from pipelines.plan_shards import run_shards
+        from beamsplit.pipelines.planning.shards import run_shards
 
         return run_shards(options)
-    from models.known_files import data_hash
-    from models.split.plan import to_json
-    from pipelines import plan_table
-    from pipelines.plan_write import folder_beside, move_files, with_files_seen_from, write_stages, write_text
+    from beamsplit.models.graph.known_files import data_hash
+    from beamsplit.models.split.plan import to_json
+    from beamsplit.pipelines.planning.write import (
+        folder_beside,
+        move_files,
+        with_files_seen_from,
+        write_stages,
+        write_text,
+    )
+    from beamsplit.pipelines.report import plan_table
 
     if options.plan is not None:
         plan, rows = _given(options)
@@ -64,12 +70,12 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
     if options.save_stages:
         more = None
         if options.shards is not None:
-            from pipelines.plan_deep import divide_saved
+            from beamsplit.pipelines.planning.sharded_stages import divide_saved
 
             more = partial(divide_saved, rows, shards=options.shards)
         saved = write_stages(rows.graph.model, plan, options.save_stages, lambda it, at: _check(rows, it, at), more)
     if options.write_model:
-        from models.split.annotations import save_annotated
+        from beamsplit.models.split.annotations import save_annotated
 
         with folder_beside(options.write_model) as hidden:
             folder, _, name = options.write_model.rpartition("/")
@@ -86,8 +92,8 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
 
 def _check_written(options: argparse.Namespace) -> None:
     """Raise where a file cannot be written, or two of them are one."""
-    from transforms.read import find_files
-    from transforms.write.names import absolute_path, check_writable
+    from beamsplit.transforms.read import find_files
+    from beamsplit.transforms.write.names import absolute_path, check_writable
 
     sample = [file.path for file in find_files(options.sample or (), "--sample")]
     read = [options.model, *sample, *filter(None, [options.plan, options.measured])]
@@ -111,17 +117,17 @@ def _check_written(options: argparse.Namespace) -> None:
             if os.path.dirname(path) == absolute_path(folder) and SAVED.fullmatch(os.path.basename(path)):
                 raise UsageError(f"--{option} {folder} may write {path}, a file that {why}; give it another folder")
     if options.report:
-        from pipelines.plan_report import check_renderer
+        from beamsplit.pipelines.report.html import check_renderer
 
         check_renderer()
 
 
 def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
-    from models.session import SessionOptions, drop_session, resolve_providers
-    from models.split.cluster import read_cluster
-    from models.split.planner import make_plan
-    from pipelines.plan_feeds import choose_micro_batch, rows_for
-    from pipelines.workers import cores
+    from beamsplit.models.cost.cluster import read_cluster
+    from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
+    from beamsplit.models.split.planner import make_plan
+    from beamsplit.pipelines.execution.workers import cores
+    from beamsplit.pipelines.planning.rows import choose_micro_batch, rows_for
 
     stages = options.stages if isinstance(options.stages, int) else None
     limits = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
@@ -147,12 +153,12 @@ def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
 
 
 def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
-    from models.graph import check_model_file
-    from models.session import SessionOptions, drop_session, resolve_providers
-    from models.split.plan import check_runnable, model_hash, read_plan
-    from models.split.saved_files import check_data, check_named
-    from pipelines.plan_feeds import rows_for
-    from transforms.model_file import localize
+    from beamsplit.models.graph.model_file import check_model_file
+    from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
+    from beamsplit.models.split.plan import check_runnable, model_hash, read_plan
+    from beamsplit.models.split.saved_files import check_data, check_named
+    from beamsplit.pipelines.planning.rows import rows_for
+    from beamsplit.transforms.infer.fetched_model import localize
 
     if options.plan.endswith(".onnx"):
         raise UsageError(
@@ -188,8 +194,8 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
 
 
 def _report(options: argparse.Namespace, plan: Plan, rows: Rows) -> str:
-    from models.split.coarse import coarsen
-    from pipelines.plan_report import read_measured, render_report
+    from beamsplit.models.split.coarse import coarsen
+    from beamsplit.pipelines.report.html import read_measured, render_report
 
     measured: MeasuredRun | None = None
     if options.measured:
@@ -200,8 +206,8 @@ def _report(options: argparse.Namespace, plan: Plan, rows: Rows) -> str:
 
 def _check(rows: Rows, plan: Plan, folder: str) -> None:
     """Compare the saved stages with the whole model and say how far they are apart."""
-    from models.session import drop_session, get_session
-    from models.split.chain import check_chain, open_chain
+    from beamsplit.models.running.session import drop_session, get_session
+    from beamsplit.models.split.chain import check_chain, open_chain
 
     if rows.session is None:
         print("check: left out, the whole model does not fit here to be compared with", file=sys.stderr)
@@ -230,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted: nothing was written", file=sys.stderr)
         return getattr(interrupt, "code", INTERRUPTED)
     except Exception as error:  # libraries and the user's own steps may raise anything
-        from pipelines.report import root_cause
+        from beamsplit.pipelines.report.summary import root_cause
 
         return _fail(f"error: no plan could be made: {root_cause(error)} (--debug shows all)", argv, FAILED)
 

@@ -10,19 +10,19 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from models.errors import UsageError
-from pipelines.interrupt import leave, own_process, what_is_left
-from pipelines.options import parse
-from pipelines.utf8 import speak_utf8
-from runners.direct import is_direct
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.running.interrupt import leave, own_process, what_is_left
+from beamsplit.pipelines.utf8 import speak_utf8
+from beamsplit.runners.direct import is_direct
 
 if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.pvalue import PCollection
 
-    from pipelines.job import Job
-    from pipelines.report import Summary
-    from transforms.step import Step
+    from beamsplit.pipelines.job.job import Job
+    from beamsplit.pipelines.report.summary import Summary
+    from beamsplit.transforms.step import Step
 
 OK, FAILED, WRONG_USE, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
@@ -42,8 +42,8 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> list[t
     """
     import apache_beam as beam
 
-    from pipelines.outputs import write_outputs
-    from pipelines.steps import run_steps
+    from beamsplit.pipelines.job.outputs import write_outputs
+    from beamsplit.pipelines.running.wiring import run_steps
 
     gaps: list[PCollection] = []
     steps: list[tuple[str, Step]] = [("prepare", step) for step in job.prepare]
@@ -66,9 +66,9 @@ def _read_ranges(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, list[P
     import apache_beam as beam
     import pyarrow as pa
 
-    from transforms.kafka.gap_errors import GAPS, TakeGaps
-    from transforms.kafka.gaps import no_messages, with_gaps
-    from transforms.kafka.ranges import ReadRanges
+    from beamsplit.transforms.kafka.gap_errors import GAPS, TakeGaps
+    from beamsplit.transforms.kafka.gaps import no_messages, with_gaps
+    from beamsplit.transforms.kafka.ranges import ReadRanges
 
     messages, job_dir = job.messages, job.infer.job_dir
     assert messages is not None
@@ -83,10 +83,10 @@ def _read_ranges(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, list[P
 
 def _read_files(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, PCollection]:
     """(blocks, rows that could not be read)."""
-    from transforms.apply import AsRowErrors
-    from transforms.capacity import MeasureCapacities
-    from transforms.partition import PartitionRows, PartitionSplits
-    from transforms.read import MakeSplits, ReadSplits
+    from beamsplit.transforms.apply import AsRowErrors
+    from beamsplit.transforms.infer.capacity import MeasureCapacities
+    from beamsplit.transforms.partition import PartitionRows, PartitionSplits
+    from beamsplit.transforms.read import MakeSplits, ReadSplits
 
     assert job.read is not None
     splits = pipeline | "Splits" >> MakeSplits(job.files, job.format, job.workers, is_direct(job.runner))
@@ -115,7 +115,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
     gc.disable()
     try:
-        from pipelines.launch import launch
+        from beamsplit.pipelines.running.launch import launch
 
         return launch(options, rest, build, started)
     finally:
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"interrupted: {_left(argv)}", file=sys.stderr)
         return getattr(interrupt, "code", INTERRUPTED)
     except Exception as error:  # libraries and the user's own steps may raise anything
-        from pipelines.report import root_cause
+        from beamsplit.pipelines.report.summary import root_cause
 
         done = _left(argv)
         _show(f"error: the job failed, {done}: {root_cause(error)} (--debug shows all)", "--debug" in argv)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runners.errors import RunnerError
+from beamsplit.runners.errors import RunnerError
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runners.errors import RunnerError
+from beamsplit.runners.errors import RunnerError
 
 NEEDED = ("project", "region", "temp_location")
 """Options of Beam without which Dataflow takes no job."""

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runners.bundle_ends import hasten_bundle_ends
+from beamsplit.runners.beam_patches.bundle_ends import hasten_bundle_ends
 
 if TYPE_CHECKING:
-    from runners.worker_processes import WorkerProcesses
+    from beamsplit.runners.worker_processes import WorkerProcesses
 
 NAMES = ("DirectRunner", "direct", "FnApiRunner")
 WORKER_TYPES = ("thread", "process")
@@ -59,10 +59,10 @@ def direct_runner(workers: int, worker_type: str, command: str | None = None, ap
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
     if not needs_processes(workers, worker_type, apart):
         return FnApiRunner()
-    from runners.loopback import keep_servers_here
+    from beamsplit.runners.beam_patches.loopback import keep_servers_here
 
     keep_servers_here()
-    command = command or f"exec {shlex.quote(sys.executable)} -m runners.process_worker"
+    command = command or f"exec {shlex.quote(sys.executable)} -m beamsplit.runners.process_worker"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.errors import RunnerError
-from runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
-from runners.quiet_worker import keep_tracebacks_quiet
+from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
 
 if TYPE_CHECKING:
-    from runners.worker_pool import WorkerPool
+    from beamsplit.runners.worker_pool import WorkerPool
 
 NAMES = ("FlinkRunner", "flink")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -238,10 +238,10 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
         if not options.own_workers and host not in LOOPBACK:
             raise RunnerError(
                 f"the TaskManagers of {options.master} cannot reach workers of this machine; run a worker pool beside "
-                "each (python -m runners.worker_pool) and add --environment_type EXTERNAL "
+                "each (python -m beamsplit.runners.worker_pool) and add --environment_type EXTERNAL "
                 "--environment_config localhost:50000, see docs/clusters.md"
             )
-    from runners.worker_pool import WorkerPool
+    from beamsplit.runners.worker_pool import WorkerPool
 
     command = job_server_command(
         options.job_server_jar, options.version, quick=not options.streaming or options.master is not None

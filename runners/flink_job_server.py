@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
 
-from runners.cache import one_at_a_time
-from runners.errors import RunnerError
-from runners.java import OPENED, QUICK, classpath, find_java
-from runners.maven import cached_jars, maven_jars
-from runners.process import Process, free_ports, listens
+from beamsplit.runners.cache import one_at_a_time
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.java import OPENED, QUICK, classpath, find_java
+from beamsplit.runners.maven import cached_jars, maven_jars
+from beamsplit.runners.process import Process, free_ports, listens
 
 FLINK_VERSION = "1.19"
 """The Flink that both jars speak."""

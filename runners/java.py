@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from runners.errors import RunnerError
+from beamsplit.runners.errors import RunnerError
 
 OLDEST = 11
 """Major version that Flink 1.19 needs at least."""

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from runners.cache import cache_folder, made_once, one_at_a_time
-from runners.errors import RunnerError
+from beamsplit.runners.cache import cache_folder, made_once, one_at_a_time
+from beamsplit.runners.errors import RunnerError
 
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 SECONDS = 600

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runners.lean_import import import_beam
+from beamsplit.runners.beam_patches.lean_import import import_beam
 
 PROVISION_SECONDS = 120.0
 

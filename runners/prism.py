@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runners.bundle_ends import hasten_bundle_ends
-from runners.cache import cache_folder, made_once, one_at_a_time
-from runners.errors import RunnerError
-from runners.process import Process, free_ports, listens
-from runners.quiet_worker import keep_tracebacks_quiet
+from beamsplit.runners.beam_patches.bundle_ends import hasten_bundle_ends
+from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
+from beamsplit.runners.cache import cache_folder, made_once, one_at_a_time
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.process import Process, free_ports, listens
 
 PACKAGE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 READY_SECONDS = 120.0

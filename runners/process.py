@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runners.errors import RunnerError
+from beamsplit.runners.errors import RunnerError
 
 POLL_SECONDS = 0.05
 TIE = 'exec 3<&0; (cat <&3 >/dev/null; kill -9 -$$) & exec "$@" 3<&- </dev/null'

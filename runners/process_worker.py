@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from runners.lean_import import import_beam
+from beamsplit.runners.beam_patches.lean_import import import_beam
 
 FOLDER, LOUD = "BEAMSPLIT_WORKERS", "BEAMSPLIT_LOUD"
 """Variables: the folder in which a worker leaves a file named by its process id; whether it speaks."""

@@ -4,7 +4,8 @@
 
 Beam's own pool starts whatever `python` is first in PATH and answers at once: where that is the wrong one, the runner
 waits for ever. This one starts the Python that it runs in, and answers when the worker has connected; a worker that
-cannot start is told to the runner with the end of its log. `python -m runners.worker_pool` is the sidecar on a cluster.
+cannot start is told to the runner with the end of its log. `python -m beamsplit.runners.worker_pool` is the sidecar on
+a cluster.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from runners.errors import RunnerError
-from runners.process import Process
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.process import Process
 
 START_SECONDS = 180.0
 """Longest that a worker may take until it has connected."""
@@ -54,7 +55,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         """Set with `failure`, and when the pool is closed."""
 
         self._host, self._port = host, port
-        self._command = list(command or [sys.executable, "-m", "runners.pool_worker"])
+        self._command = list(command or [sys.executable, "-m", "beamsplit.runners.pool_worker"])
         self._workers: dict[str, Process] = {}
         self._lock = threading.Lock()
         self._started, self._failures, self._closed = 0, 0, False
@@ -144,7 +145,9 @@ def python_environment() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """A pool that runs until it is ended."""
-    parser = argparse.ArgumentParser(prog="python -m runners.worker_pool", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m beamsplit.runners.worker_pool", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--port", type=int, default=50000, help="default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, since a pool runs what it is told")
     options = parser.parse_args(argv)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from runners.process_worker import FOLDER, LOUD
+from beamsplit.runners.process_worker import FOLDER, LOUD
 
 GONE_SECONDS = 5.0
 """Longest that `end` waits for processes that it has killed."""
@@ -66,7 +66,7 @@ class WorkerProcesses:
         said = [f"{FOLDER}={self.folder}", *([f"{LOUD}=1"] if self.loud else [])]
         # exec: the worker itself is our child, so it hears of our end. Ctrl-C, which reaches all that share the
         # terminal, is for the command alone, also before the worker has a session of its own.
-        return f"trap '' INT; exec env {shlex.join([*said, sys.executable, '-m', 'runners.process_worker'])}"
+        return f"trap '' INT; exec env {shlex.join([*said, sys.executable, '-m', 'beamsplit.runners.process_worker'])}"
 
     def end(self) -> None:
         """Kill those that run, and wait until they are gone."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 from hypothesis import settings
 
-from models.binding import bind
-from models.signature import Signature, TensorSpec
+from beamsplit.models.fitting.binding import bind
+from beamsplit.models.graph.signature import Signature, TensorSpec
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 NUMBERS += ["float16", "float32", "float64"]

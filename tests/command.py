@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.score import main
+from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.onnx_models import save
 

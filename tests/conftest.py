@@ -8,7 +8,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from models.session import forget_sessions
+from beamsplit.models.running.session import forget_sessions
 from tests.command import Command
 from tests.dealing import deal
 

@@ -12,9 +12,9 @@ import onnxruntime as ort
 import pyarrow as pa
 from onnx import numpy_helper
 
-from models.fit import DataFacts, Fit, fit
-from models.scoring import Scorer
-from models.session import SessionOptions
+from beamsplit.models.fitting.fit import DataFacts, Fit, fit
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import SessionOptions
 
 Array = np.ndarray[Any, Any]
 CPU = SessionOptions(threads=1)

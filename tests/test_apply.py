@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.apply import FAILED, ApplyStep, AsRowErrors, apply_step
-from transforms.block import COPY, with_origin
-from transforms.errors import RowError
-from transforms.read import ReadFailure
-from transforms.step import RowFailure, StepResult
-from transforms.worker import device_in_turn, read_counts, this_worker
+from beamsplit.transforms.apply import FAILED, ApplyStep, AsRowErrors, apply_step
+from beamsplit.transforms.block import COPY, with_origin
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.read import ReadFailure
+from beamsplit.transforms.step import RowFailure, StepResult
+from beamsplit.transforms.worker import device_in_turn, read_counts, this_worker
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.batch_size import FEW_RUNS, SLOW_RUNS, SLOW_SECONDS, BatchSizeChoice, find_batch_size
-from models.session import ModelRunError
+from beamsplit.models.fitting.batch_size import FEW_RUNS, SLOW_RUNS, SLOW_SECONDS, BatchSizeChoice, find_batch_size
+from beamsplit.models.running.session import ModelRunError
 
 
 class Machine:

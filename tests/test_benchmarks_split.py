@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("psutil")
 pytest.importorskip("matplotlib")
 
+from beamsplit.models.split.plan import Alternative, Plan
 from benchmarks import split, split_measure, split_models, split_worker
 from benchmarks.split_measure import REPLICAS, STAGES, WHOLE, SplitResult, foretold
-from models.split.plan import Alternative, Plan
 
 RESULT = SplitResult(
     model="resnet50", stages=2, rows=8, micro_batches=24,

@@ -6,8 +6,8 @@ from apache_beam import coders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import data_columns, origin_of, with_origin, with_origin_schema
-from transforms.block_coder import BlockCoder
+from beamsplit.transforms.block import data_columns, origin_of, with_origin, with_origin_schema
+from beamsplit.transforms.block_coder import BlockCoder
 
 CODER = BlockCoder()
 COLUMNS = {

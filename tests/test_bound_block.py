@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.tensors import output_field, ragged_to_arrow, to_arrow
+from beamsplit.models.values.tensors import output_field, ragged_to_arrow, to_arrow
 from tests.binding_cases import F4, FEW, IDS, MASK, NUMBERS, TOKENS, X4, batch, bound, lists
 
 # Values that do not fit

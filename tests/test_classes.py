@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from models.classes import ClassNames, class_names, parse_names, zipmap_note
+from beamsplit.models.fitting.classes import ClassNames, class_names, parse_names, zipmap_note
 from tests import onnx_models
 from tests.onnx_models import save
 

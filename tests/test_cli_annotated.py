@@ -12,11 +12,11 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 
-from models.graph import ModelFile
-from models.shard.plan import read_plan, to_json
-from models.shard.planner import divide
-from pipelines.job import plan_job
-from pipelines.options import parse
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.shard.plan import read_plan, to_json
+from beamsplit.models.shard.planner import divide
+from beamsplit.pipelines.job.job import plan_job
+from beamsplit.pipelines.options.score import parse
 from tests import onnx_models
 from tests.command import Command
 from tests.shard.annotated import configured, say

@@ -8,11 +8,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
-from pipelines import plan
-from pipelines.name_lists import read_csv_header
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines import plan
+from beamsplit.pipelines.options.name_lists import read_csv_header
+from beamsplit.transforms.read import splits as read_splits
 from tests.command import Command, lines
-from transforms.read import splits as read_splits
 
 
 def test_values():

@@ -5,10 +5,18 @@ import json
 
 import pytest
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import (
+    InputFile,
+    ReadOptions,
+    find_files,
+    input_schema,
+    make_splits,
+    read_all,
+    with_encoding,
+)
+from beamsplit.transforms.read.encoding import check_encoding, is_wide
 from tests.command import Command, lines
-from transforms.read import InputFile, ReadOptions, find_files, input_schema, make_splits, read_all, with_encoding
-from transforms.read.encoding import check_encoding, is_wide
 
 CITIES = {
     "latin-1": ["München", "Ålesund, sentrum", 'der "Fluß"'],

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines.messages import open_messages
-from pipelines.options import parse
-from pipelines.workers import count_workers
+from beamsplit.pipelines.execution.workers import count_workers
+from beamsplit.pipelines.job.messages import open_messages
+from beamsplit.pipelines.options.score import parse
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.onnx_models import save
@@ -130,7 +130,7 @@ def test_a_stream_leaves_the_zipmap_out_too(tmp_path: Path):
     assert pa.types.is_string(made.plan.fields[0].type)
     assert pa.types.is_float32(made.plan.fields[1].type.value_type)
     assert any("for the classes high, low, mid" in note for note in made.notes)
-    from pipelines.finishing import finish_steps
+    from beamsplit.pipelines.job.finishing import finish_steps
 
     (expand,) = finish_steps(options, pa.schema(made.plan.fields), made)
     assert expand.output_schema(pa.schema(made.plan.fields)).names == ["output_label", "p_high", "p_low", "p_mid"]

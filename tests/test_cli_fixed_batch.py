@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.score import main
+from beamsplit.pipelines.score import main
 from tests.declared import as_arrays, floats, tensors, written
 
 
@@ -69,7 +69,7 @@ def test_blocks_are_not_filled_elsewhere(
 
 
 def test_a_saved_plan_of_blocks(tmp_path: Path) -> None:
-    from pipelines.__main__ import main as command
+    from beamsplit.pipelines.__main__ import main as command
 
     argv, expected = given(tmp_path, BLOCKS)
     folder = tmp_path / "stages"

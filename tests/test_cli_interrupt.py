@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import interrupt
-from pipelines.interrupt import Interrupted, Interruptible, interruptible
+from beamsplit.pipelines.running import interrupt
+from beamsplit.pipelines.running.interrupt import Interrupted, Interruptible, interruptible
 from tests import onnx_models
 from tests.command import without_progress, write_table
 from tests.onnx_models import save
@@ -175,7 +175,7 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, options: tu
 
 
 def test_a_hangup_is_not_heard_where_that_was_asked_for(tmp_path: Path):
-    code = "import signal; from pipelines.interrupt import signals; print([one.name for one in signals()])"
+    code = "from beamsplit.pipelines.running.interrupt import signals; print([one.name for one in signals()])"
     done = subprocess.run(["nohup", sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout == "['SIGINT', 'SIGTERM']\n"
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto
 
-from pipelines.score import main
+from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.command import lines
 from tests.onnx_models import save

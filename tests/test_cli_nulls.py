@@ -10,7 +10,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import plan
+from beamsplit.pipelines import plan
 from tests import onnx_models
 from tests.command import Command, lines
 from tests.onnx_models import save

@@ -63,7 +63,7 @@ def test_exit_codes_and_streams(tmp_path: Path):
 
 @pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0), (["sore"], 2)])
 def test_the_console_script_names_its_commands(words: list[str], code: int, capsys: pytest.CaptureFixture[str]):
-    from pipelines.__main__ import main
+    from beamsplit.pipelines.__main__ import main
 
     assert main(words) == code
     assert "score" in "".join(capsys.readouterr())
@@ -74,7 +74,7 @@ def test_a_terminal_gets_a_bar():
     master, slave = pty.openpty()
     script = (
         "import sys, threading\n"
-        "from pipelines.report import Progress\n"
+        "from beamsplit.pipelines.report.summary import Progress\n"
         "shown, drawn = [], threading.Event()\n"
         "def counts():\n"
         "    shown.append(1)\n"
@@ -104,7 +104,7 @@ def test_a_plan_needs_no_beam(tmp_path: Path):
     good = write_table(tmp_path / "good.parquet", id=[1, 2], i=pa.array([1, 2], pa.int64()))
     options = ["--model", model, "--input", good, "--output", tmp_path / "p.parquet", "--dry_run_plan"]
     code = (
-        "import sys; from pipelines.score import main; "
+        "import sys; from beamsplit.pipelines.score import main; "
         f"code = main({[str(option) for option in options]}); "
         "assert 'apache_beam' not in sys.modules; sys.exit(code)"
     )

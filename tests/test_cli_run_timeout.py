@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.score import main
+from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.command import lines, write_table
 from tests.onnx_models import build, helper, save

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import UsageError
-from pipelines import shard_auto
-from pipelines.shard_job import check_local
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.execution import shard_count as shard_auto
+from beamsplit.pipelines.execution.shards import check_local
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.shard.test_tables_and_trees import table

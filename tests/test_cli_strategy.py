@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
-from models.split.cluster import parse_bytes
-from models.strategy.candidate import Candidate, Pod
-from models.strategy.choose import Strategy
-from models.strategy.cost import Stage, Team
-from models.strategy.planner import from_json
-from pipelines import job, strategy_job
-from pipelines.__main__ import main
-from pipelines.divided import Divided, divide
-from pipelines.plan_strategy import table
-from pipelines.strategy_job import as_many_as_pods, settle_strategy
+from beamsplit.models.cost.cluster import parse_bytes
+from beamsplit.models.errors import UsageError
+from beamsplit.models.strategy.candidate import Candidate, Pod
+from beamsplit.models.strategy.choose import Strategy
+from beamsplit.models.strategy.cost import Stage, Team
+from beamsplit.models.strategy.planner import from_json
+from beamsplit.pipelines.__main__ import main
+from beamsplit.pipelines.execution import strategy as strategy_job
+from beamsplit.pipelines.execution.divided import Divided, divide
+from beamsplit.pipelines.execution.strategy import as_many_as_pods, settle_strategy
+from beamsplit.pipelines.job import job
+from beamsplit.pipelines.planning.strategy import table
 from tests import onnx_models
 from tests.command import Command, write_table
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.binding import bind
-from models.signature import Signature, TensorSpec
-from pipelines.columns import as_the_model_wants
+from beamsplit.models.fitting.binding import bind
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.pipelines.job.columns import as_the_model_wants
+from beamsplit.transforms.read import ReadOptions, find_files, read_all, split_file
 from tests import onnx_models
 from tests.command import Command, lines
-from transforms.read import ReadOptions, find_files, read_all, split_file
 
 FORMATS = ("parquet", "arrow", "csv", "jsonl")
 
@@ -206,7 +206,7 @@ def test_numbers_that_would_become_infinite_fail_with_narrow_too(command: Comman
 def test_where_most_rows_are_numbers_does_not_hang_on_which_file_comes_first(
     command: Command, names: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("pipelines.sample.SAMPLE_ROWS", 40)
+    monkeypatch.setattr("beamsplit.pipelines.job.sample.SAMPLE_ROWS", 40)
     header = "id,a,b,c,d"
     words = [f"{at},n/a,1,2,3" for at in range(50)]
     numbers = [f"{at},{at}.5,1,2,3" for at in range(50, 110)]

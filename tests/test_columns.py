@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.binding import bind
-from models.errors import UsageError
-from models.signature import Signature, TensorSpec
-from pipelines.columns import (
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.binding import bind
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.pipelines.job.columns import (
     as_the_model_wants,
     check_keep,
     check_names,
@@ -15,7 +15,7 @@ from pipelines.columns import (
     mostly_numbers,
     needed_columns,
 )
-from transforms.prepare import parse_prepare
+from beamsplit.transforms.prepare import parse_prepare
 
 SIGNATURE = Signature((TensorSpec("x", "float32", ("rows", 2)),), (TensorSpec("y", "float32", ("rows",)),))
 

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.constant_axes import with_constants
-from models.constants import constant
-from models.errors import UsageError
-from models.signature import TensorSpec
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.constant_axes import with_constants
+from beamsplit.models.fitting.constants import constant
+from beamsplit.models.graph.signature import TensorSpec
 from tests.binding_cases import IDS, MASK, TOKENS, batch, bound, signature
 
 

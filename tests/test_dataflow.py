@@ -11,11 +11,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.protobuf import json_format
 
-from models.errors import UsageError
-from pipelines.options import parse
-from runners.dataflow import check_dataflow, steps_of, write_job
-from runners.direct import direct_runner
-from runners.errors import RunnerError
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.score import parse
+from beamsplit.runners.dataflow import check_dataflow, steps_of, write_job
+from beamsplit.runners.direct import direct_runner
+from beamsplit.runners.errors import RunnerError
 from tests.command import Command
 
 CLOUD = ("--project", "my-project", "--region", "europe-west1", "--temp_location", "gs://bucket/tmp")

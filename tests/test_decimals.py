@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decimals import decimals_as
+from beamsplit.models.values.decimals import decimals_as
 from tests.binding_cases import FEW, X4, bound
 
 D = Decimal

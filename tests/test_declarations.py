@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.split.load import load_graph
-from pipelines.score import main
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.pipelines.score import main
 from tests.declared import alone, as_arrays, floats, scored, tensors, written
 
 RANKS = {"lower": "float[n] y", "higher": "float[n,64,1] y", "size": "float[n,5] y", "one": "float[1,64] y"}

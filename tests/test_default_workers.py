@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from pipelines import shard_job, split_job
-from pipelines.divided import default_workers
+from beamsplit.pipelines.execution import shards as shard_job
+from beamsplit.pipelines.execution import stages as split_job
+from beamsplit.pipelines.execution.divided import default_workers
 from tests.command import Command
 
 APART = ("--placement", "distributed")

@@ -9,12 +9,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from transforms import errors as module
-from transforms.errors import RowError, WriteErrors, absolute_origin
-from transforms.failure_summary import FailureSummary, FirstErrors, read_first_errors
-from transforms.read import splits
-from transforms.write import remove_temp
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.failures import errors as module
+from beamsplit.transforms.failures.errors import RowError, WriteErrors, absolute_origin
+from beamsplit.transforms.failures.summary import FailureSummary, FirstErrors, read_first_errors
+from beamsplit.transforms.read import splits
+from beamsplit.transforms.write import remove_temp
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 

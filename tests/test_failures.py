@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
-from pipelines.report import Summary
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.report.summary import Summary
+from beamsplit.transforms.apply import FAILED, ApplyStep
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.failures.errors import RowError, WriteErrors
+from beamsplit.transforms.failures.formats import count_errors, errors_format
+from beamsplit.transforms.failures.kinds import MOST_KINDS, FailureKind, FailureKinds, kind_of, read_tallies, tally
+from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
+from beamsplit.transforms.failures.summary import CheckFailures
+from beamsplit.transforms.step import RowFailure, StepResult
 from tests.test_errors import error, pipeline
-from transforms.apply import FAILED, ApplyStep
-from transforms.block import with_origin
-from transforms.error_formats import count_errors, errors_format
-from transforms.errors import RowError, WriteErrors
-from transforms.failure_kinds import MOST_KINDS, FailureKind, FailureKinds, kind_of, read_tallies, tally
-from transforms.failure_limit import FailureLimit, parse_limit
-from transforms.failure_summary import CheckFailures
-from transforms.step import RowFailure, StepResult
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_limit_is_a_value():
 
 
 def test_errors_of_messages_as_parquet(tmp_path: Path):
-    from transforms.kafka.errors import error_line
+    from beamsplit.transforms.kafka.errors import error_line
 
     path = tmp_path / "errors.parquet"
     with pipeline() as root:

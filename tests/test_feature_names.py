@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import UsageError
-from models.feature_names import check_features
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.feature_names import check_features
 from tests.command import Command
 from tests.onnx_models import mlp, save
 

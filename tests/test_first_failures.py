@@ -6,14 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.stream_first import TellFirstFailures
+from beamsplit.pipelines.running.stream_first import TellFirstFailures
+from beamsplit.transforms.apply import CountedStep
+from beamsplit.transforms.failures.first_failures import all_failed
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.messages import ParseMessages
+from beamsplit.transforms.step import RowFailure, StepResult
 from tests.kafka.test_messages import FakeMessage
 from tests.waiting import wait_until
-from transforms.apply import CountedStep
-from transforms.first_failures import all_failed
-from transforms.kafka.blocks import block_of
-from transforms.kafka.messages import ParseMessages
-from transforms.step import RowFailure, StepResult
 
 SCHEMA = pa.schema([("x", pa.float32())])
 

@@ -11,9 +11,9 @@ import onnxruntime as ort
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.fitted_batch import choose_batch_size
-from models.scoring import Scorer
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fitted_batch import choose_batch_size
+from beamsplit.models.running.scoring import Scorer
 from tests.declared import Array, as_arrays, floats, scored, tensors, written
 
 DYNAMIC, BLOCKS = "it was made dynamic", "rows run in blocks of 4"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2
 
-from models.errors import UsageError
-from pipelines.options import parse
-from pipelines.runner import settle_runner, started_runner
-from runners import flink, worker_pool
-from runners.errors import RunnerError
-from runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
-from runners.flink_job_server import DRIVER, job_server_command, staged_jars
-from runners.worker_pool import WorkerPool, python_environment
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.running.runner import settle_runner, started_runner
+from beamsplit.runners import flink, worker_pool
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
+from beamsplit.runners.flink_job_server import DRIVER, job_server_command, staged_jars
+from beamsplit.runners.worker_pool import WorkerPool, python_environment
 from tests.command import Command
 
 GIVEN = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
@@ -48,13 +48,13 @@ def test_threads_are_not_for_flink(command: Command):
 
 
 def test_a_jar_that_is_not_there(command: Command, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("runners.flink_job_server.find_java", lambda: "java")
+    monkeypatch.setattr("beamsplit.runners.flink_job_server.find_java", lambda: "java")
     err = command.error("--runner", "FlinkRunner", "--flink_job_server_jar", "none.jar", "--parallelism", "1")
     assert err == "--flink_job_server_jar none.jar is not there; give the path of a jar, or leave it out"
 
 
 def test_a_given_jar_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("runners.flink_job_server.find_java", lambda: "java")
+    monkeypatch.setattr("beamsplit.runners.flink_job_server.find_java", lambda: "java")
     jar = tmp_path / "server.jar"
     jar.touch()
     assert job_server_command(str(jar))[-2:] == ["-jar", str(jar)]

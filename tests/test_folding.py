@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import folding
-from models.folding import fold
+from beamsplit.models.fitting import folding
+from beamsplit.models.fitting.folding import fold
 from tests.binding_cases import FEW
 
 

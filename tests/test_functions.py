@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from models.errors import UsageError
-from models.functions import check_functions
-from models.graph import check_model_file
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.functions import check_functions
+from beamsplit.models.graph.model_file import check_model_file
 from tests import onnx_models
 from tests.onnx_models import save
 

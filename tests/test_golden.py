@@ -17,8 +17,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from models.light import light_model_path, materialise_weights
-from pipelines.score import main
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.onnx_models import save
 

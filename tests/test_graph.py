@@ -12,8 +12,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
-from models.graph import (
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.rows_axis import verify_rows
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.models.graph.model_file import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
     ModelFile,
@@ -25,9 +27,7 @@ from models.graph import (
     quantises_at_run,
     unknown_ranks,
 )
-from models.light import light_model_path, materialise_weights
-from models.rows_axis import verify_rows
-from models.session import Session, SessionOptions
+from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
 
 
@@ -174,7 +174,7 @@ def test_a_cut_short_model_with_external_data(tmp_path: Path) -> None:
 def test_a_plain_model_is_checked_without_importing_onnx(tmp_path: Path) -> None:
     path = onnx_models.save(onnx_models.mlp(), tmp_path / "m.onnx")
     code = (
-        "import sys; from models.graph import *; from models.session import *; "
+        "import sys; from beamsplit.models.graph.model_file import *; from beamsplit.models.running.session import *; "
         f"check_model_file({path!r}); s = get_session(ModelFile({path!r}), SessionOptions()); "
         "needed_rewrites(s.raw); s.signature; s.model_bytes; "
         "assert 'onnx' not in sys.modules and 'onnx_ir' not in sys.modules"

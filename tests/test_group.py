@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from models.errors import UsageError
-from pipelines.group import OffsetsNotCommittedError, holding_group
-from transforms.kafka import group_hold
-from transforms.kafka.config import ClientConfig, Topic
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.job.group import OffsetsNotCommittedError, holding_group
+from beamsplit.transforms.kafka import group_hold
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
 
 
 class Messages:

@@ -13,21 +13,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from models.constants import constant
-from models.errors import UsageError
-from models.free_memory import check_room
-from models.graph import check_model_file
-from models.npy_file import read_npy
-from models.shard.plan import Join, ShardPlan, ShardStagePlan, check_shards
-from models.shard.plan import from_json as shards_from_json
-from models.shard.plan import to_json as shards_to_json
-from models.signature import Signature, TensorSpec
-from models.split.cluster import read_cluster
-from models.split.feeds import make_feeds
-from models.split.plan import BoundaryTensor, Plan, StagePlan, check_runnable, from_json, read_plan, to_json
-from pipelines.plan_report import read_measured
+from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.free_memory import check_room
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.constants import constant
+from beamsplit.models.graph.feeds import make_feeds
+from beamsplit.models.graph.model_file import check_model_file
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.shard.plan import Join, ShardPlan, ShardStagePlan, check_shards
+from beamsplit.models.shard.plan import from_json as shards_from_json
+from beamsplit.models.shard.plan import to_json as shards_to_json
+from beamsplit.models.split.plan import BoundaryTensor, Plan, StagePlan, check_runnable, from_json, read_plan, to_json
+from beamsplit.models.values.npy_file import read_npy
+from beamsplit.pipelines.report.html import read_measured
+from beamsplit.transforms.finish.labels import load_labels
 from tests.command import Command
-from transforms.finish.labels import load_labels
 
 DEEP = ["[" * 100_000, '{"a":' * 100_000]
 
@@ -166,7 +166,7 @@ def test_numbers_of_a_summary_that_cannot_be(tmp_path: Path, change: dict[str, o
 
 
 def test_devices_that_never_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models.small_file.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("beamsplit.models.small_file.MOST_BYTES", 1 << 20)
     for read in (read_plan, load_labels, read_cluster):
         with pytest.raises(UsageError, match="it has more than 1 MB"):
             read("/dev/zero")

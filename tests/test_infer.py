@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from models.fit import DataFacts, fit
-from models.session import SessionOptions
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.transforms.apply import ApplyStep
+from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
+from beamsplit.transforms.infer.capacity import MeasureCapacities, measure_capacity
+from beamsplit.transforms.infer.step import NAMESPACE, InferStep
 from tests import onnx_models
 from tests.onnx_models import save
-from transforms.apply import ApplyStep
-from transforms.block import INTERNAL_COLUMNS, with_origin
-from transforms.capacity import MeasureCapacities, measure_capacity
-from transforms.infer import NAMESPACE, InferStep
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 CPU = SessionOptions(threads=1)

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CODE = """
 import os, signal, sys, threading
-from models.owned_folder import own
-from pipelines.interrupt import interruptible
+from beamsplit.models.owned_folder import own
+from beamsplit.pipelines.running.interrupt import interruptible
 with interruptible() as ending:
     own(sys.argv[1])
     ending.planning, ending.left = False, "what was sent stays"

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beamsplit.transforms.json_numbers import NumbersForJson, holds_floats, without_number
+from beamsplit.transforms.write.json_text import json_text
 from tests.command import Command, lines
-from transforms.json_numbers import NumbersForJson, holds_floats, without_number
-from transforms.write.json_text import json_text
 
 NAN, INF = math.nan, math.inf
 TENSOR = pa.fixed_shape_tensor(pa.float32(), [2])

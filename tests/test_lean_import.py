@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAD = "import sys; from runners.lean_import import import_beam; import_beam()\n"
+HEAD = "import sys; from beamsplit.runners.beam_patches.lean_import import import_beam; import_beam()\n"
 
 
 def run(code: str) -> str:
@@ -60,7 +60,7 @@ def test_the_end_of_a_bundle_waits_for_the_sampling_thread_no_longer_than_that_m
     code = """
 import apache_beam as beam
 from apache_beam.runners.worker import statesampler
-from runners.bundle_ends import SAMPLING_MS
+from beamsplit.runners.beam_patches.bundle_ends import SAMPLING_MS
 
 def told(_):
     print("sleeps", statesampler.get_current_tracker().sampling_period_ms, SAMPLING_MS)

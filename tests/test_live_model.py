@@ -13,21 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.fit import DataFacts, fit
-from models.model_copy import model_version
-from models.scoring import Scorer
-from models.session import SessionOptions
-from models.tensors import to_numpy
-from pipelines.stream_news import ShowNews
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.graph.model_copy import model_version
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.values.tensors import to_numpy
+from beamsplit.pipelines.running.stream_news import ShowNews
+from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
+from beamsplit.transforms.infer import live_model as module
+from beamsplit.transforms.infer.live_model import LiveModel, ModelUpdates, live_model, pack_rows
+from beamsplit.transforms.infer.model_news import REFUSED, TAKEN, count_news, read_news, write_news
+from beamsplit.transforms.infer.step import InferStep
+from beamsplit.transforms.infer.updating import UpdatingInferStep
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.waiting import wait_until
-from transforms import live_model as module
-from transforms.block import INTERNAL_COLUMNS, with_origin
-from transforms.infer import InferStep
-from transforms.live_model import LiveModel, ModelUpdates, live_model, pack_rows
-from transforms.model_news import REFUSED, TAKEN, count_news, read_news, write_news
-from transforms.updating import UpdatingInferStep
 
 CPU = SessionOptions(threads=1)
 X = pa.array(np.random.default_rng(0).standard_normal((6, 4)).tolist(), pa.list_(pa.float32()))

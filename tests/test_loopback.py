@@ -7,7 +7,7 @@ import apache_beam as beam
 import psutil
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from runners.direct import direct_flags, direct_runner
+from beamsplit.runners.direct import direct_flags, direct_runner
 
 
 def tell_listeners(pid: int, out: str) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 import pytest
 
-from models import mapped, session
-from models.graph import ModelFile
-from models.mapped import for_few_runs
-from models.session import Session, SessionOptions
-from models.split import profiled
-from pipelines import plan_feeds
-from pipelines.__main__ import main
+from beamsplit.models.cost import profiled
+from beamsplit.models.graph import mapped
+from beamsplit.models.graph.mapped import for_few_runs
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running import session
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.pipelines.__main__ import main
+from beamsplit.pipelines.planning import rows as plan_feeds
 from tests import onnx_models
 from tests.command import Command
 
@@ -53,8 +54,8 @@ def test_it_gives_the_same(tmp_path: Path):
 MEMORY = """
 import sys
 import numpy as np
-from models.graph import ModelFile
-from models.session import Session, SessionOptions
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import Session, SessionOptions
 
 def private():
     lines = open("/proc/self/smaps_rollup")

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from models.errors import UsageError
-from models.model_copy import copy_model, inner_path, model_version
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_copy import copy_model, inner_path, model_version
 from tests import onnx_models
 from tests.onnx_models import save
 

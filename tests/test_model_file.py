@@ -12,11 +12,11 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 from onnx import helper, numpy_helper
 
-from models.errors import UsageError
-from models.known_files import content_hash
-from models.user_cache import private_folder
-from transforms import model_file
-from transforms.model_file import localize
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import content_hash
+from beamsplit.models.user_cache import private_folder
+from beamsplit.transforms.infer import fetched_model as model_file
+from beamsplit.transforms.infer.fetched_model import localize
 
 
 class Shelf(LocalFileSystem):

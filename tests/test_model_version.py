@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from models.model_copy import model_version
+from beamsplit.models.graph.model_copy import model_version
+from beamsplit.transforms.infer.model_watch import Candidate, candidates, check_watched, state_of
 from tests import onnx_models
 from tests.command import Command, write_table
 from tests.onnx_models import save
-from transforms.model_watch import Candidate, candidates, check_watched, state_of
 
 
 @pytest.mark.parametrize("options", [(), ("--stages", "2"), ("--finish", "softmax")])
@@ -46,7 +46,7 @@ def test_the_state_has_the_data_of_the_model(tmp_path):
 
 
 def test_what_cannot_be_watched_is_told(tmp_path):
-    from models.errors import UsageError
+    from beamsplit.models.errors import UsageError
 
     check_watched(str(tmp_path))
     check_watched(str(tmp_path / "later.onnx"))

@@ -11,11 +11,11 @@ import pytest
 from apache_beam.io.filesystem import FileMetadata, MatchResult
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-from models.errors import UsageError
-from models.model_copy import model_version
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_copy import model_version
+from beamsplit.transforms.infer.model_watch import candidates, check_watched, state_of, take_copy
 from tests import onnx_models
 from tests.onnx_models import save
-from transforms.model_watch import candidates, check_watched, state_of, take_copy
 
 
 def _paths(pattern: str) -> list[str]:

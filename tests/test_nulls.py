@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.nulls import Given, Nulls
-from pipelines.name_lists import read_nulls, split_names
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.nulls import Given, Nulls
+from beamsplit.pipelines.options.name_lists import read_nulls, split_names
+from beamsplit.transforms.block import with_origin_schema
+from beamsplit.transforms.columns import drop_rows, replace_columns, replace_fields
+from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls, filled
+from beamsplit.transforms.prepare import parse_prepare
+from beamsplit.transforms.spec import SpecStep
+from beamsplit.transforms.step import RowFailure, StepResult
 from tests.binding_cases import batch, bound, lists
-from transforms.block import with_origin_schema
-from transforms.columns import drop_rows, replace_columns, replace_fields
-from transforms.fill_nulls import check_nulls, fill_nulls, filled
-from transforms.prepare import parse_prepare
-from transforms.spec import SpecStep
-from transforms.step import RowFailure, StepResult
 
 NAN = Nulls(Given("nan"))
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import UsageError
-from pipelines.options import parse
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.score import parse
 
 NEEDED = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from models import owned_folder
-from models.owned_folder import disown, disown_all, files_in, machine, own, remove_abandoned, temporary
+from beamsplit.models import owned_folder
+from beamsplit.models.owned_folder import disown, disown_all, files_in, machine, own, remove_abandoned, temporary
 
 ROOT = Path(__file__).parent.parent
 NAME = r"\.mine-.*"
 HOLDS = """
 import sys
-from models.owned_folder import own
+from beamsplit.models.owned_folder import own
 own(sys.argv[1])
 open(sys.argv[1] + "/rows", "w").close()
 print("there", flush=True)

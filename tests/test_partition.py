@@ -11,9 +11,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runners.direct import direct_flags, direct_runner
-from transforms.block import ORIGIN_ROW, with_origin
-from transforms.partition import (
+from beamsplit.runners.direct import direct_flags, direct_runner
+from beamsplit.transforms.block import ORIGIN_ROW, with_origin
+from beamsplit.transforms.partition import (
     PartitionRows,
     PartitionSplits,
     bounds_for,
@@ -22,8 +22,8 @@ from transforms.partition import (
     random_workers,
     split_random,
 )
-from transforms.read import assign_splits
-from transforms.split import Split
+from beamsplit.transforms.read import assign_splits
+from beamsplit.transforms.split import Split
 
 SPEEDS = st.lists(st.floats(0.01, 100), min_size=1, max_size=5)
 

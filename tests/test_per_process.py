@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.per_process import PerProcess
+from beamsplit.models.per_process import PerProcess
 from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def test_what_could_not_be_made_is_tried_again():
 def test_a_forked_child_begins_with_none():
     # In a process of its own: threads of libraries that other tests have used may not survive a fork.
     code = (
-        "import os, signal, sys; from models.per_process import PerProcess\n"
+        "import os, signal, sys; from beamsplit.models.per_process import PerProcess\n"
         "values = PerProcess(lambda key: [key]); values.get('a')\n"
         "with values._lock:\n"
         "    child = os.fork()\n"

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.graph import ModelFile
-from models.split.plan import read_plan
-from pipelines import examples
-from pipelines.__main__ import main
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.split.plan import read_plan
+from beamsplit.pipelines import examples
+from beamsplit.pipelines.__main__ import main
 from tests.declared import floats, written
 
 
@@ -146,8 +146,8 @@ def test_another_models_plan_is_refused(made: Path, tmp_path: Path, capsys: pyte
 
 
 def test_stages_that_differ_are_not_left(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from models.errors import UsageError
-    from models.split import chain
+    from beamsplit.models.errors import UsageError
+    from beamsplit.models.split import chain
 
     def differ(*_: object) -> None:
         raise UsageError("the stages do not give what the whole model gives")
@@ -159,7 +159,7 @@ def test_stages_that_differ_are_not_left(made: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_half_written_file_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from pipelines import plan_write
+    from beamsplit.pipelines.planning import write as plan_write
 
     def fail(*_: str) -> None:
         raise OSError("no space left")
@@ -219,8 +219,8 @@ def test_model_file_is_named_by_itself(made: Path, tmp_path: Path):
 def test_a_model_too_large_to_be_run_is_estimated(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    from models.split import profiled
-    from pipelines import plan_feeds
+    from beamsplit.models.cost import profiled
+    from beamsplit.pipelines.planning import rows as plan_feeds
 
     monkeypatch.setattr(plan_feeds, "free_memory", lambda: 100.0)
     monkeypatch.setattr(profiled, "free_memory", lambda: 100.0)

@@ -15,13 +15,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from models.errors import UsageError
-from models.known_files import content_hash
-from models.split.plan import read_plan
-from pipelines.plan import main as plan_main
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import content_hash
+from beamsplit.models.split.plan import read_plan
+from beamsplit.pipelines.plan import main as plan_main
+from beamsplit.transforms.infer.stage_step import StageStep
 from tests import onnx_models
 from tests.command import Command
-from transforms.stage_step import StageStep
 
 WAYS = {
     "stages": ("--stages", "2", "--micro_batch", "16", "--save_stages"),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from models.split.plan import Plan
-from pipelines.plan_report import MeasuredRun, MeasuredStage, read_measured, render_report
-from pipelines.plan_report.graph_drawing import clip, draw_graph
-from pipelines.plan_report.stage_drawing import draw_seconds, draw_timetable
+from beamsplit.models.errors import UsageError
+from beamsplit.models.split.plan import Plan
+from beamsplit.pipelines.report.html import MeasuredRun, MeasuredStage, read_measured, render_report
+from beamsplit.pipelines.report.html.graph_drawing import clip, draw_graph
+from beamsplit.pipelines.report.html.stage_drawing import draw_seconds, draw_timetable
 from tests.split.plans import residual_plan
 
 

@@ -10,12 +10,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from models.shard.plan import KeptWhole, read_plan
-from models.split.saved_files import shards_with_hashes
-from pipelines import shard_auto
-from pipelines.__main__ import main
-from pipelines.plan_report import render_shards
-from pipelines.shard_table import table, whole
+from beamsplit.models.shard.plan import KeptWhole, read_plan
+from beamsplit.models.split.saved_files import shards_with_hashes
+from beamsplit.pipelines.__main__ import main
+from beamsplit.pipelines.execution import shard_count as shard_auto
+from beamsplit.pipelines.report.html import render_shards
+from beamsplit.pipelines.report.shard_table import table, whole
 from tests import onnx_models
 from tests.command import Command
 from tests.test_cli_split import close

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.plan_table import plain_lines, show
-from pipelines.units import show_bytes, show_rate, show_seconds
+from beamsplit.pipelines.report.plan_table import plain_lines, show
+from beamsplit.pipelines.report.units import show_bytes, show_rate, show_seconds
 from tests.split.plans import residual_plan
 
 

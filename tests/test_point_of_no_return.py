@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from transforms.write.point_of_no_return import MARKER, check_wanted, give_up, renaming
+from beamsplit.transforms.write.point_of_no_return import MARKER, check_wanted, give_up, renaming
 
 
 def test_a_job_that_was_given_up_gives_no_file_its_name(tmp_path: Path):

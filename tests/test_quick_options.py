@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from runners.quick_options import QuickOptions
+from beamsplit.runners.beam_patches.quick_options import QuickOptions
 
 
 def test_views_are_made_once_and_share_their_values():

@@ -13,8 +13,8 @@ import grpc
 import pytest
 from apache_beam.runners.worker import sdk_worker
 
-from runners import quiet_worker
-from runners.quiet_worker import keep_tracebacks_quiet
+from beamsplit.runners.beam_patches import quiet_worker
+from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from models.graph import ModelFile
-from models.random_draws import drawn_by, still
-from models.session import Session, SessionOptions, get_session
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.graph.random_draws import drawn_by, still
+from beamsplit.models.running.session import Session, SessionOptions, get_session
 from tests.command import Command, write_table
 
 CPU = SessionOptions(threads=1)
@@ -97,7 +97,7 @@ def test_scored_as_any_other(
 
 
 def test_plan_and_score_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
-    from pipelines.__main__ import main
+    from beamsplit.pipelines.__main__ import main
 
     monkeypatch.setenv("BEAMSPLIT_CACHE", str(tmp_path / "cache"))
     command = Command(tmp_path, capsys)

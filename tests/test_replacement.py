@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
-from models.fit import DataFacts, fit
-from models.replacement import load_replacement, signature_difference
-from models.scoring import Scorer
-from models.session import SessionOptions
-from models.signature import Signature, TensorSpec
-from models.tensors import to_numpy
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.running.replacement import load_replacement, signature_difference
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.values.tensors import to_numpy
 from tests import onnx_models
 from tests.onnx_models import build, save
 

@@ -9,9 +9,9 @@ import pytest
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
 
-from pipelines.launch import read_metrics
-from pipelines.report import Progress, Summary, plan_lines, root_cause, summarise
-from transforms.kafka.gaps import Gap
+from beamsplit.pipelines.report.summary import Progress, Summary, plan_lines, root_cause, summarise
+from beamsplit.pipelines.running.launch import read_metrics
+from beamsplit.transforms.kafka.gaps import Gap
 
 
 def test_what_is_gone_of_a_topic_is_in_the_summary():

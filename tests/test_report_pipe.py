@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_a_closed_pipe_is_no_failure():
-    code = "from pipelines.report import say; say(['a'] * 100_000); say(['b'])"
+    code = "from beamsplit.pipelines.report.summary import say; say(['a'] * 100_000); say(['b'])"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

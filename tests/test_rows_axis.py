@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.graph import DYNAMIC_ROWS, ModelFile
-from models.rows_axis import check_axes, input_axes_candidates, verify_rows
-from models.session import ModelRunError, Session, SessionOptions
-from models.signature import Signature, TensorSpec
+from beamsplit.models.fitting.rows_axis import check_axes, input_axes_candidates, verify_rows
+from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
 from tests import onnx_models
 
 ONE_THREAD = SessionOptions(threads=1)

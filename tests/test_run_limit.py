@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models import run_limit
-from models.graph import ModelFile
-from models.run_limit import context, ending_with, limited, longest, told
-from models.runs import StageRunError, timed_out
-from models.scoring import count_of, parts_of
-from models.session import CPU, ModelRunError, RunTimeoutError, Session, SessionOptions
-from pipelines.drain_limit import DrainLimit
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running import run_limit
+from beamsplit.models.running.run_limit import context, ending_with, limited, longest, told
+from beamsplit.models.running.runs import StageRunError, timed_out
+from beamsplit.models.running.scoring import count_of, parts_of
+from beamsplit.models.running.session import CPU, ModelRunError, RunTimeoutError, Session, SessionOptions
+from beamsplit.pipelines.running.drain_limit import DrainLimit
+from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
+from beamsplit.transforms.infer.running_rows import RunningRows, running
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.waiting import wait_until
-from transforms.block import ORIGIN_FILE, ORIGIN_ROW
-from transforms.running_rows import RunningRows, running
 
 ROOT = Path(__file__).parent.parent
 SOON = SessionOptions((CPU,), 1, run_timeout=0.2)
@@ -81,7 +81,7 @@ def test_what_does_not_heed_being_stopped_ends_the_process_and_names_its_rows(mo
 def test_a_worker_leaves_word_before_it_ends(tmp_path: Path):
     code = """
 import sys, threading
-from models import run_limit
+from beamsplit.models.running import run_limit
 run_limit.LEAST_GRACE = 0.01
 class Rows:
     job_dir = sys.argv[1]

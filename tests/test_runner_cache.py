@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.cache import cache_folder, made_once, one_at_a_time
-from runners.errors import RunnerError
+from beamsplit.runners.cache import cache_folder, made_once, one_at_a_time
+from beamsplit.runners.errors import RunnerError
 
 
 @pytest.mark.parametrize("whose", ["of all", "another user's"])

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from runners import prism as prism_module
-from runners.bundle_ends import SAMPLING_MS
-from runners.cache import cache_folder, made_once, one_at_a_time
-from runners.errors import RunnerError
-from runners.java import find_java
-from runners.local.__main__ import main
-from runners.maven import maven_jars
-from runners.prism import find_prism, prism
-from runners.process import Process, free_ports, listens
+from beamsplit.runners import prism as prism_module
+from beamsplit.runners.beam_patches.bundle_ends import SAMPLING_MS
+from beamsplit.runners.cache import cache_folder, made_once, one_at_a_time
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.java import find_java
+from beamsplit.runners.local.__main__ import main
+from beamsplit.runners.maven import maven_jars
+from beamsplit.runners.prism import find_prism, prism
+from beamsplit.runners.process import Process, free_ports, listens
 from tests.waiting import DEADLINE, running, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -143,7 +143,7 @@ def test_free_ports_are_kept_for_who_names_them():
 
 def test_a_tied_process_ends_with_us_even_if_we_are_killed(tmp_path: Path):
     code = (
-        "import sys, time; from pathlib import Path; from runners.process import Process\n"
+        "import sys, time; from pathlib import Path; from beamsplit.runners.process import Process\n"
         "Process('child', Path(sys.argv[1]), ['sleep', '600'], tied=True).start(); print('on', flush=True)\n"
         "time.sleep(600)"
     )
@@ -213,7 +213,7 @@ class NoProcess:
 def test_bundles_of_prism_end_soon_since_its_workers_are_in_this_process(monkeypatch: pytest.MonkeyPatch):
     from apache_beam.runners.worker.statesampler import DEFAULT_SAMPLING_PERIOD_MS, StateSampler
 
-    monkeypatch.setattr("runners.prism.Process", NoProcess)
+    monkeypatch.setattr("beamsplit.runners.prism.Process", NoProcess)
     monkeypatch.setattr(StateSampler.__init__, "__defaults__", (DEFAULT_SAMPLING_PERIOD_MS,))
     with prism("prism"):
         assert StateSampler.__init__.__defaults__ == (SAMPLING_MS,)

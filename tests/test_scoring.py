@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.fit import DataFacts, fit
-from models.fitted_batch import choose_batch_size
-from models.scoring import Scorer
-from models.session import SessionOptions
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.fitting.fitted_batch import choose_batch_size
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import SessionOptions
 from tests import onnx_models
 from tests.onnx_models import save
 

@@ -14,11 +14,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from models import providers, session
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.session import ModelRunError, Session, SessionOptions, get_session
-from models.signature import TensorSpec
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.graph.signature import TensorSpec
+from beamsplit.models.running import providers, session
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
 from tests import onnx_models
 from tests.waiting import DEADLINE
 

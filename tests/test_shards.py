@@ -16,21 +16,16 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from onnx import TensorProto, helper
 
-from models.fit import DataFacts, fit
-from models.graph import ModelFile
-from models.session import SessionOptions
-from models.shard.crossing import shard_layouts
-from models.shard.planner import divide
-from models.shard.sharded import ShardedModel, ShardedSession
-from runners.direct import direct_flags, direct_runner
-from tests import onnx_models
-from tests.shard.test_tables_and_trees import table
-from tests.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
-from tests.test_stages import block
-from transforms.block import INTERNAL_COLUMNS, with_origin
-from transforms.errors import RowError
-from transforms.infer import InferStep
-from transforms.shard_step import (
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.shard.crossing import shard_layouts
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.runners.direct import direct_flags, direct_runner
+from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.infer.shard_step import (
     LostPartError,
     Part,
     ShardJoin,
@@ -40,8 +35,13 @@ from transforms.shard_step import (
     shard_steps,
     to_bytes,
 )
-from transforms.shards import RunShards
-from transforms.stage_step import StageFailure
+from beamsplit.transforms.infer.shards import RunShards
+from beamsplit.transforms.infer.stage_step import StageFailure
+from beamsplit.transforms.infer.step import InferStep
+from tests import onnx_models
+from tests.shard.test_tables_and_trees import table
+from tests.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
+from tests.test_stages import block
 
 CPU = SessionOptions(threads=1)
 RNG = np.random.default_rng(4)

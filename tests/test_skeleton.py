@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from models import skeleton as module
-from models.light import light_model_path
-from models.skeleton import _skeleton, holds
+from beamsplit.models.graph import skeleton as module
+from beamsplit.models.graph.light import light_model_path
+from beamsplit.models.graph.skeleton import _skeleton, holds
 from tests import onnx_models
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import UsageError
-from transforms.prepare import list_prepare, parse_prepare
-from transforms.spec import Spec, boolean, number, numbers, one_of, parse_spec, whole, wholes
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.prepare import list_prepare, parse_prepare
+from beamsplit.transforms.spec import Spec, boolean, number, numbers, one_of, parse_spec, whole, wholes
 
 
 def test_parse():

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pytest
 
-from pipelines.split_ends import Ends, time_ends
-from transforms.step import StepResult
+from beamsplit.pipelines.execution.side_stages import Ends, time_ends
+from beamsplit.transforms.step import StepResult
 
 
 @dataclass(frozen=True)

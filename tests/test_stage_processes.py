@@ -15,12 +15,12 @@ import pytest
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from models import session
-from runners.direct import direct_flags, direct_runner
+from beamsplit.models.running import session
+from beamsplit.runners.direct import direct_flags, direct_runner
+from beamsplit.transforms.infer.stage_step import StageFailure, StageStep
+from beamsplit.transforms.infer.stages import RunStages
 from tests.split import chains
 from tests.test_stages import block, split
-from transforms.stage_step import StageFailure, StageStep
-from transforms.stages import RunStages
 
 
 class WatchedStep(StageStep):

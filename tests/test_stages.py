@@ -11,14 +11,14 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from models.fit import DataFacts, Fit, fit
-from models.split.staged import StagedSession, boundary_layouts
+from beamsplit.models.fitting.fit import DataFacts, Fit, fit
+from beamsplit.models.split.staged import StagedSession, boundary_layouts
+from beamsplit.transforms.apply import apply_step
+from beamsplit.transforms.block import COPY, INTERNAL_COLUMNS, with_origin
+from beamsplit.transforms.infer.stage_step import StageFailure, StageStep, stage_steps
+from beamsplit.transforms.infer.stages import RunStages, stage_memory
+from beamsplit.transforms.infer.step import InferStep
 from tests.split import chains
-from transforms.apply import apply_step
-from transforms.block import COPY, INTERNAL_COLUMNS, with_origin
-from transforms.infer import InferStep
-from transforms.stage_step import StageFailure, StageStep, stage_steps
-from transforms.stages import RunStages, stage_memory
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 RNG = np.random.default_rng(3)

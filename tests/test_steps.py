@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.steps import Ends, ends_of, run_steps
+from beamsplit.pipelines.running.wiring import Ends, ends_of, run_steps
+from beamsplit.transforms.step import StepResult
 from tests import onnx_models
 from tests.split import chains
 from tests.test_shards import divided
 from tests.test_stages import block, split
-from transforms.step import StepResult
 
 
 class Same:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import stream_end
-from pipelines.stream_end import StreamEnd, wait_for_end
-from transforms.kafka.stopping import Ending, end_stream, why_ended
+from beamsplit.pipelines.running import stream_end
+from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
+from beamsplit.transforms.kafka.stopping import Ending, end_stream, why_ended
 
 
 class Result:

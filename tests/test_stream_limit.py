@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report import Summary
-from pipelines.stream_limit import StreamLimit
+from beamsplit.pipelines.report.summary import Summary
+from beamsplit.pipelines.running.stream_limit import StreamLimit
+from beamsplit.transforms.failures.kinds import tally
+from beamsplit.transforms.failures.limit import parse_limit
+from beamsplit.transforms.worker import WorkerFile
 from tests.waiting import wait_until
-from transforms.failure_kinds import tally
-from transforms.failure_limit import parse_limit
-from transforms.worker import WorkerFile
 
 
 @pytest.mark.parametrize(("limit", "failed"), [("5%", 6), ("10", 11)])

@@ -23,7 +23,9 @@ def printed(code: str, home: Path, **env: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("imported", ["models.session", "models.light", "transforms.infer"])
+@pytest.mark.parametrize(
+    "imported", ["beamsplit.models.running.session", "beamsplit.models.graph.light", "beamsplit.transforms.infer.step"]
+)
 def test_nothing_is_written_at_home(tmp_path: Path, imported: str):
     printed(f"import {imported}, onnxruntime; onnxruntime.get_available_providers()", tmp_path)
     assert list(tmp_path.rglob("*")) == []

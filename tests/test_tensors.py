@@ -7,8 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.errors import UsageError
-from models.tensors import NULL_INSIDE, RAGGED, column_type, output_field, ragged_to_arrow, to_arrow, to_numpy, unpack
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import (
+    NULL_INSIDE,
+    RAGGED,
+    column_type,
+    output_field,
+    ragged_to_arrow,
+    to_arrow,
+    to_numpy,
+    unpack,
+)
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 NUMBERS += ["float16", "float32", "float64"]

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.graph import ModelFile
-from models.session import ModelRunError, Session, SessionOptions, thread_scaling
-from pipelines.workers import choose_worker_type
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, thread_scaling
+from beamsplit.pipelines.execution.workers import choose_worker_type
+from beamsplit.transforms.step import StepResult
 from tests import onnx_models
 from tests.waiting import DEADLINE
-from transforms.step import StepResult
 
 
 class SharedClock:
@@ -92,7 +92,7 @@ def test_scaling_of_a_real_model(tmp_path: Path) -> None:
 
 
 def test_a_large_cell_is_not_repeated_beyond_what_a_column_holds(monkeypatch):
-    monkeypatch.setattr("pipelines.workers.TIMED_BYTES", 1 << 20)
+    monkeypatch.setattr("beamsplit.pipelines.execution.workers.TIMED_BYTES", 1 << 20)
     raw = pa.record_batch({"id": [1], "text": ["x" * 100_000]})
     seen: list[int] = []
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.times_in_range import TimesInRange, allowed, bounded_columns
 from tests.command import Command, lines
-from transforms.block import with_origin
-from transforms.times_in_range import TimesInRange, allowed, bounded_columns
 
 KINDS = [pa.date32(), pa.date64(), *(pa.timestamp(unit, zone) for unit in ("s", "ms", "us") for zone in (None, "UTC"))]
 KINDS += [pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")]

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from transforms.block import INTERNAL_COLUMNS, with_origin
-from transforms.finish import parse_finish
-from transforms.prepare import parse_prepare
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
+from beamsplit.transforms.finish import parse_finish
+from beamsplit.transforms.prepare import parse_prepare
 
 HERE = "tests.test_user_function"
 

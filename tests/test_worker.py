@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from transforms.worker import WorkerFile, read_counts, this_worker
+from beamsplit.transforms.worker import WorkerFile, read_counts, this_worker
 
 
 def test_a_thread_has_one_file_and_threads_have_unlike_ones(tmp_path):

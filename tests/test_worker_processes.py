@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
-from runners import direct, process_worker
-from runners.direct import run_direct
-from runners.worker_processes import WorkerEnded, WorkerProcesses, worker_processes
+from beamsplit.runners import direct, process_worker
+from beamsplit.runners.direct import run_direct
+from beamsplit.runners.worker_processes import WorkerEnded, WorkerProcesses, worker_processes
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,7 +79,7 @@ def test_why_a_worker_failed_is_told_where_it_said_so(tmp_path: Path):
 def test_a_worker_that_fails_leaves_its_reason_and_waits_for_no_thread(tmp_path: Path):
     code = """
 import threading
-from runners import process_worker
+from beamsplit.runners import process_worker
 def main():
     threading.Thread(target=threading.Event().wait).start()
     raise MemoryError("no room for ü")
@@ -151,7 +151,7 @@ def test_end_kills_those_that_run_and_waits(tmp_path: Path):
 
 
 def test_a_worker_that_begins_when_the_job_is_over_says_nothing_and_goes(tmp_path: Path):
-    code = f"from runners.process_worker import _tie; _tie({str(tmp_path / 'gone')!r}); print('went on')"
+    code = f"from beamsplit.runners.process_worker import _tie; _tie({str(tmp_path / 'gone')!r}); print('went on')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

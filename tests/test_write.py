@@ -12,9 +12,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
-from models.errors import UsageError
-from transforms.block import with_origin
-from transforms.write import WriteBlocks, remove_temp
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.write import WriteBlocks, remove_temp
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.float32())])

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
+from beamsplit.transforms.write.behind import WriteBehind
 from tests.waiting import DEADLINE
-from transforms.write.behind import WriteBehind
 
 
 def test_writes_everything_in_order_before_close_returns():

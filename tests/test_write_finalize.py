@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.write import finalize as module
-from transforms.write.finalize import finalize, remove_temp
-from transforms.write.merge import plan_shards
-from transforms.write.temp_file import Target, TempFile, origin_order
+from beamsplit.transforms.write import finalize as module
+from beamsplit.transforms.write.finalize import finalize, remove_temp
+from beamsplit.transforms.write.merge import plan_shards
+from beamsplit.transforms.write.temp_file import Target, TempFile, origin_order
 
 SCHEMA = pa.schema([("p", pa.int64())])
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.write.json_text import json_lines, json_text
-from transforms.write.merge import Part, ShardPlan, merge_shard
-from transforms.write.parquet_file import ROW_GROUP_ROWS, read_parquet_rows
-from transforms.write.temp_file import Target, TempFile, open_block_file
+from beamsplit.transforms.write.json_text import json_lines, json_text
+from beamsplit.transforms.write.merge import Part, ShardPlan, merge_shard
+from beamsplit.transforms.write.parquet_file import ROW_GROUP_ROWS, read_parquet_rows
+from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ['"', "\n", "a,b", "\r\n", "\x00\x1f", "\\"]
@@ -265,7 +265,7 @@ def test_parts_of_text_files_are_cut_at_rows(tmp_path_factory, texts, data, exte
     start = data.draw(st.integers(0, cut))
     whole = write(texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transforms.write.text_file.CHUNK", chunk)
+        patch.setattr("beamsplit.transforms.write.text_file.CHUNK", chunk)
         merged = merge_shard(ShardPlan(0, (Part(whole, start, cut), Part(whole, 0, len(texts)))), target)
     with open(merged.path, "rb") as found, open(write(texts[start:cut] + texts).path, "rb") as wanted:
         assert found.read() == wanted.read()

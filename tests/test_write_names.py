@@ -5,9 +5,9 @@ import tempfile
 
 import pytest
 
-from models.errors import UsageError
-from transforms.write import check_output, check_replaceable
-from transforms.write.names import is_shard_of, output_format, shard_names, temp_folder
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.write import check_output, check_replaceable
+from beamsplit.transforms.write.names import is_shard_of, output_format, shard_names, temp_folder
 
 
 def test_formats():

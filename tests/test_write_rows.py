@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from transforms.write.rows import line_ends
+from beamsplit.transforms.write.rows import line_ends
 
 
 def test_a_line_feed_inside_quotes_ends_no_row():

@@ -10,9 +10,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from transforms.block import with_origin
-from transforms.write import WriteBlocks, check_output, remove_temp
-from transforms.write.storage import files_in, local_path, open_input, open_output, remove, replace, size_of
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.write import WriteBlocks, check_output, remove_temp
+from beamsplit.transforms.write.storage import files_in, local_path, open_input, open_output, remove, replace, size_of
 
 SCHEMA = pa.schema([("id", pa.int64())])
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.write.parquet_file import ParquetFile
+from beamsplit.transforms.write.written_types import check_written_types
 from tests.command import Command
-from transforms.write.parquet_file import ParquetFile
-from transforms.write.written_types import check_written_types
 
 INTERVAL = pa.month_day_nano_interval()
 UNION = pa.dense_union([pa.field("a", pa.int64())])

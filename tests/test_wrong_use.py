@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.__main__ import main
+from beamsplit.pipelines.__main__ import main
 from tests import onnx_models
 
 PLAN = ("plan", "--model", "m.onnx")

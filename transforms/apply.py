@@ -13,14 +13,14 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
-from transforms.block import origin_of
-from transforms.copies import whole_rows
-from transforms.errors import RowError
-from transforms.failure_kinds import tally
-from transforms.first_failures import note_failures
-from transforms.read import ReadFailure
-from transforms.step import Step
-from transforms.worker import this_worker
+from beamsplit.transforms.block import origin_of
+from beamsplit.transforms.copies import whole_rows
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.first_failures import note_failures
+from beamsplit.transforms.failures.kinds import tally
+from beamsplit.transforms.read import ReadFailure
+from beamsplit.transforms.step import Step
+from beamsplit.transforms.worker import this_worker
 
 FAILED = "failed"
 """Tag of the output with the rows that a step could not handle, as `RowError`."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.errors import UsageError
-from transforms.spec import FUNCTION, SpecStep, build, did_you_mean, parse_spec
-from transforms.step import Step
-from transforms.user_function import UserFunction
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.spec import FUNCTION, SpecStep, build, did_you_mean, parse_spec
+from beamsplit.transforms.step import Step
+from beamsplit.transforms.user_function import UserFunction
 
 
 def parse_step(text: str, flag: str, builtins: Sequence[type[SpecStep]], **given: Any) -> Step:

@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.nulls import null_reason
-from models.tensors import NULL, NULL_INSIDE, Array, TensorColumn, output_field, ragged_to_arrow, to_arrow, unpack
-from transforms.block import data_columns
-from transforms.spec import did_you_mean
-from transforms.step import RowFailure
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.nulls import null_reason
+from beamsplit.models.values.tensors import (
+    NULL,
+    NULL_INSIDE,
+    Array,
+    TensorColumn,
+    output_field,
+    ragged_to_arrow,
+    to_arrow,
+    unpack,
+)
+from beamsplit.transforms.block import data_columns
+from beamsplit.transforms.spec import did_you_mean
+from beamsplit.transforms.step import RowFailure
 
 
 def describe(schema: pa.Schema, names: Iterable[str] | None = None) -> str:

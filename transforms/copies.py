@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from transforms.block import COPY, ORIGIN_FILE, Origin, origin_of
-from transforms.columns import drop_rows
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.block import COPY, ORIGIN_FILE, Origin, origin_of
+from beamsplit.transforms.columns import drop_rows
+from beamsplit.transforms.step import RowFailure, StepResult
 
 
 def whole_rows(block: pa.RecordBatch, result: StepResult) -> StepResult:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.errors import UsageError
-from models.small_file import small_bytes
+from beamsplit.models.errors import UsageError
+from beamsplit.models.small_file import small_bytes
 
 
 def read_file(path: str) -> bytes:

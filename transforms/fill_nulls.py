@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.nulls import Fill, Nulls, quoted
-from models.tensors import column_type
-from transforms.block import data_columns
-from transforms.columns import drop_rows
-from transforms.spec import SpecStep, did_you_mean
-from transforms.step import Step, StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.nulls import Fill, Nulls, quoted
+from beamsplit.models.values.tensors import column_type
+from beamsplit.transforms.block import data_columns
+from beamsplit.transforms.columns import drop_rows
+from beamsplit.transforms.spec import SpecStep, did_you_mean
+from beamsplit.transforms.step import Step, StepResult
 
 
 def fill_nulls(steps: Sequence[Step], schema: pa.Schema, nulls: Nulls) -> tuple[Step, ...]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import data_columns
-from transforms.columns import drop_rows, lists_with
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.block import data_columns
+from beamsplit.transforms.columns import drop_rows, lists_with
+from beamsplit.transforms.step import RowFailure, StepResult
 
 MODES = ("error", "null", "string")
 """Of `--json_nan`."""
@@ -149,7 +149,7 @@ def _is_flat(kind: pa.DataType) -> bool:
 
 
 def _as_json(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    from transforms.write.json_text import json_text
+    from beamsplit.transforms.write.json_text import json_text
 
     columns = []
     for column, field in zip(block.columns, schema, strict=True):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import data_columns
-from transforms.columns import drop_rows
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.block import data_columns
+from beamsplit.transforms.columns import drop_rows
+from beamsplit.transforms.step import RowFailure, StepResult
 
 
 def tensor_columns(schema: pa.Schema) -> list[str]:

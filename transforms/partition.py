@@ -23,10 +23,10 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
-from transforms.block import ORIGIN_FILE, ORIGIN_ROW
-from transforms.read import assign_splits, count_rows, slice_split
-from transforms.read.splits import contiguous_bounds
-from transforms.split import Split
+from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
+from beamsplit.transforms.read import assign_splits, count_rows, slice_split
+from beamsplit.transforms.read.splits import contiguous_bounds
+from beamsplit.transforms.split import Split
 
 STRATEGIES = ("random", "contiguous", "proportional")
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
 
 Reader = Callable[[str], Any]
 """Turns the text of an option into its value; a ValueError says what is wanted, e.g. `"a whole number"`."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import data_columns
-from transforms.columns import drop_rows
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.block import data_columns
+from beamsplit.transforms.columns import drop_rows
+from beamsplit.transforms.step import RowFailure, StepResult
 
 _FIRST_DAY, _LAST_DAY = -12_687_427, 11_248_736
 """Days from 1970 that Arrow writes as text, the years -32767 to 32767; without one at each end for time zones."""

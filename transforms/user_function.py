@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from transforms.block import INTERNAL_COLUMNS, data_columns
-from transforms.columns import describe
-from transforms.step import StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import INTERNAL_COLUMNS, data_columns
+from beamsplit.transforms.columns import describe
+from beamsplit.transforms.step import StepResult
 
 
 @functools.cache

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.batch.blocks import Blocks, filled
-from models.rows_axis import Array, Run, difference_of
-from models.session import ModelRunError
+from beamsplit.models.batch.blocks import Blocks, filled
+from beamsplit.models.fitting.rows_axis import Array, Run, difference_of
+from beamsplit.models.running.session import ModelRunError
 
 _ALONE = 8
 """Rows of a block that are compared with the row alone, that is with a block of its copies."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from models.graph import BLOCKS, rewrite
-from models.signature import Signature, TensorSpec
+from beamsplit.models.graph.model_file import BLOCKS, rewrite
+from beamsplit.models.graph.signature import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
 

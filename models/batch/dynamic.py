@@ -15,8 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
-from models.batch.places import of_constant, open_ends, rows_from_end, where_rows
-from models.batch.sizes import Known, Shape, infer, of_tensor
+from beamsplit.models.batch.places import of_constant, open_ends, rows_from_end, where_rows
+from beamsplit.models.batch.sizes import Known, Shape, infer, of_tensor
 
 ROWS = "rows"
 """The symbol that the rows get."""

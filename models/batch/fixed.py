@@ -12,18 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.batch.beside import differs, find_blocks, unlike_rows
-from models.batch.blocks import Blocks
-from models.batch.ways import Way
-from models.binding import Binding
-from models.errors import UsageError
-from models.fitted import Fit
-from models.graph import DYNAMIC_ROWS, WHOLE, ModelFile, rewrite
-from models.independence.proof import prove
-from models.random_draws import still
-from models.rows_axis import Run, verify_rows
-from models.session import ModelRunError, Session, SessionOptions, get_session
-from models.signature import Signature
+from beamsplit.models.batch.beside import differs, find_blocks, unlike_rows
+from beamsplit.models.batch.blocks import Blocks
+from beamsplit.models.batch.ways import Way
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.binding import Binding
+from beamsplit.models.fitting.fitted import Fit
+from beamsplit.models.fitting.rows_axis import Run, verify_rows
+from beamsplit.models.graph.model_file import DYNAMIC_ROWS, WHOLE, ModelFile, rewrite
+from beamsplit.models.graph.random_draws import still
+from beamsplit.models.graph.signature import Signature
+from beamsplit.models.independence.proof import prove
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
 
 Array = np.ndarray[Any, Any]
 

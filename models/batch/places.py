@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from models.batch.sizes import Known, Shape, of_tensor
+from beamsplit.models.batch.sizes import Known, Shape, of_tensor
 
 _ENDLESS = np.iinfo(np.int64).max
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from models.bound_input import BoundInput
-from models.signature import Signature, TensorSpec
+from beamsplit.models.fitting.bound_input import BoundInput
+from beamsplit.models.graph.signature import Signature, TensorSpec
 
 
 @dataclass(frozen=True)

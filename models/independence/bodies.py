@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from models.independence.dims import unknown
-from models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, at, shape_of, the_same
-from models.independence.reading import Graph, Node
-from models.independence.walk import missing, wider
+from beamsplit.models.independence.dims import unknown
+from beamsplit.models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, at, shape_of, the_same
+from beamsplit.models.independence.reading import Graph, Node
+from beamsplit.models.independence.walk import missing, wider
 
 if TYPE_CHECKING:
-    from models.independence.walk import Walk
+    from beamsplit.models.independence.walk import Walk
 
 Lies = Mapping[str, Lie]
 

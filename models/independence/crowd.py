@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from models.independence.replaced import bases
-from models.rows_axis import Array, Run, difference_of
-from models.session import ModelRunError
+from beamsplit.models.fitting.rows_axis import Array, Run, difference_of
+from beamsplit.models.independence.replaced import bases
+from beamsplit.models.running.session import ModelRunError
 
 TIMES = 4
 """How many times as many rows each run has as the one before."""

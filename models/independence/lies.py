@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from models.independence.dims import ONE, ROWS, Dim, product
+from beamsplit.models.independence.dims import ONE, ROWS, Dim, product
 
 Shape = tuple[Dim, ...]
 

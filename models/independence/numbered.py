@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from models.independence.dims import ONE, ROWS, size
-from models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, at, rows_on
-from models.independence.reading import Node
-from models.independence.rules import RULES
-from models.independence.rules.elementwise import WIDE
+from beamsplit.models.independence.dims import ONE, ROWS, size
+from beamsplit.models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, at, rows_on
+from beamsplit.models.independence.reading import Node
+from beamsplit.models.independence.rules import RULES
+from beamsplit.models.independence.rules.elementwise import WIDE
 
 _PLACED = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Move numbers or repeat them."""

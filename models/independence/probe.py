@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from models.independence.replaced import KINDS, bases, replace_rows, same_bits
-from models.rows_axis import Array, Run
-from models.session import ModelRunError, RunTimeoutError
+from beamsplit.models.fitting.rows_axis import Array, Run
+from beamsplit.models.independence.replaced import KINDS, bases, replace_rows, same_bits
+from beamsplit.models.running.session import ModelRunError, RunTimeoutError
 
 ROWS = 6
 """Rows of a run, where the sample has as many unlike ones."""

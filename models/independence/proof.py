@@ -8,13 +8,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from models.graph import ModelFile, load_source
-from models.independence.dims import Dim, size, unknown
-from models.independence.lies import Lie, Met, Numbered, Rows, Same, rows_on
-from models.independence.reading import Model, read_model
-from models.independence.walk import Walk, missing
-from models.signature import Signature
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile, load_source
+from beamsplit.models.graph.signature import Signature
+from beamsplit.models.independence.dims import Dim, size, unknown
+from beamsplit.models.independence.lies import Lie, Met, Numbered, Rows, Same, rows_on
+from beamsplit.models.independence.reading import Model, read_model
+from beamsplit.models.independence.walk import Walk, missing
 
 LARGEST = 20_000
 """Nodes of a graph that is followed: it takes about 20 microseconds each."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from models.protobuf import Bytes, fields, varint
+from beamsplit.models.graph.protobuf import Bytes, fields, varint
 
 MOST_NUMBERS = 64
 """Of a constant that is read; longer ones are weights."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.independence.dims import Dim, size, unknown
-from models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, Shape
-from models.independence.numbered import numbered
-from models.independence.reading import Constant, Graph, Model, Node
-from models.independence.rules import QUANTISES, RANDOM, RULES
+from beamsplit.models.independence.dims import Dim, size, unknown
+from beamsplit.models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, Shape
+from beamsplit.models.independence.numbered import numbered
+from beamsplit.models.independence.reading import Constant, Graph, Model, Node
+from beamsplit.models.independence.rules import QUANTISES, RANDOM, RULES
 
 TARGETS = {
     "AffineGrid": {1}, "ConstantOfShape": {0}, "Expand": {1}, "Reshape": {1}, "Resize": {3}, "Shape": {0}, "Size": {0},
@@ -100,7 +100,7 @@ class Walk:
         if key == ("", "Constant"):
             return [_constant(node)]
         if node.op in ("If", "Loop", "Scan") and not node.domain:
-            from models.independence.bodies import BODIES
+            from beamsplit.models.independence.bodies import BODIES
 
             if depth > DEEPEST:
                 raise Ends("bodies lie too deep in one another")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.annotation import CONFIGURATION, PLAN_KEY, TREES_KEY
-from models.shard.layout import Layout, Split, Whole
-from models.shard.propagate import Sharding, data_inputs
-from models.shard.trees import PLAIN
-from models.split.saving import save_alone
+from beamsplit.models.graph.saving import save_alone
+from beamsplit.models.shard.annotation import CONFIGURATION, PLAN_KEY, TREES_KEY
+from beamsplit.models.shard.placement import Layout, Split, Whole
+from beamsplit.models.shard.propagate import Sharding, data_inputs
+from beamsplit.models.shard.trees import PLAIN
 
 _LEAST_IR = 11
 """The first with device configurations."""

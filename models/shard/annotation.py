@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models.errors import UsageError
-from models.graph import ModelFile, parse_model
-from models.skeleton import has_field
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile, parse_model
+from beamsplit.models.graph.skeleton import has_field
 
 if TYPE_CHECKING:
     import onnx

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from models.split.cluster import format_bytes, option_bytes
+from beamsplit.models.cost.cluster import format_bytes, option_bytes
+from beamsplit.models.errors import UsageError
 
 EVEN = 1.03
 """Rows a second within this ratio are the same: the fewer shards are taken."""

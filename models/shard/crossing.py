@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.shard.plan import ShardPlan
-from models.shard.sharded import ShardedSession
-from models.shard.stages import part_name
-from models.split.boundary import Layout, find_layouts
-from models.tensors import Array
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.shard.sharded import ShardedSession
+from beamsplit.models.shard.stages import part_name
+from beamsplit.models.split.boundary import Layout, find_layouts
+from beamsplit.models.values.tensors import Array
 
 
 def crossing(plan: ShardPlan) -> list[tuple[str, ...]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.shard.layout import NeedsGranule, NeedsParts, Split, cut_evenly
+from beamsplit.models.shard.placement import NeedsGranule, NeedsParts, Split, cut_evenly
 
 
 @dataclass

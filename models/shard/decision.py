@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.cutting import Cutting
-from models.shard.layout import WHOLE, Layout, NeedsGranule, NeedsParts, Origin, Split, cut_evenly
+from beamsplit.models.shard.cutting import Cutting
+from beamsplit.models.shard.placement import WHOLE, Layout, NeedsGranule, NeedsParts, Origin, Split, cut_evenly
 
 
 class Maker(Protocol):

@@ -15,15 +15,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.session import SessionOptions
-from models.shard.plan import Join, ShardPlan, ShardStagePlan, moved
-from models.shard.planner import LEAST_SHARE, NothingToDivide, divide
-from models.shard.sharded import ShardedModel
-from models.signature import Signature
-from models.split.plan import Plan
-from models.tensors import Array
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.graph.signature import Signature
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.shard.plan import Join, ShardPlan, ShardStagePlan, moved
+from beamsplit.models.shard.planner import LEAST_SHARE, NothingToDivide, divide
+from beamsplit.models.shard.sharded import ShardedModel
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.values.tensors import Array
 
 
 def divide_stages(

@@ -1,4 +1,4 @@
-"""Memory that a session of a graph takes for what it computes, from the shapes of its tensors: `models.split.arena`."""
+"""Memory that a session of a graph takes for what it computes, from the shapes of its tensors: `models.cost.arena`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.propagate import data_inputs
-from models.shard.weights import constant_names
-from models.split import arena
-from models.split.arena import ARENA_TIMES, Step
+from beamsplit.models.cost import arena
+from beamsplit.models.cost.arena import ARENA_TIMES, Step
+from beamsplit.models.shard.propagate import data_inputs
+from beamsplit.models.shard.weights import constant_names
 
 
 def arena_bytes(graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> float:

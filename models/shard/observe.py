@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from models.errors import UsageError
-from models.session import one_line
+from beamsplit.models.errors import UsageError
+from beamsplit.models.running.session import one_line
 
 
 def observed_shapes(

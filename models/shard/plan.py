@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from models import plain
-from models.errors import UsageError
-from models.plan_limits import wrong_shards
-from models.small_file import read_small
+from beamsplit.models import plain
+from beamsplit.models.errors import UsageError
+from beamsplit.models.plan_limits import wrong_shards
+from beamsplit.models.small_file import read_small
 
 VERSION = 1
 """Of the JSON form; a reader refuses versions it does not know."""
@@ -39,7 +39,7 @@ class ShardStagePlan:
     """Stage that it is a step of, from 0, where the model is split by depth too."""
 
     sha256: tuple[str, ...] = ()
-    """What each file and its external data hold (`models.known_files`); empty where a job made them for itself."""
+    """SHA-256 of each file and its external data (`models.graph.known_files`); empty where a job made them itself."""
 
     def hash_of(self, shard: int) -> str:
         """Of one file; empty where nobody knows."""

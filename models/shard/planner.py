@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from models.errors import UsageError
-from models.graph import ModelFile, external_folder
-from models.shard.annotation import FIX, Annotation, WrongSpecError
-from models.shard.ask import asks_of, divided_trees, order_by_stage
-from models.shard.follow import follow
-from models.shard.layout import Partial, Sizes, Split
-from models.shard.observe import observed_shapes
-from models.shard.plan import Join, KeptWhole, ShardedLayer, ShardPlan, ShardStagePlan, to_json
-from models.shard.propagate import Sharding, shard_graph
-from models.shard.stages import ShardStage, shard_stages
-from models.shard.trees import plain_ensembles
-from models.shard.weights import held_bytes, node_bytes, weight_bytes
-from models.split.load import load_graph
-from models.split.plan import model_hash
-from models.split.saving import save_models
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile, external_folder
+from beamsplit.models.graph.saving import save_models
+from beamsplit.models.shard.annotation import FIX, Annotation, WrongSpecError
+from beamsplit.models.shard.apply_annotations import follow
+from beamsplit.models.shard.observe import observed_shapes
+from beamsplit.models.shard.placement import Partial, Sizes, Split
+from beamsplit.models.shard.plan import Join, KeptWhole, ShardedLayer, ShardPlan, ShardStagePlan, to_json
+from beamsplit.models.shard.propagate import Sharding, shard_graph
+from beamsplit.models.shard.requested import asks_of, divided_trees, order_by_stage
+from beamsplit.models.shard.stages import ShardStage, shard_stages
+from beamsplit.models.shard.trees import plain_ensembles
+from beamsplit.models.shard.weights import held_bytes, node_bytes, weight_bytes
+from beamsplit.models.split.plan import model_hash
 
 LEAST_SHARE = 0.002
 """Share of the model's weights from which a layer is divided: smaller ones would cost a join and free no memory."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from models.shard.cutting import Cutting
-from models.shard.decision import Context, Decision
-from models.shard.layout import WHOLE, Layout, NeedsGranule, NeedsParts, Split, Whole
-from models.shard.rules import decide
-from models.shard.weights import CannotSlice, Constants, constant_names, weight_bytes
+from beamsplit.models.shard.cutting import Cutting
+from beamsplit.models.shard.decision import Context, Decision
+from beamsplit.models.shard.placement import WHOLE, Layout, NeedsGranule, NeedsParts, Split, Whole
+from beamsplit.models.shard.rules import decide
+from beamsplit.models.shard.weights import CannotSlice, Constants, constant_names, weight_bytes
 
 
 @dataclass

@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from models.batch.blocks import blocks_of
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.known_files import check_content
-from models.per_process import PerProcess
-from models.random_draws import still_file
-from models.run_limit import context
-from models.session import ModelRunError, Session, SessionOptions, drop_session, get_session
-from models.shard.plan import ShardPlan, ShardStagePlan
-from models.shard.stages import part_name
-from models.signature import Signature
-from models.tensors import Array
+from beamsplit.models.batch.blocks import blocks_of
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import check_content
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.graph.random_draws import still_file
+from beamsplit.models.graph.signature import Signature
+from beamsplit.models.per_process import PerProcess
+from beamsplit.models.running.run_limit import context
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, drop_session, get_session
+from beamsplit.models.shard.plan import ShardPlan, ShardStagePlan
+from beamsplit.models.shard.stages import part_name
+from beamsplit.models.values.tensors import Array
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ShardedModel:
     """Inputs and outputs of the whole model."""
 
     still: bool = False
-    """Whether what is drawn at random is fixed, as to check it (`models.random_draws`)."""
+    """Whether what is drawn at random is fixed, as to check it (`models.graph.random_draws`)."""
 
     @property
     def mapped(self) -> ShardedModel:
@@ -167,7 +167,7 @@ class ShardedSession:
         }
 
     def still(self) -> ShardedSession:
-        """The same of still twins (`models.random_draws`); itself where no shard draws."""
+        """The same of still twins (`models.graph.random_draws`); itself where no shard draws."""
         own = self.model
         files = [own.file(stage, shard) for stage in own.plan.stages for shard in range(len(stage.files))]
         return self if own.still or all(still_file(one) is one for one in files) else get_still(own)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Decision, Slice
-from models.shard.layout import Partial, Sizes, Split, bounds
-from models.shard.propagate import Sharding, captured, data_inputs
-from models.shard.weights import Constants
+from beamsplit.models.shard.decision import Decision, Slice
+from beamsplit.models.shard.placement import Partial, Sizes, Split, bounds
+from beamsplit.models.shard.propagate import Sharding, captured, data_inputs
+from beamsplit.models.shard.weights import Constants
 
 
 @dataclass(frozen=True)

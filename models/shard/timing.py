@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from models.session import drop_session
-from models.shard.sharded import ShardedModel, ShardedSession
-from models.shard.stages import part_name
-from models.split.trace import time_runs
-from models.tensors import Array
+from beamsplit.models.cost.trace import time_runs
+from beamsplit.models.running.session import drop_session
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.models.shard.stages import part_name
+from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.0
 """For the runs of all steps together, about."""

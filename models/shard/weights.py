@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.layout import NeedsGranule, Split, bounds, move_split
+from beamsplit.models.shard.placement import NeedsGranule, Split, bounds, move_split
 
 ELEMENTWISE = frozenset(
     {"Add", "Cast", "DequantizeLinear", "Div", "Identity", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"}

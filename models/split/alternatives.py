@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from models.graph import ModelFile
-from models.session import Session, SessionOptions
-from models.split.cluster import ClusterWorker
-from models.split.plan import Alternative, StagePlan
-from models.split.stage_times import open_stages, time_together, time_window
-from models.split.trace import time_runs
-from models.tensors import Array
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.trace import time_runs
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.split.plan import Alternative, StagePlan
+from beamsplit.models.split.stage_times import open_stages, time_together, time_window
+from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.5
 """For the runs of one alternative, at least."""

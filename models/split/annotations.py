@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.errors import UsageError
-from models.shard.annotation import CONFIGURATION, PLAN_KEY, TREES_KEY
-from models.split.cuts import SplitGraph
-from models.split.plan import Plan, from_json, to_json
-from models.split.saving import save_alone
-from models.split.stage import is_light
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.saving import save_alone
+from beamsplit.models.shard.annotation import CONFIGURATION, PLAN_KEY, TREES_KEY
+from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.split.plan import Plan, from_json, to_json
+from beamsplit.models.split.stage import is_light
 
 _LEAST_IR = 11
 """The first with device configurations."""

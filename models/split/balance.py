@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.split.solver.chain import Chain, Cuts
-from models.split.solver.crowd import Crowd, CrowdSolver, crowd
-from models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
-from models.split.solver.ideals import ideals
-from models.split.solver.moves import improve
-from models.split.solver.orders import orders, staged
-from models.split.solver.period import ANY_PERIOD, Search, Solution, Solver
-from models.split.solver.problem import Balance, CannotSplit, Problem, Value, Weight, Worker, check_workers
-from models.split.solver.staffing import Staffing, any_order, in_order
+from beamsplit.models.split.solver.chain import Chain, Cuts
+from beamsplit.models.split.solver.crowd import Crowd, CrowdSolver, crowd
+from beamsplit.models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
+from beamsplit.models.split.solver.ideals import ideals
+from beamsplit.models.split.solver.moves import improve
+from beamsplit.models.split.solver.orders import orders, staged
+from beamsplit.models.split.solver.period import ANY_PERIOD, Search, Solution, Solver
+from beamsplit.models.split.solver.problem import Balance, CannotSplit, Problem, Value, Weight, Worker, check_workers
+from beamsplit.models.split.solver.staffing import Staffing, any_order, in_order
 
 __all__ = [
     "Balance",

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.batch.blocks import blocks_of
-from models.errors import UsageError
-from models.graph import ModelFile, quantises_at_run
-from models.random_draws import still
-from models.runs import Runs
-from models.session import ModelRunError, Session, SessionOptions, get_session
-from models.split.leeway import TOLERANCES, Leeway, leeway
-from models.split.plan import Plan
-from models.tensors import Array
+from beamsplit.models.batch.blocks import blocks_of
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile, quantises_at_run
+from beamsplit.models.graph.random_draws import still
+from beamsplit.models.running.runs import Runs
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.split.leeway import TOLERANCES, Leeway, leeway
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.values.tensors import Array
 
 QUANTISED = 0.02
 """Largest difference of models that quantise as they run: a sum in another order may round to the next of 255 steps."""
@@ -60,7 +60,7 @@ class Chain:
         return [values[name] for name in self.plan.outputs]
 
     def still(self) -> Chain:
-        """The chain of the stages' still twins (`models.random_draws`); itself where none draws."""
+        """The chain of the stages' still twins (`models.graph.random_draws`); itself where none draws."""
         sessions = [still_parts(session) for session in self.sessions]
         same = all(one is other for one, other in zip(sessions, self.sessions, strict=True))
         return self if same else Chain(sessions, self.plan)

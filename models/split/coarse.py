@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.split.plan import Plan
+from beamsplit.models.split.plan import Plan
 
 INPUTS, OUTPUTS = -1, -2
 """Stand for the model's inputs and outputs where an edge begins or ends."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from models.errors import UsageError
-from models.ort_values import ODD_TYPES
-from models.split.order import components, improve_order
-from models.split.parts import Part, parts_of, value_bytes, weight_bytes
-from models.split.recompute import is_op, recomputed_nodes
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.order import components, improve_order
+from beamsplit.models.graph.parts import Part, parts_of, value_bytes, weight_bytes
+from beamsplit.models.running.ort_values import ODD_TYPES
+from beamsplit.models.split.recompute import is_op, recomputed_nodes
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from models.run_limit import context
-from models.split.worker import (
+from beamsplit.models.running.run_limit import context
+from beamsplit.models.split.worker import (
     Array,
     InlineStage,
     MicroBatch,

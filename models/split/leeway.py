@@ -14,12 +14,12 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from models.errors import UsageError
-from models.random_draws import still_file
-from models.session import ModelRunError, Session
-from models.split.load import load_graph
-from models.split.parts import bodies
-from models.tensors import Array
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.parts import bodies
+from beamsplit.models.graph.random_draws import still_file
+from beamsplit.models.running.session import ModelRunError, Session
+from beamsplit.models.values.tensors import Array
 
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}
 """Largest difference by the type of the arithmetic, as a share of an output's largest magnitude."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from models.batch_size import CANDIDATES, MEMORY_CAP, BatchSizeChoice, find_batch_size
+from beamsplit.models.fitting.batch_size import CANDIDATES, MEMORY_CAP, BatchSizeChoice, find_batch_size
 
 NEAR_BEST = 0.9
 """The smallest size with this share of the best rows a second is taken; the last tenth costs bubbles and memory."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models import plain
-from models.errors import UsageError
-from models.known_files import hash_files
-from models.plan_limits import wrong_number
-from models.shard.plan import ShardPlan
-from models.signature import Dim
-from models.small_file import read_small
+from beamsplit.models import plain
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import hash_files
+from beamsplit.models.graph.signature import Dim
+from beamsplit.models.plan_limits import wrong_number
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.small_file import read_small
 
 VERSION = 1
 """Of the JSON form; a reader refuses versions it does not know."""
@@ -90,7 +90,7 @@ class StagePlan:
     """Its ONNX file, in the plan's folder and relative to it; None where it has not been saved."""
 
     sha256: str = ""
-    """What that file and its external data hold (`models.known_files`); empty where a job made it for itself."""
+    """What that file and its external data hold (`models.graph.known_files`); empty where a job made it for itself."""
 
     shards: ShardPlan | None = None
     """How it is divided by width, its files relative to the plan's folder; None where it is not."""

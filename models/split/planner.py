@@ -13,24 +13,24 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.session import Session, SessionOptions
-from models.split.alternatives import core_count, measure_here, predict_alternatives, replicas_name
-from models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
-from models.split.cluster import ClusterWorker, format_bytes, option_bytes
-from models.split.cuts import SplitGraph, split_graph
-from models.split.load import file_name, load_graph
-from models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, model_hash
-from models.split.problem import make_problem, solver_workers, unit_seconds
-from models.split.profile import Profile
-from models.split.profiled import profile_model, threads_of_worker
-from models.split.repeat import repeat_where_cheaper
-from models.split.stage import assign
-from models.split.stage_times import BUDGET_SECONDS, time_stages
-from models.split.trace import time_runs
-from models.split.verdict import make_verdict, rank
-from models.tensors import Array
+from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, option_bytes
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.profiled import profile_model, threads_of_worker
+from beamsplit.models.cost.trace import time_runs
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import file_name, load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.split.alternatives import core_count, measure_here, predict_alternatives, replicas_name
+from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
+from beamsplit.models.split.cuts import SplitGraph, split_graph
+from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, model_hash
+from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
+from beamsplit.models.split.repeat import repeat_where_cheaper
+from beamsplit.models.split.stage import assign
+from beamsplit.models.split.stage_times import BUDGET_SECONDS, time_stages
+from beamsplit.models.split.verdict import make_verdict, rank
+from beamsplit.models.values.tensors import Array
 
 MOST_ROUNDS = 3
 """Times that stages are extracted and timed."""

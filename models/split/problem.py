@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from models.split.arena import ARENA_TIMES, Step, live_bytes
-from models.split.balance import Problem, Value, Weight, Worker
-from models.split.cluster import ClusterWorker
-from models.split.cuts import SplitGraph
-from models.split.profile import Profile
+from beamsplit.models.cost.arena import ARENA_TIMES, Step, live_bytes
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.split.balance import Problem, Value, Weight, Worker
+from beamsplit.models.split.cuts import SplitGraph
 
 
 def unit_seconds(graph: SplitGraph, profile: Profile) -> list[float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.split.parts import Part, bodies, value_bytes
+from beamsplit.models.graph.parts import Part, bodies, value_bytes
 
 _LIGHT_NAMES = """
     Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Concat

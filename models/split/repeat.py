@@ -13,12 +13,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from models.split.cluster import ClusterWorker
-from models.split.cuts import SplitGraph, split_graph
-from models.split.parts import bodies
-from models.split.profile import Profile
-from models.split.recompute import RANDOM
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.parts import bodies
+from beamsplit.models.split.cuts import SplitGraph, split_graph
+from beamsplit.models.split.recompute import RANDOM
 
 GAIN = 0.01
 """Share of the period that must be saved for nodes to be computed twice."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from models.graph import ModelFile
-from models.session import SessionOptions
-from models.split.cluster import read_cluster
-from models.split.cuts import split_graph
-from models.split.load import load_graph
-from models.split.plan import Plan
-from models.split.planner import draw_stages, plan_of
-from models.split.profile import measure_profile
-from models.tensors import Array
+from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.profile import measure_profile
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.split.cuts import split_graph
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.split.planner import draw_stages, plan_of
+from beamsplit.models.values.tensors import Array
 
 
 def scaled_nodes(node_seconds: Mapping[str, float], plan: Plan, seconds: Sequence[float]) -> dict[str, float]:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from models.errors import UsageError
-from models.known_files import check_contents, content_hash, data_hash
-from models.shard.plan import ShardPlan
-from models.split.plan import Plan
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import check_contents, content_hash, data_hash
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.split.plan import Plan
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

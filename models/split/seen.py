@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from models.split.plan import Plan
-from models.split.worker import share_workers
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.split.worker import share_workers
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from functools import partial
 
 import onnx_ir as ir
 
-from models.errors import UsageError
-from models.split.cuts import SplitGraph, can_cross
-from models.split.parts import Part
-from models.split.plan import Plan, StagePlan, to_json
-from models.split.recompute import LIGHT, is_op
-from models.split.saving import save_models
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.parts import Part
+from beamsplit.models.graph.saving import save_models
+from beamsplit.models.split.cuts import SplitGraph, can_cross
+from beamsplit.models.split.plan import Plan, StagePlan, to_json
+from beamsplit.models.split.recompute import LIGHT, is_op
 
 
 def assign(graph: SplitGraph, stage_of: Sequence[int]) -> tuple[StagePlan, ...]:

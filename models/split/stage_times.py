@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from models.graph import ModelFile
-from models.session import Session, SessionOptions
-from models.split.plan import StagePlan
-from models.split.stage import extract_stage
-from models.split.trace import time_runs
-from models.tensors import Array
+from beamsplit.models.cost.trace import time_runs
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.split.plan import StagePlan
+from beamsplit.models.split.stage import extract_stage
+from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.0
 """For the runs of one stage, or of all together."""

@@ -10,21 +10,21 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.batch.blocks import blocks_of
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.known_files import check_content
-from models.per_process import PerProcess
-from models.runs import RunOutcome, Runs, StageRunError
-from models.session import ModelRunError, SessionOptions, get_session
-from models.signature import Signature, TensorSpec
-from models.split.boundary import Layout, find_layouts
-from models.split.inline import InlinePipeline
-from models.split.plan import Plan
-from models.split.worker import Array, InlineStage, PipelineStats
+from beamsplit.models.batch.blocks import blocks_of
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import check_content
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.per_process import PerProcess
+from beamsplit.models.running.runs import RunOutcome, Runs, StageRunError
+from beamsplit.models.running.session import ModelRunError, SessionOptions, get_session
+from beamsplit.models.split.boundary import Layout, find_layouts
+from beamsplit.models.split.inline import InlinePipeline
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.split.worker import Array, InlineStage, PipelineStats
 
 if TYPE_CHECKING:
-    from models.shard.sharded import ShardedModel
+    from beamsplit.models.shard.sharded import ShardedModel
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class StagedModel:
             session = get_session(file, self.sessions[stage])
             self.check_names(stage, session)
             return session
-        from models.shard.sharded import get_sharded
+        from beamsplit.models.shard.sharded import get_sharded
 
         return get_sharded(divided)
 

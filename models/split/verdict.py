@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.split.cluster import format_bytes, format_rate
-from models.split.plan import Alternative
+from beamsplit.models.cost.cluster import format_bytes, format_rate
+from beamsplit.models.split.plan import Alternative
 
 EVEN = 1.03
 """Ratios below this are no difference: two measurements of the same thing differ by as much."""

@@ -12,12 +12,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from models.split.balance import Balance, CannotSplit, Problem, balance
-from models.split.cluster import ClusterWorker
-from models.split.problem import solver_workers
-from models.strategy.cost import Stage, Team, pod_period
-from models.strategy.teams import INLINE, Links, alike, teams_of
-from models.strategy.width import Width
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance
+from beamsplit.models.split.problem import solver_workers
+from beamsplit.models.strategy.cost import Stage, Team, pod_period
+from beamsplit.models.strategy.teams import INLINE, Links, alike, teams_of
+from beamsplit.models.strategy.width import Width
 
 FEW_STAGES = 8
 """Stages of a pod up to which every number is tried."""

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from models.split.cluster import ClusterWorker, format_bytes, format_rate, option_bytes
-from models.split.verdict import EVEN
-from models.strategy.candidate import Candidate, candidates
-from models.strategy.simulate import simulate
-from models.strategy.teams import INLINE, Links
-from models.strategy.width import Width
+from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, format_rate, option_bytes
+from beamsplit.models.errors import UsageError
+from beamsplit.models.split.verdict import EVEN
+from beamsplit.models.strategy.candidate import Candidate, candidates
+from beamsplit.models.strategy.simulate import simulate
+from beamsplit.models.strategy.teams import INLINE, Links
+from beamsplit.models.strategy.width import Width
 
 PROCESS_BYTES = 140e6
 """Private memory of a worker's process without a model: Python, Beam, pyarrow and ONNX Runtime (measured, on Linux)."""

@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 
-from models.graph import ModelFile
-from models.session import Session, SessionOptions
-from models.split.alternatives import core_count
-from models.split.profile import Profile
-from models.split.stage_times import time_together
-from models.split.trace import time_runs
-from models.strategy.teams import Links
-from models.tensors import Array
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.trace import time_runs
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.stage_times import time_together
+from beamsplit.models.strategy.teams import Links
+from beamsplit.models.values.tensors import Array
 
 
 @dataclass(frozen=True)

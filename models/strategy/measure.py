@@ -10,21 +10,21 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.session import ModelRunError, Session, SessionOptions
-from models.shard.planner import divide
-from models.shard.sharded import ShardedModel, ShardedSession
-from models.split.alternatives import AT_ONCE, core_count
-from models.split.chain import check_same, tolerance_of
-from models.split.cluster import ClusterWorker
-from models.split.cuts import SplitGraph
-from models.split.planner import make_plan
-from models.split.profile import Profile
-from models.split.stage_times import open_stages, time_together, time_window
-from models.strategy.candidate import Candidate
-from models.strategy.choose import LeftOut
-from models.tensors import Array
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.models.split.alternatives import AT_ONCE, core_count
+from beamsplit.models.split.chain import check_same, tolerance_of
+from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.split.planner import make_plan
+from beamsplit.models.split.stage_times import open_stages, time_together, time_window
+from beamsplit.models.strategy.candidate import Candidate
+from beamsplit.models.strategy.choose import LeftOut
+from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.5
 """For the timed runs of one candidate, about."""

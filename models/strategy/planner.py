@@ -9,21 +9,21 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from models import plain
-from models.graph import ModelFile
-from models.session import SessionOptions
-from models.split.alternatives import core_count
-from models.split.cluster import ClusterWorker, format_bytes
-from models.split.cuts import SplitGraph
-from models.split.load import file_name
-from models.split.profiled import profile_model, threads_of_worker
-from models.strategy.choose import PROCESS_BYTES, Strategy, choose
-from models.strategy.exchange import ASSUMED, Exchange, measure_exchange
-from models.strategy.here import measure_here
-from models.strategy.measure import Machine
-from models.strategy.teams import INLINE, apart, shard_counts
-from models.strategy.width import make_widths
-from models.tensors import Array
+from beamsplit.models import plain
+from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
+from beamsplit.models.cost.profiled import profile_model, threads_of_worker
+from beamsplit.models.graph.load import file_name
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.strategy.choose import PROCESS_BYTES, Strategy, choose
+from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
+from beamsplit.models.strategy.here import measure_here
+from beamsplit.models.strategy.measure import Machine
+from beamsplit.models.strategy.teams import INLINE, apart, shard_counts
+from beamsplit.models.strategy.width import make_widths
+from beamsplit.models.values.tensors import Array
 
 HERE_SECONDS = 1.5
 """For timing the whole model on the cores of this machine."""

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from models.strategy.candidate import Candidate, Pod
-from models.strategy.cost import Busy, Stage, busy
+from beamsplit.models.strategy.candidate import Candidate, Pod
+from beamsplit.models.strategy.cost import Busy, Stage, busy
 
 ROOM = 2
 """Micro-batches that may wait before a stage."""

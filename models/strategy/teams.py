@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.split.cluster import ClusterWorker
-from models.strategy.exchange import ASSUMED, Exchange
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.strategy.exchange import ASSUMED, Exchange
 
 WAKE_SECONDS = 18e-6
 """Of a meeting in one process, for each shard: its thread is woken and waited for."""

@@ -13,24 +13,24 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from models.errors import UsageError
-from models.graph import ModelFile, external_folder
-from models.session import ModelRunError
-from models.shard.decision import Decision
-from models.shard.layout import Partial, Split
-from models.shard.observe import observed_shapes
-from models.shard.planner import LEAST_SHARE
-from models.shard.propagate import Sharding, data_inputs, shard_graph
-from models.shard.trees import PLAIN, plain_ensembles
-from models.shard.weights import held_bytes
-from models.split.balance import Problem
-from models.split.cuts import SplitGraph
-from models.split.estimate import bind_shapes
-from models.split.load import load_graph
-from models.split.problem import make_problem, unit_seconds
-from models.split.profile import Profile
-from models.strategy.teams import Links
-from models.tensors import Array
+from beamsplit.models.cost.estimate import bind_shapes
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile, external_folder
+from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.shard.decision import Decision
+from beamsplit.models.shard.observe import observed_shapes
+from beamsplit.models.shard.placement import Partial, Split
+from beamsplit.models.shard.planner import LEAST_SHARE
+from beamsplit.models.shard.propagate import Sharding, data_inputs, shard_graph
+from beamsplit.models.shard.trees import PLAIN, plain_ensembles
+from beamsplit.models.shard.weights import held_bytes
+from beamsplit.models.split.balance import Problem
+from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.split.problem import make_problem, unit_seconds
+from beamsplit.models.strategy.teams import Links
+from beamsplit.models.values.tensors import Array
 
 JOIN_BYTE_SECONDS = 0.04e-9
 """Of each byte that is summed or put together, as ONNX Runtime does it on one core."""

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runners.cache import cache_folder
-from runners.errors import RunnerError
-from runners.local import FlinkCluster, KafkaBroker
+from beamsplit.runners.cache import cache_folder
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.local import FlinkCluster, KafkaBroker
 
 KAFKA_PORT, FLINK_PORT = 9092, 8081
 OK, FAILED = 0, 1

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runners.cache import made_once
-from runners.errors import RunnerError
-from runners.java import OPENED, QUICK, classpath, find_java
-from runners.process import Process, free_ports, listens
+from beamsplit.runners.cache import made_once
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.java import OPENED, QUICK, classpath, find_java
+from beamsplit.runners.process import Process, free_ports, listens
 
 VERSION = "1.19.3"
 """The newest Flink 1.19: what Beam's job server from Maven speaks with."""

@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runners.errors import RunnerError
-from runners.java import QUICK, classpath, find_java
-from runners.maven import maven_jars
-from runners.process import Process, free_ports, listens
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.java import QUICK, classpath, find_java
+from beamsplit.runners.maven import maven_jars
+from beamsplit.runners.process import Process, free_ports, listens
 
 ARTIFACTS = ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4")
 """The broker, and what takes its log to where we can read it."""

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.classes import ClassNames
-from models.errors import UsageError
-from models.tensors import to_numpy
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.classes import ClassNames
+from beamsplit.models.values.tensors import to_numpy
+from beamsplit.transforms.finish import parse_finish
+from beamsplit.transforms.finish.expand import column_names
+from beamsplit.transforms.step import StepResult
 from tests.finish.test_finish_scores import SCORES, block_of
-from transforms.finish import parse_finish
-from transforms.finish.expand import column_names
-from transforms.step import StepResult
 
 NAMED = ClassNames((("s", ("low", "mid", "high")),))
 NUMBERED = ClassNames((("s", (3, 7, 9)),))

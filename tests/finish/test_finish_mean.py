@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.tensors import to_arrow, to_numpy
-from transforms.block import COPY, Origin, origin_of, with_origin
-from transforms.columns import tensor_field
-from transforms.finish import MeanOfCopies, parse_finish, with_mean_of_copies
-from transforms.prepare import parse_prepare
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import to_arrow, to_numpy
+from beamsplit.transforms.block import COPY, Origin, origin_of, with_origin
+from beamsplit.transforms.columns import tensor_field
+from beamsplit.transforms.finish import MeanOfCopies, parse_finish, with_mean_of_copies
+from beamsplit.transforms.prepare import parse_prepare
 
 
 def block_of(scores: pa.Array, rows: list[int], copies: list[int], files: list[str] | None = None) -> pa.RecordBatch:

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.errors import UsageError
-from models.tensors import to_arrow, to_numpy
-from transforms.block import with_origin
-from transforms.chain import chain_schema
-from transforms.columns import tensor_field
-from transforms.finish import list_finish, parse_finish
-from transforms.finish.labels import load_labels
-from transforms.finish.top_k import top_k
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import to_arrow, to_numpy
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.columns import tensor_field
+from beamsplit.transforms.finish import list_finish, parse_finish
+from beamsplit.transforms.finish.labels import load_labels
+from beamsplit.transforms.finish.top_k import top_k
 
 
 def block_of(**columns: object) -> pa.RecordBatch:

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.tensors import column_type, to_numpy
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import column_type, to_numpy
+from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.finish import parse_finish
 from tests.finish.test_finish_scores import RAGGED, SCORES, block_of, run
-from transforms.chain import chain_schema
-from transforms.finish import parse_finish
 
 STEPS = ("softmax", "argmax", "top_k:2", "threshold:0.5")
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.audit import Audit, audit_rows, draw
-from models.scoring import Scorer
-from pipelines.audit import read_audit
-from pipelines.score import main
+from beamsplit.models.running.audit import Audit, audit_rows, draw
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.pipelines.job.audit import read_audit
+from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.independence.test_judge import COUNTS, DETECTIONS, above_half, block, fitted, save
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from onnx import numpy_helper, parser
 
-from models.fit import DataFacts, Fit, fit
-from models.graph import ModelFile
-from models.scoring import Scorer
-from models.session import Session, SessionOptions
+from beamsplit.models.fitting.fit import DataFacts, Fit, fit
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
 
 OPTIONS = SessionOptions(threads=1)

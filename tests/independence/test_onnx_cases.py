@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.independence.probe import KINDS, replace_rows
-from models.independence.proof import Proof, prove
-from models.session import ModelRunError, Session, SessionOptions
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.independence.probe import KINDS, replace_rows
+from beamsplit.models.independence.proof import Proof, prove
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
 
 Array = np.ndarray[Any, Any]
 

@@ -11,11 +11,11 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from models.fit import DataFacts, fit
-from models.independence.crowd import crowd
-from models.independence.probe import probe
-from models.scoring import Scorer
-from models.session import ModelRunError
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.independence.crowd import crowd
+from beamsplit.models.independence.probe import probe
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import ModelRunError
 from tests.independence.test_judge import OPTIONS, fitted, save, scored
 
 Array = np.ndarray[Any, Any]

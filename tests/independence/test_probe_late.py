@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.independence.probe import probe
-from models.session import RunTimeoutError
+from beamsplit.models.independence.probe import probe
+from beamsplit.models.running.session import RunTimeoutError
 
 
 def test_a_kind_of_rows_that_does_not_return_is_tried_once():

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from models.graph import DYNAMIC_ROWS, ModelFile
-from models.independence.proof import Proof, prove
-from models.rows_axis import input_axes_candidates
-from models.session import Session, SessionOptions
+from beamsplit.models.fitting.rows_axis import input_axes_candidates
+from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile
+from beamsplit.models.independence.proof import Proof, prove
+from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
 
 HEADER = '<ir_version: 9, opset_import: ["" : {}, "ai.onnx.ml" : 3, "com.microsoft" : 1]> '

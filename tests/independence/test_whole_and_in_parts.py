@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.fit import DataFacts, fit
-from models.signature import TensorSpec
-from pipelines.plan import main as plan
-from pipelines.score import main as score
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.graph.signature import TensorSpec
+from beamsplit.pipelines.plan import main as plan
+from beamsplit.pipelines.score import main as score
+from beamsplit.transforms.kafka.schema import message_schema, sample_of
 from tests.independence.test_judge import ALIKE, OPTIONS, alone, block, save
-from transforms.kafka.schema import message_schema, sample_of
 
 MIXED = "{ a = Relu(x) b = MatMul(a, w) m = ReduceMax<axes=[0]>(b) c = Div(b, m) d = MatMul(c, w) y = Relu(d) }"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from transforms.kafka import limits
-from transforms.kafka.config import ClientConfig
-from transforms.kafka.limits import TopicLimits
+from beamsplit.transforms.kafka import limits
+from beamsplit.transforms.kafka.config import ClientConfig
+from beamsplit.transforms.kafka.limits import TopicLimits
 
 kafka = pytest.importorskip("confluent_kafka")
 

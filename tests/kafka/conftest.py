@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def fake_broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     """A broker in this process, whose topics' settings cannot be read unless `brokers.settings` says otherwise."""
     pytest.importorskip("confluent_kafka")
+    from beamsplit.transforms.kafka import deliveries
     from tests.kafka.brokers import FakeBroker, settings
-    from transforms.kafka import deliveries
 
     made = FakeBroker()
     monkeypatch.setattr(deliveries, "make_producer", made.make_producer)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.report import Progress, Summary
-from transforms.kafka.backlog import backlog_of, gauge_name, read_backlog, write_backlog
+from beamsplit.pipelines.report.summary import Progress, Summary
+from beamsplit.transforms.kafka.backlog import backlog_of, gauge_name, read_backlog, write_backlog
 
 
 def test_the_readers_numbers_are_added_up(tmp_path: Path):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from transforms.kafka.block_size import FIRST, MOST, MOST_BYTES, BlockSize
+from beamsplit.transforms.kafka.block_size import FIRST, MOST, MOST_BYTES, BlockSize
 
 
 def drive(size: BlockSize, seconds, blocks: int = 30, nbytes: int = 100) -> list[int]:

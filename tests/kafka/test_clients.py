@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from transforms.kafka import clients
-from transforms.kafka.clients import make_admin, make_producer
-from transforms.kafka.config import ClientConfig
+from beamsplit.transforms.kafka import clients
+from beamsplit.transforms.kafka.clients import make_admin, make_producer
+from beamsplit.transforms.kafka.config import ClientConfig
 
 pytest.importorskip("confluent_kafka")
 

@@ -10,12 +10,12 @@ import zlib
 import apache_beam as beam
 import pytest
 
-from models.errors import UsageError
-from transforms.kafka.config import ClientConfig, Topic, parse_properties, parse_topic, read_properties
-from transforms.kafka.ranges import OffsetRange, ReadRanges
-from transforms.kafka.rows import SendRows
-from transforms.kafka.sink import WriteMessages
-from transforms.kafka.source import KafkaSource, ReadMessages
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.kafka.config import ClientConfig, Topic, parse_properties, parse_topic, read_properties
+from beamsplit.transforms.kafka.ranges import OffsetRange, ReadRanges
+from beamsplit.transforms.kafka.rows import SendRows
+from beamsplit.transforms.kafka.sink import WriteMessages
+from beamsplit.transforms.kafka.source import KafkaSource, ReadMessages
 
 
 def test_a_topic_is_servers_and_a_name():

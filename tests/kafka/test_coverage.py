@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
-from transforms.kafka import offsets
-from transforms.kafka import reader as module
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.coverage import Coverage
-from transforms.kafka.reader import COVER_SECONDS, KafkaReader
-from transforms.kafka.source import KafkaSource
+from beamsplit.transforms.kafka import offsets
+from beamsplit.transforms.kafka import reader as module
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.coverage import Coverage
+from beamsplit.transforms.kafka.reader import COVER_SECONDS, KafkaReader
+from beamsplit.transforms.kafka.source import KafkaSource
 
 
 def test_what_a_checkpoint_finalizes_is_covered_by_the_next():

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.deliveries import Deliveries
+from beamsplit.transforms.kafka.ending import JobEndsError
+from beamsplit.transforms.kafka.limits import TopicLimits
+from beamsplit.transforms.kafka.outgoing import Messages, Refusal
 from tests.kafka.brokers import FakeBroker, kafka, settings
 from tests.kafka.test_messages import FakeMessage
-from transforms.kafka.blocks import block_of
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.deliveries import Deliveries
-from transforms.kafka.ending import JobEndsError
-from transforms.kafka.limits import TopicLimits
-from transforms.kafka.outgoing import Messages, Refusal
 
 HERE = "127.0.0.1:1"
 OUT = Topic(HERE, "out")
@@ -121,8 +121,8 @@ def test_where_the_topic_takes_less_than_before_batches_get_smaller(
     settings(monkeypatch, out=TopicLimits(bytes=5_000))
     one = deliveries()
     settings_now = TopicLimits(bytes=100)
-    monkeypatch.setattr("transforms.kafka.limits.read_limits", lambda *_: settings_now)
-    monkeypatch.setattr("transforms.kafka.deliveries.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("beamsplit.transforms.kafka.limits.read_limits", lambda *_: settings_now)
+    monkeypatch.setattr("beamsplit.transforms.kafka.deliveries.FRESH_SECONDS", 0.0)
     fake_broker.verdict = lambda topic, value, key, time: TOO_LARGE if len(value) > 30 else None
     one.send(messages(b"a", b"x" * 50))
     assert refused(one.check()) == [(1, "the message is 118 bytes, and topic 'out' takes 100 (max.message.bytes)")]

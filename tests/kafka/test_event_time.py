@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from apache_beam.utils.timestamp import Timestamp
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.event_time import EventTime, check_event_time, times_of
+from beamsplit.transforms.kafka.reader import KafkaReader
+from beamsplit.transforms.kafka.schema import message_schema, parse_schema
+from beamsplit.transforms.kafka.source import KafkaSource
 from tests.kafka.test_messages import FakeMessage
-from transforms.kafka.blocks import block_of
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.event_time import EventTime, check_event_time, times_of
-from transforms.kafka.reader import KafkaReader
-from transforms.kafka.schema import message_schema, parse_schema
-from transforms.kafka.source import KafkaSource
 
 SENT = 9_000
 """The timestamp of every message."""

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beamsplit.transforms.block import ORIGIN_ROW
+from beamsplit.transforms.block_coder import BlockCoder
+from beamsplit.transforms.kafka.blocks import VALUE, block_of, ranges_of, with_ranges
+from beamsplit.transforms.kafka.config import ClientConfig
+from beamsplit.transforms.kafka.exactly_once import by_partition, not_done
+from beamsplit.transforms.kafka.offsets import Group, OffsetsMark
+from beamsplit.transforms.kafka.transactions import Transactions, transactional_id
 from tests.kafka.test_messages import FakeMessage
-from transforms.block import ORIGIN_ROW
-from transforms.block_coder import BlockCoder
-from transforms.kafka.blocks import VALUE, block_of, ranges_of, with_ranges
-from transforms.kafka.config import ClientConfig
-from transforms.kafka.exactly_once import by_partition, not_done
-from transforms.kafka.offsets import Group, OffsetsMark
-from transforms.kafka.transactions import Transactions, transactional_id
 
 PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=20)
 

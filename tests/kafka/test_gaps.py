@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.stream_news import ShowNews
-from transforms.block_coder import BlockCoder
-from transforms.kafka.blocks import RAW_SCHEMA, with_ranges
-from transforms.kafka.errors import error_json
-from transforms.kafka.gap_errors import GapTeller, gap_error
-from transforms.kafka.gaps import (
+from beamsplit.pipelines.running.stream_news import ShowNews
+from beamsplit.transforms.block_coder import BlockCoder
+from beamsplit.transforms.kafka.blocks import RAW_SCHEMA, with_ranges
+from beamsplit.transforms.kafka.errors import error_json
+from beamsplit.transforms.kafka.gap_errors import GapTeller, gap_error
+from beamsplit.transforms.kafka.gaps import (
     Gap,
     GapFoundError,
     check_gaps,

@@ -9,11 +9,11 @@ from typing import Any
 import confluent_kafka as kafka
 import pytest
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.kafka import group_hold
+from beamsplit.transforms.kafka.config import ClientConfig
+from beamsplit.transforms.kafka.group_hold import ONCE, SESSION_MS, GroupHold
 from tests.waiting import wait_until
-from transforms.kafka import group_hold
-from transforms.kafka.config import ClientConfig
-from transforms.kafka.group_hold import ONCE, SESSION_MS, GroupHold
 
 NAME = "g/in/holder"
 

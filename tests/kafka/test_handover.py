@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.handover import HANDOVER, Handover
-from transforms.kafka.offsets import COMMITTER, OffsetsMark
-from transforms.kafka.reader import KafkaReader
-from transforms.kafka.source import KafkaSource
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.handover import HANDOVER, Handover
+from beamsplit.transforms.kafka.offsets import COMMITTER, OffsetsMark
+from beamsplit.transforms.kafka.reader import KafkaReader
+from beamsplit.transforms.kafka.source import KafkaSource
 
 SOURCE = KafkaSource(ClientConfig("here:1"), Topic("here:1", "in"), "g", part=0)
 

@@ -9,17 +9,17 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
-from pipelines.messages import OpenedMessages, open_messages
-from pipelines.options import parse
-from pipelines.workers import count_workers
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.execution.workers import count_workers
+from beamsplit.pipelines.job.messages import OpenedMessages, open_messages
+from beamsplit.pipelines.options.score import parse
+from beamsplit.transforms.apply import apply_step
+from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.sink import encode_rows
 from tests.kafka.test_messages import FakeMessage
 from tests.onnx_models import save
-from transforms.apply import apply_step
-from transforms.chain import chain_schema
-from transforms.errors import RowError
-from transforms.kafka.blocks import block_of
-from transforms.kafka.sink import encode_rows
 
 WORKERS = count_workers(1, 1, "cpu", True)
 

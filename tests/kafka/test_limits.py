@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beamsplit.transforms.block import HEADERS
+from beamsplit.transforms.kafka import limits
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.limits import KnownLimits, TopicLimits, batch_bytes, header_bytes, limits_of
+from beamsplit.transforms.kafka.outgoing import Messages
 from tests.kafka.test_messages import FakeMessage
-from transforms.block import HEADERS
-from transforms.kafka import limits
-from transforms.kafka.blocks import block_of
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.limits import KnownLimits, TopicLimits, batch_bytes, header_bytes, limits_of
-from transforms.kafka.outgoing import Messages
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000

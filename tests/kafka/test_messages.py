@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.apply import apply_step
-from transforms.kafka.arrow_messages import arrow_messages
-from transforms.kafka.blocks import RAW_SCHEMA, VALUE, block_of
-from transforms.kafka.messages import ParseMessages, parse_values
-from transforms.kafka.tensor_bytes import tensor_bytes
+from beamsplit.transforms.apply import apply_step
+from beamsplit.transforms.kafka.arrow_messages import arrow_messages
+from beamsplit.transforms.kafka.blocks import RAW_SCHEMA, VALUE, block_of
+from beamsplit.transforms.kafka.messages import ParseMessages, parse_values
+from beamsplit.transforms.kafka.tensor_bytes import tensor_bytes
 
 LIST = pa.schema([pa.field("x", pa.list_(pa.float32())), pa.field("id", pa.int64())])
 TENSOR = pa.schema([pa.field("x", pa.fixed_shape_tensor(pa.float32(), (2,))), pa.field("id", pa.int16())])

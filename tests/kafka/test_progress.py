@@ -3,7 +3,7 @@ from __future__ import annotations
 from apache_beam.io.iobase import RestrictionProgress
 from apache_beam.runners.worker.bundle_processor import DataInputOperation
 
-import transforms.kafka.source  # noqa: F401 what a worker imports that reads
+import beamsplit.transforms.kafka.source  # noqa: F401 what a worker imports that reads
 
 
 def test_a_bundle_whose_progress_is_unknown_can_be_split():

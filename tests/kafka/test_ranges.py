@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from transforms.block import MESSAGE_FIELDS
-from transforms.kafka.blocks import origins
-from transforms.kafka.origin_columns import AddMessageColumns
-from transforms.kafka.ranges import LEAST_MESSAGES, cut_ranges, deal
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import MESSAGE_FIELDS
+from beamsplit.transforms.kafka.blocks import origins
+from beamsplit.transforms.kafka.origin_columns import AddMessageColumns
+from beamsplit.transforms.kafka.ranges import LEAST_MESSAGES, cut_ranges, deal
 
 SPANS = st.dictionaries(
     st.integers(0, 50), st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)).map(sorted).map(tuple), max_size=20

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import confluent_kafka as kafka
 import pytest
 
+from beamsplit.transforms.block import ORIGIN_ROW
+from beamsplit.transforms.kafka import ranges
+from beamsplit.transforms.kafka.clients import ClientErrors
+from beamsplit.transforms.kafka.gaps import GapFoundError, gaps_of
+from beamsplit.transforms.kafka.ranges import OffsetRange, read_range
 from tests.kafka.fakes import LogConsumer, failure
-from transforms.block import ORIGIN_ROW
-from transforms.kafka import ranges
-from transforms.kafka.clients import ClientErrors
-from transforms.kafka.gaps import GapFoundError, gaps_of
-from transforms.kafka.ranges import OffsetRange, read_range
 
 
 @pytest.fixture(autouse=True)

@@ -9,16 +9,16 @@ from typing import Any
 import confluent_kafka as kafka
 import pytest
 
+from beamsplit.transforms.block import ORIGIN_ROW
+from beamsplit.transforms.kafka import offsets as offsets_module
+from beamsplit.transforms.kafka import reader as module
+from beamsplit.transforms.kafka.blocks import ranges_of
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.gaps import Gap, gaps_of
+from beamsplit.transforms.kafka.reader import KafkaReader
+from beamsplit.transforms.kafka.source import KafkaSource
+from beamsplit.transforms.kafka.stopping import Ending, end_stream, why_ended
 from tests.kafka.fakes import LogConsumer, failure
-from transforms.block import ORIGIN_ROW
-from transforms.kafka import offsets as offsets_module
-from transforms.kafka import reader as module
-from transforms.kafka.blocks import ranges_of
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.gaps import Gap, gaps_of
-from transforms.kafka.reader import KafkaReader
-from transforms.kafka.source import KafkaSource
-from transforms.kafka.stopping import Ending, end_stream, why_ended
 
 Block = tuple[list[int], list[tuple[int, int]]]
 

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka import transactions
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.ending import JobEndsError
+from beamsplit.transforms.kafka.offsets import Group
+from beamsplit.transforms.kafka.transactions import Transactions
 from tests.kafka.brokers import FakeBroker
 from tests.kafka.test_deliveries import BAD_RECORD, BAD_TIME, HERE, OUT, TOO_LARGE, messages, poison
-from transforms.errors import RowError
-from transforms.kafka import transactions
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.ending import JobEndsError
-from transforms.kafka.offsets import Group
-from transforms.kafka.transactions import Transactions
 
 GROUP = Group(ClientConfig(HERE), "in", "g", commits=False)
 BAD = Topic(HERE, "bad")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from transforms.block import MODEL_VERSION, with_origin
-from transforms.errors import row_bases
-from transforms.kafka.rows import RowBases, row_headers
+from beamsplit.transforms.block import MODEL_VERSION, with_origin
+from beamsplit.transforms.failures.errors import row_bases
+from beamsplit.transforms.kafka.rows import RowBases, row_headers
 
 
 def block(rows: int, file: str, first_row: int) -> pa.RecordBatch:

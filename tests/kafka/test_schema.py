@@ -3,9 +3,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.signature import Signature, TensorSpec
-from transforms.kafka.schema import message_schema, parse_schema, sample_of, wanted_fields
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.transforms.kafka.schema import message_schema, parse_schema, sample_of, wanted_fields
 
 MODEL = Signature(
     (TensorSpec("x", "float32", ("N", 3, "w")), TensorSpec("h", "float32", ("N", 2)), TensorSpec("s", "int64", ("N",))),

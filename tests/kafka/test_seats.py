@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.seats import Seat, SeatCoder, flink_task, seats
-from transforms.kafka.source import KafkaSource
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.source import KafkaSource
+from beamsplit.transforms.kafka.task_assignment import Seat, SeatCoder, flink_task, seats
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,17 @@ import json
 import pyarrow as pa
 import pytest
 
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.infer.model_version import with_version
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.clients import may_pass
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.deliveries import Deliveries
+from beamsplit.transforms.kafka.errors import SendErrors, append_lines, error_json
+from beamsplit.transforms.kafka.outgoing import Messages
+from beamsplit.transforms.kafka.sink import encode_rows, headers_of
 from tests.kafka.brokers import settings
 from tests.kafka.test_messages import FakeMessage
-from transforms.errors import RowError
-from transforms.kafka.blocks import block_of
-from transforms.kafka.clients import may_pass
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.deliveries import Deliveries
-from transforms.kafka.errors import SendErrors, append_lines, error_json
-from transforms.kafka.outgoing import Messages
-from transforms.kafka.sink import encode_rows, headers_of
-from transforms.model_version import with_version
 
 
 def predictions() -> pa.RecordBatch:

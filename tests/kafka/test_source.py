@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from beamsplit.transforms.block import ORIGIN_ROW
+from beamsplit.transforms.kafka import reader as module
+from beamsplit.transforms.kafka.blocks import VALUE
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.reader import KafkaReader
+from beamsplit.transforms.kafka.source import IDLE_WAIT_SECONDS, KafkaSource
 from tests.kafka.fakes import Message
-from transforms.block import ORIGIN_ROW
-from transforms.kafka import reader as module
-from transforms.kafka.blocks import VALUE
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.reader import KafkaReader
-from transforms.kafka.source import IDLE_WAIT_SECONDS, KafkaSource
 
 
 class Consumer:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.interrupt import what_is_left
-from pipelines.options import parse
+from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.running.interrupt import what_is_left
 from tests.command import Command
 
 TOPICS = {"input": "kafka://127.0.0.1:1/in", "output": "kafka://127.0.0.1:1/out", "columns": None}

@@ -7,9 +7,9 @@ from typing import Any
 import confluent_kafka as kafka
 import pytest
 
-from transforms.kafka import topic_watch
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.topic_watch import NO_ID, TopicWatch
+from beamsplit.transforms.kafka import topic_watch
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.topic_watch import NO_ID, TopicWatch
 
 
 class Admin:

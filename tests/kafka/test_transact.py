@@ -9,16 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beamsplit.transforms.apply import CountedStep
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka import exactly_once
+from beamsplit.transforms.kafka.blocks import block_of, with_ranges
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTransactions
+from beamsplit.transforms.kafka.messages import ParseMessages
+from beamsplit.transforms.kafka.offsets import Group
+from beamsplit.transforms.kafka.outgoing import Messages
 from tests.kafka.test_messages import FakeMessage
-from transforms.apply import CountedStep
-from transforms.errors import RowError
-from transforms.kafka import exactly_once
-from transforms.kafka.blocks import block_of, with_ranges
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTransactions
-from transforms.kafka.messages import ParseMessages
-from transforms.kafka.offsets import Group
-from transforms.kafka.outgoing import Messages
 
 WAIT_SECONDS = 30.0
 

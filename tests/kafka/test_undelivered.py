@@ -12,21 +12,21 @@ import pyarrow as pa
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.stream_end import StreamEnd, wait_for_end
+from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.kinds import read_tallies
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.ending import JobEndsError, ending, why_it_ends
+from beamsplit.transforms.kafka.errors import SendErrors, error_headers, error_json, error_messages, shorter
+from beamsplit.transforms.kafka.limits import TopicLimits, batch_bytes, known_limits
+from beamsplit.transforms.kafka.rows import SendRowErrors, SendRows
+from beamsplit.transforms.kafka.sink import WriteMessages
+from beamsplit.transforms.worker import read_counts, this_worker
 from tests.kafka.brokers import FakeBroker, settings
 from tests.kafka.test_deliveries import BAD_RECORD, HERE, OUT, TOO_LARGE
 from tests.kafka.test_messages import FakeMessage
 from tests.waiting import DEADLINE
-from transforms.errors import RowError
-from transforms.failure_kinds import read_tallies
-from transforms.kafka.blocks import block_of
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.ending import JobEndsError, ending, why_it_ends
-from transforms.kafka.errors import SendErrors, error_headers, error_json, error_messages, shorter
-from transforms.kafka.limits import TopicLimits, batch_bytes, known_limits
-from transforms.kafka.rows import SendRowErrors, SendRows
-from transforms.kafka.sink import WriteMessages
-from transforms.worker import read_counts, this_worker
 
 CONFIG, BAD = ClientConfig(HERE), Topic(HERE, "bad")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.kafka.watermark import Watermarks
+from beamsplit.transforms.kafka.watermark import Watermarks
 
 
 def saw(marks: Watermarks, now: float, *messages: tuple[int, int]) -> None:

@@ -17,8 +17,8 @@ from tests.mutants.mutations import Mutation, mutations
 from tests.mutants.reach import concerned, modules
 
 ROOT = Path(__file__).parent.parent.parent
-SOURCES = ("models", "transforms", "pipelines", "runners")
-LEFT_OUT = ("runners.local", "runners.dataflow", "pipelines.demo")
+SOURCES = ("beamsplit.models", "beamsplit.transforms", "beamsplit.pipelines", "beamsplit.runners")
+LEFT_OUT = ("beamsplit.runners.local", "beamsplit.runners.dataflow", "beamsplit.pipelines.demo")
 """What only tests of services, or another cloud, run."""
 
 

@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-LAYERS = ("models", "transforms", "pipelines", "runners", "benchmarks", "tests")
+LAYERS = ("models", "transforms", "pipelines", "runners")
+FOLDERS = (*LAYERS, "benchmarks", "tests")
 
 
 def modules(root: Path) -> dict[str, Path]:
     """Name -> file of each module below these folders."""
     found = {}
-    for layer in LAYERS:
-        for path in sorted((root / layer).rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = (("beamsplit",) if folder in LAYERS else ()) + path.relative_to(root).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
@@ -29,7 +30,7 @@ def imports(source: str, known: Mapping[str, object]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(".") in range(1, 6):
-            found.add(node.value)  # `python -m` in a test, imports that are put off
+            found |= {node.value, f"beamsplit.{node.value}"}  # `python -m` in a test, imports that are put off
     return found & set(known)
 
 

@@ -56,14 +56,14 @@ def test_every_fault_of_our_own_sources_is_python():
 
 
 def test_imports_in_functions_and_by_name():
-    known = {"models.graph": 0, "models": 0, "pipelines.score": 0, "runners": 0}
-    source = 'from models import graph\ndef f():\n    import runners\n    run("pipelines.score")\n    import os'
-    assert imports(source, known) == {"models", "models.graph", "pipelines.score", "runners"}
+    names = {"beamsplit.models", "beamsplit.models.graph", "beamsplit.pipelines.score", "beamsplit.runners"}
+    source = 'from beamsplit.models import graph\ndef f():\n    import beamsplit.runners\n    run("pipelines.score")'
+    assert imports(f"{source}\n    import os", dict.fromkeys(names, 0)) == names
 
 
 def test_the_nearest_tests_come_first():
     found = concerned(ROOT)
-    reached = found["models.split.balance"]
+    reached = found["beamsplit.models.split.balance"]
     assert ROOT / "tests" / "split" / "test_balance.py" in [path for count, path in reached if count == 1]
     assert [count for count, _ in reached] == sorted(count for count, _ in reached)
     assert not any("services" in path.parts for _, path in reached)
@@ -73,4 +73,4 @@ def test_the_nearest_tests_come_first():
 def test_a_sample_is_the_same_each_time():
     sample = drawn(5, 7, "models/split/solver/")
     assert sample == drawn(5, 7, "models/split/solver/") != drawn(5, 8, "models/split/solver/")
-    assert len(sample) == 5 and all(name.startswith("models.split.solver.") for name, _, _ in sample)
+    assert len(sample) == 5 and all(name.startswith("beamsplit.models.split.solver.") for name, _, _ in sample)

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from models.random_draws import DRAWING
-from models.tensors import numpy_dtype
+from beamsplit.models.graph.random_draws import DRAWING
+from beamsplit.models.values.tensors import numpy_dtype
 from tests.onnx_suites.cases import Case, Value
 
 SIZE = 64

@@ -16,17 +16,17 @@ import onnx_ir as ir
 import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
-from models.batch.blocks import blocks_of
-from models.errors import UsageError
-from models.fit import DataFacts, Fit, fit
-from models.runs import Runs
-from models.scoring import Scorer
-from models.session import Session, SessionOptions, forget_sessions
-from models.shard.planner import NothingToDivide, divide
-from models.shard.sharded import ShardedModel, ShardedSession
-from models.split.cuts import split_graph
-from models.split.load import load_graph
-from models.tensors import unpack
+from beamsplit.models.batch.blocks import blocks_of
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import DataFacts, Fit, fit
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.running.runs import Runs
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import Session, SessionOptions, forget_sessions
+from beamsplit.models.shard.planner import NothingToDivide, divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.models.split.cuts import split_graph
+from beamsplit.models.values.tensors import unpack
 from tests.onnx_suites.cases import Case
 from tests.onnx_suites.rows import NotRows, Rows, close, session_of
 from tests.split.cutting import chain_of, equal_cut

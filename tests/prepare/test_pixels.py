@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.prepare import parse_prepare
 from tests.prepare.test_prepare_image import encoded, run
-from transforms.prepare import parse_prepare
 
 SIZE = 16
 STEPS = np.linspace(0, 1, SIZE * SIZE).reshape(SIZE, SIZE)

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.tensors import to_arrow, to_numpy
-from transforms.block import COPY, with_origin
-from transforms.columns import tensor_field
-from transforms.prepare import parse_prepare
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import to_arrow, to_numpy
+from beamsplit.transforms.block import COPY, with_origin
+from beamsplit.transforms.columns import tensor_field
+from beamsplit.transforms.prepare import parse_prepare
 
 
 def block_of(images: np.ndarray) -> pa.RecordBatch:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from models.tensors import to_numpy
-from transforms.block import with_origin
-from transforms.prepare.bytes import Bytes
-from transforms.spec import build
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import to_numpy
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.prepare.bytes import Bytes
+from beamsplit.transforms.spec import build
 
 
 def step(spec: str) -> Bytes:

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image as Pil
 from PIL import ImageOps
 
-from models.errors import UsageError
-from models.tensors import to_numpy
-from transforms.block import with_origin
-from transforms.prepare import parse_prepare
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import to_numpy
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.prepare import parse_prepare
 
 RNG = np.random.default_rng(0)
 

@@ -5,10 +5,10 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.tensors import to_numpy
-from transforms.block import with_origin
-from transforms.prepare import parse_prepare
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import to_numpy
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.prepare import parse_prepare
 
 
 def run(spec: str, column: pa.Array) -> tuple[list, list]:

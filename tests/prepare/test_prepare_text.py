@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from models.errors import UsageError
-from transforms.block import with_origin
-from transforms.prepare import parse_prepare
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.prepare import parse_prepare
 
 VOCABULARY = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "a": 4, "b": 5, "c": 6, "d": 7}
 
@@ -144,7 +144,7 @@ def test_a_text_on_which_the_tokenizer_fails_fails_alone(tokenizer: str, error: 
     step = parse_prepare(f"text:{tokenizer}")
     block = with_origin(pa.record_batch({"text": ["a", "d", None, "b", "c", "d a"]}), "f", 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transforms.prepare.text._tokenizer", lambda *_: (Panics(), 512, (0, 0, False)))
+        patch.setattr("beamsplit.transforms.prepare.text._tokenizer", lambda *_: (Panics(), 512, (0, 0, False)))
         result = step(block)
     assert result.block.column("_origin_row").to_pylist() == [0, 3, 4]
     assert result.block.column("input_ids").to_pylist() == [[1, 4, 2], [1, 5, 2], [1, 6, 2]]
@@ -159,5 +159,5 @@ def test_ctrl_c_while_texts_are_encoded_is_no_failed_row(tokenizer: str):
 
     step = parse_prepare(f"text:{tokenizer}")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("transforms.prepare.text._tokenizer", lambda *_: (Interrupted(), 512, (0, 0, False)))
+        patch.setattr("beamsplit.transforms.prepare.text._tokenizer", lambda *_: (Interrupted(), 512, (0, 0, False)))
         step(with_origin(pa.record_batch({"text": ["a"]}), "f", 0))

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.read import ReadOptions, find_files, input_schema, read_split, split_file
-from transforms.read.arrow_batch import BatchFile, Unsupported
-from transforms.read.compression import DamagedFile
+from beamsplit.transforms.read import ReadOptions, find_files, input_schema, read_split, split_file
+from beamsplit.transforms.read.arrow_batch import BatchFile, Unsupported
+from beamsplit.transforms.read.compression import DamagedFile
 
 ROWS = 400
 

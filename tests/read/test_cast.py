@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.exact import inexact
-from transforms.read.cast import CannotCast, cast_exactly
+from beamsplit.models.values.exact import inexact
+from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
 D = Decimal
 STAMP = pa.timestamp

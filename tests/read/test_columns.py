@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.read import (
+from beamsplit.transforms.read import (
     ReadOptions,
     arrow_ipc,
     count_rows,

@@ -9,11 +9,11 @@ import zlib
 import pytest
 import zstandard
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import ReadOptions, find_files, format_of, input_schema, read_all, split_file, total_rows
+from beamsplit.transforms.read.compression import DamagedFile, kind_by_name, kind_of_head, unpack
+from beamsplit.transforms.read.lines import line_end, whole_runs
 from tests.command import Command, lines
-from transforms.read import ReadOptions, find_files, format_of, input_schema, read_all, split_file, total_rows
-from transforms.read.compression import DamagedFile, kind_by_name, kind_of_head, unpack
-from transforms.read.lines import line_end, whole_runs
 
 TEXT = b"id,v\n" + b"".join(b"%d,%d.789\n" % (row, 123456 + row) for row in range(200))
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from transforms.read import (
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import (
     NoColumns,
     ReadOptions,
     assign_splits,
@@ -23,7 +23,7 @@ from transforms.read import (
     split_file,
     total_rows,
 )
-from transforms.read.csv_header import header
+from beamsplit.transforms.read.csv_header import header
 
 NAMES = ("id", "a", "text")
 ROWS = [(at, at / 2, f"t{at}\nu" if at % 7 == 0 else f"t{at}") for at in range(60)]

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from models.errors import UsageError
-from transforms.read import ReadOptions, csv_again, csv_header, find_files, input_schema, read_split, split_file
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import (
+    ReadOptions,
+    csv_again,
+    csv_header,
+    find_files,
+    input_schema,
+    read_split,
+    split_file,
+)
 
 
 @pytest.mark.parametrize("line", ["5.1,3.5,1.4", "3,1,2", "1,2,2.5", "-1, 0,1", "7", "0.5", "1e3,2e3", "10,20,30"])

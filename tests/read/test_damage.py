@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beamsplit.transforms.read.damage import damaged
+from beamsplit.transforms.read.result import conform
 from tests.command import ROWS, Command, lines
-from transforms.read.damage import damaged
-from transforms.read.result import conform
 
 
 def text(offsets: list[int], characters: bytes, kind: pa.DataType | None = None) -> pa.Array:

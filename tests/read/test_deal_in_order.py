@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.read.splits import count_rows, deal_in_order
-from transforms.split import Split
+from beamsplit.transforms.read.splits import count_rows, deal_in_order
+from beamsplit.transforms.split import Split
 
 
 def split(number: int, rows: int | None, format: str = "parquet") -> Split:

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import ReadOptions, find_files, infer_schema, with_derived
+from beamsplit.transforms.read.derived import partition_types, partition_values
+from beamsplit.transforms.read.splits import make_splits, read_all
 from tests import onnx_models
 from tests.command import Command, lines
 from tests.onnx_models import save
-from transforms.read import ReadOptions, find_files, infer_schema, with_derived
-from transforms.read.derived import partition_types, partition_values
-from transforms.read.splits import make_splits, read_all
 
 ROWS = [
     {"f": {"a": 1.5, "g": {"b": "x"}}, "f.c": 7},

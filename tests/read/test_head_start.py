@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beamsplit.transforms.read import ReadOptions, find_files, input_schema, parquet, read_split
+from beamsplit.transforms.read.head_start import head_start
+from beamsplit.transforms.read.splits import splits_at_once
 from tests.waiting import DEADLINE
-from transforms.read import ReadOptions, find_files, input_schema, parquet, read_split
-from transforms.read.head_start import head_start
-from transforms.read.splits import splits_at_once
 
 
 def case(path: Path, rows: int, group_rows: int, workers: int):
@@ -72,7 +72,7 @@ def test_other_columns_take_nothing_of_it(tmp_path):
 
 
 def test_it_ends_early_and_within_its_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("transforms.read.head_start.MOST_BYTES", 1_000)
+    monkeypatch.setattr("beamsplit.transforms.read.head_start.MOST_BYTES", 1_000)
     splits, options = case(tmp_path / "t.parquet", 4_000, 4_000, 2)
     with head_start(splits, options, 2):
         wait_for_the_thread()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from transforms.read import ReadOptions, find_files, infer_schema, input_schema, read_all, split_file
-from transforms.read.infer_schema import MOST_FILES, sampled
-from transforms.read.inputs import InputFile
-from transforms.read.unify import unify_types
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import ReadOptions, find_files, infer_schema, input_schema, read_all, split_file
+from beamsplit.transforms.read.infer_schema import MOST_FILES, sampled
+from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.unify import unify_types
 
 S, L = pa.string(), pa.list_
 STAMP = pa.timestamp

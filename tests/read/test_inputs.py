@@ -8,8 +8,8 @@ import pytest
 from apache_beam.io.filesystem import FileMetadata, MatchResult
 from apache_beam.io.filesystems import FileSystems
 
-from models.errors import UsageError
-from transforms.read import (
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import (
     InputFile,
     ReadOptions,
     check_unchanged,
@@ -21,8 +21,8 @@ from transforms.read import (
     read_sample,
     total_rows,
 )
-from transforms.read.choice import left_out_notes
-from transforms.read.inputs import InputChanged
+from beamsplit.transforms.read.choice import left_out_notes
+from beamsplit.transforms.read.inputs import InputChanged
 
 
 def names(folder, found):

@@ -9,11 +9,11 @@ import random
 
 import pytest
 
+from beamsplit.transforms.read import ReadOptions, find_files, infer_schema, total_rows
+from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.json_array import ArrayLines, is_array
+from beamsplit.transforms.read.splits import make_splits, read_all
 from tests.command import Command, lines
-from transforms.read import ReadOptions, find_files, infer_schema, total_rows
-from transforms.read.compression import DamagedFile
-from transforms.read.json_array import ArrayLines, is_array
-from transforms.read.splits import make_splits, read_all
 
 ITEMS = [{"a": 1, "t": 'x,]}\\" \\\\'}, {"a": 2, "t": "\\"}, {"a": [[1], {"b": "[{"}], "t": "ü\n"}, {}]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.read.json_depth import Depths, depths_of, plain_value, to_depth
-from transforms.read.json_parse import Rules, parse_texts
+from beamsplit.transforms.read.json_depth import Depths, depths_of, plain_value, to_depth
+from beamsplit.transforms.read.json_parse import Rules, parse_texts
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.sampled_from(["a,]", "][", '"{', "\\"])
 VALUES = st.recursive(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.read import json_parse
-from transforms.read.json_faults import DOUBTFUL, Faults
-from transforms.read.json_parse import parse, parse_texts
+from beamsplit.transforms.read import json_parse
+from beamsplit.transforms.read.json_faults import DOUBTFUL, Faults
+from beamsplit.transforms.read.json_parse import parse, parse_texts
 
 SCHEMA = pa.schema(
     [

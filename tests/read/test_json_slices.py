@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.read.json_slices import value_texts
+from beamsplit.transforms.read.json_slices import value_texts
 
 KEYS = ["id", "i", "idd", "", "é", 'm"x', "\\", "a:b,{}"]
 texts = st.text(alphabet='ab"\\{}[]:,\n\u00e9\U0001f600 ', max_size=12)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transforms.read import lines
+from beamsplit.transforms.read import lines
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.kafka.arrow_messages import arrow_messages, parse_arrow
-from transforms.read import arrow_ipc, parquet
-from transforms.read.compression import DamagedFile
+from beamsplit.transforms.kafka.arrow_messages import arrow_messages, parse_arrow
+from beamsplit.transforms.read import arrow_ipc, parquet
+from beamsplit.transforms.read.compression import DamagedFile
 
 Maker = Callable[[int], bytes]
 

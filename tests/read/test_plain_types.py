@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.read import ReadOptions, find_files, input_schema
-from transforms.read.plain_types import plain_array, plain_schema, plain_type
-from transforms.read.splits import make_splits, read_all
+from beamsplit.transforms.read import ReadOptions, find_files, input_schema
+from beamsplit.transforms.read.plain_types import plain_array, plain_schema, plain_type
+from beamsplit.transforms.read.splits import make_splits, read_all
 
 LONG = "a text that is longer than a view holds in place"
 RUNS = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3, 5], pa.int32()), pa.array(["a", None, LONG]))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.block import data_columns
-from transforms.read import (
+from beamsplit.transforms.block import data_columns
+from beamsplit.transforms.read import (
     ReadOptions,
     count_rows,
     find_files,

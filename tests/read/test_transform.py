@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.block_coder import BlockCoder
-from transforms.read import (
+from beamsplit.transforms.block_coder import BlockCoder
+from beamsplit.transforms.read import (
     ReadBlocks,
     ReadFailure,
     ReadOptions,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from transforms.read.type_names import parse_types, type_of
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read.type_names import parse_types, type_of
 
 
 @pytest.mark.parametrize(

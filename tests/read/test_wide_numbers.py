@@ -5,9 +5,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from transforms.kafka.messages import ParseMessages, parse_values
-from transforms.read.json_parse import Rules, parse_texts
-from transforms.read.wide_numbers import unheld
+from beamsplit.transforms.kafka.messages import ParseMessages, parse_values
+from beamsplit.transforms.read.json_parse import Rules, parse_texts
+from beamsplit.transforms.read.wide_numbers import unheld
 
 WIDE = 9007199254740993
 
@@ -91,7 +91,7 @@ def test_whole_numbers_of_float64_that_a_float32_input_would_round(nested: bool)
 
 
 def test_those_of_csv_too():
-    from transforms.read.csv_rows import parse
+    from beamsplit.transforms.read.csv_rows import parse
 
     run = "\n".join([*NUMBERS, ""]).encode()
     schema = pa.schema([("x", pa.float64())])
@@ -102,8 +102,8 @@ def test_those_of_csv_too():
 
 
 def test_of_a_struct_the_fields_that_are_fed(tmp_path):
-    from transforms.read import ReadOptions, find_files, read_split, split_file
-    from transforms.read.result import Derived
+    from beamsplit.transforms.read import ReadOptions, find_files, read_split, split_file
+    from beamsplit.transforms.read.result import Derived
 
     path = tmp_path / "s.jsonl"
     rows = [{"f": {"a": number, "b": {"c": number}}} for number in (1.5, 9007199254740994)]

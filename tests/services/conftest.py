@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runners.errors import RunnerError
-from runners.java import find_java
-from runners.local import FlinkCluster, KafkaBroker
-from runners.prism import find_prism
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.java import find_java
+from beamsplit.runners.local import FlinkCluster, KafkaBroker
+from beamsplit.runners.prism import find_prism
 from tests.services.streams import Stream
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource
 from apache_beam.utils.timestamp import Timestamp
 
-from transforms.block import with_origin
+from beamsplit.transforms.block import with_origin
 
 
 class Stamp(beam.DoFn):

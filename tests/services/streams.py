@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from runners.local import KafkaBroker
+from beamsplit.runners.local import KafkaBroker
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.waiting import DEADLINE, running, wait_until

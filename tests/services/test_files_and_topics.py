@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runners.local import KafkaBroker
+from beamsplit.runners.local import KafkaBroker
 from tests.services.streams import Stream, rows
 
 pytest.importorskip("confluent_kafka")

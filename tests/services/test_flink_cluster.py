@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from runners.local import FlinkCluster
+from beamsplit.runners.local import FlinkCluster
 
 
 def slots(cluster: FlinkCluster) -> int:

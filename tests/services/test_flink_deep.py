@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from pipelines.__main__ import main
-from runners.local import FlinkCluster
+from beamsplit.pipelines.__main__ import main
+from beamsplit.runners.local import FlinkCluster
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.split import chains

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from runners.errors import RunnerError
-from runners.flink import OVER, wait_for_slots
-from runners.local import FlinkCluster
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.flink import OVER, wait_for_slots
+from beamsplit.runners.local import FlinkCluster
 from tests.services.streams import Stream, rows
 from tests.waiting import DEADLINE, wait_until
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from runners.flink import OVER, FlinkOptions, flink_runner
-from runners.local import FlinkCluster
+from beamsplit.runners.flink import OVER, FlinkOptions, flink_runner
+from beamsplit.runners.local import FlinkCluster
 from tests.services.steps import Hang, Stamp, Write
 from tests.waiting import running, wait_until
 

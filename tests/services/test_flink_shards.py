@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from runners.flink import FlinkOptions, flink_runner
+from beamsplit.runners.flink import FlinkOptions, flink_runner
+from beamsplit.transforms.infer.shards import RunShards
 from tests import onnx_models
 from tests.command import Command
 from tests.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
 from tests.test_cli_split import close
 from tests.test_shards import divided
 from tests.test_stages import block
-from transforms.shards import RunShards
 
 
 def test_each_shard_has_a_process_that_holds_only_its_weights(services: None, tmp_path: Path):

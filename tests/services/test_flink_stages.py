@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from runners.flink import FlinkOptions, flink_runner
-from runners.local import FlinkCluster
+from beamsplit.runners.flink import FlinkOptions, flink_runner
+from beamsplit.runners.local import FlinkCluster
+from beamsplit.transforms.infer.stages import RunStages
 from tests.command import Command, lines, write_table
 from tests.split import chains
 from tests.test_stage_processes import WatchedStep, as_kind, pids_and_models
 from tests.test_stages import block, split
-from transforms.stages import RunStages
 
 
 def test_each_stage_has_a_process_that_loads_only_its_model(cluster: FlinkCluster, tmp_path: Path):

@@ -13,7 +13,7 @@ from apache_beam.io.unbounded_source import ReadFromUnboundedSource
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
-from runners.flink import FlinkOptions, flink_runner
+from beamsplit.runners.flink import FlinkOptions, flink_runner
 from tests.services.steps import Count, Write
 from tests.waiting import wait_until
 
@@ -25,7 +25,7 @@ class Enough(Exception):
 def is_worker(process: psutil.Process) -> bool:
     """Also of one that ends meanwhile; the shell that waits for our end beside each is none."""
     with contextlib.suppress(psutil.Error):
-        return process.name() != "sh" and "runners.pool_worker" in process.cmdline()
+        return process.name() != "sh" and "beamsplit.runners.pool_worker" in process.cmdline()
     return False
 
 

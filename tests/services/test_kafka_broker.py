@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from runners.errors import RunnerError
-from runners.local import KafkaBroker
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.local import KafkaBroker
 from tests.waiting import DEADLINE, wait_until
 
 kafka = pytest.importorskip("confluent_kafka")

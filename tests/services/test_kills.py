@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.local import FlinkCluster, KafkaBroker
+from beamsplit.runners.local import FlinkCluster, KafkaBroker
 
 pytest.importorskip("confluent_kafka")
 

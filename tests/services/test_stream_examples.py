@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models.model_copy import model_version
+from beamsplit.models.graph.model_copy import model_version
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import ROOT, Stream

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
+from beamsplit.transforms.kafka.arrow_messages import arrow_messages
 from tests import onnx_models
 from tests.onnx_models import save
 from tests.services.streams import Stream, origins
-from transforms.kafka.arrow_messages import arrow_messages
 
 pytest.importorskip("confluent_kafka")
 

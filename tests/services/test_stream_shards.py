@@ -21,17 +21,17 @@ from apache_beam.io.unbounded_source import ReadFromUnboundedSource
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
-from runners.flink import FlinkOptions, flink_runner
-from runners.local import FlinkCluster
+from beamsplit.runners.flink import FlinkOptions, flink_runner
+from beamsplit.runners.local import FlinkCluster
+from beamsplit.transforms.infer.gather import PATIENCE_SECONDS
+from beamsplit.transforms.infer.shard_step import ShardSteps
+from beamsplit.transforms.infer.shards import RunShards
 from tests import onnx_models
 from tests.services.steps import ROWS, AsBlock, Count, Write, as_line, numbered
 from tests.services.streams import Stream, origins, rows
 from tests.shard.watched import HitStep, NotedWhole, changed, check_apart, told_in
 from tests.test_shards import divided
 from tests.waiting import DEADLINE, running, wait_until
-from transforms.shard_meeting import PATIENCE_SECONDS
-from transforms.shard_step import ShardSteps
-from transforms.shards import RunShards
 
 pytest.importorskip("confluent_kafka")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from runners.local import KafkaBroker
-from runners.process import free_ports
+from beamsplit.runners.local import KafkaBroker
+from beamsplit.runners.process import free_ports
 from tests.services.streams import Stream, rows
 
 trustme = pytest.importorskip("trustme")

@@ -11,20 +11,20 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from runners.local import KafkaBroker
+from beamsplit.models.errors import UsageError
+from beamsplit.runners.local import KafkaBroker
+from beamsplit.transforms.apply import CountedStep
+from beamsplit.transforms.kafka.blocks import block_of, with_ranges
+from beamsplit.transforms.kafka.clients import make_consumer, make_producer
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
+from beamsplit.transforms.kafka.messages import ParseMessages
+from beamsplit.transforms.kafka.offsets import Group, committed_end
+from beamsplit.transforms.kafka.outgoing import Messages
+from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions, pin_starts
 from tests.kafka.test_messages import FakeMessage
 from tests.services.streams import origins, read_topic
 from tests.waiting import DEADLINE
-from transforms.apply import CountedStep
-from transforms.kafka.blocks import block_of, with_ranges
-from transforms.kafka.clients import make_consumer, make_producer
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.exactly_once import ScoreInTransactions
-from transforms.kafka.messages import ParseMessages
-from transforms.kafka.offsets import Group, committed_end
-from transforms.kafka.outgoing import Messages
-from transforms.kafka.transactions import OpenTransactions, Transactions, pin_starts
 
 pytest.importorskip("confluent_kafka")
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from runners.local import KafkaBroker
+from beamsplit.runners.local import KafkaBroker
+from beamsplit.transforms.kafka import deliveries, limits
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.clients import make_admin, make_producer
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.deliveries import Deliveries
+from beamsplit.transforms.kafka.ending import JobEndsError
+from beamsplit.transforms.kafka.limits import batch_bytes
+from beamsplit.transforms.kafka.outgoing import Headers, Messages
 from tests.kafka.test_messages import FakeMessage
 from tests.services.streams import Stream, origins, read_topic, rows
 from tests.services.test_transactions import Topics, topics  # noqa: F401  (a fixture)
 from tests.waiting import DEADLINE, wait_until
-from transforms.kafka import deliveries, limits
-from transforms.kafka.blocks import block_of
-from transforms.kafka.clients import make_admin, make_producer
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.deliveries import Deliveries
-from transforms.kafka.ending import JobEndsError
-from transforms.kafka.limits import batch_bytes
-from transforms.kafka.outgoing import Headers, Messages
 
 pytest.importorskip("confluent_kafka")
 

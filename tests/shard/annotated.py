@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from models.graph import ModelFile
-from models.session import SessionOptions, get_session
-from models.shard.annotation import read_annotation
-from models.shard.plan import ShardPlan
-from models.shard.planner import divide
-from models.shard.sharded import ShardedModel, ShardedSession
-from models.split.chain import check_same
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import SessionOptions, get_session
+from beamsplit.models.shard.annotation import read_annotation
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.models.split.chain import check_same
 from tests import onnx_models
 from tests.shard.test_linear import numbers
 

@@ -11,11 +11,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx_ir.passes import common as passes
 
-from models.shard.observe import observed_shapes
-from models.shard.propagate import Sharding, shard_graph
-from models.shard.stages import ShardStage, part_name, shard_stages
-from models.shard.trees import plain_ensembles
-from models.split.types import ask_types
+from beamsplit.models.graph.types import ask_types
+from beamsplit.models.shard.observe import observed_shapes
+from beamsplit.models.shard.propagate import Sharding, shard_graph
+from beamsplit.models.shard.stages import ShardStage, part_name, shard_stages
+from beamsplit.models.shard.trees import plain_ensembles
 
 Feeds = Mapping[str, np.ndarray[Any, Any]]
 

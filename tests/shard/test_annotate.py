@@ -10,18 +10,18 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from models.graph import ModelFile
-from models.light import light_model_path, materialise_weights
-from models.shard.annotate import annotate, save_annotated
-from models.shard.annotation import annotation_of, read_annotation
-from models.shard.plan import ShardPlan
-from models.shard.planner import make_division
-from models.split.annotations import annotate as annotate_stages
-from models.split.annotations import read_annotated_plan
-from models.split.cuts import split_graph
-from models.split.load import load_graph
-from models.split.plan import Plan
-from models.split.stage import assign
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.shard.annotate import annotate, save_annotated
+from beamsplit.models.shard.annotation import annotation_of, read_annotation
+from beamsplit.models.shard.plan import ShardPlan
+from beamsplit.models.shard.planner import make_division
+from beamsplit.models.split.annotations import annotate as annotate_stages
+from beamsplit.models.split.annotations import read_annotated_plan
+from beamsplit.models.split.cuts import split_graph
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.split.stage import assign
 from tests import onnx_models
 from tests.shard.annotated import Feeds, followed_file, mlp, rows_of, say
 from tests.shard.test_divide import encoder_feeds, image_feeds

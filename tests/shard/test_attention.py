@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from models.graph import ModelFile
-from models.shard.annotate import save_annotated
-from models.shard.annotation import read_annotation
-from models.shard.planner import make_division
-from models.split.load import load_graph
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.shard.annotate import save_annotated
+from beamsplit.models.shard.annotation import read_annotation
+from beamsplit.models.shard.planner import make_division
 from tests import onnx_models
 from tests.runtime_version import needs_new_runtime
 from tests.shard.layers import FLOAT, INT32, MS, model, projected

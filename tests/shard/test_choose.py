@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import UsageError
-from models.shard.choose import Tried, choose
+from beamsplit.models.errors import UsageError
+from beamsplit.models.shard.choose import Tried, choose
 
 TRIED = [Tried(1, 900.0, 80_000_000), Tried(2, 1200.0, 41_000_000), Tried(4, 1100.0, 21_000_000)]
 

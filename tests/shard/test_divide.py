@@ -14,15 +14,15 @@ import onnx
 import pytest
 from onnx import load
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.light import light_model_path, materialise_weights
-from models.session import ModelRunError, SessionOptions, get_session
-from models.shard.plan import ShardPlan, from_json, read_plan, to_json
-from models.shard.planner import divide
-from models.shard.sharded import ShardedModel, ShardedSession, get_sharded
-from models.split import saving
-from models.split.chain import check_same
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph import saving
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import ModelRunError, SessionOptions, get_session
+from beamsplit.models.shard.plan import ShardPlan, from_json, read_plan, to_json
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
+from beamsplit.models.split.chain import check_same
 from tests import onnx_models
 from tests.shard.test_linear import numbers
 from tests.shard.test_tables_and_trees import table

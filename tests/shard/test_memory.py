@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
-from models.shard.memory import ARENA_TIMES, arena_bytes, live_bytes
-from models.split.estimate import bind_shapes
+from beamsplit.models.cost.estimate import bind_shapes
+from beamsplit.models.shard.memory import ARENA_TIMES, arena_bytes, live_bytes
 from tests.onnx_models import build
 
 FLOAT = TensorProto.FLOAT

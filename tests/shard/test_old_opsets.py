@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from models.graph import ModelFile
-from models.session import ModelRunError, Session, SessionOptions
-from models.shard.planner import divide
-from models.shard.sharded import ShardedModel, ShardedSession
-from models.split.chain import check_same
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
+from beamsplit.models.shard.planner import divide
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+from beamsplit.models.split.chain import check_same
 
 CPU = SessionOptions(threads=1)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
 from tests.onnx_models import build
 from tests.runtime_version import needs_new_runtime
 from tests.shard.annotated import configured, followed, rows_of, said, say

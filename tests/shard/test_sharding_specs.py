@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.light import light_model_path, materialise_weights
-from models.shard.annotate import save_annotated
-from models.shard.annotation import annotation_of, read_annotation
-from models.shard.planner import make_division
-from models.split.load import load_graph
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.shard.annotate import save_annotated
+from beamsplit.models.shard.annotation import annotation_of, read_annotation
+from beamsplit.models.shard.planner import make_division
 from tests import onnx_models
 from tests.onnx_models import build
 from tests.shard.annotated import FLOAT, Feeds, configured, followed, followed_file, mlp, rows_of, said, say
@@ -269,7 +269,7 @@ def test_a_stage_that_reads_from_a_later_one(tmp_path: Path):
 
 
 def test_models_without_specs_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models.shard.annotation.parse_model", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr("beamsplit.models.shard.annotation.parse_model", lambda _: pytest.fail("parsed"))
     assert read_annotation(ModelFile(onnx_models.save(onnx_models.mlp(), tmp_path / "m.onnx"))) is None
     assert read_annotation(ModelFile(str(tmp_path / "none.onnx"))) is None
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.shard.annotation import WrongSpecError, annotation_of, read_annotation
-from models.shard.planner import divide
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.shard.annotation import WrongSpecError, annotation_of, read_annotation
+from beamsplit.models.shard.planner import divide
 from tests import onnx_models
 from tests.shard.annotated import FLOAT, configured, followed, mlp, rows_of, say
 from tests.shard.test_linear import numbers

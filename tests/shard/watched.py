@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from models import session
-from transforms.shard_step import Part, ShardJoin, ShardStep, ShardSteps
-from transforms.stage_step import StageFailure, StageStep
+from beamsplit.models.running import session
+from beamsplit.transforms.infer.shard_step import Part, ShardJoin, ShardStep, ShardSteps
+from beamsplit.transforms.infer.stage_step import StageFailure, StageStep
 
 
 def private_bytes() -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
-from models.session import SessionOptions
-from models.split.plan import BoundaryTensor, Plan, StagePlan, model_hash, to_json
-from models.split.saved_files import with_hashes
-from models.split.staged import StagedModel
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.split.plan import BoundaryTensor, Plan, StagePlan, model_hash, to_json
+from beamsplit.models.split.saved_files import with_hashes
+from beamsplit.models.split.staged import StagedModel
 from tests.onnx_models import build
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models.graph import ModelFile
-from models.session import SessionOptions, drop_session, get_session
-from models.split.chain import Chain, ChainCheck, check_chain, open_chain
-from models.split.cluster import read_cluster
-from models.split.cuts import SplitGraph, split_graph
-from models.split.estimate import estimate_profile
-from models.split.load import load_graph
-from models.split.plan import Plan
-from models.split.planner import draw_stages
-from models.split.stage import assign, save_stages
+from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.estimate import estimate_profile
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import SessionOptions, drop_session, get_session
+from beamsplit.models.split.chain import Chain, ChainCheck, check_chain, open_chain
+from beamsplit.models.split.cuts import SplitGraph, split_graph
+from beamsplit.models.split.plan import Plan
+from beamsplit.models.split.planner import draw_stages
+from beamsplit.models.split.stage import assign, save_stages
 
 ONE_THREAD = SessionOptions(threads=1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-from models.split.coarse import CoarseGraph, coarsen
-from models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
+from beamsplit.models.split.coarse import CoarseGraph, coarsen
+from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
 
 BLOCK = ("Conv", "Mul", "Relu", "Conv", "Mul", "Relu", "Add")
 """Of a residual network; the Add also reads what the block reads."""

@@ -8,11 +8,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.split.annotations import annotate, read_annotated_plan, read_stages, save_annotated
-from models.split.cuts import split_graph
-from models.split.load import load_graph
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.split.annotations import annotate, read_annotated_plan, read_stages, save_annotated
+from beamsplit.models.split.cuts import split_graph
 from tests import onnx_models
 from tests.split.cutting import equal_cut, graph_of, plan_of
 from tests.split.graphs import CASES

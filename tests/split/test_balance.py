@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import models.split.balance as solver
-from models.split.balance import (
+import beamsplit.models.split.balance as solver
+from beamsplit.models.split.balance import (
     CannotSplit,
     Problem,
     Value,
@@ -23,7 +23,7 @@ from models.split.balance import (
     equal_weight_bytes,
     evaluate,
 )
-from models.split.solver.crowd import CrowdSolver
+from beamsplit.models.split.solver.crowd import CrowdSolver
 
 INF = math.inf
 
@@ -309,4 +309,4 @@ def test_it_imports_only_numpy_and_the_standard_library():
     for path in [folder / "balance.py", *sorted((folder / "solver").glob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("models"):
-                assert node.module.startswith("models.split.solver."), path
+                assert node.module.startswith("beamsplit.models.split.solver."), path

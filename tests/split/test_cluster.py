@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from models.split.cluster import (
+from beamsplit.models.cost.cluster import (
     ClusterWorker,
     format_bytes,
     format_rate,
@@ -16,6 +15,7 @@ from models.split.cluster import (
     parse_bytes,
     read_cluster,
 )
+from beamsplit.models.errors import UsageError
 
 
 def test_a_number_is_so_many_workers_of_this_machine():

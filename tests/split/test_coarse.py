@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.split.coarse import INPUTS, OUTPUTS
+from beamsplit.models.split.coarse import INPUTS, OUTPUTS
 from tests.split.plans import residual_plan
 
 
@@ -48,7 +48,7 @@ def test_cut_where_few_tensors_cross():
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_boxes_than_asked_for(most: int):
-    from models.split.coarse import coarsen
+    from beamsplit.models.split.coarse import coarsen
     from tests.split.plans import residual_nodes
 
     plan, _ = residual_plan(1, 4)

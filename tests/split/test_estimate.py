@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from models.graph import ModelFile
-from models.split.estimate import MachineRate, bind_shapes, estimate_profile, node_flops
-from models.split.load import load_graph
+from beamsplit.models.cost.estimate import MachineRate, bind_shapes, estimate_profile, node_flops
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
 from tests import onnx_models
 
 

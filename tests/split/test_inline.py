@@ -7,8 +7,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from models.split.inline import InlinePipeline, differs
-from models.split.worker import InlineStage, StageError, share_workers
+from beamsplit.models.split.inline import InlinePipeline, differs
+from beamsplit.models.split.worker import InlineStage, StageError, share_workers
 from tests.waiting import DEADLINE
 from tests.waiting import wait_until as until
 

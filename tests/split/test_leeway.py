@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from models.errors import UsageError
-from models.graph import ModelFile
-from models.session import Session, SessionOptions
-from models.split.chain import ChainCheck, check_same
-from models.split.leeway import EIGHT_BITS, arithmetic
-from models.split.load import load_graph
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.split.chain import ChainCheck, check_same
+from beamsplit.models.split.leeway import EIGHT_BITS, arithmetic
 
 CPU = SessionOptions(threads=1)
 RNG = np.random.default_rng(0)

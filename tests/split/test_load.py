@@ -10,10 +10,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
-from models.graph import DROP_ZIPMAP, DYNAMIC_ROWS, ModelFile
-from models.split.load import load_graph
-from models.split.stage import save_stages
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import DROP_ZIPMAP, DYNAMIC_ROWS, ModelFile
+from beamsplit.models.split.stage import save_stages
 from tests import onnx_models
 from tests.onnx_models import build, save
 from tests.split.cutting import check_cuts, equal_cut, file_of, graph_of, plan_of

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import UsageError
-from models.split.plan import (
+from beamsplit.models.errors import UsageError
+from beamsplit.models.split.plan import (
     Alternative,
     BoundaryTensor,
     Plan,

@@ -10,15 +10,15 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from models.graph import ModelFile
-from models.light import light_model_path, materialise_weights
-from models.session import SessionOptions, get_session, signature_of
-from models.split import profile as profile_module
-from models.split.feeds import find_id_limits, make_feeds
-from models.split.fusion import Wires, spread_seconds
-from models.split.load import load_graph
-from models.split.profile import Profile, measure_profile
-from models.split.trace import middle_mean, read_trace
+from beamsplit.models.cost import profile as profile_module
+from beamsplit.models.cost.fusion import Wires, spread_seconds
+from beamsplit.models.cost.profile import Profile, measure_profile
+from beamsplit.models.cost.trace import middle_mean, read_trace
+from beamsplit.models.graph.feeds import find_id_limits, make_feeds
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import SessionOptions, get_session, signature_of
 from tests import onnx_models
 
 OPTIONS = SessionOptions(threads=1)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from models.split import profile_cache
-from models.split.profile import Profile
+from beamsplit.models.cost import profile_cache
+from beamsplit.models.cost.profile import Profile
 
 PROFILE = Profile(2, {"a": 0.25, "b": 1e-7}, {"x": 24.0}, 0.2500001, notes=("a line",))
 

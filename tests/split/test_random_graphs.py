@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from models.session import get_session
-from models.split.chain import check_chain
-from models.split.cuts import SplitGraph, split_graph
-from models.split.load import load_graph
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.running.session import get_session
+from beamsplit.models.split.chain import check_chain
+from beamsplit.models.split.cuts import SplitGraph, split_graph
 from tests.onnx_models import build
 from tests.split.cutting import ONE_THREAD, chain_of, file_of, plan_of
 

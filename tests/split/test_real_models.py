@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from onnx import load
 
-from models.graph import DROP_ZIPMAP
-from models.light import light_model_path, materialise_weights
+from beamsplit.models.graph.light import light_model_path, materialise_weights
+from beamsplit.models.graph.model_file import DROP_ZIPMAP
 from tests import onnx_models
 from tests.split.cutting import check_cuts
 

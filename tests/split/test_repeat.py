@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from models.session import get_session
-from models.split.chain import check_chain
-from models.split.cluster import ClusterWorker
-from models.split.cuts import SplitGraph, split_graph
-from models.split.planner import draw_stages
-from models.split.problem import unit_seconds
-from models.split.profile import Profile
-from models.split.repeat import cheap_to_repeat, repeat_where_cheaper
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.running.session import get_session
+from beamsplit.models.split.chain import check_chain
+from beamsplit.models.split.cuts import SplitGraph, split_graph
+from beamsplit.models.split.planner import draw_stages
+from beamsplit.models.split.problem import unit_seconds
+from beamsplit.models.split.repeat import cheap_to_repeat, repeat_where_cheaper
 from tests import onnx_models
 from tests.split.cutting import ONE_THREAD, chain_of, file_of, graph_of
 

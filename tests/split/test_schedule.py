@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.split.schedule import fill_bubbles, simulate
+from beamsplit.models.split.schedule import fill_bubbles, simulate
 
 
 def draw(schedule) -> list[str]:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.split.plan import Plan, StagePlan
-from models.split.replan import scaled_nodes
-from models.split.seen import Seen, StageSeen, as_data, better_plan, seen_in
-from pipelines.split_report import stage_lines as lines
+from beamsplit.models.split.plan import Plan, StagePlan
+from beamsplit.models.split.replan import scaled_nodes
+from beamsplit.models.split.seen import Seen, StageSeen, as_data, better_plan, seen_in
+from beamsplit.pipelines.report.stages import stage_lines as lines
 
 
 def plan(*seconds: float, replicas: int = 1) -> Plan:

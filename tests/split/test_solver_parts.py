@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from models.split.balance import CannotSplit, Problem, Value, Weight, Worker, _bound, balance, evaluate
-from models.split.solver.chain import Chain
-from models.split.solver.moves import improve
+from beamsplit.models.split.balance import CannotSplit, Problem, Value, Weight, Worker, _bound, balance, evaluate
+from beamsplit.models.split.solver.chain import Chain
+from beamsplit.models.split.solver.moves import improve
 
 
 def chain_of(seconds: list[float], crossing: float = 0.0, **more: object) -> Problem:

@@ -9,12 +9,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from models.errors import UsageError
-from models.session import ModelRunError, get_session
-from models.split import saving
-from models.split.chain import check_chain, difference_of, open_chain
-from models.split.plan import read_plan
-from models.split.stage import assign, extract_stage, save_stages
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph import saving
+from beamsplit.models.running.session import ModelRunError, get_session
+from beamsplit.models.split.chain import check_chain, difference_of, open_chain
+from beamsplit.models.split.plan import read_plan
+from beamsplit.models.split.stage import assign, extract_stage, save_stages
 from tests import onnx_models
 from tests.onnx_models import build
 from tests.split.cutting import ONE_THREAD, chain_of, equal_cut, file_of, graph_of, plan_of

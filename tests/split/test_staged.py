@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.errors import UsageError
-from models.fit import DataFacts, fit
-from models.scoring import Scorer
-from models.session import ModelRunError
-from models.split.staged import StagedSession, get_staged
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.split.staged import StagedSession, get_staged
 from tests.split import chains
 
 

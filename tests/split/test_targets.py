@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from models.split.load import load_graph
-from models.split.targets import _target, _width
+from beamsplit.models.graph.load import load_graph
+from beamsplit.models.graph.targets import _target, _width
 from tests.onnx_models import build
 from tests.split.cutting import check_cuts, file_of, graph_of, plan_of
 from tests.split.graphs import FLOAT, node, normal

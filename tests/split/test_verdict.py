@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from models.split.alternatives import predict_alternatives
-from models.split.cluster import ClusterWorker
-from models.split.plan import Alternative
-from models.split.verdict import make_verdict, rank
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.split.alternatives import predict_alternatives
+from beamsplit.models.split.plan import Alternative
+from beamsplit.models.split.verdict import make_verdict, rank
 
 REPLICAS = Alternative("4 replicas of the whole model", 130.0, 3.0e9, measured=True)
 WIDE = Alternative("the whole model with 4 threads", 110.0, 3.0e9, measured=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import UsageError
-from models.session import SessionOptions
-from models.split.alternatives import core_count
-from models.split.balance import Problem, Value, Weight
-from models.split.cluster import ClusterWorker
-from models.split.profile import Profile
-from models.strategy.candidate import Candidate, Pod, candidates
-from models.strategy.choose import PROCESS_BYTES, LeftOut, choose
-from models.strategy.here import Here
-from models.strategy.planner import from_json, plan_strategy, to_json
-from models.strategy.teams import APART, Links, alike, shard_counts, teams_of
-from models.strategy.width import UnitParts, Width, make_widths
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.profile import Profile
+from beamsplit.models.errors import UsageError
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.balance import Problem, Value, Weight
+from beamsplit.models.strategy.candidate import Candidate, Pod, candidates
+from beamsplit.models.strategy.choose import PROCESS_BYTES, LeftOut, choose
+from beamsplit.models.strategy.here import Here
+from beamsplit.models.strategy.planner import from_json, plan_strategy, to_json
+from beamsplit.models.strategy.teams import APART, Links, alike, shard_counts, teams_of
+from beamsplit.models.strategy.width import UnitParts, Width, make_widths
 from tests import onnx_models
 from tests.split.cutting import file_of, graph_of
 

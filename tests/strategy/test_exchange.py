@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from models.split.cluster import ClusterWorker
-from models.strategy.cost import Stage, Team, busy
-from models.strategy.exchange import ASSUMED, Exchange, measure_exchange
-from models.strategy.planner import exchange_line
-from models.strategy.teams import apart
+from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.strategy.cost import Stage, Team, busy
+from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
+from beamsplit.models.strategy.planner import exchange_line
+from beamsplit.models.strategy.teams import apart
 
 
 def test_measured_here():

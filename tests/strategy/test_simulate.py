@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.split import schedule
-from models.strategy.candidate import Candidate, Pod
-from models.strategy.cost import Stage, Team, pod_latency, pod_period
-from models.strategy.simulate import run_pod, simulate
+from beamsplit.models.split import schedule
+from beamsplit.models.strategy.candidate import Candidate, Pod
+from beamsplit.models.strategy.cost import Stage, Team, pod_latency, pod_period
+from beamsplit.models.strategy.simulate import run_pod, simulate
 
 
 def stage(seconds: float = 0.0, replicas: int = 1, **more: float) -> Stage:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.classes import ClassNames
-from transforms.chain import parse_step
-from transforms.finish.argmax import ArgMax
-from transforms.finish.expand import Expand
-from transforms.finish.labels import Labels
-from transforms.finish.mean import MeanOfCopies, with_mean_of_copies
-from transforms.finish.softmax import Softmax
-from transforms.finish.threshold import Threshold
-from transforms.finish.top_k import TopK
-from transforms.spec import SpecStep, StepHelp, help_of
-from transforms.step import Step
+from beamsplit.models.fitting.classes import ClassNames
+from beamsplit.transforms.chain import parse_step
+from beamsplit.transforms.finish.argmax import ArgMax
+from beamsplit.transforms.finish.expand import Expand
+from beamsplit.transforms.finish.labels import Labels
+from beamsplit.transforms.finish.mean import MeanOfCopies, with_mean_of_copies
+from beamsplit.transforms.finish.softmax import Softmax
+from beamsplit.transforms.finish.threshold import Threshold
+from beamsplit.transforms.finish.top_k import TopK
+from beamsplit.transforms.spec import SpecStep, StepHelp, help_of
+from beamsplit.transforms.step import Step
 
 BUILTINS: tuple[type[SpecStep], ...] = (Softmax, ArgMax, TopK, Labels, Threshold, Expand)
 

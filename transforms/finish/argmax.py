@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.classes import ClassNames, Names
-from transforms.columns import replace_columns, replace_fields, tensor_field
-from transforms.finish.labels import dtype_of, to_labels
-from transforms.finish.outputs import ARGMAX
-from transforms.finish.scores import Scores, find_scores, finite_rows, to_column
-from transforms.spec import SpecStep, boolean, integer, option, text
-from transforms.step import StepResult
+from beamsplit.models.fitting.classes import ClassNames, Names
+from beamsplit.transforms.columns import replace_columns, replace_fields, tensor_field
+from beamsplit.transforms.finish.labels import dtype_of, to_labels
+from beamsplit.transforms.finish.outputs import ARGMAX
+from beamsplit.transforms.finish.scores import Scores, find_scores, finite_rows, to_column
+from beamsplit.transforms.spec import SpecStep, boolean, integer, option, text
+from beamsplit.transforms.step import StepResult
 
 
 @dataclass(frozen=True)

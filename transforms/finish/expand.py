@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.classes import ClassNames
-from models.errors import UsageError
-from models.tensors import to_arrow
-from transforms.columns import replace_columns, replace_fields, tensor_field, tensor_rows
-from transforms.finish.scores import Scores, find_scores
-from transforms.spec import SpecStep, boolean, integer, option, text
-from transforms.step import StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.classes import ClassNames
+from beamsplit.models.values.tensors import to_arrow
+from beamsplit.transforms.columns import replace_columns, replace_fields, tensor_field, tensor_rows
+from beamsplit.transforms.finish.scores import Scores, find_scores
+from beamsplit.transforms.spec import SpecStep, boolean, integer, option, text
+from beamsplit.transforms.step import StepResult
 
 MOST_COLUMNS = 10_000
 """More would be a mistake: an axis that is not that of classes."""

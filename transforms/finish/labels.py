@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.classes import ClassNames, Names
-from models.errors import UsageError
-from models.plain import parse_json
-from models.tensors import TensorColumn
-from transforms.columns import (
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.classes import ClassNames, Names
+from beamsplit.models.plain import parse_json
+from beamsplit.models.values.tensors import TensorColumn
+from beamsplit.transforms.columns import (
     drop_rows,
     replace_columns,
     replace_fields,
@@ -21,11 +21,11 @@ from transforms.columns import (
     tensor_field,
     tensor_rows,
 )
-from transforms.files import read_file
-from transforms.finish.outputs import ARGMAX, TOP_K, is_class, is_scores
-from transforms.finish.scores import Scores, find_values, to_column
-from transforms.spec import SpecStep, option, text
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.files import read_file
+from beamsplit.transforms.finish.outputs import ARGMAX, TOP_K, is_class, is_scores
+from beamsplit.transforms.finish.scores import Scores, find_values, to_column
+from beamsplit.transforms.spec import SpecStep, option, text
+from beamsplit.transforms.step import RowFailure, StepResult
 
 _WANTED = "class numbers (integers)"
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import TensorColumn, column_type, ragged_to_arrow, to_arrow, unpack
-from transforms.block import COPY, ORIGIN_FILE, ORIGIN_ROW
-from transforms.columns import describe, drop_rows, failures_of, split_rows, tensor_field
-from transforms.finish.outputs import FLOATS
-from transforms.finish.softmax import Softmax
-from transforms.step import RowFailure, Step, StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import TensorColumn, column_type, ragged_to_arrow, to_arrow, unpack
+from beamsplit.transforms.block import COPY, ORIGIN_FILE, ORIGIN_ROW
+from beamsplit.transforms.columns import describe, drop_rows, failures_of, split_rows, tensor_field
+from beamsplit.transforms.finish.outputs import FLOATS
+from beamsplit.transforms.finish.softmax import Softmax
+from beamsplit.transforms.step import RowFailure, Step, StepResult
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from models.tensors import column_type
+from beamsplit.models.values.tensors import column_type
 
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import Array, ColumnType, TensorColumn, column_type, ragged_to_arrow, to_arrow
-from transforms.columns import check_column, drop_rows, only_column, split_rows, survivors, tensor_rows
-from transforms.finish.outputs import is_float, is_scores
-from transforms.step import RowFailure
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import Array, ColumnType, TensorColumn, column_type, ragged_to_arrow, to_arrow
+from beamsplit.transforms.columns import check_column, drop_rows, only_column, split_rows, survivors, tensor_rows
+from beamsplit.transforms.finish.outputs import is_float, is_scores
+from beamsplit.transforms.step import RowFailure
 
 Shape = tuple[int | None, ...]
 

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import Array
-from transforms.columns import replace_columns, replace_fields, tensor_field
-from transforms.finish.scores import Scores, find_scores, finite_rows, to_column
-from transforms.spec import SpecStep, integer, option, text
-from transforms.step import RowFailure, StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import Array
+from beamsplit.transforms.columns import replace_columns, replace_fields, tensor_field
+from beamsplit.transforms.finish.scores import Scores, find_scores, finite_rows, to_column
+from beamsplit.transforms.spec import SpecStep, integer, option, text
+from beamsplit.transforms.step import RowFailure, StepResult
 
 TELLING_ROWS = 8
 """So many rows that all are probabilities already are no chance."""

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from models.tensors import Array
-from transforms.columns import replace_columns, replace_fields, tensor_field
-from transforms.finish.outputs import THRESHOLD
-from transforms.finish.scores import Scores, find_values, finite_rows, to_column
-from transforms.spec import SpecStep, boolean, number, option, text
-from transforms.step import StepResult
+from beamsplit.models.values.tensors import Array
+from beamsplit.transforms.columns import replace_columns, replace_fields, tensor_field
+from beamsplit.transforms.finish.outputs import THRESHOLD
+from beamsplit.transforms.finish.scores import Scores, find_values, finite_rows, to_column
+from beamsplit.transforms.spec import SpecStep, boolean, number, option, text
+from beamsplit.transforms.step import StepResult
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.classes import ClassNames, Names
-from models.errors import UsageError
-from transforms.columns import drop_rows, replace_columns, replace_fields, survivors, tensor_field
-from transforms.finish.labels import dtype_of, load_labels, to_labels, unlabelled
-from transforms.finish.outputs import TOP_K, VALUES
-from transforms.finish.scores import Scores, find_scores, finite_rows, to_column
-from transforms.spec import SpecStep, boolean, integer, option, text, whole
-from transforms.step import RowFailure, StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.classes import ClassNames, Names
+from beamsplit.transforms.columns import drop_rows, replace_columns, replace_fields, survivors, tensor_field
+from beamsplit.transforms.finish.labels import dtype_of, load_labels, to_labels, unlabelled
+from beamsplit.transforms.finish.outputs import TOP_K, VALUES
+from beamsplit.transforms.finish.scores import Scores, find_scores, finite_rows, to_column
+from beamsplit.transforms.spec import SpecStep, boolean, integer, option, text, whole
+from beamsplit.transforms.step import RowFailure, StepResult
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.kafka.messages import EMPTY, Rows
-from transforms.read.json_depth import Depths
-from transforms.read.result import conform
+from beamsplit.transforms.kafka.messages import EMPTY, Rows
+from beamsplit.transforms.read.json_depth import Depths
+from beamsplit.transforms.read.result import conform
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """What a stream ends with."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from transforms.block import AS_CAME
-from transforms.read.json_slices import value_texts
-from transforms.step import StepResult
+from beamsplit.transforms.block import AS_CAME
+from beamsplit.transforms.read.json_slices import value_texts
+from beamsplit.transforms.step import StepResult
 
 
 def as_came_field(names: Sequence[str]) -> pa.Field:

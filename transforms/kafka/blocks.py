@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import MESSAGE_FIELDS
+from beamsplit.transforms.block import MESSAGE_FIELDS
 
 VALUE = "_value"
 """Column with the messages' values, not yet read (binary; null where a message has none)."""

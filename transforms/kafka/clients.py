@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from models.errors import UsageError
-from transforms.kafka.config import ClientConfig, Topic
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
 
 ANSWER_MS = 10_000
 """How long a client of transactions waits for an answer before it asks anew, unless told otherwise.

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.errors import UsageError
-from transforms.files import read_file
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.files import read_file
 
 SCHEME = "kafka://"
 

@@ -16,11 +16,11 @@ from functools import partial
 from itertools import count, repeat
 from typing import Any, NamedTuple
 
-from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_producer, partitions_of, require_client
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.ending import JobEndsError
-from transforms.kafka.limits import CLIENTS_MOST, batch_bytes, known_limits
-from transforms.kafka.outgoing import Messages, Refusal
+from beamsplit.transforms.kafka.clients import ANSWER_MS, ClientErrors, make_producer, partitions_of, require_client
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.ending import JobEndsError
+from beamsplit.transforms.kafka.limits import CLIENTS_MOST, batch_bytes, known_limits
+from beamsplit.transforms.kafka.outgoing import Messages, Refusal
 
 FLUSH_SECONDS = 150.0
 """How long a bundle waits for its messages: longer than `delivery.timeout.ms`, so that each has its report."""

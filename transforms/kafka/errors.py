@@ -13,14 +13,14 @@ import sys
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from transforms.errors import RowError
-from transforms.kafka.blocks import parse_origin
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.ending import JobEndsError, ending
-from transforms.kafka.gaps import STAGE, gap_range
-from transforms.kafka.limits import KnownLimits, batch_bytes, known_limits
-from transforms.kafka.outgoing import Headers, Messages, Refusal
-from transforms.kafka.sink import IN_OFFSET, IN_PARTITION, IN_TOPIC, SendDoFn
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka.blocks import parse_origin
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.ending import JobEndsError, ending
+from beamsplit.transforms.kafka.gaps import STAGE, gap_range
+from beamsplit.transforms.kafka.limits import KnownLimits, batch_bytes, known_limits
+from beamsplit.transforms.kafka.outgoing import Headers, Messages, Refusal
+from beamsplit.transforms.kafka.sink import IN_OFFSET, IN_PARTITION, IN_TOPIC, SendDoFn
 
 SHOWN = 5
 """Errors that a worker shows where they go nowhere else."""

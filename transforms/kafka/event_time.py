@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.signature import TensorSpec
-from transforms.block import TIME
-from transforms.kafka.blocks import VALUE
-from transforms.kafka.messages import Rows, parse_values
-from transforms.kafka.schema import declared
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.signature import TensorSpec
+from beamsplit.transforms.block import TIME
+from beamsplit.transforms.kafka.blocks import VALUE
+from beamsplit.transforms.kafka.messages import Rows, parse_values
+from beamsplit.transforms.kafka.schema import declared
 
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: what is later is no time in milliseconds."""

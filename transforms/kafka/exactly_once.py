@@ -21,20 +21,20 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.apply import FAILED, CountedStep
-from transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, TIME
-from transforms.errors import RowError
-from transforms.kafka.blocks import parse_origin, ranges_of
-from transforms.kafka.config import Topic
-from transforms.kafka.ending import ending
-from transforms.kafka.errors import error_headers, error_json, error_messages
-from transforms.kafka.gap_errors import GapTeller
-from transforms.kafka.gaps import Gap, gaps_of
-from transforms.kafka.limits import known_limits
-from transforms.kafka.offsets import Group
-from transforms.kafka.outgoing import Messages
-from transforms.kafka.sink import Undelivered, encode_rows, headers_of, split_refused
-from transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
+from beamsplit.transforms.apply import FAILED, CountedStep
+from beamsplit.transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, TIME
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka.blocks import parse_origin, ranges_of
+from beamsplit.transforms.kafka.config import Topic
+from beamsplit.transforms.kafka.ending import ending
+from beamsplit.transforms.kafka.errors import error_headers, error_json, error_messages
+from beamsplit.transforms.kafka.gap_errors import GapTeller
+from beamsplit.transforms.kafka.gaps import Gap, gaps_of
+from beamsplit.transforms.kafka.limits import known_limits
+from beamsplit.transforms.kafka.offsets import Group
+from beamsplit.transforms.kafka.outgoing import Messages
+from beamsplit.transforms.kafka.sink import Undelivered, encode_rows, headers_of, split_refused
+from beamsplit.transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
 
 WAITING_BLOCKS = 4
 """Blocks that are scored while transactions are committed; then the next ones wait too."""

@@ -11,8 +11,8 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
-from transforms.errors import RowError
-from transforms.kafka.gaps import STAGE, Gap, gaps_of, write_gaps
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka.gaps import STAGE, Gap, gaps_of, write_gaps
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from transforms.kafka.blocks import RAW_SCHEMA
+from beamsplit.transforms.kafka.blocks import RAW_SCHEMA
 
 STAGE = "gap"
 """Of the error that tells of a gap: its row is the first offset."""

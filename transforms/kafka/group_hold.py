@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any, NamedTuple
 
-from models.errors import UsageError
-from transforms.kafka.clients import ClientErrors, make_admin, make_consumer, require_client
-from transforms.kafka.config import ClientConfig
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.kafka.clients import ClientErrors, make_admin, make_consumer, require_client
+from beamsplit.transforms.kafka.config import ClientConfig
 
 SESSION_MS = 10_000
 """After so long without a sign of life a broker lets go of a member, unless `session.timeout.ms` says otherwise."""

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import HEADERS
-from transforms.kafka.clients import make_admin, require_client
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.outgoing import Messages
+from beamsplit.transforms.block import HEADERS
+from beamsplit.transforms.kafka.clients import make_admin, require_client
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.outgoing import Messages
 
 ANSWER_SECONDS = 5.0
 """How long the broker may take to tell the settings of a topic."""

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import INTERNAL_COLUMNS
-from transforms.kafka.as_came import as_came, as_came_field
-from transforms.kafka.blocks import VALUE
-from transforms.read.json_parse import Rules, parse_texts
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.block import INTERNAL_COLUMNS
+from beamsplit.transforms.kafka.as_came import as_came, as_came_field
+from beamsplit.transforms.kafka.blocks import VALUE
+from beamsplit.transforms.read.json_parse import Rules, parse_texts
+from beamsplit.transforms.step import RowFailure, StepResult
 
 FORMATS = ("json", "arrow", "tensor", "raw")
 
@@ -75,7 +75,7 @@ def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules 
         parsed = parse_texts(_texts(values), schema, rules)
         return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
     if format == "arrow":
-        from transforms.kafka.arrow_messages import parse_arrow
+        from beamsplit.transforms.kafka.arrow_messages import parse_arrow
 
         return parse_arrow(values, schema, rules.depths)
     return _PARSERS[format](values, schema)
@@ -112,7 +112,7 @@ def _as_text(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
 
 
 def _tensor(values: pa.Array, schema: pa.Schema) -> Rows:
-    from transforms.kafka.tensor_bytes import parse_tensors
+    from beamsplit.transforms.kafka.tensor_bytes import parse_tensors
 
     return parse_tensors(values, schema)
 

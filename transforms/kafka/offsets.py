@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import apache_beam as beam
 from apache_beam.io.unbounded_source import CheckpointMark
 
-from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
-from transforms.kafka.config import ClientConfig
-from transforms.kafka.coverage import Coverage
-from transforms.kafka.gaps import Gap, find_gap
+from beamsplit.transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
+from beamsplit.transforms.kafka.config import ClientConfig
+from beamsplit.transforms.kafka.coverage import Coverage
+from beamsplit.transforms.kafka.gaps import Gap, find_gap
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")

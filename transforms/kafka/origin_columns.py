@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, data_columns
-from transforms.kafka.blocks import parse_origin
-from transforms.step import StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, data_columns
+from beamsplit.transforms.kafka.blocks import parse_origin
+from beamsplit.transforms.step import StepResult
 
 FIELDS = (
     pa.field("input_partition", pa.int32(), nullable=False),

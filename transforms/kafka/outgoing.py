@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from transforms.block import origin_of
-from transforms.errors import RowError
-from transforms.failure_summary import WRITE
-from transforms.kafka.config import Topic
+from beamsplit.transforms.block import origin_of
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.summary import WRITE
+from beamsplit.transforms.kafka.config import Topic
 
 Headers = Sequence["tuple[str, bytes | None]"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transforms.kafka.clients import may_pass, require_client, topic_is_gone
-from transforms.kafka.config import Topic
-from transforms.kafka.gaps import Gap, find_gap
-from transforms.kafka.offsets import end_offsets
+from beamsplit.transforms.kafka.clients import may_pass, require_client, topic_is_gone
+from beamsplit.transforms.kafka.config import Topic
+from beamsplit.transforms.kafka.gaps import Gap, find_gap
+from beamsplit.transforms.kafka.offsets import end_offsets
 
 
 class Outside:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from transforms.kafka.clients import partitions_of, require_client
+from beamsplit.transforms.kafka.clients import partitions_of, require_client
 
 
 class PartitionWatch:

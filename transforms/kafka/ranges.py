@@ -18,12 +18,12 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection
 
-from transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
-from transforms.kafka.blocks import block_of
-from transforms.kafka.clients import ClientErrors, make_consumer, partitions_of, require_client
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.gaps import Gap, GapFoundError, check_gaps, find_gap, no_messages, with_gaps
-from transforms.kafka.offsets import end_offsets, first_offsets
+from beamsplit.transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
+from beamsplit.transforms.kafka.blocks import block_of
+from beamsplit.transforms.kafka.clients import ClientErrors, make_consumer, partitions_of, require_client
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.gaps import Gap, GapFoundError, check_gaps, find_gap, no_messages, with_gaps
+from beamsplit.transforms.kafka.offsets import end_offsets, first_offsets
 
 LEAST_MESSAGES = 10_000
 """Shorter ranges are not worth the seeking."""

@@ -16,20 +16,20 @@ from apache_beam.io.unbounded_source import UnboundedReader
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
-import transforms.kafka.progress  # noqa: F401 before anything is read
-from transforms.block import ORIGIN_ROW, TIME
-from transforms.kafka.backlog import gauge_name, write_backlog
-from transforms.kafka.block_size import FIRST, BlockSize
-from transforms.kafka.blocks import block_of, with_ranges
-from transforms.kafka.clients import (
+import beamsplit.transforms.kafka.progress  # noqa: F401 before anything is read
+from beamsplit.transforms.block import ORIGIN_ROW, TIME
+from beamsplit.transforms.kafka.backlog import gauge_name, write_backlog
+from beamsplit.transforms.kafka.block_size import FIRST, BlockSize
+from beamsplit.transforms.kafka.blocks import block_of, with_ranges
+from beamsplit.transforms.kafka.clients import (
     ClientErrors,
     partitions_of,
     require_client,
 )
-from transforms.kafka.coverage import Coverage
-from transforms.kafka.gaps import Gap, find_gap, no_messages, reason_to_end, with_gaps
-from transforms.kafka.handover import HANDOVER
-from transforms.kafka.offsets import (
+from beamsplit.transforms.kafka.coverage import Coverage
+from beamsplit.transforms.kafka.gaps import Gap, find_gap, no_messages, reason_to_end, with_gaps
+from beamsplit.transforms.kafka.handover import HANDOVER
+from beamsplit.transforms.kafka.offsets import (
     COMMITTER,
     OffsetsMark,
     asking,
@@ -38,14 +38,14 @@ from transforms.kafka.offsets import (
     known_ends,
     positions_beyond,
 )
-from transforms.kafka.outside import Outside, read_on
-from transforms.kafka.partition_watch import PartitionWatch
-from transforms.kafka.reading_consumer import reading_consumer
-from transforms.kafka.stopping import Ending, end_stream, why_ended
-from transforms.kafka.watermark import Watermarks
+from beamsplit.transforms.kafka.outside import Outside, read_on
+from beamsplit.transforms.kafka.partition_watch import PartitionWatch
+from beamsplit.transforms.kafka.reading_consumer import reading_consumer
+from beamsplit.transforms.kafka.stopping import Ending, end_stream, why_ended
+from beamsplit.transforms.kafka.watermark import Watermarks
 
 if TYPE_CHECKING:
-    from transforms.kafka.source import KafkaSource
+    from beamsplit.transforms.kafka.source import KafkaSource
 
 IDLE_PARTITION_SECONDS = 5.0
 """After how long a silent partition no longer holds back the watermark."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from transforms.kafka.clients import ANSWER_MS, ClientErrors, make_consumer
-from transforms.kafka.config import ClientConfig
+from beamsplit.transforms.kafka.clients import ANSWER_MS, ClientErrors, make_consumer
+from beamsplit.transforms.kafka.config import ClientConfig
 
 FETCH_BACKOFF_MS = 10
 """How long the client stops fetching once it holds enough: its default of a second is more than what it holds lasts."""

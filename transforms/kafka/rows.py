@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from transforms.block import MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW
-from transforms.errors import RowError, row_bases, to_line
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.errors import SendErrorsDoFn
-from transforms.kafka.outgoing import Headers, Messages
-from transforms.kafka.sink import SendBlocksDoFn, encode_rows, undelivered
-from transforms.model_version import HEADER as VERSION_HEADER
-from transforms.split import parse_origin_file
+from beamsplit.transforms.block import MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW
+from beamsplit.transforms.failures.errors import RowError, row_bases, to_line
+from beamsplit.transforms.infer.model_version import HEADER as VERSION_HEADER
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.errors import SendErrorsDoFn
+from beamsplit.transforms.kafka.outgoing import Headers, Messages
+from beamsplit.transforms.kafka.sink import SendBlocksDoFn, encode_rows, undelivered
+from beamsplit.transforms.split import parse_origin_file
 
 IN_FILE, IN_ROW = "input.file", "input.row"
 """Headers that tell which row of which file an output was made of."""

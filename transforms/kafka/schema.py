@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.rows_axis import input_axes_candidates
-from models.signature import Dim, Signature, TensorSpec
-from models.tensors import column_type, numpy_dtype, output_field
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.rows_axis import input_axes_candidates
+from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
+from beamsplit.models.values.tensors import column_type, numpy_dtype, output_field
 
 RAW_COLUMN = "bytes"
 """The column of `--format raw`, named as in an input whose rows are files."""
@@ -165,7 +165,7 @@ def sample_of(schema: pa.Schema, fields: Mapping[str, TensorSpec], seed: int = 0
 
 
 def _made_up(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) -> pa.Array:
-    from models.tensors import ragged_to_arrow, to_arrow
+    from beamsplit.models.values.tensors import ragged_to_arrow, to_arrow
 
     kind = column_type(field.type)
     if isinstance(field.type, pa.JsonType):

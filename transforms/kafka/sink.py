@@ -17,16 +17,16 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.apply import FAILED, Failures
-from transforms.block import HEADERS, KEY, MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW, TIME, data_columns
-from transforms.errors import RowError
-from transforms.kafka.blocks import parse_origin
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.deliveries import Deliveries
-from transforms.kafka.ending import ending
-from transforms.kafka.outgoing import Headers, Messages, Refusal
-from transforms.model_version import HEADER as VERSION_HEADER
-from transforms.worker import this_worker
+from beamsplit.transforms.apply import FAILED, Failures
+from beamsplit.transforms.block import HEADERS, KEY, MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW, TIME, data_columns
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.infer.model_version import HEADER as VERSION_HEADER
+from beamsplit.transforms.kafka.blocks import parse_origin
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.deliveries import Deliveries
+from beamsplit.transforms.kafka.ending import ending
+from beamsplit.transforms.kafka.outgoing import Headers, Messages, Refusal
+from beamsplit.transforms.worker import this_worker
 
 OUTPUT_FORMATS = ("json", "arrow", "tensor")
 
@@ -41,20 +41,20 @@ def encode_rows(format: str, block: pa.RecordBatch) -> list[bytes]:
 
 
 def _json(data: pa.RecordBatch) -> list[bytes]:
-    from transforms.write.json_text import json_objects
+    from beamsplit.transforms.write.json_text import json_objects
 
     values: list[bytes] = json_objects(data).cast(pa.binary()).to_pylist()
     return values
 
 
 def _arrow(data: pa.RecordBatch) -> list[bytes]:
-    from transforms.kafka.arrow_messages import arrow_messages
+    from beamsplit.transforms.kafka.arrow_messages import arrow_messages
 
     return arrow_messages(data)
 
 
 def _tensor(data: pa.RecordBatch) -> list[bytes]:
-    from transforms.kafka.tensor_bytes import tensor_bytes
+    from beamsplit.transforms.kafka.tensor_bytes import tensor_bytes
 
     return tensor_bytes(data)
 

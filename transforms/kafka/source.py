@@ -18,17 +18,17 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource
 from apache_beam.pvalue import PBegin, PCollection
 
-from transforms.block_coder import BlockCoder
-from transforms.kafka.config import ClientConfig, Topic
-from transforms.kafka.event_time import EventTime
-from transforms.kafka.gaps import Gap
-from transforms.kafka.offsets import (
+from beamsplit.transforms.block_coder import BlockCoder
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.event_time import EventTime
+from beamsplit.transforms.kafka.gaps import Gap
+from beamsplit.transforms.kafka.offsets import (
     Group,
     OffsetsMark,
     OffsetsMarkCoder,
 )
-from transforms.kafka.reader import KafkaReader
-from transforms.kafka.seats import ReadParts
+from beamsplit.transforms.kafka.reader import KafkaReader
+from beamsplit.transforms.kafka.task_assignment import ReadParts
 
 BUNDLE_SECONDS = 2.0
 """How long a bundle of a busy reader lasts: a checkpoint of Flink waits for its end."""

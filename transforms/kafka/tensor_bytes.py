@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from models.tensors import ColumnType, column_type, to_arrow
-from transforms.kafka.messages import EMPTY, Rows
+from beamsplit.models.values.tensors import ColumnType, column_type, to_arrow
+from beamsplit.transforms.kafka.messages import EMPTY, Rows
 
 
 def parse_tensors(values: pa.Array, schema: pa.Schema) -> Rows:
@@ -63,7 +63,7 @@ def _lists(values: pa.Array, field: pa.Field, kind: ColumnType) -> Rows:
 
 def tensor_bytes(block: pa.RecordBatch) -> list[bytes]:
     """What `parse_tensors` reads: the bytes of each row's columns, one column after the other."""
-    from models.tensors import to_numpy
+    from beamsplit.models.values.tensors import to_numpy
 
     parts = []
     for column in block.columns:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any
 
-from transforms.kafka.clients import make_admin, require_client, topic_is_gone
-from transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.clients import make_admin, require_client, topic_is_gone
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
 
 LOOK_SECONDS = 2.0
 """Between two looks."""

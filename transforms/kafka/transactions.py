@@ -17,16 +17,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from models.errors import UsageError
-from transforms.errors import RowError
-from transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
-from transforms.kafka.config import Topic
-from transforms.kafka.deliveries import Deliveries
-from transforms.kafka.errors import error_headers, error_json, error_messages, shorten
-from transforms.kafka.gaps import Gap, find_gap
-from transforms.kafka.limits import known_limits
-from transforms.kafka.offsets import PATIENCE_SECONDS, Group, committed_end, end_offsets, first_offsets, patiently
-from transforms.kafka.outgoing import Messages, Refusal
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
+from beamsplit.transforms.kafka.config import Topic
+from beamsplit.transforms.kafka.deliveries import Deliveries
+from beamsplit.transforms.kafka.errors import error_headers, error_json, error_messages, shorten
+from beamsplit.transforms.kafka.gaps import Gap, find_gap
+from beamsplit.transforms.kafka.limits import known_limits
+from beamsplit.transforms.kafka.offsets import (
+    PATIENCE_SECONDS,
+    Group,
+    committed_end,
+    end_offsets,
+    first_offsets,
+    patiently,
+)
+from beamsplit.transforms.kafka.outgoing import Messages, Refusal
 
 AT_ONCE = 16
 """Partitions whose transactions are opened or committed at the same time: each waits for the broker several times."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
-from transforms.chain import parse_step
-from transforms.prepare.augment import Augment
-from transforms.prepare.bytes import Bytes
-from transforms.prepare.image import Image
-from transforms.prepare.onehot import OneHot
-from transforms.prepare.scale import Scale
-from transforms.prepare.text import Text
-from transforms.spec import SpecStep, StepHelp, help_of
-from transforms.step import Step
+from beamsplit.transforms.chain import parse_step
+from beamsplit.transforms.prepare.augment import Augment
+from beamsplit.transforms.prepare.bytes import Bytes
+from beamsplit.transforms.prepare.image import Image
+from beamsplit.transforms.prepare.onehot import OneHot
+from beamsplit.transforms.prepare.scale import Scale
+from beamsplit.transforms.prepare.text import Text
+from beamsplit.transforms.spec import SpecStep, StepHelp, help_of
+from beamsplit.transforms.step import Step
 
 BUILTINS: tuple[type[SpecStep], ...] = (Image, Augment, Text, Bytes, Scale, OneHot)
 

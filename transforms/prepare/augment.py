@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import column_type, output_field, to_arrow
-from transforms.block import COPY
-from transforms.columns import check_column, replace_fields, tensor_rows
-from transforms.spec import SpecStep, boolean, one_of, option, text, whole
-from transforms.step import StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import column_type, output_field, to_arrow
+from beamsplit.transforms.block import COPY
+from beamsplit.transforms.columns import check_column, replace_fields, tensor_rows
+from beamsplit.transforms.spec import SpecStep, boolean, one_of, option, text, whole
+from beamsplit.transforms.step import StepResult
 
 _COPY_FIELD = pa.field(COPY, pa.int8(), nullable=False)
 

@@ -8,10 +8,17 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.tensors import output_field, to_arrow
-from transforms.columns import check_column, drop_rows, null_failures, replace_columns, replace_fields, survivors
-from transforms.spec import SpecStep, boolean, one_of, option, text, whole
-from transforms.step import RowFailure, StepResult
+from beamsplit.models.values.tensors import output_field, to_arrow
+from beamsplit.transforms.columns import (
+    check_column,
+    drop_rows,
+    null_failures,
+    replace_columns,
+    replace_fields,
+    survivors,
+)
+from beamsplit.transforms.spec import SpecStep, boolean, one_of, option, text, whole
+from beamsplit.transforms.step import RowFailure, StepResult
 
 _SPACE = b" \t\n\r\x0b\x0c"
 

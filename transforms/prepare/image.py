@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.tensors import output_field, to_arrow
-from transforms.columns import check_column, drop_rows, replace_columns, replace_fields
-from transforms.prepare.bytes import binary_view, is_binary
-from transforms.prepare.image_end import check_end
-from transforms.prepare.pixels import is_deep, to_eight_bits
-from transforms.spec import SpecStep, boolean, number, numbers, one_of, option, text, whole, wholes
-from transforms.step import RowFailure, StepResult
+from beamsplit.models.values.tensors import output_field, to_arrow
+from beamsplit.transforms.columns import check_column, drop_rows, replace_columns, replace_fields
+from beamsplit.transforms.prepare.bytes import binary_view, is_binary
+from beamsplit.transforms.prepare.image_end import check_end
+from beamsplit.transforms.prepare.pixels import is_deep, to_eight_bits
+from beamsplit.transforms.spec import SpecStep, boolean, number, numbers, one_of, option, text, whole, wholes
+from beamsplit.transforms.step import RowFailure, StepResult
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, above which an image counts as a decompression bomb: 256 MB of RGB."""

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.nulls import null_reason
-from models.tensors import output_field, to_arrow
-from transforms.columns import check_column, drop_rows, only_column, replace_columns, replace_fields
-from transforms.spec import SpecStep, one_of, option, text, whole, words
-from transforms.step import RowFailure, StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.nulls import null_reason
+from beamsplit.models.values.tensors import output_field, to_arrow
+from beamsplit.transforms.columns import check_column, drop_rows, only_column, replace_columns, replace_fields
+from beamsplit.transforms.spec import SpecStep, one_of, option, text, whole, words
+from beamsplit.transforms.step import RowFailure, StepResult
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.tensors import Array
+from beamsplit.models.values.tensors import Array
 
 WHITE_IS_ZERO = 0
 """What TIFF's tag of the photometric interpretation says of negatives."""

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import column_type, unpack
-from transforms.columns import (
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import column_type, unpack
+from beamsplit.transforms.columns import (
     check_column,
     drop_rows,
     failures_of,
@@ -20,8 +20,8 @@ from transforms.columns import (
     replace_fields,
     tensor_field,
 )
-from transforms.spec import SpecStep, numbers, one_of, option, words
-from transforms.step import RowFailure, StepResult
+from beamsplit.transforms.spec import SpecStep, numbers, one_of, option, words
+from beamsplit.transforms.step import RowFailure, StepResult
 
 
 @dataclass(frozen=True)

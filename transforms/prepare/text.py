@@ -13,12 +13,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import output_field, to_arrow
-from transforms.columns import check_column, drop_rows, null_failures, replace_columns, replace_fields, survivors
-from transforms.files import read_file
-from transforms.spec import SpecStep, boolean, one_of, option, text, whole
-from transforms.step import RowFailure, StepResult
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import output_field, to_arrow
+from beamsplit.transforms.columns import (
+    check_column,
+    drop_rows,
+    null_failures,
+    replace_columns,
+    replace_fields,
+    survivors,
+)
+from beamsplit.transforms.files import read_file
+from beamsplit.transforms.spec import SpecStep, boolean, one_of, option, text, whole
+from beamsplit.transforms.step import RowFailure, StepResult
 
 NO_COLUMN = "none"
 

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.read.derived import declared_fields, partition_codes, partition_types, with_derived
-from transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
-from transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, with_encoding
-from transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
-from transforms.read.splits import (
+from beamsplit.transforms.read.derived import declared_fields, partition_codes, partition_types, with_derived
+from beamsplit.transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
+from beamsplit.transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, with_encoding
+from beamsplit.transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
+from beamsplit.transforms.read.splits import (
     assign_splits,
     count_rows,
     has_rows,
@@ -21,7 +21,7 @@ from transforms.read.splits import (
 )
 
 if TYPE_CHECKING:
-    from transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
+    from beamsplit.transforms.read.transform import MakeSplits, ReadBlocks, ReadSplits
 
 __all__ = [
     "Derived",
@@ -62,6 +62,6 @@ def __getattr__(name: str) -> Any:
     """The transforms, imported when they are asked for: a job is planned before Beam is imported."""
     if name not in ("MakeSplits", "ReadBlocks", "ReadSplits"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from transforms.read import transform
+    from beamsplit.transforms.read import transform
 
     return getattr(transform, name)

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.read.compression import DamagedFile
-from transforms.read.damage import CHARACTERS, offset_dtype
+from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.damage import CHARACTERS, offset_dtype
 
 _CONTINUES = b"\xff\xff\xff\xff"
 

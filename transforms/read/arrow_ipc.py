@@ -7,13 +7,13 @@ from contextlib import suppress
 
 import pyarrow as pa
 
-from transforms.read.arrow_batch import BatchFile, Unsupported
-from transforms.read.compression import DamagedFile
-from transforms.read.one_file import check_one_arrow
-from transforms.read.plain_types import plain_schema
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
-from transforms.read.streams import is_local, open_arrow, open_stream
-from transforms.split import Split
+from beamsplit.transforms.read.arrow_batch import BatchFile, Unsupported
+from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.one_file import check_one_arrow
+from beamsplit.transforms.read.plain_types import plain_schema
+from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
+from beamsplit.transforms.read.streams import is_local, open_arrow, open_stream
+from beamsplit.transforms.split import Split
 
 LEAST_ROWS = 65_536
 """A record batch is not cut into ranges of fewer rows."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.read.result import CANNOT_CAST
+from beamsplit.transforms.read.result import CANNOT_CAST
 
 Positions = np.ndarray[Any, Any]
 
@@ -115,7 +115,7 @@ def _plain(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Positions]:
         return _there_and_back(column, wanted)
     values, bad = _cast(column, wanted, _NONE)
     if is_text(have) and pa.types.is_floating(wanted):
-        from transforms.read.wide_numbers import unheld
+        from beamsplit.transforms.read.wide_numbers import unheld
 
         bad = np.union1d(bad, np.array(sorted(unheld(values, lambda: column)), dtype=np.int64))
     return values, bad
@@ -133,13 +133,13 @@ def _there_and_back(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Po
     import pyarrow.compute as pc
 
     if pa.types.is_integer(column.type) and pa.types.is_floating(wanted):
-        from models.exact import inexact
+        from beamsplit.models.values.exact import inexact
 
         values = pc.cast(column, wanted, safe=False)
         plain = column if not column.null_count else pc.fill_null(column, 0)
         return values, inexact(plain.to_numpy(zero_copy_only=False), _FLOATS[wanted.bit_width])
     if pa.types.is_floating(column.type) and pa.types.is_integer(wanted):
-        from models.exact import inexact
+        from beamsplit.models.values.exact import inexact
 
         plain = column if not column.null_count else pc.fill_null(column, pa.scalar(0, column.type))
         bad = inexact(plain.to_numpy(zero_copy_only=False), str(wanted))

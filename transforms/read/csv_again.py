@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.read.result import Parsed
+from beamsplit.transforms.read.result import Parsed
 
 REASON = "the names of the columns again, as where files lie behind one another"
 

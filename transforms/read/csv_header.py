@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO
 
-from models.errors import UsageError
-from transforms.read import lines
-from transforms.read.compression import without_extension
-from transforms.read.encoding import check_utf8, open_text, recode
-from transforms.read.streams import is_local
-from transforms.split import CsvHeader
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import lines
+from beamsplit.transforms.read.compression import without_extension
+from beamsplit.transforms.read.encoding import check_utf8, open_text, recode
+from beamsplit.transforms.read.streams import is_local
+from beamsplit.transforms.split import CsvHeader
 
 _BOM = b"\xef\xbb\xbf"
 

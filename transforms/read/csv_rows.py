@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.errors import UsageError
-from transforms.read import lines
-from transforms.read.csv_again import without_names
-from transforms.read.csv_header import delimiter_of, header
-from transforms.read.encoding import (
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import lines
+from beamsplit.transforms.read.csv_again import without_names
+from beamsplit.transforms.read.csv_header import delimiter_of, header
+from beamsplit.transforms.read.encoding import (
     bytes_as_letters,
     is_utf8,
     is_wide,
@@ -24,10 +24,10 @@ from transforms.read.encoding import (
     open_text,
     recode,
 )
-from transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
-from transforms.read.streams import is_compressed, open_stream
-from transforms.read.wide_numbers import Fed, unheld
-from transforms.split import CsvHeader, Split
+from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
+from beamsplit.transforms.read.streams import is_compressed, open_stream
+from beamsplit.transforms.read.wide_numbers import Fed, unheld
+from beamsplit.transforms.split import CsvHeader, Split
 
 
 def schema(path: str, sample_bytes: int, encoding: str | None = None, given: CsvHeader = None) -> pa.Schema | None:

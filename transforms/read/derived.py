@@ -16,10 +16,10 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from transforms.block import ORIGIN_FILE, ORIGIN_ROW
-from transforms.read.inputs import InputFile
-from transforms.read.result import NO_DERIVED, Derived, ReadFailure, ReadOptions, ReadResult, conform
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
+from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.result import NO_DERIVED, Derived, ReadFailure, ReadOptions, ReadResult, conform
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What stands in a folder's name for null."""
@@ -84,7 +84,7 @@ def declared_fields(schema: pa.Schema, types: Mapping[str, pa.DataType], format:
     Raises:
         UsageError: no such type can be made of what the field is.
     """
-    from transforms.read.cast import CannotCast, cast_exactly
+    from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
     found = []
     for name, kind in types.items():
@@ -230,7 +230,7 @@ def _field_of(block: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array:
 
 def _told(block: pa.RecordBatch, field: pa.Field) -> pa.Array:
     """What the folders' names tell of each row, in the type wanted where it has one."""
-    from transforms.split import parse_origin_file
+    from beamsplit.transforms.split import parse_origin_file
 
     origins = block.column(ORIGIN_FILE)
     texts = [partition_values(parse_origin_file(path)[0]).get(field.name) for path in origins.dictionary.to_pylist()]

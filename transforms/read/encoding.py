@@ -10,8 +10,8 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from models.errors import UsageError
-from transforms.read.streams import open_stream
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read.streams import open_stream
 
 CHUNK = 1 << 20
 """Bytes recoded at a time."""

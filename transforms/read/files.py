@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import ORIGIN_FIELDS
-from transforms.read.result import ReadFailure, ReadOptions, ReadResult, conform
-from transforms.read.streams import open_stream
-from transforms.split import Split
+from beamsplit.transforms.block import ORIGIN_FIELDS
+from beamsplit.transforms.read.result import ReadFailure, ReadOptions, ReadResult, conform
+from beamsplit.transforms.read.streams import open_stream
+from beamsplit.transforms.split import Split
 
 SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.binary())])
 

@@ -6,11 +6,11 @@ import importlib
 from typing import Any
 
 _MODULES = {
-    "parquet": "transforms.read.parquet",
-    "csv": "transforms.read.csv_rows",
-    "jsonl": "transforms.read.json_rows",
-    "arrow": "transforms.read.arrow_ipc",
-    "files": "transforms.read.files",
+    "parquet": "beamsplit.transforms.read.parquet",
+    "csv": "beamsplit.transforms.read.csv_rows",
+    "jsonl": "beamsplit.transforms.read.json_rows",
+    "arrow": "beamsplit.transforms.read.arrow_ipc",
+    "files": "beamsplit.transforms.read.files",
 }
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from transforms.read import parquet
-from transforms.read.derived import of_files
-from transforms.read.result import ReadOptions
-from transforms.split import Split
+from beamsplit.transforms.read import parquet
+from beamsplit.transforms.read.derived import of_files
+from beamsplit.transforms.read.result import ReadOptions
+from beamsplit.transforms.split import Split
 
 MOST_BYTES = 128 << 20
 """Most bytes that wait, of all workers together."""

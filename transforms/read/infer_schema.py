@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from models.errors import UsageError
-from transforms.read import files
-from transforms.read.compression import DamagedFile, kind_by_name
-from transforms.read.formats import reader
-from transforms.read.inputs import InputFile
-from transforms.read.streams import is_local
-from transforms.read.unify import unify_types
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read import files
+from beamsplit.transforms.read.compression import DamagedFile, kind_by_name
+from beamsplit.transforms.read.formats import reader
+from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.streams import is_local
+from beamsplit.transforms.read.unify import unify_types
 
 T = TypeVar("T")
 
@@ -150,7 +150,7 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
 
 
 def _check_declared(name: str, kind: pa.DataType, inferred: InferredSchema, format: str) -> None:
-    from transforms.read.cast import CannotCast, cast_exactly
+    from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
     names = inferred.schema.names
     if format == "files":

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.errors import UsageError
-from transforms.read.choice import hidden_part, is_hidden
-from transforms.read.compression import kind_by_name, without_extension
-from transforms.read.streams import is_local
-from transforms.split import FORMATS, CsvHeader
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.read.choice import hidden_part, is_hidden
+from beamsplit.transforms.read.compression import kind_by_name, without_extension
+from beamsplit.transforms.read.streams import is_local
+from beamsplit.transforms.split import FORMATS, CsvHeader
 
 _EXTENSIONS = {
     ".parquet": "parquet",

@@ -13,8 +13,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from transforms.read.compression import DamagedFile
-from transforms.read.streams import is_local, open_stream
+from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.streams import is_local, open_stream
 
 HEAD_BYTES = 1 << 16
 """Looked at to tell an array from lines."""

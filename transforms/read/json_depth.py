@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from transforms.read.json_slices import slices
+from beamsplit.transforms.read.json_slices import slices
 
 _BLANK, _LEFT, _RIGHT = ord(" "), ord("["), ord("]")
 _BLANKS = np.isin(np.arange(256), list(b" \t\r\n"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.read.json_depth import Depths, plain_value
+from beamsplit.transforms.read.json_depth import Depths, plain_value
 
 DOUBTFUL = ""
 """Perhaps nothing is wrong: whoever parses it alone knows."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from transforms.read import lines
-from transforms.read.json_depth import Depths, to_depth
-from transforms.read.result import Parsed, conform
+from beamsplit.transforms.read import lines
+from beamsplit.transforms.read.json_depth import Depths, to_depth
+from beamsplit.transforms.read.result import Parsed, conform
 
 if TYPE_CHECKING:
-    from transforms.read.json_faults import Faults
-    from transforms.read.wide_numbers import Fed
+    from beamsplit.transforms.read.json_faults import Faults
+    from beamsplit.transforms.read.wide_numbers import Fed
 
 CANNOT_PARSE = (pa.ArrowInvalid, UnicodeDecodeError)
 
@@ -127,7 +127,7 @@ class _Lot:
 
     def _fault(self, text: bytes) -> str | None:
         if self._faults is None:
-            from transforms.read.json_faults import Faults
+            from beamsplit.transforms.read.json_faults import Faults
 
             self._faults = Faults(self._schema, self._rules.declared, self._rules.depths)
         why = self._faults.of(text)
@@ -180,7 +180,7 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, rules: Rules = PLAIN)
         texts = [f.name for f in schema if f.name in rules.declared and not pa.types.is_nested(f.type)]
         if not texts:
             raise
-        from transforms.read.json_types import as_texts
+        from beamsplit.transforms.read.json_types import as_texts
 
         table = read_text(text, pa.schema([f for f in parsed_here if f.name not in texts]))
         found = as_texts(text, texts)
@@ -191,7 +191,7 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, rules: Rules = PLAIN)
     if not len(schema):
         return Parsed(pa.RecordBatch.from_struct_array(pa.array([{}] * rows, type=pa.struct([]))), rows)
     if raw:
-        from transforms.read.json_slices import value_texts
+        from beamsplit.transforms.read.json_slices import value_texts
 
         values = value_texts(text, rows, raw)
         as_json = [pa.ExtensionArray.from_storage(pa.json_(), values[name]) for name in raw]
@@ -206,8 +206,8 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, rules: Rules = PLAIN)
 
 def _wide_numbers(text: bytes, rows: int, table: pa.Table, schema: pa.Schema, rules: Rules) -> dict[int, str]:
     """Rows with a number that its column does not hold, and why."""
-    from transforms.read.json_slices import value_texts
-    from transforms.read.wide_numbers import unheld
+    from beamsplit.transforms.read.json_slices import value_texts
+    from beamsplit.transforms.read.wide_numbers import unheld
 
     found: dict[int, str] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):

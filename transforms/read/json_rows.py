@@ -9,13 +9,13 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from transforms.read import lines
-from transforms.read.encoding import check_utf8, is_wide, open_text, recode
-from transforms.read.json_array import ArrayLines, is_array, open_lines
-from transforms.read.json_parse import Rules, parse, read_text
-from transforms.read.result import ReadOptions, ReadResult, RowWindow
-from transforms.read.streams import is_compressed, open_stream
-from transforms.split import Split
+from beamsplit.transforms.read import lines
+from beamsplit.transforms.read.encoding import check_utf8, is_wide, open_text, recode
+from beamsplit.transforms.read.json_array import ArrayLines, is_array, open_lines
+from beamsplit.transforms.read.json_parse import Rules, parse, read_text
+from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow
+from beamsplit.transforms.read.streams import is_compressed, open_stream
+from beamsplit.transforms.split import Split
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -53,7 +53,7 @@ def schema_of(objects: list[bytes]) -> pa.Schema | None:
     except (pa.ArrowInvalid, UnicodeDecodeError):
         import json
 
-        from transforms.read.json_types import mixed_fields, usual_types
+        from beamsplit.transforms.read.json_types import mixed_fields, usual_types
 
         rows = [json.loads(line) for line in objects]
         found = usual_types(rows)
@@ -73,8 +73,8 @@ MIXED, WIDE = b"mixed", b"wide"
 
 
 def _wide_fields(text: bytes, rows: int, schema: pa.Schema) -> list[str]:
-    from transforms.read.json_slices import value_texts
-    from transforms.read.wide_numbers import unheld_within
+    from beamsplit.transforms.read.json_slices import value_texts
+    from beamsplit.transforms.read.wide_numbers import unheld_within
 
     kinds = {f.name: f.type for f in schema if pa.types.is_float64(f.type) or pa.types.is_list(f.type)}
     found = []

@@ -55,7 +55,7 @@ def as_texts(text: bytes, names: Sequence[str]) -> dict[str, pa.Array]:
     >>> as_texts(b'{"a": 1.10}\\n{"a": "x"}\\n{"b": 1}', ["a"])["a"].to_pylist()
     ['1.10', 'x', None]
     """
-    from transforms.read.json_slices import value_texts
+    from beamsplit.transforms.read.json_slices import value_texts
 
     found = value_texts(text, sum(1 for line in text.split(b"\n") if line.strip()), names)
     return {name: pa.array([_text(cell) for cell in cells.to_pylist()], pa.string()) for name, cells in found.items()}

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.compression import DamagedFile
 
 RUN_BYTES = 8 << 20
 """Bytes of text parsed at a time."""

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.read.arrow_batch import footer_blocks
-from transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.arrow_batch import footer_blocks
+from beamsplit.transforms.read.compression import DamagedFile
 
 _PARQUET = b"PAR1"
 _ARROW = b"ARROW1"

@@ -11,11 +11,11 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.read.one_file import check_one_parquet
-from transforms.read.plain_types import plain_schema
-from transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
-from transforms.read.streams import is_local, open_arrow
-from transforms.split import Split
+from beamsplit.transforms.read.one_file import check_one_parquet
+from beamsplit.transforms.read.plain_types import plain_schema
+from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
+from beamsplit.transforms.read.streams import is_local, open_arrow
+from beamsplit.transforms.split import Split
 
 LEAST_ROWS = 65_536
 """A row group is not cut into ranges of fewer rows: each range may have to decode the rows before it."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from transforms.block import with_origin, with_origin_schema
-from transforms.read.damage import without_damage
-from transforms.read.plain_types import plain_array
+from beamsplit.transforms.block import with_origin, with_origin_schema
+from beamsplit.transforms.read.damage import without_damage
+from beamsplit.transforms.read.plain_types import plain_array
 
 if TYPE_CHECKING:
-    from transforms.read.json_depth import Depths
-    from transforms.read.wide_numbers import Fed
+    from beamsplit.transforms.read.json_depth import Depths
+    from beamsplit.transforms.read.wide_numbers import Fed
 
 
 class ReadFailure(NamedTuple):
@@ -166,7 +166,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> Parsed:
             return no_rows(batch.num_rows, schema, lacks(wanted, batch.schema.names))
         column = batch.column(index)
         if column.type != wanted.type:
-            from transforms.read.cast import CannotCast, cast_exactly
+            from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
             column = plain_array(column)
             try:

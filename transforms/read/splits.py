@@ -9,16 +9,16 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from transforms.read import files, lines
-from transforms.read.compression import DamagedFile
-from transforms.read.derived import derive_all, of_files
-from transforms.read.encoding import is_wide
-from transforms.read.formats import reader
-from transforms.read.infer_schema import sampled
-from transforms.read.inputs import InputFile
-from transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
-from transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
-from transforms.split import Split
+from beamsplit.transforms.read import files, lines
+from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.derived import derive_all, of_files
+from beamsplit.transforms.read.encoding import is_wide
+from beamsplit.transforms.read.formats import reader
+from beamsplit.transforms.read.infer_schema import sampled
+from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
+from beamsplit.transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
+from beamsplit.transforms.split import Split
 
 LEAST_BYTES = 1 << 20
 """Splits are not made smaller only to get more of them."""

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
-from transforms.read.compression import HEAD, kind_by_name, kind_of_head, unpack
+from beamsplit.transforms.read.compression import HEAD, kind_by_name, kind_of_head, unpack
 
 T = TypeVar("T")
 

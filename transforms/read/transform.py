@@ -10,11 +10,11 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 
-from transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
-from transforms.read.inputs import InputFile
-from transforms.read.result import ReadFailure, ReadOptions
-from transforms.read.splits import read_split, split_file, splits_at_once, target_bytes, target_splits
-from transforms.split import Split
+from beamsplit.transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
+from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.result import ReadFailure, ReadOptions
+from beamsplit.transforms.read.splits import read_split, split_file, splits_at_once, target_bytes, target_splits
+from beamsplit.transforms.split import Split
 
 BLOCKS = "blocks"
 """Tag of the blocks."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from models.errors import UsageError
+from beamsplit.models.errors import UsageError
 
 _PLAIN: dict[str, Callable[[], pa.DataType]] = {
     "bool": pa.bool_,

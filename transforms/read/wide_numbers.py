@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.columns import lists_with
+from beamsplit.transforms.columns import lists_with
 
 EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """Up to here every whole number is a float of so many bits."""

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transforms.write.finalize import remove_temp
-from transforms.write.names import check_apart, check_output, check_replaceable
+from beamsplit.transforms.write.finalize import remove_temp
+from beamsplit.transforms.write.names import check_apart, check_output, check_replaceable
 
 if TYPE_CHECKING:
-    from transforms.write.blocks import WriteBlocks
+    from beamsplit.transforms.write.blocks import WriteBlocks
 
 __all__ = ["WriteBlocks", "check_apart", "check_output", "check_replaceable", "remove_temp"]
 
@@ -15,6 +15,6 @@ def __getattr__(name: str) -> Any:
     """The transform, imported when it is asked for: outputs are checked before Beam is imported."""
     if name != "WriteBlocks":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from transforms.write import blocks
+    from beamsplit.transforms.write import blocks
 
     return blocks.WriteBlocks

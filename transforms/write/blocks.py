@@ -11,11 +11,11 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from models.errors import UsageError
-from transforms.write.finalize import finalize
-from transforms.write.merge import ShardPlan, merge_shard, plan_shards
-from transforms.write.names import check_output
-from transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.write.finalize import finalize
+from beamsplit.transforms.write.merge import ShardPlan, merge_shard, plan_shards
+from beamsplit.transforms.write.names import check_output
+from beamsplit.transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
 
 
 class WriteBlocks(beam.PTransform):

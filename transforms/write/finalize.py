@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Iterable
 
-from models.owned_folder import disown, own, remove_abandoned
-from transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
-from transforms.write.point_of_no_return import renaming, wanted
-from transforms.write.storage import files_in, local_path, remove, remove_folder, replace, size_of
-from transforms.write.temp_file import Target, TempFile, open_block_file
+from beamsplit.models.owned_folder import disown, own, remove_abandoned
+from beamsplit.transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
+from beamsplit.transforms.write.point_of_no_return import renaming, wanted
+from beamsplit.transforms.write.storage import files_in, local_path, remove, remove_folder, replace, size_of
+from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
 
 def finalize(files: Iterable[TempFile], target: Target, single: bool) -> list[str]:

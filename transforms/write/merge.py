@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from transforms.write.point_of_no_return import check_wanted, wanted
-from transforms.write.storage import size_of
-from transforms.write.temp_file import Target, TempFile, open_block_file
+from beamsplit.transforms.write.point_of_no_return import check_wanted, wanted
+from beamsplit.transforms.write.storage import size_of
+from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
         return TempFile(file.path, file.rows, file.bytes, order)
     path = target.new_path()
     if target.format == "parquet":
-        from transforms.write.parquet_file import read_parquet_rows
+        from beamsplit.transforms.write.parquet_file import read_parquet_rows
 
         with wanted(target.job_id):
             merged = open_block_file(target.format, path, target.schema)
@@ -68,7 +68,7 @@ def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
                 merged.write(block)
         merged.close()
     else:
-        from transforms.write.text_file import merge_text
+        from beamsplit.transforms.write.text_file import merge_text
 
         check_wanted(target.job_id)
         parts = [(part.file.path, part.start, part.stop, part.file.rows) for part in plan.parts]

@@ -7,8 +7,8 @@ import re
 import tempfile
 from collections.abc import Iterable
 
-from models.errors import UsageError
-from transforms.write.storage import local_path
+from beamsplit.models.errors import UsageError
+from beamsplit.transforms.write.storage import local_path
 
 EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 

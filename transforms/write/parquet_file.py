@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from transforms.write.storage import local_path, open_input, open_output
+from beamsplit.transforms.write.storage import local_path, open_input, open_output
 
 ROW_GROUP_ROWS = 128 * 1024
 ROW_GROUP_BYTES = 64 << 20

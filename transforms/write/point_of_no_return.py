@@ -13,8 +13,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from transforms.write.names import temp_folder
-from transforms.write.storage import local_path
+from beamsplit.transforms.write.names import temp_folder
+from beamsplit.transforms.write.storage import local_path
 
 MARKER = "renaming"
 """A file in the temporary folder: by it a submitter knows what a worker process does."""

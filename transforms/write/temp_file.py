@@ -10,12 +10,12 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from transforms.block import ORIGIN_FILE, data_columns, origin_of
-from transforms.split import parse_origin_file
-from transforms.write.behind import WriteBehind
-from transforms.write.names import output_format, temp_folder
-from transforms.write.point_of_no_return import wanted
-from transforms.write.storage import remove, size_of
+from beamsplit.transforms.block import ORIGIN_FILE, data_columns, origin_of
+from beamsplit.transforms.split import parse_origin_file
+from beamsplit.transforms.write.behind import WriteBehind
+from beamsplit.transforms.write.names import output_format, temp_folder
+from beamsplit.transforms.write.point_of_no_return import wanted
+from beamsplit.transforms.write.storage import remove, size_of
 
 Order = tuple[str, int, int]
 """(path, byte that rows are counted from or 0, row): sorting by it gives the order of the input."""
@@ -88,10 +88,10 @@ class BlockFile(Protocol):
 def open_block_file(format: str, path: str, schema: pa.Schema) -> BlockFile:
     """Start a file of the format."""
     if format == "parquet":
-        from transforms.write.parquet_file import ParquetFile
+        from beamsplit.transforms.write.parquet_file import ParquetFile
 
         return ParquetFile(path, schema)
-    from transforms.write.text_file import CsvFile, JsonLinesFile
+    from beamsplit.transforms.write.text_file import CsvFile, JsonLinesFile
 
     return CsvFile(path, schema) if format == "csv" else JsonLinesFile(path, schema)
 

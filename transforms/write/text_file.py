@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from transforms.write.rows import line_ends
-from transforms.write.storage import open_input, open_output
+from beamsplit.transforms.write.rows import line_ends
+from beamsplit.transforms.write.storage import open_input, open_output
 
 CHUNK = 4 << 20
 """Bytes copied at a time."""
@@ -53,7 +53,7 @@ class JsonLinesFile:
 
     def write(self, block: pa.RecordBatch) -> None:
         """Add the rows of a block of the file's schema."""
-        from transforms.write.json_text import json_lines
+        from beamsplit.transforms.write.json_text import json_lines
 
         for piece in _pieces(block):
             self._file.write(json_lines(piece))
@@ -146,7 +146,7 @@ def csv_column(column: Any) -> pa.Array:
         return column
     if target != pa.string() or types.is_string_view(column.type):
         return column.cast(target)
-    from transforms.write.json_text import base64_text, is_binary, json_text
+    from beamsplit.transforms.write.json_text import base64_text, is_binary, json_text
 
     if isinstance(column, pa.ExtensionArray) and is_binary(column.type.storage_type):
         column = column.storage  # uuid

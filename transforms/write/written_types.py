@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from models.errors import UsageError
-from models.tensors import column_type
-from transforms.block import data_columns
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import column_type
+from beamsplit.transforms.block import data_columns
 
 
 def check_written_types(schema: pa.Schema, format: str, what: str) -> None:
@@ -51,7 +51,7 @@ def _refusal(kind: pa.DataType, format: str) -> str | None:
 def _parquet(field: pa.Field) -> None:
     import pyarrow.parquet as pq
 
-    from transforms.write.parquet_file import parquet_schema
+    from beamsplit.transforms.write.parquet_file import parquet_schema
 
     sink = pa.BufferOutputStream()
     written = parquet_schema(pa.schema([field]))
@@ -63,13 +63,13 @@ def _parquet(field: pa.Field) -> None:
 def _csv(field: pa.Field) -> None:
     from pyarrow import csv
 
-    from transforms.write.text_file import csv_column
+    from beamsplit.transforms.write.text_file import csv_column
 
     csv.write_csv(pa.table({"c": csv_column(pa.nulls(2, field.type))}), pa.BufferOutputStream())
 
 
 def _jsonl(field: pa.Field) -> None:
-    from transforms.write.json_text import json_text
+    from beamsplit.transforms.write.json_text import json_text
 
     json_text(pa.nulls(2, field.type))
 

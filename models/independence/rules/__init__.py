@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from models.independence.lies import Given
-from models.independence.reading import Node
-from models.independence.rules import (
+from beamsplit.models.independence.lies import Given
+from beamsplit.models.independence.reading import Node
+from beamsplit.models.independence.rules import (
     attention,
     elementwise,
     images,

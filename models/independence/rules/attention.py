@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from models.independence.dims import ONE, ROWS, size, unknown
-from models.independence.lies import Ends, Given, Rows, Same, Shape, rows_on, shape_of, the_same
-from models.independence.reading import Node
+from beamsplit.models.independence.dims import ONE, ROWS, size, unknown
+from beamsplit.models.independence.lies import Ends, Given, Rows, Same, Shape, rows_on, shape_of, the_same
+from beamsplit.models.independence.reading import Node
 
 
 def _at(given: Sequence[Given | None], position: int) -> Given | None:

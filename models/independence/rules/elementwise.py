@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from models.independence.dims import ONE, Dim, product, quotient, size, unknown
-from models.independence.lies import Ends, Given, Rows, Same, Shape, made_of, shape_of
-from models.independence.reading import Node
-from models.operators import BROADCAST, UNARY
+from beamsplit.models.graph.operators import BROADCAST, UNARY
+from beamsplit.models.independence.dims import ONE, Dim, product, quotient, size, unknown
+from beamsplit.models.independence.lies import Ends, Given, Rows, Same, Shape, made_of, shape_of
+from beamsplit.models.independence.reading import Node
 
 
 def unary(node: Node, given: Sequence[Given | None]) -> list[Given]:

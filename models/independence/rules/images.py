@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from models.independence.dims import ONE, Dim, product, size, unknown
-from models.independence.lies import Ends, Given, Rows, Same, Shape, at, content_of, numbers_of, shape_of, the_same
-from models.independence.reading import Node
-from models.independence.rules.elementwise import joined
+from beamsplit.models.independence.dims import ONE, Dim, product, size, unknown
+from beamsplit.models.independence.lies import (
+    Ends,
+    Given,
+    Rows,
+    Same,
+    Shape,
+    at,
+    content_of,
+    numbers_of,
+    shape_of,
+    the_same,
+)
+from beamsplit.models.independence.reading import Node
+from beamsplit.models.independence.rules.elementwise import joined
 
 
 def _kept(data: Given | None, made: Shape, axes: Sequence[int] = (0,)) -> Given:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.independence.dims import ONE, Dim, unknown
-from models.independence.lies import Ends, Given, Rows, Same, made_of, shape_of, the_same
-from models.independence.reading import Node
-from models.independence.rules.elementwise import broadcast_shape, joined
+from beamsplit.models.independence.dims import ONE, Dim, unknown
+from beamsplit.models.independence.lies import Ends, Given, Rows, Same, made_of, shape_of, the_same
+from beamsplit.models.independence.reading import Node
+from beamsplit.models.independence.rules.elementwise import broadcast_shape, joined
 
 
 def matmul(node: Node, given: Sequence[Given | None]) -> list[Given]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.independence.lies import Ends, Given, Rows, Same, at, shape_of, the_same
-from models.independence.reading import Node
-from models.independence.rules.elementwise import joined
-from models.independence.rules.norms import softmax
-from models.independence.rules.shape import concat
+from beamsplit.models.independence.lies import Ends, Given, Rows, Same, at, shape_of, the_same
+from beamsplit.models.independence.reading import Node
+from beamsplit.models.independence.rules.elementwise import joined
+from beamsplit.models.independence.rules.norms import softmax
+from beamsplit.models.independence.rules.shape import concat
 
 
 def linear(node: Node, given: Sequence[Given | None]) -> list[Given]:

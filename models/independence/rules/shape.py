@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.independence.dims import ONE, Dim, product, quotient, size, unknown
-from models.independence.lies import (
+from beamsplit.models.independence.dims import ONE, Dim, product, quotient, size, unknown
+from beamsplit.models.independence.lies import (
     Ends,
     Given,
     Rows,
@@ -18,7 +18,7 @@ from models.independence.lies import (
     shape_of,
     the_same,
 )  # fmt: skip
-from models.independence.reading import Node
+from beamsplit.models.independence.reading import Node
 
 
 def regroup(given: Given, target: Shape) -> Given:

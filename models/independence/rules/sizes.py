@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.independence.dims import ONE, Dim, product, quotient, size, unknown
-from models.independence.lies import Ends, Given, Rows, Same, at, content_of, made_of, shape_of, the_same
-from models.independence.reading import MOST_NUMBERS, Node
+from beamsplit.models.independence.dims import ONE, Dim, product, quotient, size, unknown
+from beamsplit.models.independence.lies import Ends, Given, Rows, Same, at, content_of, made_of, shape_of, the_same
+from beamsplit.models.independence.reading import MOST_NUMBERS, Node
 
 
 def shape(node: Node, given: Sequence[Given | None]) -> list[Given]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.independence.dims import Dim, size, unknown
-from models.independence.lies import Ends, Given, Rows, Same, rows_on, shape_of, the_same
-from models.independence.reading import Node
+from beamsplit.models.independence.dims import Dim, size, unknown
+from beamsplit.models.independence.lies import Ends, Given, Rows, Same, rows_on, shape_of, the_same
+from beamsplit.models.independence.reading import Node
 
 
 def _table(data: Given | None) -> Given:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision
-from models.shard.layout import Split
-from models.shard.rules import (
+from beamsplit.models.shard.decision import Context, Decision
+from beamsplit.models.shard.placement import Split
+from beamsplit.models.shard.rules import (
     attention,
     blockwise,
     channels,

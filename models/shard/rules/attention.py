@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice, input_at
-from models.shard.layout import Layout, NeedsGranule, Origin, Split, Whole
-from models.shard.weights import weight_bytes
+from beamsplit.models.shard.decision import Context, Decision, Slice, input_at
+from beamsplit.models.shard.placement import Layout, NeedsGranule, Origin, Split, Whole
+from beamsplit.models.shard.weights import weight_bytes
 
 
 def attention(node: ir.Node, context: Context) -> Decision | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice
-from models.shard.layout import PARTIAL, NeedsGranule, Split, Whole
-from models.shard.weights import weight_bytes
+from beamsplit.models.shard.decision import Context, Decision, Slice
+from beamsplit.models.shard.placement import PARTIAL, NeedsGranule, Split, Whole
+from beamsplit.models.shard.weights import weight_bytes
 
 
 def conv(node: ir.Node, context: Context) -> Decision | None:

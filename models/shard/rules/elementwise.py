@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.operators import BROADCAST, UNARY
-from models.shard.decision import Context, Decision, along
-from models.shard.layout import PARTIAL, Origin, Partial, Sizes, Split
-from models.shard.rules.sizes import same_sizes
+from beamsplit.models.graph.operators import BROADCAST, UNARY
+from beamsplit.models.shard.decision import Context, Decision, along
+from beamsplit.models.shard.placement import PARTIAL, Origin, Partial, Sizes, Split
+from beamsplit.models.shard.rules.sizes import same_sizes
 
 LINEAR = ("Identity", "Neg")
 """Of the above, those that give terms of the result for terms of the input."""

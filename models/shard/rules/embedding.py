@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Maker, Slice
-from models.shard.layout import PARTIAL, Sizes, Split, Whole, bounds, cut_evenly
-from models.shard.rules.sizes import gather_sizes
-from models.shard.weights import weight_bytes
+from beamsplit.models.shard.decision import Context, Decision, Maker, Slice
+from beamsplit.models.shard.placement import PARTIAL, Sizes, Split, Whole, bounds, cut_evenly
+from beamsplit.models.shard.rules.sizes import gather_sizes
+from beamsplit.models.shard.weights import weight_bytes
 
 _LEAST_OPSET = 9
 """Before, there is no Where, and Less takes no integers."""

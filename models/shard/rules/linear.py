@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice, along
-from models.shard.layout import PARTIAL, Partial, Split, Whole
-from models.shard.weights import weight_bytes
+from beamsplit.models.shard.decision import Context, Decision, Slice, along
+from beamsplit.models.shard.placement import PARTIAL, Partial, Split, Whole
+from beamsplit.models.shard.weights import weight_bytes
 
 
 def gemm(node: ir.Node, context: Context) -> Decision | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Slice, along, input_at
-from models.shard.layout import PARTIAL, Split, Whole
-from models.shard.weights import weight_bytes
+from beamsplit.models.shard.decision import Context, Decision, Slice, along, input_at
+from beamsplit.models.shard.placement import PARTIAL, Split, Whole
+from beamsplit.models.shard.weights import weight_bytes
 
 
 def matmul_integer(node: ir.Node, context: Context) -> Decision | None:

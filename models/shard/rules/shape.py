@@ -11,8 +11,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, input_at
-from models.shard.layout import Partial, Sizes, Split, move_split
+from beamsplit.models.shard.decision import Context, Decision, input_at
+from beamsplit.models.shard.placement import Partial, Sizes, Split, move_split
 
 
 def reshape(node: ir.Node, context: Context) -> Decision | None:

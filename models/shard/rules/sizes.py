@@ -7,9 +7,9 @@ from math import gcd
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision
-from models.shard.layout import Layout, Origin, Sizes, Split, Whole
-from models.shard.rules.shape import given, integers, numbers
+from beamsplit.models.shard.decision import Context, Decision
+from beamsplit.models.shard.placement import Layout, Origin, Sizes, Split, Whole
+from beamsplit.models.shard.rules.shape import given, integers, numbers
 
 
 def shape_of(node: ir.Node, context: Context) -> Decision | None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from models.shard.decision import Context, Decision, Maker
-from models.shard.layout import PARTIAL, Whole, bounds, cut_evenly
-from models.shard.weights import tree_bytes
+from beamsplit.models.shard.decision import Context, Decision, Maker
+from beamsplit.models.shard.placement import PARTIAL, Whole, bounds, cut_evenly
+from beamsplit.models.shard.weights import tree_bytes
 
 ML = "ai.onnx.ml"
 

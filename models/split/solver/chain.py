@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from models.split.solver.problem import Bools, Floats, Ints, Problem
+from beamsplit.models.split.solver.problem import Bools, Floats, Ints, Problem
 
 
 class Cuts(Protocol):

@@ -20,10 +20,10 @@ from functools import cached_property
 
 import numpy as np
 
-from models.split.solver.chain import Cuts
-from models.split.solver.period import Search, Solution
-from models.split.solver.problem import Floats, Ints, Worker
-from models.split.solver.staffing import Team, link_of, named
+from beamsplit.models.split.solver.chain import Cuts
+from beamsplit.models.split.solver.period import Search, Solution
+from beamsplit.models.split.solver.problem import Floats, Ints, Worker
+from beamsplit.models.split.solver.staffing import Team, link_of, named
 
 _LEAST = 5e-324
 """Seconds: the smallest number above 0."""

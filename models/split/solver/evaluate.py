@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.split.solver.problem import Balance, CannotSplit, Floats, Problem, Worker, check_workers
+from beamsplit.models.split.solver.problem import Balance, CannotSplit, Floats, Problem, Worker, check_workers
 
 
 def evaluate(

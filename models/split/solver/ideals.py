@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.split.solver.problem import Bools, Floats, Ints, Problem
+from beamsplit.models.split.solver.problem import Bools, Floats, Ints, Problem
 
 
 class Ideals:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from models.split.solver.evaluate import evaluate, stage_memory
-from models.split.solver.problem import Balance, Problem, Worker
+from beamsplit.models.split.solver.evaluate import evaluate, stage_memory
+from beamsplit.models.split.solver.problem import Balance, Problem, Worker
 
 
 def improve(problem: Problem, found: Balance, workers: Sequence[Worker]) -> Balance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from models.split.solver.problem import Problem
+from beamsplit.models.split.solver.problem import Problem
 
 Choose = Callable[[list[int]], int]
 

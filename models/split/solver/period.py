@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.split.solver.chain import Cuts
-from models.split.solver.problem import Bools, Floats
-from models.split.solver.staffing import Staffing, Team
+from beamsplit.models.split.solver.chain import Cuts
+from beamsplit.models.split.solver.problem import Bools, Floats
+from beamsplit.models.split.solver.staffing import Staffing, Team
 
 ANY_PERIOD = sys.float_info.max
 """Seconds that every finite cost stays within."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from models.split.solver.problem import Worker
+from beamsplit.models.split.solver.problem import Worker
 
 
 @dataclass(frozen=True)

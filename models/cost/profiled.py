@@ -1,0 +1,47 @@
+"""The profile that a plan rests on: measured where the model fits this machine, else an estimate that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
+from beamsplit.models.cost.estimate import estimate_profile
+from beamsplit.models.cost.free_memory import free_memory
+from beamsplit.models.cost.profile import Profile, measure_profile
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_file import ModelFile
+from beamsplit.models.running.session import ModelRunError, SessionOptions
+from beamsplit.models.split.alternatives import core_count
+from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.values.tensors import Array
+
+
+def threads_of_worker(workers: Sequence[ClusterWorker]) -> int:
+    """Threads of one worker's session: an equal share of this machine's cores among the workers that are its own."""
+    local = sum(worker.local for worker in workers)
+    return max(1, core_count() // max(local, 1))
+
+
+def profile_model(
+    graph: SplitGraph,
+    model_file: ModelFile,
+    feeds: dict[str, Array],
+    options: SessionOptions,
+    rows: int,
+    cache_folder: str | None,
+) -> Profile:
+    """What the model's parts cost: measured, or estimated where it cannot be run here, which a note says."""
+    weights = sum(graph.weight_bytes.values())
+    free = free_memory()
+    why = f"its weights take {format_bytes(weights)}, and this machine has {format_bytes(free)} free"
+    try:
+        if weights > free:
+            raise MemoryError(why)
+        return measure_profile(graph.model, model_file, feeds, options, rows=rows, cache_folder=cache_folder)
+    except (UsageError, ModelRunError, MemoryError) as error:
+        shapes = {name: value.shape for name, value in feeds.items()}
+        found = estimate_profile(
+            graph.model, rows=rows, input_shapes=shapes, provider=options.providers[0], threads=options.threads
+        )
+        return dataclasses.replace(found, notes=(*found.notes, f"because the model cannot be run here: {error}"))

@@ -1,0 +1,1 @@
+"""How the model is run: whole, split by depth, divided by width, or both; and on how many workers."""

@@ -1,0 +1,138 @@
+"""A job whose model is divided by width: the shards are made, saved, checked and placed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
+from beamsplit.models.running.scoring import ScoringPlan
+from beamsplit.models.running.session import SessionOptions, drop_session
+from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
+from beamsplit.models.split.chain import check_same, tolerance_of
+from beamsplit.pipelines.execution.shard_count import shard_sessions
+from beamsplit.pipelines.execution.shard_source import ShardSource, divided
+from beamsplit.pipelines.execution.workers import Workers, cores
+from beamsplit.pipelines.job.sample_feeds import check_apart, graph_feeds, sample_feeds
+
+if TYPE_CHECKING:
+    from beamsplit.transforms.infer.shard_step import ShardSteps
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A division that runs."""
+
+    model: ShardedModel
+    scoring: ScoringPlan
+    """With the rows of a micro-batch as batch size."""
+
+    shard_steps: ShardSteps | None
+    """The steps where each shard has workers of its own; None where every worker runs all shards."""
+
+    facts: dict[str, str | list[str]]
+    """The division in words, for --dry_run_plan and the summary."""
+
+    notes: tuple[str, ...] = ()
+
+
+def default_workers(options: argparse.Namespace) -> int:
+    """`--workers` where the user left it open: inline, each takes a core a shard; with `auto` for the whole model."""
+    if options.workers is not None:
+        return int(options.workers)
+    if options.shards == "auto":
+        return cores()
+    return max(1, cores() // options.shards) if options.placement == "inline" else 1
+
+
+def plan_shards(
+    options: argparse.Namespace, made: Fit, scoring: ScoringPlan, workers: Workers, schema: pa.Schema, job_dir: str
+) -> Shards:
+    """Divide the model, save the shards and compare them with the whole model.
+
+    Args:
+        options: what `pipelines.options.score.parse` gave.
+        made: model and data brought together.
+        scoring: how the whole model would be run.
+        workers: of the job.
+        schema: of the blocks that reach the model.
+        job_dir: folder of the job on this machine.
+
+    Raises:
+        UsageError: no layer can be divided, or the shards differ from the whole model.
+    """
+    if options.micro_batch is not None and not scoring.row_by_row:
+        scoring = replace(scoring, batch_size=options.micro_batch)
+    check_apart(scoring, options.placement)
+    few = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
+    source: ShardSource | None = options.shard_source
+    plan, folder = divided(
+        source,
+        scoring.model,
+        lambda: graph_feeds(made, scoring, few),
+        options.shards,
+        os.path.join(job_dir, "shards"),
+    )
+    model = ShardedModel(plan, folder, *_sessions(options, workers), made.session.signature)
+    if options.placement == "inline":
+        session = get_sharded(model)
+    else:
+        # This process runs the shards only to check them.
+        session = ShardedSession(model.mapped if made.session.options.mapped else model)
+    checked = _checked(session, made, scoring, few)
+    session.take_stats()  # Of the check, which is no part of the job.
+    steps = None
+    if options.placement == "distributed":
+        from beamsplit.pipelines.execution.shard_placement import placed
+
+        steps = placed(options, model, session, made, scoring, workers, schema, job_dir)
+    # What checked it is no longer needed: a job that divides a model may not have the memory for it twice.
+    drop_session(made.session)
+    kind = (
+        f"inline: every worker runs all {plan.shards} shards, side by side"
+        if options.placement == "inline"
+        else f"distributed: workers of their own for each of {plan.shards} shards, and for the whole steps"
+    )
+    facts: dict[str, str | list[str]] = {"shards": list(plan.lines), "placement": kind, "check": checked}
+    return Shards(model, scoring, steps, facts, source.notes if source is not None else ())
+
+
+def _sessions(options: argparse.Namespace, workers: Workers) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
+    """Options of each shard's sessions, and of whole steps."""
+    if options.placement == "inline":
+        return shard_sessions(options, workers, options.shards, workers.session.threads)
+    session = replace(workers.session, threads=options.threads or workers.session.threads, device=None)
+    return (session,) * options.shards, replace(session, device=workers.session.device)
+
+
+def _checked(session: ShardedSession, made: Fit, scoring: ScoringPlan, few: int) -> list[str]:
+    """How far the shards are from the whole model, at the micro-batch's rows and at the few it was divided on."""
+    tolerance = tolerance_of(scoring.model.path)
+    lines: list[str] = []
+    for rows in dict.fromkeys([few, scoring.batch_size]):
+        check = check_same(
+            made.session,
+            session,
+            sample_feeds(made, scoring, rows),
+            tolerance,
+            of="the shards do",
+            fix="leave --shards out, or use --stages",
+        )
+        lines = [f"shards beside the whole model: {line}" for line in check.lines]
+    return lines
+
+
+def check_local(local: bool, job_dir: str | None) -> str:
+    """The job's folder on this machine, in which the shards are saved.
+
+    Raises:
+        UsageError: workers run elsewhere.
+    """
+    if not local or job_dir is None:
+        raise UsageError("--shards runs on this machine only so far; leave --runner out, or use Flink on this machine")
+    return job_dir

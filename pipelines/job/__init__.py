@@ -1,0 +1,1 @@
+"""Everything that is found out before a job starts."""

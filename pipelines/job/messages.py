@@ -1,0 +1,198 @@
+"""What the messages of a topic hold, and the model that they are brought together with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import Fit, fit
+from beamsplit.models.graph.mapped import for_few_runs
+from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_model_file, needed_rewrites
+from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.running.session import SessionOptions, get_session
+from beamsplit.pipelines.execution.divided import runs_in_parts
+from beamsplit.pipelines.execution.workers import Workers
+from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs
+from beamsplit.pipelines.job.depths import input_depths, narrower_floats
+from beamsplit.pipelines.job.json_output import json_format
+from beamsplit.pipelines.job.kept import read_by_name
+from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_steps
+from beamsplit.transforms.block import AS_CAME, MESSAGE_FIELDS
+from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
+from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.kafka.as_came import GiveAsCame, as_came_field
+from beamsplit.transforms.kafka.blocks import origins
+from beamsplit.transforms.kafka.messages import ParseMessages
+from beamsplit.transforms.kafka.schema import (
+    JSON,
+    RAW_COLUMN,
+    declared,
+    message_schema,
+    parse_schema,
+    sample_of,
+    wanted_fields,
+)
+from beamsplit.transforms.read.json_parse import Rules
+from beamsplit.transforms.step import Step
+
+
+@dataclass(frozen=True)
+class OpenedMessages:
+    """Messages, and the model that takes them. Nothing is read: rows made up from the schema are the sample."""
+
+    format: str
+    """One of json, arrow, tensor and raw."""
+
+    fields: Mapping[str, TensorSpec]
+    """What a message holds, by name."""
+
+    schema: pa.Schema
+    """The same as columns."""
+
+    prepare: tuple[Step, ...]
+    prepared: pa.Schema
+    """Of blocks that reach the model."""
+
+    made: Fit
+    """Model and messages brought together."""
+
+    rules: Rules
+    """What values of JSON may be beside what their columns are."""
+
+    as_came: tuple[str, ...] = ()
+    """Fields of JSON that feed inputs and are kept: their texts are."""
+
+    @property
+    def parse(self) -> ParseMessages:
+        """The step that reads them."""
+        return ParseMessages(self.format, self.schema, self.rules, self.as_came)
+
+    @property
+    def give_as_came(self) -> tuple[GiveAsCame, ...]:
+        """The step that gives out fields as they came."""
+        return (GiveAsCame(self.as_came),) if self.as_came else ()
+
+    @property
+    def fact(self) -> str:
+        """In words, for --dry_run_plan and the summary."""
+        return f"{self.format}: {', '.join(f'{column.name}: {column.type}' for column in self.schema)}"
+
+
+def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> OpenedMessages:
+    """Find out what messages hold, and bring that together with the model.
+
+    Args:
+        options: `format`, `schema`, `model`, `columns`, `set`, `narrow`, `keep` and `prepare` as the user gave them.
+        topic: name of the topic.
+        workers: whose sessions try the model.
+
+    Raises:
+        UsageError: the fields must be declared, or the model does not take them.
+    """
+    format = options.format or "json"
+    steps = prepare_steps(options)
+    path = localize(options.model)
+    session = for_few_runs(workers.session, path) if runs_in_parts(options) else workers.session
+    fields = _fields(options, format, bool(steps), path, session)
+    schema = message_schema(format, fields)
+    check_names(schema)
+    came = _kept_inputs(options, format, fields, path, session) if options.keep and not steps else ()
+    messages = pa.schema([*schema, *MESSAGE_FIELDS, *([as_came_field(came)] if came else [])])
+    prepare = fill_nulls(steps, messages, options.nulls)
+    prepared = chain_schema(prepare, messages)
+    check_keep(options.keep, prepared)
+    sample = prepare_sample(_as_read(sample_of(schema, fields), topic, messages), prepare, options.prepare)
+    made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
+    check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
+    check_outputs(options.keep, [column.name for column in made.plan.outputs])
+    rules = Rules(narrow=options.narrow)
+    if format in ("json", "arrow"):
+        # What is kept is as it was declared, unless its text comes out.
+        leave = {name for name in options.keep if options.schema and name not in came}
+        leave |= {f.name for f in schema if f.name not in prepared.names or prepared.field(f.name).type != f.type}
+        binding = made.plan.binding
+        fed = dict(narrower_floats(binding, schema)) if not steps else {}
+        rules = replace(rules, depths=dict(input_depths(binding, schema, leave)), fed=fed)
+    return OpenedMessages(format, fields, schema, prepare, prepared, made, rules, came)
+
+
+def _kept_inputs(
+    options: argparse.Namespace, format: str, fields: Mapping[str, TensorSpec], path: str, session: SessionOptions
+) -> tuple[str, ...]:
+    """The fields that inputs take by name and that are kept, where what comes out is JSON too."""
+    if format != "json" or json_format(options) != "json":
+        return ()
+    check_model_file(path)
+    read = read_by_name(_signature(path, session, frozenset(options.set)), options.columns, options.set)
+    return tuple(name for name in options.keep if name in read and name in fields and fields[name].dtype != JSON)
+
+
+def _fields(
+    options: argparse.Namespace, format: str, prepared: bool, path: str, session: SessionOptions
+) -> Mapping[str, TensorSpec]:
+    """What a message holds: `--schema`, else what the model's inputs want.
+
+    Raises:
+        UsageError: it must be declared.
+    """
+    if options.schema:
+        return parse_schema(options.schema)
+    raw = {RAW_COLUMN: TensorSpec(RAW_COLUMN, "bytes", ())}
+    if prepared:
+        if format == "raw":
+            return raw
+        raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
+    check_model_file(path)
+    signature = _signature(path, session, frozenset(options.set))
+    fields = wanted_fields(signature, options.columns, options.set)
+    missing = [name for name in options.keep if name not in fields]
+    if missing:
+        # What JSON holds comes out as it came, whatever it is; in other formats it may be anything.
+        others = [f"{name}:{'json' if format == 'json' else 'int64'}" for name in missing]
+        why = "which are no inputs of the model, so their types are"
+        if len(missing) == 1:
+            why = "which is no input of the model, so its type is"
+        raise UsageError(
+            f"--keep names {', '.join(missing)}, {why} not known; declare all fields with "
+            f"--schema {','.join([*map(declared, fields.values()), *others])}"
+        )
+    if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
+        return raw
+    if format == "json":
+        return {name: _natural(spec, name in options.keep) for name, spec in fields.items()}
+    return fields
+
+
+def _natural(spec: TensorSpec, kept: bool) -> TensorSpec:
+    """A field as JSON mostly has it: one value a row is no list, and a float that is kept has all its digits."""
+    dtype = "float64" if kept and spec.dtype.startswith("float") else spec.dtype
+    one = all(size == 1 for size in spec.shape or ())
+    return TensorSpec(spec.name, dtype, () if one and spec.shape is not None else spec.shape)
+
+
+def _signature(path: str, session: SessionOptions, constants: frozenset[str]) -> Signature:
+    """Inputs and outputs of the model as it is run: with its ZipMap left out."""
+    loaded = get_session(ModelFile(path), session)
+    lasting = tuple(name for name in needed_rewrites(loaded.raw, constants) if name != DYNAMIC_ROWS)
+    return (get_session(ModelFile(path, lasting), session) if lasting else loaded).signature
+
+
+def _as_read(rows: pa.RecordBatch, topic: str, schema: pa.Schema) -> pa.RecordBatch:
+    """Sample rows with the columns that rows of a topic carry along, as the schema has them."""
+    count = rows.num_rows
+    carried = [
+        origins(topic, np.zeros(count, np.int32)),
+        pa.array(np.arange(count)),
+        *(pa.nulls(count, field.type) for field in MESSAGE_FIELDS[2:-1]),
+        pa.array(np.zeros(count, np.int64)),
+    ]
+    if AS_CAME in schema.names:
+        kind = schema.field(AS_CAME).type
+        carried.append(pa.array([dict.fromkeys((field.name for field in kind), "0")] * count, kind))
+    return pa.RecordBatch.from_arrays([*rows.columns, *carried], schema=schema)

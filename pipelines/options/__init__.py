@@ -1,0 +1,1 @@
+"""The command line: options, grouped, with their checks. Imports no Beam."""

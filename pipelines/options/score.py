@@ -1,0 +1,454 @@
+"""The command line of `score`: options, grouped, with an example of each common job. Imports no Beam."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.strategy.kinds import KINDS
+from beamsplit.pipelines.options.name_lists import split_names
+from beamsplit.pipelines.options.shared import (
+    Parser,
+    add_binding,
+    add_csv_header,
+    add_prepare,
+    check_not_empty,
+    positive,
+    read_binding,
+    stages_count,
+)
+from beamsplit.pipelines.options.stream import add_stream
+from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
+
+if TYPE_CHECKING:
+    from beamsplit.pipelines.execution.shard_source import ShardSource
+
+EXAMPLES = """\
+examples:
+  a table, columns by the names of the model's inputs
+    %(prog)s --model m.onnx --input 'data/*.parquet' --output out/preds.parquet
+  a 2-D input put together from columns, keeping an id
+    %(prog)s --model m.onnx --input data.csv --columns x=age,height,weight --keep id --output out/preds.csv
+  images
+    %(prog)s --model cnn.onnx --input 'photos/*.jpg' --prepare image:size=224 --finish softmax --finish top_k:5 \\
+          --keep path --output out/preds.parquet
+  text
+    %(prog)s --model encoder.onnx --input texts.jsonl --prepare text:tokenizer.json,column=text,max_length=128 \\
+          --output out/vectors.parquet
+  a stream
+    %(prog)s --model m.onnx --input kafka://host:9092/in --output kafka://host:9092/out --errors errors.jsonl
+  what would run, without running it
+    %(prog)s --model m.onnx --input data.parquet --output out/preds.parquet --dry_run_plan
+
+exit codes: 0 all rows scored (or the rest written to --errors), 1 the job failed, 2 a wrong option, model or
+schema, 3 rows failed and no --errors was given, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)
+"""
+
+
+class _Parser(Parser):
+    def format_help(self) -> str:
+        """The help with the steps that there are, which are looked up only here."""
+        return f"{super().format_help()}\n{_steps_help()}"
+
+
+def _steps_help() -> str:
+    from beamsplit.runners.beam_patches.lean_import import import_beam
+
+    import_beam()
+    from beamsplit.transforms.finish import list_finish
+    from beamsplit.transforms.prepare import list_prepare
+
+    lines = []
+    for option, steps in (("--prepare", list_prepare()), ("--finish", list_finish())):
+        lines.append(f"steps for {option} SPEC:")
+        for step in steps:
+            lines += [f"  {step.name:<10} {step.summary}", f"             e.g. {step.example}"]
+            options = f"options: {', '.join(step.options)}"
+            lines += textwrap.wrap(options, 110, initial_indent=" " * 13, subsequent_indent=" " * 22)
+        own = "your own: takes and returns a pyarrow.RecordBatch of as many rows"
+        lines += ["  module:function", f"{'':<13}{own}", ""]
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
+    """The parser of `score`; whatever it does not know goes to Beam."""
+    p = _Parser(
+        prog=prog,
+        description="Score files with an ONNX model: read, prepare, run the model, finish, write.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    job = p.add_argument_group("the job")
+    job.add_argument("--model", required=True, metavar="M.onnx", help="the ONNX model")
+    job.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="PATTERN",
+        help="files, globs or folders; gs:// and s3:// too; or a topic, kafka://host:port/topic",
+    )
+    job.add_argument(
+        "--output", required=True, metavar="FILE", help="where predictions go: .parquet, .csv or .jsonl, in shards"
+    )
+    job.add_argument(
+        "--errors",
+        metavar="FILE.jsonl",
+        help="where rows that could not be scored go, with the reason: .jsonl, .csv or .parquet",
+    )
+    job.add_argument(
+        "--max_failed",
+        type=_max_failed,
+        metavar="5%|N",
+        help="give the job up, with exit code 1, if more rows fail (default: any may); of a stream the share is that "
+        "of its messages so far, from the 100th on",
+    )
+    job.add_argument(
+        "--num_shards", type=positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
+    )
+    job.add_argument(
+        "--json_nan",
+        choices=("error", "null", "string"),
+        help="NaN and infinity in JSON Lines and JSON messages, which have no such numbers: error fails the row "
+        '(default), null writes null and counts, string writes "NaN", "Infinity" and "-Infinity"',
+    )
+    job.add_argument(
+        "--encoding", metavar="latin-1", help="of CSV and JSON Lines that are not UTF-8: any encoding that Python knows"
+    )
+    job.add_argument(
+        "--input_format",
+        choices=("parquet", "csv", "jsonl", "arrow", "files"),
+        help="default: by extension; files: each file is one row (columns path, bytes)",
+    )
+    add_csv_header(job)
+
+    data = p.add_argument_group("columns and inputs")
+    add_binding(data)
+    data.add_argument(
+        "--keep",
+        default="",
+        metavar="COL[,COL]",
+        help="columns to copy to the output; names with a comma in double quotes",
+    )
+    data.add_argument(
+        "--model_version",
+        nargs="?",
+        const="column",
+        choices=("column", "header"),
+        help="tell the model's version (a hash of its files) with each prediction: in the column model_version, or in "
+        "the header model.version of messages",
+    )
+
+    stages = p.add_argument_group("data stage and output stage")
+    add_prepare(stages)
+    stages.add_argument(
+        "--finish", action="append", default=[], metavar="SPEC", help="step after the model; repeat to chain"
+    )
+
+    workers = p.add_argument_group("workers")
+    workers.add_argument("--runner", default="DirectRunner", help="a Beam runner (default: %(default)s, in-process)")
+    workers.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="replicas of the model (default: one a core or GPU); with --strategy also a cluster.json, as for plan",
+    )
+    workers.add_argument(
+        "--worker_type", choices=("thread", "process"), help="default: whichever measures faster for the model"
+    )
+    workers.add_argument(
+        "--batch_size", type=_batch_size, default="auto", metavar="N|auto", help="rows in a run of the model"
+    )
+    workers.add_argument(
+        "--partition", choices=("random", "contiguous", "proportional"), help="how rows are dealt to workers"
+    )
+    workers.add_argument(
+        "--capacities", type=_capacities, metavar="1,1,2|measured", help="speeds of the workers, for proportional"
+    )
+    workers.add_argument(
+        "--audit",
+        type=_audit,
+        nargs="?",
+        const=(100, False),
+        metavar="N|warn|N:warn",
+        help="score about N random rows of the job (of a stream: of 100,000 messages) again, each alone, and fail the "
+        "job if one comes out otherwise, or with warn only tell it (default: none; N: 100)",
+    )
+    workers.add_argument(
+        "--run_timeout",
+        type=_seconds,
+        metavar="60s",
+        help="stop a run of the model that takes longer; its rows are then run one by one, and those that do not "
+        "return fail (default: none)",
+    )
+    workers.add_argument("--seed", type=int, default=0, help="for --partition random (default: %(default)s)")
+    workers.add_argument(
+        "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
+    )
+    workers.add_argument(
+        "--threads", type=positive, metavar="N", help="threads a session (default: workers x threads fill the cores)"
+    )
+
+    flink = p.add_argument_group("Flink (--runner FlinkRunner)")
+    flink.add_argument("--flink_master", metavar="HOST:8081", help="a session cluster (default: Flink on this machine)")
+    flink.add_argument(
+        "--parallelism", type=positive, metavar="N", help="tasks of a step side by side (default: slots, or cores)"
+    )
+    flink.add_argument(
+        "--checkpoint",
+        type=_milliseconds,
+        default=10_000,
+        metavar="10s|off",
+        help="between checkpoints of a streaming job (default: 10s)",
+    )
+    flink.add_argument(
+        "--flink_job_server_jar", metavar="JAR", help="default: Beam's, or put together by Maven; fetched once"
+    )
+
+    split = p.add_argument_group("a model split by depth or by width")
+    split.add_argument(
+        "--stages",
+        type=stages_count,
+        metavar="N|auto",
+        help="cut the model into a chain of N stages, planned and checked",
+    )
+    split.add_argument(
+        "--shards",
+        type=stages_count,
+        metavar="N|auto",
+        help="divide the weights of the model's layers over N shards, checked beside the whole model (default: as the "
+        "model's ShardingSpecs say; 1 runs an annotated model whole); auto: as many as are fastest here and fit "
+        "--stage_memory",
+    )
+    split.add_argument(
+        "--strategy",
+        choices=KINDS,
+        help="choose replicas, stages or shards by what is fastest on this machine and fits --stage_memory",
+    )
+    split.add_argument(
+        "--placement",
+        choices=("inline", "distributed"),
+        help="inline: every worker runs all stages or shards, overlapping (default); distributed: each stage or shard "
+        "has workers of its own, which hold only its weights",
+    )
+    split.add_argument(
+        "--plan",
+        metavar="plan.json",
+        help="stages, or shards, as planned by python -m pipelines.plan; or the model itself, if it names stages",
+    )
+    split.add_argument(
+        "--micro_batch",
+        type=positive,
+        metavar="N",
+        help="rows that go through the stages or shards together (default: planned)",
+    )
+    split.add_argument("--stage_memory", metavar="2GB", help="most bytes of weights in a stage, or in a shard's worker")
+    split.add_argument(
+        "--stage_providers",
+        type=_stage_providers,
+        metavar="cuda:0,cuda:1,cpu",
+        help="execution provider, and number of the GPU, of each stage",
+    )
+    split.add_argument("--replan", metavar="FILE.json", help="write the plan that what was measured would give")
+
+    add_stream(p)
+    watch = p.add_argument_group("watching")
+    watch.add_argument("--dry_run_plan", action="store_true", help="check everything, print the plan, run nothing")
+    watch.add_argument(
+        "--dry_run",
+        nargs="?",
+        const="dataflow-job",
+        metavar="FOLDER",
+        help="write the job that DataflowRunner would submit, needs no account (default folder: %(const)s)",
+    )
+    watch.add_argument("--summary", metavar="FILE.json", help="write the closing summary as JSON")
+    watch.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    watch.add_argument("--debug", action="store_true", help="show tracebacks and the log")
+    return p
+
+
+def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple[argparse.Namespace, list[str]]:
+    """(our options, what is left for Beam).
+
+    Raises:
+        UsageError: an option is missing or has a wrong value.
+    """
+    options, rest = parser(prog).parse_known_args(argv)
+    read_binding(options)
+    options.keep = tuple(name for name in split_names("--keep", options.keep) if name)
+    check_not_empty(options)
+    if options.encoding is not None:
+        from beamsplit.transforms.read.encoding import check_encoding
+
+        options.encoding = check_encoding(options.encoding)
+    twice = [name for name in options.keep if options.keep.count(name) > 1]
+    if twice:
+        raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")
+    given = {"--flink_master": options.flink_master, "--parallelism": options.parallelism}
+    given["--flink_job_server_jar"] = options.flink_job_server_jar
+    for name, value in given.items():
+        if value is not None and "flink" not in options.runner.lower():
+            raise UsageError(
+                f"{name} is for --runner FlinkRunner, and --runner is {options.runner}; change one of them"
+            )
+    if options.dry_run is not None and "dataflow" not in options.runner.lower():
+        raise UsageError(
+            f"--dry_run is for --runner DataflowRunner, and --runner is {options.runner}; --dry_run_plan shows the plan"
+        )
+    if options.capacities is not None and options.partition != "proportional":
+        raise UsageError("--capacities is for --partition proportional; add that, or leave --capacities out")
+    if isinstance(options.workers, str) and options.strategy is None:
+        raise UsageError(
+            f"--workers {options.workers} describes a cluster to choose for; add --strategy auto, or say N"
+        )
+    if isinstance(options.capacities, list):
+        if options.workers is None:
+            options.workers = len(options.capacities)
+        if options.workers != len(options.capacities):
+            raise UsageError(
+                f"--capacities names {len(options.capacities)} workers and --workers says {options.workers}; "
+                f"type --workers {len(options.capacities)}"
+            )
+    if options.types and any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
+    if options.csv_header is not None and any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
+    _check_split(options)
+    return options, rest
+
+
+SPLIT_OPTIONS = ("placement", "micro_batch", "stage_memory", "stage_providers", "replan")
+
+
+def _check_split(options: argparse.Namespace) -> None:
+    """Raise for options of a split without a split, and for those that cannot go together."""
+    options.shard_source = None if options.strategy is not None else _shard_source(options)
+    if options.strategy is not None:
+        _check_strategy(options)
+    elif options.shards is not None:
+        _check_shards(options)
+    elif options.stages is None and options.plan is None:
+        given = [name for name in SPLIT_OPTIONS if getattr(options, name) is not None]
+        if given:
+            raise UsageError(f"--{given[0]} is for a model split by depth; add --stages N, or --plan plan.json")
+        return
+    if options.strategy is None:
+        options.placement = options.placement or "inline"
+    if options.stage_memory is not None:
+        from beamsplit.models.cost.cluster import parse_bytes
+
+        options.stage_memory = parse_bytes(options.stage_memory)
+    if options.plan is not None and options.stage_memory is not None:
+        raise UsageError("--stage_memory is for planning, and --plan names a plan; leave one of them out")
+    if options.placement == "distributed" and options.capacities == "measured":
+        raise UsageError(
+            "--capacities measured runs the whole model on each worker, which --placement distributed does not; "
+            "give numbers such as --capacities 1,2"
+        )
+
+
+def _workers(text: str) -> int | str:
+    return text if text.endswith(".json") else positive(text)
+
+
+def _check_strategy(options: argparse.Namespace) -> None:
+    given = ("stages", "shards", "plan", "stage_providers", "replan")
+    both = [name for name in given if getattr(options, name) is not None]
+    if both:
+        raise UsageError(f"--strategy chooses how to split, and --{both[0]} says how; leave one of them out")
+    if any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--strategy times sample rows, which a topic does not give beforehand; leave it out")
+
+
+def _shard_source(options: argparse.Namespace) -> ShardSource | None:
+    """A division that is there already; `--shards` then says its number, and `--plan` no longer names it."""
+    from beamsplit.pipelines.execution.shard_source import find_source, is_annotated
+
+    if options.shards == 1 and is_annotated(options.model):
+        options.shards = None
+        return None
+    source = find_source(options)
+    if source is not None:
+        options.shards = source.shards
+        options.plan = None
+    return source
+
+
+def _check_shards(options: argparse.Namespace) -> None:
+    auto = options.shards == "auto"
+    if not auto and options.shards < 2:
+        raise UsageError(f"--shards {options.shards} divides nothing; give 2 or more, or leave it out")
+    deep = [name for name in ("stages", "plan") if getattr(options, name) is not None]
+    if auto and deep:
+        raise UsageError(f"--shards auto looks at the whole model, and --{deep[0]} cuts it; give a number of shards")
+    if auto and any(source.startswith("kafka://") for source in options.input):
+        raise UsageError("--shards auto times sample rows, which a topic does not give beforehand; give a number")
+    if options.stage_memory is not None and not auto and not deep:
+        raise UsageError(f"--stage_memory is for --shards auto, and --shards is {options.shards}; leave one out")
+    depth = [name for name in ("stage_providers", "replan") if getattr(options, name) is not None]
+    if depth:
+        raise UsageError(f"--{depth[0]} is for a model split by depth, and --shards divides it by width; leave it out")
+
+
+def _max_failed(text: str) -> FailureLimit:
+    try:
+        return parse_limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _milliseconds(text: str) -> int | None:
+    if text == "off":
+        return None
+    found = re.fullmatch(r"(\d+)(ms|s|m)", text)
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'off' nor a time such as 500ms, 10s or 2m")
+    return int(found[1]) * {"ms": 1, "s": 1000, "m": 60_000}[found[2]]
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 500ms, 60s or 2m")
+    return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:
+    """(name, number of the GPU) of each stage."""
+    stages = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\w+)(?::(\d+))?", part.strip())
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{part!r} is no provider such as cpu, cuda or cuda:1")
+        stages.append((match[1], int(match[2]) if match[2] else None))
+    return tuple(stages)
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else positive(text)
+
+
+def _audit(text: str) -> tuple[int, bool]:
+    from beamsplit.pipelines.job.audit import read_audit
+
+    try:
+        return read_audit(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of N, warn and N:warn, such as 100") from None
+
+
+def _capacities(text: str) -> list[float] | str:
+    if text == "measured":
+        return text
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'measured' nor numbers above 0 such as 1,1,2")
+    return numbers

@@ -1,0 +1,188 @@
+"""The options of a stream: what `score` takes beside those of files. Imports no Beam."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.shared import positive
+from beamsplit.transforms.kafka.config import is_kafka
+
+
+def add_stream(p: argparse.ArgumentParser) -> None:
+    """Add them to the parser."""
+    stream = p.add_argument_group("streams (a kafka:// input)")
+    stream.add_argument(
+        "--format",
+        choices=("json", "arrow", "tensor", "raw"),
+        help="what messages hold: a JSON object (default), an Arrow IPC stream, the bytes of the inputs, or any bytes",
+    )
+    stream.add_argument(
+        "--output_format", choices=("json", "arrow", "tensor"), help="of the messages written (default: json)"
+    )
+    stream.add_argument(
+        "--schema",
+        metavar="NAME:TYPE[SIZES],...",
+        help="fields of a message (default: what the model's inputs want); TYPE json is anything",
+    )
+    stream.add_argument(
+        "--kafka_config", metavar="FILE|env:NAME", help="client properties (TLS, SASL), read by each worker"
+    )
+    stream.add_argument("--group", metavar="NAME", help="consumer group (default: beamsplit-IN-OUT)")
+    stream.add_argument(
+        "--start",
+        type=_start,
+        metavar="committed|earliest|latest|TIMESTAMP",
+        help="where partitions begin that the group has no offset for (default: committed, then earliest)",
+    )
+    stream.add_argument(
+        "--max_latency_ms", type=positive, metavar="MS", help="how long a block waits for company (default: 20)"
+    )
+    stream.add_argument(
+        "--delivery",
+        choices=("at_least_once", "exactly_once"),
+        help="exactly_once writes in transactions, for readers with isolation.level=read_committed (default: "
+        "at_least_once)",
+    )
+    stream.add_argument(
+        "--transaction_ms", type=positive, metavar="MS", help="how long a transaction lasts (default: 200)"
+    )
+    stream.add_argument(
+        "--event_time",
+        metavar="COLUMN",
+        help="field with a message's time, for the watermark: milliseconds since 1970, ISO 8601, or an Arrow timestamp "
+        "(default: the message's timestamp)",
+    )
+    stream.add_argument(
+        "--model_updates",
+        metavar="FOLDER|M.onnx",
+        help="watch it for new models of the same inputs and outputs: the newest good one takes over between blocks",
+    )
+    stream.add_argument(
+        "--on_gap",
+        choices=("continue", "fail"),
+        help="where messages are gone before they were read (retention): tell and count them and go on (default), or "
+        "end with exit code 1",
+    )
+    stream.add_argument("--until_end", action="store_true", help="end where the topic ended at the start")
+    stream.add_argument("--stop_after_idle", type=_seconds, metavar="SECONDS", help="end when nothing came for so long")
+    stream.add_argument("--prism_location", metavar="FILE", help="the Prism program, on which local streams run")
+
+
+STREAM_OPTIONS = (
+    "format",
+    "output_format",
+    "schema",
+    "kafka_config",
+    "group",
+    "start",
+    "max_latency_ms",
+    "delivery",
+    "event_time",
+    "transaction_ms",
+    "model_updates",
+    "on_gap",
+    "until_end",
+    "stop_after_idle",
+    "prism_location",
+)
+
+
+FILE_OPTIONS = (
+    "num_shards",
+    "input_format",
+    "encoding",
+    "partition",
+    "capacities",
+    "replan",
+    "dry_run",
+)
+"""Options that a stream does not take."""
+
+
+def check_stream(options: argparse.Namespace) -> None:
+    """Raise for an option that is for files, where the input is a topic, and for those that cannot go together."""
+    split = [name for name in ("stages", "plan", "shards") if getattr(options, name) is not None]
+    if options.model_updates and split:
+        raise UsageError(
+            f"--model_updates replaces a model that each worker holds whole, and --{split[0]} divides it; "
+            "leave one of them out"
+        )
+    given = [name for name in FILE_OPTIONS if getattr(options, name, None)]
+    if given:
+        raise UsageError(
+            f"--{given[0]} is for an input of files, and --input {options.input[0]} is a stream; leave it out"
+        )
+
+
+NOT_BOUNDED = (
+    "input_format",
+    "encoding",
+    "partition",
+    "capacities",
+    "replan",
+    "dry_run",
+    "output_format",
+    "max_latency_ms",
+    "delivery",
+    "event_time",
+    "transaction_ms",
+    "model_updates",
+    "stop_after_idle",
+    "prism_location",
+    "strategy",
+)
+"""Options that a topic up to its end, to files, does not take."""
+
+
+def check_bounded(options: argparse.Namespace) -> None:
+    """Raise for what a topic cannot be read into files with."""
+    if len(options.input) != 1:
+        raise UsageError(f"--input names {len(options.input)} inputs, and one topic is read; type one")
+    given = [name for name in NOT_BOUNDED if getattr(options, name, None)]
+    if given:
+        raise UsageError(
+            f"--{given[0]} does not go with --until_end from the topic {options.input[0]} to the file "
+            f"{options.output}; leave it out"
+        )
+
+
+def check_no_stream(options: argparse.Namespace) -> None:
+    """Raise for an option of streams where the input is files."""
+    output, errors = (is_kafka(getattr(options, name) or "") for name in ("output", "errors"))
+    of_topics = [*(["kafka_config"] if output or errors else []), *(["output_format"] if output else [])]
+    given = [name for name in STREAM_OPTIONS if getattr(options, name) and name not in of_topics]
+    if given:
+        raise UsageError(
+            f"--{given[0]} is for a stream, and --input {options.input[0]} is none; "
+            "type --input kafka://HOST:PORT/TOPIC, or leave it out"
+        )
+    if output and options.num_shards:
+        raise UsageError(f"--num_shards is for files, and --output {options.output} is a topic; leave it out")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _start(text: str) -> str | int:
+    """A word, or milliseconds since 1970 of a time in ISO 8601 or in those milliseconds."""
+    if text in ("committed", "earliest", "latest"):
+        return text
+    if re.fullmatch(r"\d{12,14}", text):
+        return int(text)
+    try:
+        time = datetime.datetime.fromisoformat(text.removesuffix("Z") + ("+00:00" if text.endswith("Z") else ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of committed, earliest, latest, a time such as 2026-01-31T12:00:00Z, or milliseconds"
+        ) from None
+    return round(time.timestamp() * 1000)

@@ -1,0 +1,181 @@
+"""`plan --shards`: divide a model by width, show how, and write plan, shards, annotated model and report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
+from beamsplit.models.graph.known_files import data_hash
+from beamsplit.models.shard.plan import ShardPlan, moved, to_json
+from beamsplit.models.split.saved_files import shards_with_hashes
+from beamsplit.transforms.write.storage import local_path
+
+if TYPE_CHECKING:
+    from beamsplit.models.running.session import Session, SessionOptions
+    from beamsplit.models.shard.planner import Division
+    from beamsplit.pipelines.execution.shard_count import ShardChoice
+    from beamsplit.pipelines.execution.workers import Workers
+    from beamsplit.pipelines.planning.rows import Rows
+
+
+def run_shards(options: argparse.Namespace) -> ShardPlan | None:
+    """Divide, show, write; None where `--shards auto` leaves the model whole.
+
+    Raises:
+        UsageError: nothing was written, for the reason in the message.
+    """
+    from beamsplit.models.graph.load import load_graph
+    from beamsplit.models.shard.annotate import save_annotated
+    from beamsplit.pipelines.planning.rows import rows_for
+    from beamsplit.pipelines.planning.write import PLAN_FILE, folder_beside, move_files, write_text
+    from beamsplit.pipelines.report import shard_table
+
+    rows = rows_for(options, _session(options))
+    if rows.session is None:
+        raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
+    facts: list[tuple[str, str]] = []
+    if options.shards == "auto":
+        chosen = _chosen(options, rows, rows.session)
+        if chosen.shards == 1:
+            _tell_whole(options, chosen.line, rows.told)
+            return None
+        options.shards = chosen.shards
+        facts = [("verdict", f"--shards auto: {chosen.line}")]
+        if options.stage_memory is not None:
+            facts.append(("to run", "score --plan ... --placement distributed: each shard has workers of its own"))
+    division = _division(options, rows)
+    plan = division.plan
+    if options.save_shards or options.output:
+        plan = replace(plan, data_hash=data_hash(rows.model.path))
+    report = _report(plan) if options.report else None
+    if options.save_shards:
+        target = options.save_shards
+        with folder_beside(os.path.join(target, PLAN_FILE) if local_path(target) is not None else target) as hidden:
+            division.save(hidden)
+            _check(rows, rows.session, plan, hidden)
+            plan = shards_with_hashes(plan, hidden)
+            with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
+                file.write(to_json(plan))
+            move_files(hidden, target)
+    if options.write_model:
+        with folder_beside(options.write_model) as hidden:
+            folder, _, name = options.write_model.rpartition("/")
+            save_annotated(load_graph(rows.model), division.sharding, f"{hidden}/{name}")
+            move_files(hidden, folder or ".")
+    if options.output:
+        write_text(options.output, to_json(_with_files_seen_from(plan, options.save_shards, options.output)))
+    if report is not None:
+        write_text(options.report, report)
+    shard_table.show(plan, facts)
+    for note in rows.told:
+        print(f"note: {note}", file=sys.stderr)
+    return plan
+
+
+def _session(options: argparse.Namespace) -> SessionOptions:
+    """Of the whole model; where it is timed, that of one of the workers that `score` would have."""
+    from beamsplit.models.running.session import SessionOptions, resolve_providers
+
+    if options.shards == "auto":
+        return _workers(options).session
+    return SessionOptions(resolve_providers(options.providers))
+
+
+def _workers(options: argparse.Namespace) -> Workers:
+    """Those of the whole model that `score` would have."""
+    from beamsplit.pipelines.execution.workers import count_workers
+
+    return count_workers(None, options.threads, options.providers, local=True)
+
+
+def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardChoice:
+    """Choose as `score --shards auto` does where each shard has workers of its own.
+
+    Raises:
+        UsageError: no number of shards fits the memory.
+    """
+    from beamsplit.pipelines.execution.shard_count import Whole, choose_shards
+    from beamsplit.pipelines.planning.rows import choose_batch_size
+
+    few = 1 if rows.row_by_row else SAMPLE_RUN_ROWS
+    timed = options.micro_batch if options.micro_batch and not rows.row_by_row else choose_batch_size(rows, session)
+    whole = Whole(rows.model, session, rows.take, timed, few)
+    job = argparse.Namespace(
+        placement="distributed", workers=None, threads=options.threads, stage_memory=options.stage_memory
+    )
+    with tempfile.TemporaryDirectory(prefix="beamsplit-plan-") as folder:
+        return choose_shards(job, whole, _workers(options), folder)
+
+
+_OF_SHARDS = ("save_shards", "write_model", "output", "report")
+
+
+def _tell_whole(options: argparse.Namespace, line: str, notes: Sequence[str]) -> None:
+    """Say that the model stays whole.
+
+    Raises:
+        UsageError: a file was asked for that would tell of shards.
+    """
+    asked = [name for name in _OF_SHARDS if getattr(options, name) is not None]
+    if asked:
+        raise UsageError(
+            f"--shards auto: {line}; so --{asked[0]} has no shards to write: leave it out and run score without "
+            "--shards, or give --shards N"
+        )
+    print(f"--shards auto: {line}; nothing is divided, run score without --shards")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _division(options: argparse.Namespace, rows: Rows) -> Division:
+    from beamsplit.models.shard.planner import make_division
+    from beamsplit.pipelines.execution.shard_source import again, check_model
+
+    feeds = rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS)
+    if options.shard_plan is None:
+        return make_division(rows.model, feeds, options.shards)
+    check_model(options.shard_plan, rows.model, f"--plan {options.plan}")
+    return again(options.shard_plan, rows.model, feeds, f"--plan {options.plan}")
+
+
+def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:
+    """Compare the saved shards with the whole model and say how far they are apart."""
+    from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
+    from beamsplit.models.split.chain import check_same, tolerance_of
+
+    model = ShardedModel(plan, folder, (rows.options,) * plan.shards, rows.options, whole.signature)
+    session = ShardedSession(model)
+    try:
+        check = check_same(
+            whole,
+            session,
+            rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS),
+            tolerance_of(rows.model.path),
+            of="the shards do",
+            fix="use fewer --shards, or --stages",
+        )
+    finally:
+        session.drop()
+    for line in check.lines:
+        print(f"check: {line}", file=sys.stderr)
+
+
+def _report(plan: ShardPlan) -> str:
+    from beamsplit.pipelines.report.html import render_shards
+
+    return render_shards(plan)
+
+
+def _with_files_seen_from(plan: ShardPlan, folder: str | None, plan_path: str) -> ShardPlan:
+    """The plan with its files named relative to the folder of `plan_path`, where they have been saved in it."""
+    from beamsplit.pipelines.planning.write import way_to
+
+    way = None if folder is None else way_to(folder, plan_path)
+    return plan if way is None else moved(plan, way)

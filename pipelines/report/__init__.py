@@ -1,0 +1,1 @@
+"""What the user sees: progress, summaries, tables, the report of a plan."""

@@ -1,0 +1,75 @@
+"""A plan as a table on the terminal, or as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from beamsplit.models.split.plan import Alternative, Plan
+from beamsplit.pipelines.report.table import Table
+from beamsplit.pipelines.report.units import show_bytes, show_rate, show_seconds
+
+HEADER = ("stage", "nodes", "weights", "time", "in", "out", "replicas", "worker")
+"""Time, in and out are per micro-batch."""
+
+
+def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """The cells of each stage, under `HEADER`."""
+    return [
+        (
+            str(stage.index),
+            f"{len(stage.nodes):,}",
+            show_bytes(stage.weight_bytes),
+            show_seconds(stage.seconds),
+            show_bytes(stage.bytes_in),
+            show_bytes(stage.bytes_out),
+            str(stage.replicas),
+            _some(stage.workers),
+        )
+        for stage in plan.stages
+    ]
+
+
+def facts(plan: Plan) -> list[tuple[str, str]]:
+    """(name, text) of what is known of the plan as a whole; a name may be empty where a line goes on."""
+    threads = f"{plan.threads} thread{'s' * (plan.threads != 1)}" if plan.threads else "all cores"
+    source = "measured" if plan.source == "measured" else "estimated, not measured"
+    found = [
+        ("model", f"{plan.model}, micro-batches of {plan.micro_batch} rows, {plan.provider}, {threads}, {source}"),
+        ("period", show_seconds(plan.period)),
+    ]
+    if plan.lower_bound:
+        proven = "proven best" if plan.gap <= 1e-9 else f"gap {plan.gap:.1%}"
+        found.append(("bound", f"{show_seconds(plan.lower_bound)}, {proven}{f' ({plan.method})' * bool(plan.method)}"))
+    found.append(("rows/s", f"{show_rate(plan.rows_per_second)} predicted"))
+    for number, one in enumerate(plan.alternatives):
+        found.append(("" if number else "others", alternative(one)))
+    if plan.verdict:
+        found.append(("verdict", plan.verdict))
+    found += [("note", note) for note in plan.notes]
+    return found
+
+
+def alternative(one: Alternative) -> str:
+    """One line for another way to use the same workers."""
+    how = "measured" if one.measured else "predicted"
+    fits = "" if one.fits else ", does not fit"
+    return f"{one.name}: {show_rate(one.rows_per_second)} rows/s {how}, {show_bytes(one.worker_bytes)} a worker{fits}"
+
+
+def plain_lines(plan: Plan) -> list[str]:
+    """The plan as aligned text, which other programs can read."""
+    return _table(plan).plain_lines()
+
+
+def show(plan: Plan, stream: TextIO | None = None) -> None:
+    """Print the plan: a table where the stream is a terminal, plain text elsewhere."""
+    _table(plan).show(stream, strong="verdict")
+
+
+def _table(plan: Plan) -> Table:
+    return Table(HEADER, stage_rows(plan), facts(plan), left=(0, len(HEADER) - 1))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"

@@ -1,0 +1,1 @@
+"""Every place that reaches into Beam: what is changed there, and why."""

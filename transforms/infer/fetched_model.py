@@ -1,0 +1,172 @@
+"""Brings a model that lies on another file system to this machine.
+
+$XDG_CACHE_HOME/beamsplit/models/HASH OF THE REMOTE FOLDER/files/m.onnx         and its external data
+                                                           known/m.onnx.json    what it was there, and is here
+                                                           lock                 one process fetches at a time
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import check_content, hash_files
+from beamsplit.models.graph.model_copy import inner_path
+from beamsplit.models.graph.model_file import external_locations
+from beamsplit.models.user_cache import private_folder
+
+_PART = ".part-"
+"""Begins the names of files that are still written."""
+
+
+def localize(path: str, sha256: str = "") -> str:
+    """A local path for a model: itself, or a copy of a remote one, fetched again only when it has changed there.
+
+    Args:
+        path: of the model; its external data lies beside it.
+        sha256: what the model holds, as `models.graph.known_files.content_hash` gives it; empty where nobody knows.
+
+    Raises:
+        UsageError: there is no such file, it holds something else, its file system needs an extra that is not
+            installed, or the folder that keeps copies is not this user's alone.
+    """
+    if "://" not in path:
+        check_content(path, sha256)
+        return path
+    remote, _, name = path.rpartition("/")
+    folder = os.path.join(_folder(), hashlib.sha256(remote.encode()).hexdigest()[:16])
+    target = os.path.join(folder, "files", name)
+    try:
+        for one in ("files", "known"):
+            os.makedirs(os.path.join(folder, one), mode=0o700, exist_ok=True)
+        with _alone(os.path.join(folder, "lock")):
+            _remove_parts(os.path.join(folder, "files"))
+            _fetch(path, folder, name)
+            for location in external_locations(target):
+                inner = inner_path(path, location)
+                _fetch(f"{remote}/{inner}", folder, inner)
+    except OSError as error:
+        raise UsageError(f"the model {path} cannot be kept in {folder} ({error.strerror}): make room there") from None
+    check_content(target, sha256)
+    return target
+
+
+def _folder() -> str:
+    try:
+        return private_folder("models")
+    except OSError:
+        # No home, or one that cannot be written: workers in containers have such.
+        return _of_this_process()
+
+
+@functools.cache
+def _of_this_process() -> str:
+    folder = tempfile.mkdtemp(prefix="beamsplit-models-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _fetch(path: str, folder: str, name: str) -> None:
+    """Bring one file up to date.
+
+    Raises:
+        UsageError: it cannot be read.
+        OSError: it cannot be written.
+    """
+    target, known = os.path.join(folder, "files", name), os.path.join(folder, "known", f"{name}.json")
+    state = _state(path)
+    if state is not None and _reads(known) == {"path": path, "state": state, "sha256": _hash_of(target)}:
+        return
+    for one in (target, known):
+        os.makedirs(os.path.dirname(one), mode=0o700, exist_ok=True)
+    _copy(path, target)
+    _write(known, json.dumps({"path": path, "state": state, "sha256": _hash_of(target)}))
+
+
+def _state(path: str) -> list[Any] | None:
+    """What changes when a remote file does; None where its file system does not tell."""
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        (found,) = FileSystems.match([path])[0].metadata_list
+        if not found.last_updated_in_seconds:
+            return None
+        return [found.size_in_bytes, found.last_updated_in_seconds, str(FileSystems.checksum(path))]
+    except (OSError, ValueError, NotImplementedError):
+        return None  # Reading it says what is wrong.
+
+
+def _hash_of(file: str) -> str | None:
+    try:
+        return hash_files([file])
+    except OSError:
+        return None
+
+
+def _reads(file: str) -> object:
+    try:
+        with open(file, encoding="utf-8") as source:
+            return json.loads(source.read(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return None  # Not there, or damaged: it is fetched again.
+
+
+def _copy(path: str, target: str) -> None:
+    from apache_beam.io.filesystems import FileSystems
+
+    with _part(target) as part:
+        try:
+            with FileSystems.open(path) as source, open(part, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+        except (OSError, ValueError) as error:
+            fix = "check the path and the extra for it"
+            raise UsageError(f"the model {path} cannot be read: {error}; {fix}") from error
+
+
+def _write(target: str, text: str) -> None:
+    with _part(target) as part, open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def _part(target: str) -> Iterator[str]:
+    """A file beside the target that takes its place at the end, if nothing went wrong."""
+    handle, part = tempfile.mkstemp(prefix=_PART, dir=os.path.dirname(target))
+    os.close(handle)
+    try:
+        yield part
+        os.replace(part, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def _remove_parts(folder: str) -> None:
+    """Those of processes that were killed: nobody else writes here now."""
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(_PART):
+                os.unlink(os.path.join(at, name))
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Let one process or thread in at once."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: files still get their names when they are whole.
+        yield
+        return
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
