@@ -26,6 +26,23 @@ SKIPPED = ("site-packages", "dist-packages")
 
 TOO_SMALL = "too small to tell"
 
+MORE_EXTENSIONS = {
+    "coff": ("o",),
+    "elf": ("ko", "o", "so"),
+    "ini": ("cfg", "conf"),
+    "macho": ("dylib", "o", "so"),
+    "pebin": ("pyd", "sys"),
+    "python": ("pyw",),
+    "shell": ("bash", "zsh"),
+}
+"""What files of a type are called too; Magika's table has, say, `.so` under a type that its model never answers."""
+
+MOST_SHOWN = 15
+"""Types with a row of their own in the table."""
+
+ANY_TEXT = "txt"
+"""An extension that says only that a file is text: every type of text agrees with it."""
+
 
 @dataclass(frozen=True)
 class Magika:
@@ -35,8 +52,11 @@ class Magika:
     labels: list[str]
     """The type that each output of the model stands for."""
 
-    extensions: dict[str, list[str]]
-    """Type -> the extensions that its files have."""
+    extensions: dict[str, frozenset[str]]
+    """Type that the model may answer -> the extensions that its files have."""
+
+    texts: frozenset[str]
+    """Types that are text."""
 
     first: int
     last: int
@@ -63,7 +83,11 @@ def find_magika() -> Magika:
     return Magika(
         model=root / MODEL / "model.onnx",
         labels=config["target_labels_space"],
-        extensions={name: about["extensions"] for name, about in types.items()},
+        extensions={
+            name: frozenset((*types[name]["extensions"], *MORE_EXTENSIONS.get(name, ())))
+            for name in config["target_labels_space"]
+        },
+        texts=frozenset(name for name, about in types.items() if about["is_text"]),
         first=config["beg_size"],
         last=config["end_size"],
         padding=config["padding_token"],
@@ -106,6 +130,15 @@ def main() -> int:
     return code
 
 
+def agrees(extension: str, kind: str, magika: Magika) -> bool | None:
+    """Whether files of a type have an extension (without its dot); None where no type is known to have it."""
+    if extension == ANY_TEXT:
+        return kind in magika.texts
+    if extension in magika.extensions.get(kind, ()):
+        return True
+    return False if any(extension in names for names in magika.extensions.values()) else None
+
+
 def report(output: Path, magika: Magika) -> None:
     """Print a table of the types found, and how often they agree with the files' extensions."""
     from rich.console import Console
@@ -113,31 +146,31 @@ def report(output: Path, magika: Magika) -> None:
 
     table = pq.read_table(output)
     paths, types = table.column("path").to_pylist(), table.column(table.num_columns - 1).to_pylist()
-    types = [
-        kind if os.path.getsize(path) >= magika.least else TOO_SMALL for path, kind in zip(paths, types, strict=True)
-    ]
-    found: Counter[str] = Counter(types)
-    agreeing: Counter[str] = Counter()
-    known: Counter[str] = Counter()
-    extensions = {extension for names in magika.extensions.values() for extension in names}
-    for path, kind in zip(paths, types, strict=True):
+    answers: dict[str, Counter[bool | None]] = {}
+    for path, answer in zip(paths, types, strict=True):
+        kind = answer if os.path.getsize(path) >= magika.least else TOO_SMALL
         extension = Path(path).suffix.lstrip(".").lower()
-        if extension in extensions and kind != TOO_SMALL:
-            known[kind] += 1
-            agreeing[kind] += extension in magika.extensions.get(kind, ())
+        agreeing = None if kind == TOO_SMALL else agrees(extension, kind, magika)
+        answers.setdefault(kind, Counter())[agreeing] += 1
+    found = sorted(answers, key=lambda kind: -answers[kind].total())
     shown = Table("type", "files", "share", "agrees with the extension", title="Types of the files of this Python")
-    for kind, count in found.most_common(15):
-        agrees = f"{agreeing[kind] / known[kind]:.1%} of {known[kind]:,}" if known[kind] else "no known extension"
-        shown.add_row(kind, f"{count:,}", f"{count / len(types):.1%}", agrees)
-    if len(found) > 15:
-        rest = sum(count for _, count in found.most_common()[15:])
-        shown.add_row(f"{len(found) - 15} more", f"{rest:,}", f"{rest / len(types):.1%}", "")
+    for kind in found[:MOST_SHOWN]:
+        right, wrong, unknown = (answers[kind][answer] for answer in (True, False, None))
+        said = f"{right / (right + wrong):.1%} of {right + wrong:,}" if right + wrong else ""
+        said += f"{', ' if said else ''}{unknown:,} say nothing" if unknown else ""
+        total = answers[kind].total()
+        shown.add_row(kind, f"{total:,}", f"{total / len(types):.1%}", said)
+    if len(found) > MOST_SHOWN:
+        rest = sum(answers[kind].total() for kind in found[MOST_SHOWN:])
+        shown.add_row(f"{len(found) - MOST_SHOWN} more", f"{rest:,}", f"{rest / len(types):.1%}", "")
     console = Console()
     console.print()
     console.print(shown)
-    total = sum(known.values())
-    agreement = sum(agreeing.values()) / max(total, 1)
-    print(f"the predicted type agrees with the extension for {agreement:.1%} of {total:,} files")
+    right, wrong, unknown = (sum(answers[kind][answer] for kind in found) for answer in (True, False, None))
+    print(
+        f"the predicted type agrees with the extension for {right / max(right + wrong, 1):.1%} of {right + wrong:,} "
+        f"files (.txt with any text); of {unknown:,} the extension says nothing, or the file is too small"
+    )
     print(f"all predictions: {output}")
 
 
