@@ -27,12 +27,12 @@ from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.providers import CPU
 from beamsplit.models.running.session import Session, SessionOptions
-from beamsplit.models.shard.deep import divide_stages, one_chain
 from beamsplit.models.shard.plan import ShardPlan
 from beamsplit.models.shard.planner import divide
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.planner import make_plan
+from beamsplit.models.split.sharded_stages import divide_stages, one_chain
 from beamsplit.models.split.stage import save_stages
 from beamsplit.models.split.staged import tensors_of
 from beamsplit.models.strategy.candidate import candidates

@@ -153,9 +153,10 @@ def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
 
 
 def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
+    from beamsplit.models.graph.known_files import model_hash
     from beamsplit.models.graph.model_file import check_model_file
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
-    from beamsplit.models.split.plan import check_runnable, model_hash, read_plan
+    from beamsplit.models.split.plan import check_runnable, read_plan
     from beamsplit.models.split.saved_files import check_data, check_named
     from beamsplit.pipelines.planning.rows import rows_for
     from beamsplit.transforms.infer.fetched_model import localize

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.split.annotations import PLAN_KEY, annotate
 from beamsplit.models.split.cuts import split_graph
-from beamsplit.models.split.plan import Plan, model_hash, read_plan, to_json
+from beamsplit.models.split.plan import Plan, read_plan, to_json
 from beamsplit.models.split.saved_files import with_hashes
 from beamsplit.models.split.stage import assign
 from tests import onnx_models

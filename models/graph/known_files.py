@@ -51,6 +51,15 @@ def data_files(path: str) -> list[str]:
     return [external_file(path, location) for location in external_locations(path)]
 
 
+def model_hash(path: str) -> str:
+    """SHA-256, hex, of a model file, as in the `model_hash` of plans; external data is not included.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return hash_files([path])
+
+
 def hash_files(files: Sequence[str]) -> str:
     """SHA-256, hex, of files one behind the other.
 

@@ -20,7 +20,8 @@ from beamsplit.models.shard.cutting import Cutting
 from beamsplit.models.shard.decision import Context, Decision, Maker
 from beamsplit.models.shard.placement import NeedsGranule, NeedsParts, Split, Whole, bounds
 from beamsplit.models.shard.propagate import Pass, Sharding, data_inputs
-from beamsplit.models.shard.requested import LAYERS, Ask, fixed_shapes, is_named, name_at
+from beamsplit.models.shard.requested import Ask, fixed_shapes, is_named, name_at
+from beamsplit.models.shard.rules import rule_of
 
 
 @dataclass
@@ -246,7 +247,7 @@ class _FollowedPass(Pass):
     @staticmethod
     def _of_a_weight(node: ir.Node, ask: Ask) -> bool:
         """Whether the size along which data is divided is that of a weight of the node."""
-        return bool(ask.weights) and (node.domain, node.op_type) in LAYERS
+        return bool(ask.weights) and (rule := rule_of(node)) is not None and rule.weight is not None
 
     def _check(self, node: ir.Node, ask: Ask, decision: Decision | None) -> None:
         """Note where the node does not do what it asks for."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from beamsplit.models.running.boundary import Layout, find_layouts
 from beamsplit.models.shard.plan import ShardPlan
 from beamsplit.models.shard.sharded import ShardedSession
 from beamsplit.models.shard.stages import part_name
-from beamsplit.models.split.boundary import Layout, find_layouts
 from beamsplit.models.values.tensors import Array
 
 

@@ -58,6 +58,9 @@ class Decision:
     first_only: frozenset[int] = frozenset()
     """Inputs, by position, that only shard 0 has: a bias is added once."""
 
+    zero_elsewhere: bool = False
+    """Whether the other shards have a zero there, since the operator does not leave such an input out."""
+
     constants: dict[int, Sequence[np.ndarray[Any, Any]]] = field(default_factory=dict)
     """Constant inputs, by position, that get another value on each shard (the target of a Reshape)."""
 

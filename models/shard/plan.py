@@ -105,12 +105,9 @@ class ShardedLayer:
 
 def _kind(layer: ShardedLayer) -> str:
     """What the axis of the weight is to the layer."""
-    slices = layer.makes == "slices"
-    if "Conv" in layer.op_type:
-        return "output channels" if slices else "input channels"
-    if layer.op_type == "Gather":
-        return "table columns" if slices else "table rows"
-    return "columns" if slices else "rows"
+    from beamsplit.models.shard.rules import axes_of
+
+    return axes_of(layer.op_type)[0 if layer.makes == "slices" else 1]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile, external_folder
 from beamsplit.models.graph.saving import save_models
@@ -28,7 +29,6 @@ from beamsplit.models.shard.requested import asks_of, divided_trees, order_by_st
 from beamsplit.models.shard.stages import ShardStage, shard_stages
 from beamsplit.models.shard.trees import plain_ensembles
 from beamsplit.models.shard.weights import held_bytes, node_bytes, weight_bytes
-from beamsplit.models.split.plan import model_hash
 
 LEAST_SHARE = 0.002
 """Share of the model's weights from which a layer is divided: smaller ones would cost a join and free no memory."""

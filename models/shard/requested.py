@@ -8,24 +8,11 @@ from math import prod
 
 import onnx_ir as ir
 
-from beamsplit.models.graph.operators import BROADCAST
 from beamsplit.models.shard.annotation import TREES_KEY, Annotation, AxisSpec, WrongSpecError
 from beamsplit.models.shard.propagate import constant_shapes, data_inputs
+from beamsplit.models.shard.rules import rule_of
 from beamsplit.models.shard.trees import PLAIN
 from beamsplit.models.shard.weights import ELEMENTWISE, constant_names
-
-LAYERS = {
-    ("", "ConvInteger"): 1, ("", "Gather"): 0, ("", "Gemm"): 1, ("", "MatMul"): 1, ("", "MatMulInteger"): 1,
-    ("", "QLinearConv"): 3, ("", "QLinearMatMul"): 3, ("", "Conv"): 1,
-    ("com.microsoft", "DynamicQuantizeMatMul"): 1, ("com.microsoft", "FusedGemm"): 1,
-    ("com.microsoft", "FusedMatMul"): 1, ("com.microsoft", "GatherBlockQuantized"): 0,
-    ("com.microsoft", "MatMulIntegerToFloat"): 1, ("com.microsoft", "MatMulNBits"): 1, ("com.microsoft", "QGemm"): 3,
-}  # fmt: skip
-"""Layers, with the position of their weight: divided by columns (output channels) they take whole data."""
-
-
-_PRODUCTS = ("FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulIntegerToFloat", "QGemm")
-"""Those of the above that can go by rows of the weight; each operand may be turned."""
 
 
 @dataclass
@@ -213,44 +200,17 @@ def _checked(
 
 
 def _complete(node: ir.Node, ask: Ask, shapes: Mapping[str, Sequence[int]]) -> None:
-    """How a node takes its data where only its weight is told: rows need slices of it, columns all of it."""
-    domain = node.domain if node.domain != "ai.onnx" else ""
-    position = LAYERS.get((domain, node.op_type))
-    if not ask.weights:
+    """How a node takes its data where only constants are told, as its rule says (`Rule.beside`)."""
+    rule = rule_of(node)
+    if not ask.weights or rule is None or rule.data_beside is None:
         return
-    if position is None:
-        _complete_elementwise(node, ask, shapes)
-        return
-    data = node.inputs[1 if node.op_type.startswith("Gather") else 0]
-    if position not in ask.weights or data is None or data.name is None or data.name in ask.inputs:
-        return
-    along = ask.weights[position]
-    name, grouped = str(data.name), (node.attributes.get_int("group", 1) or 1) > 1
-    rank, turned_a, turned_b = len(shapes[name]), *(node.attributes.get_int(f"trans{one}", 0) or 0 for one in "AB")
-    axis: int | None = None
-    if node.op_type in _PRODUCTS and along == len(shapes[name_at(node, position)]) - 2 + turned_b:
-        axis = rank - 1 - turned_a
-    elif node.op_type == "MatMulNBits" and along == 1:
-        axis = rank - 1
-    elif node.op_type == "Conv" and (along == 1 or grouped):
-        axis = 1
-    ask.inputs[name] = None if axis is None else AxisSpec(axis)
-
-
-def _complete_elementwise(node: ir.Node, ask: Ask, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Data beside a constant that is divided: along the axis that this is broadcast to, or the channels."""
-    if node.op_type in ("BatchNormalization", "InstanceNormalization"):
-        ask.inputs.setdefault(name_at(node, 0), AxisSpec(1))
-    if node.op_type not in BROADCAST:
+    if rule.weight is not None and rule.weight not in ask.weights:
         return
     known = {at: shapes[str(one.name)] for at, one in enumerate(node.inputs) if one is not None and one.name in shapes}
-    rank = max(map(len, known.values()))
-    position, along = next(iter(ask.weights.items()))
-    behind = len(known[position]) - along
-    for at, shape in known.items():
-        axis = len(shape) - behind
-        if at not in ask.weights and axis >= 0 and shape[axis] != 1 and rank - behind >= 0:
-            ask.inputs.setdefault(name_at(node, at), AxisSpec(axis))
+    for at, axis in rule.data_beside(node, ask.weights, known).items():
+        name = name_at(node, at)
+        if name:
+            ask.inputs.setdefault(name, None if axis is None else AxisSpec(axis))
 
 
 def fixed_shapes(graph: ir.Graph) -> dict[str, tuple[int | None, ...]]:

@@ -244,8 +244,7 @@ class _Builder:
             if value is None:
                 inputs.append(None)
             elif position in decision.first_only and shard:
-                # Conv may be without a bias, Gemm only since opset 11.
-                zero = np.zeros(1, value.dtype.numpy()) if node.op_type == "Gemm" and value.dtype else None
+                zero = np.zeros(1, value.dtype.numpy()) if decision.zero_elsewhere and value.dtype else None
                 inputs.append(None if zero is None else self.constant(zero))
             elif position in decision.constants:
                 inputs.append(self.constant(np.asarray(decision.constants[position][shard], np.int64)))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from beamsplit.models import plain
 from beamsplit.models.errors import UsageError
-from beamsplit.models.graph.known_files import hash_files
 from beamsplit.models.graph.signature import Dim
 from beamsplit.models.plan_limits import wrong_number
 from beamsplit.models.shard.plan import ShardPlan
@@ -233,12 +232,3 @@ def check_runnable(plan: Plan, path: str) -> None:
     wrong = wrong_number(plan)
     if wrong is not None:
         raise UsageError(f"{path} cannot be run: {wrong}; make it again with python -m pipelines.plan")
-
-
-def model_hash(path: str) -> str:
-    """SHA-256, hex, of a model file, as in `Plan.model_hash`; external data is not included.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    return hash_files([path])

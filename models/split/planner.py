@@ -18,13 +18,14 @@ from beamsplit.models.cost.profile import Profile
 from beamsplit.models.cost.profiled import profile_model, threads_of_worker
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import file_name, load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import Session, SessionOptions
 from beamsplit.models.split.alternatives import core_count, measure_here, predict_alternatives, replicas_name
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
 from beamsplit.models.split.cuts import SplitGraph, split_graph
-from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan, model_hash
+from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
 from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
 from beamsplit.models.split.repeat import repeat_where_cheaper
 from beamsplit.models.split.stage import assign

@@ -16,9 +16,9 @@ from beamsplit.models.graph.known_files import check_content
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.per_process import PerProcess
+from beamsplit.models.running.boundary import Layout, find_layouts
 from beamsplit.models.running.runs import RunOutcome, Runs, StageRunError
 from beamsplit.models.running.session import ModelRunError, SessionOptions, get_session
-from beamsplit.models.split.boundary import Layout, find_layouts
 from beamsplit.models.split.inline import InlinePipeline
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.worker import Array, InlineStage, PipelineStats

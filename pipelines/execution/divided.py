@@ -65,7 +65,7 @@ class Divided:
             return self.shards.model.plan
         if self.split is None or self.split.shard_steps is None:
             return None
-        from beamsplit.models.shard.deep import one_chain
+        from beamsplit.models.split.sharded_stages import one_chain
 
         return one_chain(replace(self.split.model.plan, outputs=self.split.model.outputs))
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.plain import has_fields
 from beamsplit.models.shard.annotation import Annotation, read_annotation
 from beamsplit.models.shard.plan import ShardPlan, check_shards, from_json
 from beamsplit.models.small_file import decode_small
-from beamsplit.models.split.plan import model_hash
 from beamsplit.models.split.saved_files import check_data, check_named, check_saved
 
 if TYPE_CHECKING:

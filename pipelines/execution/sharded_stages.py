@@ -15,10 +15,10 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.running.scoring import ScoringPlan
 from beamsplit.models.running.session import drop_session, get_session
-from beamsplit.models.shard.deep import divide_stages, one_chain, sharded_stages, shards_of
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from beamsplit.models.shard.timing import time_in_turn, time_steps
 from beamsplit.models.split.plan import Plan, StagePlan
+from beamsplit.models.split.sharded_stages import divide_stages, one_chain, sharded_stages, shards_of
 from beamsplit.models.split.staged import StagedModel, tensors_of
 from beamsplit.models.values.tensors import Array
 from beamsplit.pipelines.execution.shard_placement import placed

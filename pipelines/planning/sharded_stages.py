@@ -28,9 +28,9 @@ def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
     """
     from beamsplit.models.graph.model_file import ModelFile
     from beamsplit.models.running.session import drop_session, get_session
-    from beamsplit.models.shard.deep import divide_stages, one_chain
     from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
     from beamsplit.models.split.chain import check_same, tolerance_of
+    from beamsplit.models.split.sharded_stages import divide_stages, one_chain
     from beamsplit.models.split.staged import tensors_of
 
     if rows.session is None:

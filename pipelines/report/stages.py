@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import data_hash
+from beamsplit.models.running.boundary import Layout
 from beamsplit.models.running.session import ModelRunError
-from beamsplit.models.split.boundary import Layout
 from beamsplit.models.split.inline import DIFFERS, differs
 from beamsplit.models.split.plan import Plan, to_json
 from beamsplit.models.split.saved_files import without_files

@@ -12,14 +12,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import SessionOptions, get_session
-from beamsplit.models.shard.deep import divide_stages, one_chain, sharded_stages, shards_of
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.models.split.chain import check_same
 from beamsplit.models.split.cuts import split_graph
-from beamsplit.models.split.plan import Plan, from_json, model_hash, to_json
+from beamsplit.models.split.plan import Plan, from_json, to_json
+from beamsplit.models.split.sharded_stages import divide_stages, one_chain, sharded_stages, shards_of
 from beamsplit.models.split.stage import assign, save_stages
 from beamsplit.models.split.staged import StagedModel, StagedSession, tensors_of
 from tests import onnx_models

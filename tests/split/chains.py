@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.running.session import SessionOptions
-from beamsplit.models.split.plan import BoundaryTensor, Plan, StagePlan, model_hash, to_json
+from beamsplit.models.split.plan import BoundaryTensor, Plan, StagePlan, to_json
 from beamsplit.models.split.saved_files import with_hashes
 from beamsplit.models.split.staged import StagedModel
 from tests.onnx_models import build

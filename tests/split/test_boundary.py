@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from beamsplit.models.running.boundary import Boundary, Layout, find_layouts, layout_of
 from beamsplit.models.running.ort_values import bfloat16_bits, from_bfloat16_bits
 from beamsplit.models.running.session import ModelRunError
-from beamsplit.models.split.boundary import Boundary, Layout, find_layouts, layout_of
 from beamsplit.models.split.staged import StagedSession, tensors_of
 from beamsplit.transforms.block_coder import BlockCoder
 from tests.split import chains

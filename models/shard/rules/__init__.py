@@ -1,16 +1,17 @@
-"""What each operator does with tensors that are divided over shards: one function an operator, by family.
+"""What each operator does with tensors that are divided over shards: a `Rule` an operator, by family.
 
-A rule gives the node's `Decision`, or None where it needs whole inputs (they are joined before it then).
+A new rule is an entry in its family's `RULES`; a new family stands in `FAMILIES` too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision
 from beamsplit.models.shard.placement import Split
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules import (
     attention,
     blockwise,
@@ -24,38 +25,30 @@ from beamsplit.models.shard.rules import (
     trees,
 )
 
-Rule = Callable[[ir.Node, Context], "Decision | None"]
+FAMILIES = (attention, blockwise, channels, elementwise, embedding, linear, quantized, shape, sizes, trees)
 
-RULES: Mapping[tuple[str, str], Rule] = {
-    **attention.RULES,
-    **blockwise.RULES,
-    **channels.RULES,
-    **elementwise.RULES,
-    **embedding.RULES,
-    **linear.RULES,
-    **quantized.RULES,
-    **shape.RULES,
-    **sizes.RULES,
-    **trees.RULES,
-}
+RULES: Mapping[tuple[str, str], Rule] = {key: rule for family in FAMILIES for key, rule in family.RULES.items()}
 """By (domain, operator)."""
 
 
-MERGED = frozenset({"Identity", "LogSoftmax", "MatMul", "Relu", "Reshape", "Shape", "Softmax", "Tanh", "Transpose"})
-"""Operators that take a split axis into which another was merged."""
-
-
-IN_PARTS = frozenset(
-    {"Abs", "Add", "Cast", "Div", "GroupQueryAttention", "Identity", "Mul", "Neg", "Reshape", "Shape", "Split", "Sub"}
-)
-"""Operators that take an axis along which several tensors lie behind one another, each cut."""
+def rule_of(node: ir.Node) -> Rule | None:
+    """The rule of a node's operator; None where there is none, and it stays whole."""
+    return RULES.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
 
 
 def decide(node: ir.Node, context: Context) -> Decision | None:
     """What becomes of the node on each shard; None where it must stay whole."""
-    rule = RULES.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
-    merged = any(isinstance(one, Split) and one.outer != 1 for one in map(context.layout, node.inputs))
-    parts = any(isinstance(one, Split) and one.sections for one in map(context.layout, node.inputs))
-    if rule is None or (parts and node.op_type not in IN_PARTS) or (merged and node.op_type not in MERGED):
+    rule = rule_of(node)
+    if rule is None:
         return None
-    return rule(node, context)
+    splits = [one for one in map(context.layout, node.inputs) if isinstance(one, Split)]
+    if any(one.outer != 1 for one in splits) and not rule.merged:
+        return None
+    if any(one.sections for one in splits) and not rule.in_parts:
+        return None
+    return rule.decide(node, context)
+
+
+def axes_of(op_type: str) -> tuple[str, str]:
+    """What the weight of a layer is divided by, in words (`Rule.axes`), of whatever domain."""
+    return next((rule.axes for (_, name), rule in RULES.items() if name == op_type), Rule.axes)

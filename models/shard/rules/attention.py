@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Slice, input_at
 from beamsplit.models.shard.placement import Layout, NeedsGranule, Origin, Split, Whole
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 
@@ -306,11 +307,11 @@ def _packed(node: ir.Node, context: Context, heads: int, kv_heads: int) -> _Head
 
 
 RULES = {
-    ("", "Attention"): standard,
-    ("", "RotaryEmbedding"): rotary,
-    ("com.microsoft", "Attention"): attention,
-    ("com.microsoft", "GroupQueryAttention"): group_query,
-    ("com.microsoft", "MultiHeadAttention"): multi_head,
-    ("com.microsoft", "QAttention"): quantised_attention,
-    ("com.microsoft", "RotaryEmbedding"): rotary,
+    ("", "Attention"): Rule(standard),
+    ("", "RotaryEmbedding"): Rule(rotary),
+    ("com.microsoft", "Attention"): Rule(attention),
+    ("com.microsoft", "GroupQueryAttention"): Rule(group_query, in_parts=True),
+    ("com.microsoft", "MultiHeadAttention"): Rule(multi_head),
+    ("com.microsoft", "QAttention"): Rule(quantised_attention),
+    ("com.microsoft", "RotaryEmbedding"): Rule(rotary),
 }

@@ -8,10 +8,13 @@ rows     x split into whole blocks  the blocks of x[k]     -> terms; the bias on
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Slice, along, input_at
 from beamsplit.models.shard.placement import PARTIAL, Split, Whole
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 _WEIGHT, _SCALES, _ZERO_POINTS, _GROUPS, _BIAS = 1, 2, 3, 4, 5
@@ -85,4 +88,10 @@ def _bytes(node: ir.Node) -> int:
     return sum(weight_bytes(input_at(node, at)) for at in (_WEIGHT, _SCALES, _ZERO_POINTS))
 
 
-RULES = {("com.microsoft", "MatMulNBits"): matmul_nbits}
+def _data(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]) -> Mapping[int, int | None]:
+    """By columns all of the data, by whole blocks of rows slices of its last axis."""
+    by_rows = axes.get(_WEIGHT) == 1
+    return {0: len(shapes[0]) - 1 if by_rows else None}
+
+
+RULES = {("com.microsoft", "MatMulNBits"): Rule(matmul_nbits, weight=_WEIGHT, beside=_data)}

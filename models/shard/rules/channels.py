@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Slice
 from beamsplit.models.shard.placement import PARTIAL, NeedsGranule, Split, Whole
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 
@@ -85,10 +88,24 @@ def pool(node: ir.Node, context: Context) -> Decision | None:
     return Decision({str(node.outputs[0].name): layout})
 
 
+def _channels(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]) -> Mapping[int, int | None]:
+    """Numbers a channel go with the channels of the data."""
+    return {0: 1}
+
+
+def _conv_data(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]) -> Mapping[int, int | None]:
+    """By output channels all of the data; by input channels, or by groups, slices of its channels."""
+    grouped = (node.attributes.get_int("group", 1) or 1) > 1
+    return {0: 1 if axes.get(1) == 1 or grouped else None}
+
+
+CHANNELS = ("output channels", "input channels")
+"""`Rule.axes` of convolutions."""
+
 POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "GlobalLpPool", "MaxPool")
-RULES = {("", name): pool for name in POOLS}
+RULES = {("", name): Rule(pool) for name in POOLS}
 RULES |= {
-    ("", "BatchNormalization"): batch_normalization,
-    ("", "Conv"): conv,
-    ("", "InstanceNormalization"): instance_normalization,
+    ("", "BatchNormalization"): Rule(batch_normalization, beside=_channels),
+    ("", "Conv"): Rule(conv, weight=1, beside=_conv_data, axes=CHANNELS),
+    ("", "InstanceNormalization"): Rule(instance_normalization, beside=_channels),
 }

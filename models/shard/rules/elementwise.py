@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import onnx_ir as ir
 
 from beamsplit.models.graph.operators import BROADCAST, UNARY
 from beamsplit.models.shard.decision import Context, Decision, along
 from beamsplit.models.shard.placement import PARTIAL, Origin, Partial, Sizes, Split
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.sizes import same_sizes
 
 LINEAR = ("Identity", "Neg")
@@ -83,7 +86,26 @@ def _rank(node: ir.Node, context: Context) -> int | None:
     return max(known) if known and len(known) == len(shapes) else None
 
 
-RULES = {("", name): unary for name in UNARY} | {("", name): broadcast for name in BROADCAST}
-RULES |= {("", "Dropout"): dropout}
-RULES |= {("com.microsoft", name): unary for name in ("Gelu", "QuickGelu")}
-RULES |= {("com.microsoft", name): broadcast for name in ("BiasGelu", "FastGelu")}
+def _broadcast_alike(
+    node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]
+) -> Mapping[int, int | None]:
+    """Data beside a constant that is divided: along the axis that this is broadcast to."""
+    rank = max(map(len, shapes.values()))
+    position, along = next(iter(axes.items()))
+    behind = len(shapes[position]) - along
+    found: dict[int, int | None] = {}
+    for at, shape in shapes.items():
+        axis = len(shape) - behind
+        if at not in axes and axis >= 0 and shape[axis] != 1 and rank - behind >= 0:
+            found[at] = axis
+    return found
+
+
+_MERGED = ("Identity", "Relu", "Tanh")
+_IN_PARTS = ("Abs", "Add", "Cast", "Div", "Identity", "Mul", "Neg", "Sub")
+
+RULES = {("", name): Rule(unary, merged=name in _MERGED, in_parts=name in _IN_PARTS) for name in UNARY}
+RULES |= {("", name): Rule(broadcast, beside=_broadcast_alike, in_parts=name in _IN_PARTS) for name in BROADCAST}
+RULES |= {("", "Dropout"): Rule(dropout)}
+RULES |= {("com.microsoft", name): Rule(unary) for name in ("Gelu", "QuickGelu")}
+RULES |= {("com.microsoft", name): Rule(broadcast) for name in ("BiasGelu", "FastGelu")}

@@ -5,7 +5,7 @@ shard k, rows [start, stop)    id - start -> inside? -> Clip -> Gather -> Where(
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Maker, Slice
 from beamsplit.models.shard.placement import PARTIAL, Sizes, Split, Whole, bounds, cut_evenly
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.sizes import gather_sizes
 from beamsplit.models.shard.weights import weight_bytes
 
@@ -154,8 +155,13 @@ def embed_and_normalise(node: ir.Node, context: Context) -> Decision | None:
     return context.refuse(node, "it looks up and normalises at once; a plain Gather is divided by the table's rows")
 
 
+def _ids(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]) -> Mapping[int, int | None]:
+    """Every shard looks up all ids."""
+    return {1: None}
+
+
 RULES = {
-    ("", "Gather"): gather,
-    ("com.microsoft", "EmbedLayerNormalization"): embed_and_normalise,
-    ("com.microsoft", "GatherBlockQuantized"): gather_quantised,
+    ("", "Gather"): Rule(gather, weight=0, beside=_ids, axes=("table columns", "table rows")),
+    ("com.microsoft", "EmbedLayerNormalization"): Rule(embed_and_normalise),
+    ("com.microsoft", "GatherBlockQuantized"): Rule(gather_quantised, weight=0, beside=_ids),
 }

@@ -9,10 +9,13 @@ Source: Shoeybi et al., Megatron-LM, 2019 (arXiv 1909.08053), section 3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Slice, along
 from beamsplit.models.shard.placement import PARTIAL, Partial, Split, Whole
+from beamsplit.models.shard.rule import DataBeside, Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 
@@ -45,8 +48,13 @@ def gemm(node: ir.Node, context: Context) -> Decision | None:
     if layout.axis != contracted:
         return None
     slices = {1: Slice(inner, layout.pieces)}
+    # Without a bias it may be since opset 11 only.
     return Decision(
-        {name: PARTIAL}, slices, frozenset([2] if bias is not None else []), sharded_bytes=weight_bytes(weight)
+        {name: PARTIAL},
+        slices,
+        frozenset([2] if bias is not None else []),
+        sharded_bytes=weight_bytes(weight),
+        zero_elsewhere=True,
     )
 
 
@@ -126,9 +134,24 @@ def _both(
     return Decision({name: PARTIAL if contracted else Split(axis, left.pieces, origins, left.outer)})
 
 
+def product_data(weight: int) -> DataBeside:
+    """Of a product that can go by rows of its weight, which then needs slices of the data; each may be turned.
+
+    Args:
+        weight: its position.
+    """
+
+    def beside(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]) -> Mapping[int, int | None]:
+        turned_a, turned_b = (node.attributes.get_int(f"trans{one}", 0) or 0 for one in "AB")
+        by_rows = axes.get(weight) == len(shapes[weight]) - 2 + turned_b
+        return {0: len(shapes[0]) - 1 - turned_a if by_rows else None}
+
+    return beside
+
+
 RULES = {
-    ("", "Gemm"): gemm,
-    ("", "MatMul"): matmul,
-    ("com.microsoft", "FusedGemm"): fused_gemm,
-    ("com.microsoft", "FusedMatMul"): matmul,
+    ("", "Gemm"): Rule(gemm, weight=1, beside=product_data(1)),
+    ("", "MatMul"): Rule(matmul, weight=1, beside=product_data(1), merged=True),
+    ("com.microsoft", "FusedGemm"): Rule(fused_gemm, weight=1, beside=product_data(1)),
+    ("com.microsoft", "FusedMatMul"): Rule(matmul, weight=1, beside=product_data(1)),
 }

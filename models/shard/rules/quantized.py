@@ -9,6 +9,9 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Slice, along, input_at
 from beamsplit.models.shard.placement import PARTIAL, Split, Whole
+from beamsplit.models.shard.rule import Rule
+from beamsplit.models.shard.rules.channels import CHANNELS
+from beamsplit.models.shard.rules.linear import product_data
 from beamsplit.models.shard.weights import weight_bytes
 
 
@@ -152,13 +155,13 @@ def quantize(node: ir.Node, context: Context) -> Decision | None:
 
 
 RULES = {
-    ("", "ConvInteger"): conv_integer,
-    ("", "DequantizeLinear"): quantize,
-    ("", "MatMulInteger"): matmul_integer,
-    ("", "QLinearConv"): qlinear_conv,
-    ("", "QLinearMatMul"): qlinear_matmul,
-    ("", "QuantizeLinear"): quantize,
-    ("com.microsoft", "DynamicQuantizeMatMul"): dynamic_quantize_matmul,
-    ("com.microsoft", "MatMulIntegerToFloat"): matmul_integer_to_float,
-    ("com.microsoft", "QGemm"): qgemm,
+    ("", "ConvInteger"): Rule(conv_integer, weight=1, axes=CHANNELS),
+    ("", "DequantizeLinear"): Rule(quantize),
+    ("", "MatMulInteger"): Rule(matmul_integer, weight=1),
+    ("", "QLinearConv"): Rule(qlinear_conv, weight=3, axes=CHANNELS),
+    ("", "QLinearMatMul"): Rule(qlinear_matmul, weight=3),
+    ("", "QuantizeLinear"): Rule(quantize),
+    ("com.microsoft", "DynamicQuantizeMatMul"): Rule(dynamic_quantize_matmul, weight=1),
+    ("com.microsoft", "MatMulIntegerToFloat"): Rule(matmul_integer_to_float, weight=1, beside=product_data(1)),
+    ("com.microsoft", "QGemm"): Rule(qgemm, weight=3, beside=product_data(3)),
 }

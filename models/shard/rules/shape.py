@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, input_at
 from beamsplit.models.shard.placement import Partial, Sizes, Split, move_split
+from beamsplit.models.shard.rule import Rule
 
 
 def reshape(node: ir.Node, context: Context) -> Decision | None:
@@ -179,9 +180,11 @@ def normalise_sum(node: ir.Node, context: Context) -> Decision | None:
 
 
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
-RULES = {("", f"Reduce{name}"): reduce for name in _REDUCE}
-RULES |= {("", name): reshape for name in ("Flatten", "Reshape", "Squeeze", "Unsqueeze")}
-RULES |= {("", name): along_axis for name in ("Hardmax", "LogSoftmax", "LpNormalization", "Softmax")}
-RULES |= {("", "Transpose"): transpose}
-RULES |= {("", f"{name}Normalization"): normalise_last for name in ("Layer", "RMS", "SimplifiedLayer")}
-RULES |= {("com.microsoft", f"Skip{name}Normalization"): normalise_sum for name in ("Layer", "SimplifiedLayer")}
+RULES = {("", f"Reduce{name}"): Rule(reduce) for name in _REDUCE}
+RULES |= {("", name): Rule(reshape) for name in ("Flatten", "Squeeze", "Unsqueeze")}
+RULES |= {("", "Reshape"): Rule(reshape, merged=True, in_parts=True)}
+RULES |= {("", name): Rule(along_axis) for name in ("Hardmax", "LpNormalization")}
+RULES |= {("", name): Rule(along_axis, merged=True) for name in ("LogSoftmax", "Softmax")}
+RULES |= {("", "Transpose"): Rule(transpose, merged=True)}
+RULES |= {("", f"{name}Normalization"): Rule(normalise_last) for name in ("Layer", "RMS", "SimplifiedLayer")}
+RULES |= {("com.microsoft", f"Skip{name}Normalization"): Rule(normalise_sum) for name in ("Layer", "SimplifiedLayer")}

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision
 from beamsplit.models.shard.placement import Layout, Origin, Sizes, Split, Whole
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.shape import given, integers, numbers
 
 
@@ -127,4 +128,9 @@ def split(node: ir.Node, context: Context) -> Decision | None:
     return Decision(outputs) if len(set(layout.sections)) == 1 else None
 
 
-RULES = {("", "Concat"): concat, ("", "Shape"): shape_of, ("", "Slice"): slice_data, ("", "Split"): split}
+RULES = {
+    ("", "Concat"): Rule(concat),
+    ("", "Shape"): Rule(shape_of, merged=True, in_parts=True),
+    ("", "Slice"): Rule(slice_data),
+    ("", "Split"): Rule(split, in_parts=True),
+}

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Context, Decision, Maker
 from beamsplit.models.shard.placement import PARTIAL, Whole, bounds, cut_evenly
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import tree_bytes
 
 ML = "ai.onnx.ml"
@@ -113,4 +114,4 @@ def _of_roots(attributes: dict[str, Any], roots: list[int]) -> dict[str, Any]:
     return mine
 
 
-RULES = {(ML, "TreeEnsembleRegressor"): ensemble_regressor, (ML, "TreeEnsemble"): ensemble}
+RULES = {(ML, "TreeEnsembleRegressor"): Rule(ensemble_regressor), (ML, "TreeEnsemble"): Rule(ensemble)}
