@@ -21,7 +21,6 @@ from pathlib import Path
 
 from beamsplit.models.cost.cluster import read_cluster
 from beamsplit.models.cost.profile import Profile
-from beamsplit.models.cost.profiled import profile_model
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
@@ -32,6 +31,7 @@ from beamsplit.models.shard.planner import divide
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.planner import make_plan
+from beamsplit.models.split.profiled import profile_model
 from beamsplit.models.split.sharded_stages import divide_stages, one_chain
 from beamsplit.models.split.stage import save_stages
 from beamsplit.models.split.staged import tensors_of

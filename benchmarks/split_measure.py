@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beamsplit.models.cost.cluster import read_cluster
-from beamsplit.models.cost.profile import Profile, measure_profile
+from beamsplit.models.cost.measured_profile import measure_profile
+from beamsplit.models.cost.profile import Profile
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile

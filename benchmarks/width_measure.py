@@ -17,7 +17,6 @@ import numpy as np
 
 from beamsplit.models.cost.cluster import read_cluster
 from beamsplit.models.cost.estimate import bind_shapes
-from beamsplit.models.cost.profiled import profile_model
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
@@ -34,6 +33,7 @@ from beamsplit.models.shard.timing import time_steps
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.chain import check_same
 from beamsplit.models.split.cuts import split_graph
+from beamsplit.models.split.profiled import profile_model
 from beamsplit.models.split.stage_times import time_together
 from beamsplit.models.split.verdict import EVEN
 from beamsplit.models.strategy.candidate import candidates

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 from hypothesis import settings
 
-from beamsplit.models.fitting.binding import bind
+from beamsplit.models.binding.binding import bind
 from beamsplit.models.graph.signature import Signature, TensorSpec
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]

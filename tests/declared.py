@@ -13,8 +13,8 @@ import pyarrow as pa
 from onnx import numpy_helper
 
 from beamsplit.models.fitting.fit import DataFacts, Fit, fit
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
 
 Array = np.ndarray[Any, Any]
 CPU = SessionOptions(threads=1)

@@ -5,8 +5,8 @@ import pickle
 import pyarrow as pa
 import pytest
 
+from beamsplit.models.binding.binding import converts_unasked
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.binding import converts_unasked
 from tests.binding_cases import F4, IDS, MASK, TOKENS, X4, batch, bound, lists
 
 # Which columns fill an input

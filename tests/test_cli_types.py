@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beamsplit.models.fitting.binding import bind
+from beamsplit.models.binding.binding import bind
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.pipelines.job.columns import as_the_model_wants
 from beamsplit.transforms.read import ReadOptions, find_files, read_all, split_file

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beamsplit.models.binding.binding import bind
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.binding import bind
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.pipelines.job.columns import (
     as_the_model_wants,

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beamsplit.models.binding.constants import constant
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.constant_axes import with_constants
-from beamsplit.models.fitting.constants import constant
 from beamsplit.models.graph.signature import TensorSpec
 from tests.binding_cases import IDS, MASK, TOKENS, batch, bound, signature
 

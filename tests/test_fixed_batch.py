@@ -13,7 +13,7 @@ import pytest
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
-from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.scoring.scorer import Scorer
 from tests.declared import Array, as_arrays, floats, scored, tensors, written
 
 DYNAMIC, BLOCKS = "it was made dynamic", "rows run in blocks of 4"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beamsplit.models.fitting import folding
-from beamsplit.models.fitting.folding import fold
+from beamsplit.models.binding import folding
+from beamsplit.models.binding.folding import fold
 from tests.binding_cases import FEW
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from beamsplit.models.cost.free_memory import free_memory
+from beamsplit.models.free_memory import free_memory
 
 MB = 1 << 20
 

@@ -13,7 +13,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.rows_axis import verify_rows
 from beamsplit.models.graph.light import light_model_path, materialise_weights
 from beamsplit.models.graph.model_file import (
     DROP_ZIPMAP,
@@ -27,6 +26,7 @@ from beamsplit.models.graph.model_file import (
     quantises_at_run,
     unknown_ranks,
 )
+from beamsplit.models.independence.rows_axis import verify_rows
 from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
 

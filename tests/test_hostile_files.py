@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from beamsplit.models.binding.constants import constant
 from beamsplit.models.cost.cluster import read_cluster
-from beamsplit.models.cost.free_memory import check_room
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.constants import constant
+from beamsplit.models.free_memory import check_room
 from beamsplit.models.graph.feeds import make_feeds
 from beamsplit.models.graph.model_file import check_model_file
 from beamsplit.models.graph.signature import Signature, TensorSpec

@@ -15,8 +15,8 @@ import pytest
 
 from beamsplit.models.fitting.fit import DataFacts, fit
 from beamsplit.models.graph.model_copy import model_version
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.values.tensors import to_numpy
 from beamsplit.pipelines.running.stream_news import ShowNews
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin

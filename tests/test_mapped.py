@@ -11,12 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
-from beamsplit.models.cost import profiled
-from beamsplit.models.graph import mapped
-from beamsplit.models.graph.mapped import for_few_runs
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running import session
+from beamsplit.models.running import mapped, session
+from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.split import profiled
 from beamsplit.pipelines.__main__ import main
 from beamsplit.pipelines.planning import rows as plan_feeds
 from tests import onnx_models

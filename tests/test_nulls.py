@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beamsplit.models.binding.nulls import Given, Nulls
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.nulls import Given, Nulls
 from beamsplit.pipelines.options.name_lists import read_nulls, split_names
 from beamsplit.transforms.block import with_origin_schema
 from beamsplit.transforms.columns import drop_rows, replace_columns, replace_fields

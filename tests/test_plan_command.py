@@ -219,7 +219,7 @@ def test_model_file_is_named_by_itself(made: Path, tmp_path: Path):
 def test_a_model_too_large_to_be_run_is_estimated(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    from beamsplit.models.cost import profiled
+    from beamsplit.models.split import profiled
     from beamsplit.pipelines.planning import rows as plan_feeds
 
     monkeypatch.setattr(plan_feeds, "free_memory", lambda: 100.0)

@@ -10,8 +10,9 @@ import pytest
 from onnx import numpy_helper, parser
 
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.graph.random_draws import drawn_by, still
+from beamsplit.models.graph.random_draws import drawn_by
 from beamsplit.models.running.session import Session, SessionOptions, get_session
+from beamsplit.models.running.still_session import still
 from tests.command import Command, write_table
 
 CPU = SessionOptions(threads=1)

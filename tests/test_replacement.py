@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.fitting.replacement import load_replacement, signature_difference
 from beamsplit.models.graph.signature import Signature, TensorSpec
-from beamsplit.models.running.replacement import load_replacement, signature_difference
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.values.tensors import to_numpy
 from tests import onnx_models
 from tests.onnx_models import build, save

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beamsplit.models.fitting.rows_axis import check_axes, input_axes_candidates, verify_rows
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile
 from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.independence.rows_axis import check_axes, input_axes_candidates, verify_rows
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
 from tests import onnx_models
 

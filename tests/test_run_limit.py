@@ -16,8 +16,8 @@ from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running import run_limit
 from beamsplit.models.running.run_limit import context, ending_with, limited, longest, told
 from beamsplit.models.running.runs import StageRunError, timed_out
-from beamsplit.models.running.scoring import count_of, parts_of
 from beamsplit.models.running.session import CPU, ModelRunError, RunTimeoutError, Session, SessionOptions
+from beamsplit.models.scoring.scorer import count_of, parts_of
 from beamsplit.pipelines.running.drain_limit import DrainLimit
 from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
 from beamsplit.transforms.infer.running_rows import RunningRows, running

@@ -6,8 +6,8 @@ import pytest
 
 from beamsplit.models.fitting.fit import DataFacts, fit
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
 from tests import onnx_models
 from tests.onnx_models import save
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
+from beamsplit.models.binding.nulls import null_reason
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.nulls import null_reason
 from beamsplit.models.values.tensors import (
     NULL,
     NULL_INSIDE,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from beamsplit.models.binding.nulls import Fill, Nulls, quoted
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.nulls import Fill, Nulls, quoted
 from beamsplit.models.values.tensors import column_type
 from beamsplit.transforms.block import data_columns
 from beamsplit.transforms.columns import drop_rows

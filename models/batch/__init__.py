@@ -1,1 +1,1 @@
-"""Models whose batch is fixed: made to take any number of rows, or run in blocks of exactly as many."""
+"""Graphs whose batch is fixed, changed so that they take any number of rows."""

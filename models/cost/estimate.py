@@ -6,16 +6,13 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
 
+from beamsplit.models.cost.profile import Profile
 from beamsplit.models.graph.parts import Part, parts_of
 from beamsplit.models.running.providers import CPU
-
-if TYPE_CHECKING:
-    from beamsplit.models.cost.profile import Profile
 
 _STRING_BYTES = 16.0
 """Taken for a string of unknown length."""
@@ -64,8 +61,6 @@ def estimate_profile(
         provider: that the seconds are meant for.
         threads: that share the work of a node perfectly.
     """
-    from beamsplit.models.cost.profile import Profile
-
     shapes = bind_shapes(model, input_shapes or {}, rows)
     parts = parts_of(model)
     values = {

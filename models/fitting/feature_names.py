@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from beamsplit.models.binding.bound_input import shorten
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.bound_input import shorten
 from beamsplit.models.fitting.classes import parse_names
 
 _KEYS = (

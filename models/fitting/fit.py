@@ -15,19 +15,17 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.batch.blocks import blocks_of
-from beamsplit.models.batch.fixed import FixedBatch
-from beamsplit.models.batch.ways import Way, fixed_ways, whole_ways
+from beamsplit.models.binding.binding import Binding, BoundBlock, bind
+from beamsplit.models.binding.bound_input import shorten
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.binding import Binding, BoundBlock, bind
-from beamsplit.models.fitting.bound_input import shorten
 from beamsplit.models.fitting.classes import zipmap_note
 from beamsplit.models.fitting.constant_axes import with_constants
 from beamsplit.models.fitting.feature_names import check_features
 from beamsplit.models.fitting.fitted import SAMPLE_RUN_ROWS, DataFacts, Fit
+from beamsplit.models.fitting.fixed_batch import FixedBatch
+from beamsplit.models.fitting.fixed_batch_ways import Way, fixed_ways, whole_ways
 from beamsplit.models.fitting.named_sizes import bind_by_sizes, without_names
 from beamsplit.models.fitting.output_columns import output_columns
-from beamsplit.models.fitting.rows_axis import AxesCheck, check_axes, input_axes_candidates, named_rows
 from beamsplit.models.graph.model_file import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
@@ -35,13 +33,16 @@ from beamsplit.models.graph.model_file import (
     check_model_file,
     needed_rewrites,
 )
-from beamsplit.models.graph.random_draws import drawn_by, still
+from beamsplit.models.graph.random_draws import drawn_by
 from beamsplit.models.graph.signature import Signature
 from beamsplit.models.independence.judge import PROBE_ROWS, judge, unlike_first
 from beamsplit.models.independence.proof import Proof, prove
+from beamsplit.models.independence.rows_axis import AxesCheck, check_axes, input_axes_candidates, named_rows
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.run_limit import context
-from beamsplit.models.running.scoring import Array, ScoringPlan, run_once
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.still_session import still
+from beamsplit.models.scoring.scorer import Array, ScoringPlan, run_once
 
 __all__ = ["SAMPLE_RUN_ROWS", "DataFacts", "Fit", "fit"]
 

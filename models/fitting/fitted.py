@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from beamsplit.models.fitting.nulls import NO_NULLS, Nulls
-from beamsplit.models.running.scoring import ScoringPlan
+from beamsplit.models.binding.nulls import NO_NULLS, Nulls
 from beamsplit.models.running.session import Session
+from beamsplit.models.scoring.scorer import ScoringPlan
 
 SAMPLE_RUN_ROWS = 3
 """Rows in the runs that tell the rows axes: enough for two unlike sizes above 1."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.fitting.batch_size import CANDIDATES, BatchSizeChoice, find_batch_size
 from beamsplit.models.fitting.fitted import SAMPLE_RUN_ROWS, Fit
-from beamsplit.models.graph.mapped import as_it_scores
-from beamsplit.models.running.scoring import Array
+from beamsplit.models.running.blocks import blocks_of
+from beamsplit.models.running.mapped import as_it_scores
 from beamsplit.models.running.session import ModelRunError, Session
+from beamsplit.models.scoring.scorer import Array
 
 BATCH_SIZE_SECONDS = 0.15
 """For all runs that measure how many rows a run should take."""

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from beamsplit.models.binding.binding import Binding, SizesDiffer
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.binding import Binding, SizesDiffer
 from beamsplit.models.graph.signature import Signature
-from beamsplit.models.running.scoring import Array
+from beamsplit.models.scoring.scorer import Array
 
 _TRIES = 8
 """Sample rows that are tried with sizes that a name forbids."""

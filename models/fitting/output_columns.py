@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from beamsplit.models.graph.model_file import varies_with_data
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
-from beamsplit.models.running.scoring import Array, OutputColumn
+from beamsplit.models.scoring.scorer import Array, OutputColumn
 from beamsplit.models.values.tensors import output_field
 
 

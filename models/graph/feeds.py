@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from beamsplit.models.cost.free_memory import check_room
+from beamsplit.models.free_memory import check_room
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
 from beamsplit.models.values.tensors import Array, numpy_dtype
 

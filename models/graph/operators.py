@@ -15,3 +15,6 @@ BROADCAST = (
     "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
 )  # fmt: skip
 """Work on the elements of several tensors that are broadcast to one shape."""
+
+DRAWING = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+"""Give something else in each run; Dropout does where it is told to train."""

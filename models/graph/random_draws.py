@@ -12,11 +12,9 @@ import os
 from dataclasses import replace
 
 from beamsplit.models.graph.model_file import STILL, ModelFile, parse_file
+from beamsplit.models.graph.operators import DRAWING
 from beamsplit.models.graph.skeleton import holds
-from beamsplit.models.running.session import Session, get_session
-
-DRAWING = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
-"""Operators that give something else in each run; Dropout does where it is told to train."""
+from beamsplit.models.graph.still import drawing
 
 
 def drawn_by(path: str) -> tuple[str, ...]:
@@ -29,19 +27,7 @@ def drawn_by(path: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=32)
 def _drawn_by(path: str, mtime: int, size: int) -> tuple[str, ...]:
-    from beamsplit.models.graph.still import drawing
-
     return drawing(parse_file(path))
-
-
-def still(session: Session) -> Session:
-    """The session of a model's still twin; itself where the model draws nothing.
-
-    Raises:
-        UsageError: ONNX Runtime cannot load the twin.
-    """
-    file = still_file(session.model)
-    return session if file is session.model else get_session(file, session.options)
 
 
 def still_file(model: ModelFile) -> ModelFile:

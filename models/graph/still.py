@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from beamsplit.models.graph.random_draws import DRAWING
+from beamsplit.models.graph.operators import DRAWING
 
 
 def draws(node: onnx.NodeProto, false: Collection[str] = ()) -> bool:

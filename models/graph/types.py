@@ -9,7 +9,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.running.session import one_line
+from beamsplit.models.ort_reason import one_line
 
 _BIG = 4096
 """Bytes from which the values of a weight are left out of what shape inference reads: no shape is that long."""

@@ -6,9 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from beamsplit.models.independence.dims import unknown
-from beamsplit.models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, at, shape_of, the_same
+from beamsplit.models.independence.lies import (
+    Ends,
+    Given,
+    Lie,
+    Met,
+    Numbered,
+    Rows,
+    Same,
+    at,
+    missing,
+    shape_of,
+    the_same,
+    wider,
+)
 from beamsplit.models.independence.reading import Graph, Node
-from beamsplit.models.independence.walk import missing, wider
 
 if TYPE_CHECKING:
     from beamsplit.models.independence.walk import Walk

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from beamsplit.models.fitting.rows_axis import Array, Run, difference_of
 from beamsplit.models.independence.replaced import bases
+from beamsplit.models.independence.rows_axis import Array, Run
 from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.values.difference import difference_of
 
 TIMES = 4
 """How many times as many rows each run has as the one before."""

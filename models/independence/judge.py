@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from beamsplit.models.fitting.rows_axis import Array, AxesCheck, Run
 from beamsplit.models.independence.crowd import crowd
 from beamsplit.models.independence.probe import MOST_BYTES, ROWS, most_unlike, probe
 from beamsplit.models.independence.proof import Proof, prove
+from beamsplit.models.independence.rows_axis import Array, AxesCheck, Run
 from beamsplit.models.running.session import Session
 
 PROBE_ROWS = ROWS

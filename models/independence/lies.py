@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from beamsplit.models.independence.dims import ONE, ROWS, Dim, product
+from beamsplit.models.independence.dims import ONE, ROWS, Dim, product, unknown
 
 Shape = tuple[Dim, ...]
 
@@ -161,3 +161,37 @@ def numbers_of(given: Given | None, what: str) -> list[int]:
 def at(axis: int, axes: int) -> int:
     """An axis counted from the front."""
     return axis + axes if axis < 0 else axis
+
+
+def missing(name: str) -> Met:
+    """Of a tensor that nothing before has made."""
+    return Met(f"tensor {name!r}", "nothing makes it")
+
+
+def wider(one: Lie, other: Lie) -> Lie:
+    """What is known of a tensor that is one or the other.
+
+    Raises:
+        Ends: rows lie in them in unlike ways.
+    """
+    one, other = (each.met() if isinstance(each, Numbered) else each for each in (one, other))
+    if isinstance(one, Met) or isinstance(other, Met):
+        return one if isinstance(one, Met) else other
+    if isinstance(one, Same) and isinstance(other, Same):
+        if one == other:
+            return one
+        if one.counts_rows or other.counts_rows:
+            raise Ends("it chooses between numbers of rows")
+        return Same(_either(one.shape, other.shape))
+    if isinstance(one, Rows) and isinstance(other, Rows):
+        shape = _either(one.shape, other.shape)
+        if shape is None or (one.axis, one.outer, one.inner) != (other.axis, other.outer, other.inner):
+            raise Ends("rows lie on unlike axes")
+        return replace(one, shape=shape)
+    raise Ends("what is no row's stands where rows were")
+
+
+def _either(one: Shape | None, other: Shape | None) -> Shape | None:
+    if one is None or other is None or len(one) != len(other):
+        return None
+    return tuple(a if a == b else unknown() for a, b in zip(one, other, strict=True))

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from beamsplit.models.fitting.rows_axis import Array, Run
 from beamsplit.models.independence.replaced import KINDS, bases, replace_rows, same_bits
+from beamsplit.models.independence.rows_axis import Array, Run
 from beamsplit.models.running.session import ModelRunError, RunTimeoutError
 
 ROWS = 6

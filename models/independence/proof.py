@@ -12,9 +12,9 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import ModelFile, load_source
 from beamsplit.models.graph.signature import Signature
 from beamsplit.models.independence.dims import Dim, size, unknown
-from beamsplit.models.independence.lies import Lie, Met, Numbered, Rows, Same, rows_on
+from beamsplit.models.independence.lies import Lie, Met, Numbered, Rows, Same, missing, rows_on
 from beamsplit.models.independence.reading import Model, read_model
-from beamsplit.models.independence.walk import Walk, missing
+from beamsplit.models.independence.walk import Walk
 
 LARGEST = 20_000
 """Nodes of a graph that is followed: it takes about 20 microseconds each."""

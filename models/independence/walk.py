@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from beamsplit.models.independence.bodies import BODIES
 from beamsplit.models.independence.dims import Dim, size, unknown
-from beamsplit.models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, Shape
+from beamsplit.models.independence.lies import Ends, Given, Lie, Met, Numbered, Rows, Same, missing
 from beamsplit.models.independence.numbered import numbered
 from beamsplit.models.independence.reading import Constant, Graph, Model, Node
 from beamsplit.models.independence.rules import QUANTISES, RANDOM, RULES
@@ -100,8 +101,6 @@ class Walk:
         if key == ("", "Constant"):
             return [_constant(node)]
         if node.op in ("If", "Loop", "Scan") and not node.domain:
-            from beamsplit.models.independence.bodies import BODIES
-
             if depth > DEEPEST:
                 raise Ends("bodies lie too deep in one another")
             return BODIES[node.op](self, node, given, lies, opsets, depth + 1)
@@ -116,11 +115,6 @@ class Walk:
         if rule is None:
             raise Ends(f"what {node.domain + '.' if node.domain else ''}{node.op} does with rows is not known")
         return [*rule(node, given)]
-
-
-def missing(name: str) -> Met:
-    """Of a tensor that nothing before has made."""
-    return Met(f"tensor {name!r}", "nothing makes it")
 
 
 def _graph_of(node: Node) -> list[Graph]:
@@ -180,32 +174,3 @@ def _constant(node: Node) -> Same:
             return Same(())
         return Same((unknown(),))
     return Same()
-
-
-def wider(one: Lie, other: Lie) -> Lie:
-    """What is known of a tensor that is one or the other.
-
-    Raises:
-        Ends: rows lie in them in unlike ways.
-    """
-    one, other = (each.met() if isinstance(each, Numbered) else each for each in (one, other))
-    if isinstance(one, Met) or isinstance(other, Met):
-        return one if isinstance(one, Met) else other
-    if isinstance(one, Same) and isinstance(other, Same):
-        if one == other:
-            return one
-        if one.counts_rows or other.counts_rows:
-            raise Ends("it chooses between numbers of rows")
-        return Same(_either(one.shape, other.shape))
-    if isinstance(one, Rows) and isinstance(other, Rows):
-        shape = _either(one.shape, other.shape)
-        if shape is None or (one.axis, one.outer, one.inner) != (other.axis, other.outer, other.inner):
-            raise Ends("rows lie on unlike axes")
-        return replace(one, shape=shape)
-    raise Ends("what is no row's stands where rows were")
-
-
-def _either(one: Shape | None, other: Shape | None) -> Shape | None:
-    if one is None or other is None or len(one) != len(other):
-        return None
-    return tuple(a if a == b else unknown() for a, b in zip(one, other, strict=True))

@@ -1,1 +1,1 @@
-"""A model at work: sessions, devices, runs with a limit, rows scored in batches."""
+"""A model at work: sessions, devices, runs with a limit, blocks of a fixed batch."""

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.fitting.rows_axis import QUANTISED_TOLERANCE, difference_of
 from beamsplit.models.running.ort_values import bfloat16_bits, from_bfloat16_bits
 from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.values.difference import QUANTISED_TOLERANCE, difference_of
 from beamsplit.models.values.tensors import numpy_dtype, output_field, to_arrow, to_numpy, unpack
 
 Array: TypeAlias = "np.ndarray[Any, Any]"

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import ModelFile, external_folder, load_source, model_bytes, unknown_ranks
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
+from beamsplit.models.ort_reason import one_line
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.ort_values import ODD_TYPES, to_numpy, to_ort_value
 from beamsplit.models.running.providers import (
     CPU,
@@ -74,7 +75,7 @@ class SessionOptions:
 
     mapped: bool = False
     """Weights that lie in a file beside the model stay there, mapped into memory, and nothing is packed or fused: it
-    loads at once and takes hardly any memory of its own, but runs are slower. See `models.graph.mapped`."""
+    loads at once and takes hardly any memory of its own, but runs are slower. See `models.running.mapped`."""
 
     run_timeout: float | None = None
     """Seconds after which a run is stopped; None for never."""
@@ -335,26 +336,6 @@ def _make_session(
             "install what https://onnxruntime.ai/docs/execution-providers names, or use --providers cpu"
         )
     return session
-
-
-_NOISE = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # What kind of error.
-    r"|Load model from \S+ failed:\s*"
-    r"|Non-zero status code returned while running (?=\S+ node)"
-    r"|Name:'[^']*' Status Message: "
-    r"|\S*onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])"  # Source file and C++ function.
-    r"|Please fix either the inputs/outputs or the model\."
-)
-
-
-def one_line(error: BaseException) -> str:
-    """ONNX Runtime's reason without its error code and its own source lines, at most 300 characters.
-
-    E.g. `"Gather node. indices element out of data bounds, idx=12 must be within the inclusive range [-10,9]"`.
-    """
-    text = " ".join(str(error).split())
-    text = " ".join(_NOISE.sub("", text).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def thread_scaling(

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.running.session import one_line
+from beamsplit.models.ort_reason import one_line
 
 
 def observed_shapes(

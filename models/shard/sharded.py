@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import check_content
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.random_draws import still_file
 from beamsplit.models.graph.signature import Signature
 from beamsplit.models.per_process import PerProcess
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, drop_session, get_session
 from beamsplit.models.shard.plan import ShardPlan, ShardStagePlan

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import ModelFile, quantises_at_run
-from beamsplit.models.graph.random_draws import still
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.runs import Runs
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.still_session import still
 from beamsplit.models.split.leeway import TOLERANCES, Leeway, leeway
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.values.tensors import Array

@@ -15,7 +15,6 @@ import onnx_ir as ir
 
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, option_bytes
 from beamsplit.models.cost.profile import Profile
-from beamsplit.models.cost.profiled import profile_model, threads_of_worker
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import model_hash
@@ -27,6 +26,7 @@ from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balanc
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
 from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
+from beamsplit.models.split.profiled import profile_model, threads_of_worker
 from beamsplit.models.split.repeat import repeat_where_cheaper
 from beamsplit.models.split.stage import assign
 from beamsplit.models.split.stage_times import BUDGET_SECONDS, time_stages

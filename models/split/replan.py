@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from beamsplit.models.cost.cluster import read_cluster
-from beamsplit.models.cost.profile import measure_profile
+from beamsplit.models.cost.measured_profile import measure_profile
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import SessionOptions

@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import check_content
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.per_process import PerProcess
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.boundary import Layout, find_layouts
 from beamsplit.models.running.runs import RunOutcome, Runs, StageRunError
 from beamsplit.models.running.session import ModelRunError, SessionOptions, get_session

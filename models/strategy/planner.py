@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from beamsplit.models import plain
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
-from beamsplit.models.cost.profiled import profile_model, threads_of_worker
 from beamsplit.models.graph.load import file_name
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.split.profiled import profile_model, threads_of_worker
 from beamsplit.models.strategy.choose import PROCESS_BYTES, Strategy, choose
 from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
 from beamsplit.models.strategy.here import measure_here

@@ -8,7 +8,7 @@ from dataclasses import replace
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import file_name, load_graph
-from beamsplit.models.running.scoring import ScoringPlan
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.split.annotations import read_annotated_plan, read_stages
 from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.plan import Plan, check_runnable

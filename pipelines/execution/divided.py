@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beamsplit.models.fitting.fit import Fit
-from beamsplit.models.running.scoring import ScoringPlan
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.workers import Workers
 from beamsplit.pipelines.report.summary import Summary
 from beamsplit.transforms.infer.step import InferStep

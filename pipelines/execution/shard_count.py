@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.cost.cluster import format_bytes, option_bytes
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.saving import PLAN_FILE
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.session import Session, SessionOptions
 from beamsplit.models.shard.choose import MOST_SHARDS, Tried, choose
 from beamsplit.models.shard.plan import ShardPlan, read_plan

@@ -9,7 +9,7 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.graph.model_file import quantises_at_run, varies_with_data
-from beamsplit.models.running.scoring import ScoringPlan
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.crossing import shard_layouts
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.pipelines.execution.workers import Workers

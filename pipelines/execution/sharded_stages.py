@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
-from beamsplit.models.running.scoring import ScoringPlan
 from beamsplit.models.running.session import drop_session, get_session
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from beamsplit.models.shard.timing import time_in_turn, time_steps
 from beamsplit.models.split.plan import Plan, StagePlan

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
-from beamsplit.models.running.scoring import ScoringPlan
 from beamsplit.models.running.session import SessionOptions, drop_session
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from beamsplit.models.split.chain import check_same, tolerance_of
 from beamsplit.pipelines.execution.shard_count import shard_sessions

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.model_file import quantises_at_run, varies_with_data
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.boundary import Layout
 from beamsplit.models.running.providers import CPU
-from beamsplit.models.running.scoring import ScoringPlan
 from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedSession
 from beamsplit.models.small_file import decode_small
 from beamsplit.models.split.micro_batch import PER_STAGE

@@ -79,9 +79,9 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
             f"--strategy measures this machine, and --runner {options.runner} has workers elsewhere: describe them "
             "with --workers cluster.json, or to python -m pipelines.plan --strategy"
         )
-    from beamsplit.models.batch.blocks import blocks_of
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.graph.load import load_graph
+    from beamsplit.models.running.blocks import blocks_of
     from beamsplit.models.running.session import drop_session
     from beamsplit.models.split.cuts import split_graph
     from beamsplit.models.strategy.measure import MOST_BYTES

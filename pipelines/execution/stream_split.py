@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import Fit
-from beamsplit.models.running.scoring import ScoringPlan
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.divided import Divided, divide, splits_by_depth
 from beamsplit.pipelines.execution.shard_source import leave_aside
 from beamsplit.pipelines.execution.workers import Workers

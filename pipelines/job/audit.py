@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import Fit
-from beamsplit.models.running.audit import STREAM_ROWS, Audit
+from beamsplit.models.scoring.audit import STREAM_ROWS, Audit
 from beamsplit.transforms.infer.step import InferStep
 
 ROWS = 100

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
+from beamsplit.models.binding.binding import Binding
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.binding import Binding
 from beamsplit.models.values.tensors import output_field
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema

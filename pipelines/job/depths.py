@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pyarrow as pa
 
-from beamsplit.models.fitting.binding import Binding
+from beamsplit.models.binding.binding import Binding
 from beamsplit.models.values.tensors import column_type
 from beamsplit.transforms.read.json_depth import Depths, depths_of
 

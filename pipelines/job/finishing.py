@@ -11,7 +11,7 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.classes import ClassNames, agreement, class_names
 from beamsplit.models.fitting.fit import Fit
-from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.values.tensors import ColumnType, column_type, unpack
 from beamsplit.transforms.block import COPY
 from beamsplit.transforms.infer.step import InferStep

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.batch.ways import Way, fixed_ways
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.rows_axis import input_axes_candidates
+from beamsplit.models.fitting.fixed_batch_ways import Way, fixed_ways
 from beamsplit.models.graph.feeds import make_feeds
 from beamsplit.models.graph.signature import Signature
+from beamsplit.models.independence.rows_axis import input_axes_candidates
 from beamsplit.models.values.tensors import output_field, to_arrow
 
 MOST, FEWEST, MOST_BYTES = 256, 8, 4 << 20

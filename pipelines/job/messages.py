@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import Fit, fit
-from beamsplit.models.graph.mapped import for_few_runs
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_model_file, needed_rewrites
 from beamsplit.models.graph.signature import Signature, TensorSpec
+from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.pipelines.execution.divided import runs_in_parts
 from beamsplit.pipelines.execution.workers import Workers

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import DataFacts, Fit, fit
-from beamsplit.models.graph.mapped import for_few_runs
 from beamsplit.models.graph.model_file import ModelFile, check_model_file
+from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.pipelines.job.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from beamsplit.models.batch.blocks import blocks_of
-from beamsplit.models.cost.free_memory import check_room
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
-from beamsplit.models.running.scoring import Array, ScoringPlan
+from beamsplit.models.free_memory import check_room
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.scoring.scorer import Array, ScoringPlan
 
 FEW = 4096
 """Rows that are taken without asking how large they are."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from beamsplit.models.binding.nulls import ERROR, Given, Nulls
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.nulls import ERROR, Given, Nulls
 
 _QUOTED = r'"(?:[^"]|"")*"'
 _NAME = re.compile(rf"({_QUOTED}|[^,\"][^,]*|)(,|$)")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from beamsplit.models.binding.nulls import NO_NULLS
 from beamsplit.models.cost.cluster import parse_bandwidth, parse_bytes
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.nulls import NO_NULLS
 from beamsplit.models.strategy.kinds import KINDS
 from beamsplit.pipelines.options.shared import (
     Parser,

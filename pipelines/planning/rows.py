@@ -9,22 +9,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from beamsplit.models.batch.blocks import blocks_of
-from beamsplit.models.cost.free_memory import free_memory
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.batch_size import find_batch_size
 from beamsplit.models.fitting.fit import DataFacts, Fit, fit
 from beamsplit.models.fitting.fitted_batch import BATCH_SIZE_SECONDS
-from beamsplit.models.fitting.rows_axis import input_axes_candidates, verify_rows
+from beamsplit.models.free_memory import free_memory
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
-from beamsplit.models.graph.mapped import as_it_scores, for_few_runs
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_model_file, model_bytes, needed_rewrites
-from beamsplit.models.graph.random_draws import drawn_by, still
+from beamsplit.models.graph.random_draws import drawn_by
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.independence.judge import coupling
 from beamsplit.models.independence.proof import prove
+from beamsplit.models.independence.rows_axis import input_axes_candidates, verify_rows
+from beamsplit.models.running.blocks import blocks_of
+from beamsplit.models.running.mapped import as_it_scores, for_few_runs
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.still_session import still
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.micro_batch import find_micro_batch
 from beamsplit.models.values.tensors import Array

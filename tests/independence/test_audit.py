@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beamsplit.models.running.audit import Audit, audit_rows, draw
-from beamsplit.models.running.scoring import Scorer
+from beamsplit.models.scoring.audit import Audit, audit_rows, draw
+from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.pipelines.job.audit import read_audit
 from beamsplit.pipelines.score import main
 from tests import onnx_models

@@ -14,8 +14,8 @@ from onnx import numpy_helper, parser
 
 from beamsplit.models.fitting.fit import DataFacts, Fit, fit
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
 from tests import onnx_models
 
 OPTIONS = SessionOptions(threads=1)

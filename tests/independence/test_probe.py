@@ -14,8 +14,8 @@ import pytest
 from beamsplit.models.fitting.fit import DataFacts, fit
 from beamsplit.models.independence.crowd import crowd
 from beamsplit.models.independence.probe import probe
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.scoring.scorer import Scorer
 from tests.independence.test_judge import OPTIONS, fitted, save, scored
 
 Array = np.ndarray[Any, Any]

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from beamsplit.models.fitting.rows_axis import input_axes_candidates
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile
 from beamsplit.models.independence.proof import Proof, prove
+from beamsplit.models.independence.rows_axis import input_axes_candidates
 from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
 

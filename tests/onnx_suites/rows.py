@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from beamsplit.models.graph.random_draws import DRAWING
+from beamsplit.models.graph.operators import DRAWING
 from beamsplit.models.values.tensors import numpy_dtype
 from tests.onnx_suites.cases import Case, Value
 

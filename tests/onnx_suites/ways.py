@@ -16,13 +16,13 @@ import onnx_ir as ir
 import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
-from beamsplit.models.batch.blocks import blocks_of
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import DataFacts, Fit, fit
 from beamsplit.models.graph.load import load_graph
+from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.runs import Runs
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import Session, SessionOptions, forget_sessions
+from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.shard.planner import NothingToDivide, divide
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.models.split.cuts import split_graph

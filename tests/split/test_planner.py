@@ -10,7 +10,6 @@ from onnx import TensorProto, helper
 
 from beamsplit.models.cost.cluster import ClusterWorker, read_cluster
 from beamsplit.models.cost.profile import Profile
-from beamsplit.models.cost.profiled import threads_of_worker
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.feeds import make_feeds
 from beamsplit.models.running.session import SessionOptions, get_session
@@ -19,6 +18,7 @@ from beamsplit.models.split.cuts import SplitGraph
 from beamsplit.models.split.micro_batch import find_micro_batch
 from beamsplit.models.split.planner import draw_stages, make_plan
 from beamsplit.models.split.problem import activation_bytes, make_problem, unit_seconds
+from beamsplit.models.split.profiled import threads_of_worker
 from beamsplit.models.split.stage import save_stages
 from beamsplit.models.split.stage_times import time_together
 from beamsplit.models.split.verdict import EVEN
@@ -199,7 +199,7 @@ def test_a_whole_plan_runs_as_the_model_does(tmp_path: Path):
 def test_alternatives_are_timed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # However many cores there are: two, for two workers.
     monkeypatch.setattr("beamsplit.models.split.planner.core_count", lambda: 2)
-    monkeypatch.setattr("beamsplit.models.cost.profiled.core_count", lambda: 2)
+    monkeypatch.setattr("beamsplit.models.split.profiled.core_count", lambda: 2)
     monkeypatch.setattr("beamsplit.models.split.alternatives.core_count", lambda: 2)
     file = file_of(chain(width=32), tmp_path)
     feeds = {"x": np.ones((8, 32), np.float32)}
@@ -241,7 +241,7 @@ def test_a_model_that_cannot_run_here_is_planned_by_estimate(tmp_path: Path):
 
 
 def test_a_model_larger_than_memory_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("beamsplit.models.cost.profiled.free_memory", lambda: 100.0)
+    monkeypatch.setattr("beamsplit.models.split.profiled.free_memory", lambda: 100.0)
     plan = make_plan(
         file_of(chain(), tmp_path),
         {"x": np.zeros((2, 4), np.float32)},
@@ -293,7 +293,7 @@ def test_seconds_and_weights_reach_the_solver(tmp_path: Path):
 
 
 def test_threads_are_shared_among_this_machines_workers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("beamsplit.models.cost.profiled.core_count", lambda: 8)
+    monkeypatch.setattr("beamsplit.models.split.profiled.core_count", lambda: 8)
     assert threads_of_worker(read_cluster("4")) == 2
     assert threads_of_worker(read_cluster("16")) == 1
     assert threads_of_worker([ClusterWorker("far", local=False)]) == 8

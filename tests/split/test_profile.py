@@ -10,9 +10,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from beamsplit.models.cost import profile as profile_module
+from beamsplit.models.cost import measured_profile as profile_module
 from beamsplit.models.cost.fusion import Wires, spread_seconds
-from beamsplit.models.cost.profile import Profile, measure_profile
+from beamsplit.models.cost.measured_profile import measure_profile
+from beamsplit.models.cost.profile import Profile
 from beamsplit.models.cost.trace import middle_mean, read_trace
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.light import light_model_path, materialise_weights

@@ -9,8 +9,8 @@ import pytest
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import DataFacts, fit
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.split.staged import StagedSession, get_staged
 from tests.split import chains
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.replacement import CHECK_ROWS, load_replacement
 from beamsplit.models.graph.model_copy import ModelCopy, remove_copy
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.replacement import CHECK_ROWS, load_replacement
-from beamsplit.models.running.scoring import Scorer, ScoringPlan
 from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.scoring.scorer import Scorer, ScoringPlan
 from beamsplit.transforms.infer.model_news import REFUSED, TAKEN, write_news
 from beamsplit.transforms.infer.model_watch import (
     POLL_SECONDS,

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.boundary import SAME, Boundary, Layout
-from beamsplit.models.running.scoring import Array, ScoringPlan, parts_of
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.scoring.scorer import Array, ScoringPlan, parts_of
 from beamsplit.models.shard.sharded import ShardedModel
 from beamsplit.models.shard.stages import part_name
 from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW

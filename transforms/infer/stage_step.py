@@ -18,7 +18,8 @@ from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.boundary import Boundary, Layout
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.runs import timed_out
-from beamsplit.models.running.scoring import (
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.scoring.scorer import (
     Array,
     OutputColumn,
     Run,
@@ -29,7 +30,6 @@ from beamsplit.models.running.scoring import (
     rows_of_outputs,
     runs_of,
 )
-from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
 from beamsplit.models.split.staged import StagedModel
 from beamsplit.models.values.tensors import ragged_to_arrow, to_arrow
 from beamsplit.transforms.block import COPY, INTERNAL_COLUMNS

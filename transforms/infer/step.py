@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.running.audit import Audit, AuditFailed, audit_rows, draw
 from beamsplit.models.running.runs import Runs
-from beamsplit.models.running.scoring import Scored, Scorer, ScoringPlan
 from beamsplit.models.running.session import SessionOptions, get_session
+from beamsplit.models.scoring.audit import Audit, AuditFailed, audit_rows, draw
+from beamsplit.models.scoring.scorer import Scored, Scorer, ScoringPlan
 from beamsplit.transforms.block import INTERNAL_COLUMNS, origin_of
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beamsplit.transforms.kafka.messages import EMPTY, Rows
+from beamsplit.transforms.kafka.parsed import EMPTY, Rows
 from beamsplit.transforms.read.json_depth import Depths
 from beamsplit.transforms.read.result import conform
 

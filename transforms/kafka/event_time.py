@@ -13,7 +13,8 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import TensorSpec
 from beamsplit.transforms.block import TIME
 from beamsplit.transforms.kafka.blocks import VALUE
-from beamsplit.transforms.kafka.messages import Rows, parse_values
+from beamsplit.transforms.kafka.messages import parse_values
+from beamsplit.transforms.kafka.parsed import Rows
 from beamsplit.transforms.kafka.schema import declared
 
 LATEST_MS = 253_402_300_799_999

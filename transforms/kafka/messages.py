@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow as pa
 from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.kafka.as_came import as_came, as_came_field
 from beamsplit.transforms.kafka.blocks import VALUE
+from beamsplit.transforms.kafka.parsed import EMPTY, Rows
 from beamsplit.transforms.read.json_parse import Rules, parse_texts
 from beamsplit.transforms.step import RowFailure, StepResult
 
@@ -20,19 +20,6 @@ FORMATS = ("json", "arrow", "tensor", "raw")
 
 EXACT = Rules(narrow=False)
 """Of messages, unless said otherwise."""
-
-
-class Rows(NamedTuple):
-    """What came of the values of some messages."""
-
-    batch: pa.RecordBatch
-    """The rows, in the order of the messages."""
-
-    sources: np.ndarray | None
-    """Which message each row came in; None where every message gave one row."""
-
-    bad: dict[int, str]
-    """Message -> why it gave none."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +103,6 @@ def _tensor(values: pa.Array, schema: pa.Schema) -> Rows:
 
     return parse_tensors(values, schema)
 
-
-EMPTY = "the message has no value"
 
 _PARSERS: dict[str, Callable[[pa.Array, pa.Schema], Rows]] = {
     "raw": _raw,

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.rows_axis import input_axes_candidates
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
+from beamsplit.models.independence.rows_axis import input_axes_candidates
 from beamsplit.models.values.tensors import column_type, numpy_dtype, output_field
 
 RAW_COLUMN = "bytes"

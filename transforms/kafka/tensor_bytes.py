@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.values.tensors import ColumnType, column_type, to_arrow
-from beamsplit.transforms.kafka.messages import EMPTY, Rows
+from beamsplit.transforms.kafka.parsed import EMPTY, Rows
 
 
 def parse_tensors(values: pa.Array, schema: pa.Schema) -> Rows:

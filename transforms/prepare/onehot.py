@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from beamsplit.models.binding.nulls import null_reason
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.nulls import null_reason
 from beamsplit.models.values.tensors import output_field, to_arrow
 from beamsplit.transforms.columns import check_column, drop_rows, only_column, replace_columns, replace_fields
 from beamsplit.transforms.spec import SpecStep, one_of, option, text, whole, words

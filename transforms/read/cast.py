@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.transforms.read.result import CANNOT_CAST
+CANNOT_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+"""What Arrow raises for a cast."""
 
 Positions = np.ndarray[Any, Any]
 

@@ -142,10 +142,6 @@ class RowWindow:
         return begin, end, number
 
 
-CANNOT_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
-"""What Arrow raises for a cast."""
-
-
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> Parsed:
     """The columns of `schema` out of `batch`, cast where it has another type.
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.fitting.binding import Binding, BoundBlock
+from beamsplit.models.binding.binding import Binding, BoundBlock
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.independence.alike import alike
 from beamsplit.models.running.run_limit import context

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from beamsplit.models.batch.blocks import Blocks, filled
-from beamsplit.models.fitting.rows_axis import Array, Run, difference_of
+from beamsplit.models.independence.rows_axis import Array, Run
+from beamsplit.models.running.blocks import Blocks, filled
 from beamsplit.models.running.session import ModelRunError
+from beamsplit.models.values.difference import difference_of
 
 _ALONE = 8
 """Rows of a block that are compared with the row alone, that is with a block of its copies."""

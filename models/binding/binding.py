@@ -10,12 +10,12 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 
+from beamsplit.models.binding.bound_block import BoundBlock
+from beamsplit.models.binding.bound_input import BoundInput, shorten
+from beamsplit.models.binding.constants import Constant, constant
+from beamsplit.models.binding.folding import fold
+from beamsplit.models.binding.nulls import NO_NULLS, Nulls
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.bound_block import BoundBlock
-from beamsplit.models.fitting.bound_input import BoundInput, shorten
-from beamsplit.models.fitting.constants import Constant, constant
-from beamsplit.models.fitting.folding import fold
-from beamsplit.models.fitting.nulls import NO_NULLS, Nulls
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
 from beamsplit.models.values.tensors import ColumnType, column_type, numpy_dtype
 
@@ -119,7 +119,7 @@ def bind(
         axes: the axis of each input that carries the rows, None where none does (it must then be in `sets`).
         schema: the data's columns.
         columns: input -> columns.
-        sets: input -> what `models.fitting.constants.constant` reads.
+        sets: input -> what `models.binding.constants.constant` reads.
         narrow: round what a floating-point input does not hold: floats of a wider type, whole numbers and decimals, to
             infinity where they are too large. What an input of integers or bools does not hold makes its row bad.
         text_source: the data comes from CSV or JSON, whose fractions have no declared width: they are rounded to that

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from beamsplit.models.cost.free_memory import free_memory
+from beamsplit.models.free_memory import free_memory
 from beamsplit.models.graph.model_file import external_bytes
 from beamsplit.models.running.providers import CPU
 from beamsplit.models.running.session import Session, SessionOptions

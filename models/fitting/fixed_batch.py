@@ -12,18 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from beamsplit.models.batch.beside import differs, find_blocks, unlike_rows
-from beamsplit.models.batch.blocks import Blocks
-from beamsplit.models.batch.ways import Way
+from beamsplit.models.binding.binding import Binding
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.binding import Binding
 from beamsplit.models.fitting.fitted import Fit
-from beamsplit.models.fitting.rows_axis import Run, verify_rows
+from beamsplit.models.fitting.fixed_batch_beside import differs, find_blocks, unlike_rows
+from beamsplit.models.fitting.fixed_batch_ways import Way
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, WHOLE, ModelFile, rewrite
-from beamsplit.models.graph.random_draws import still
 from beamsplit.models.graph.signature import Signature
 from beamsplit.models.independence.proof import prove
+from beamsplit.models.independence.rows_axis import Run, verify_rows
+from beamsplit.models.running.blocks import Blocks
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.still_session import still
 
 Array = np.ndarray[Any, Any]
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.fitting.bound_input import BoundInput
-from beamsplit.models.fitting.constants import Constant
-from beamsplit.models.fitting.nulls import null_reason
+from beamsplit.models.binding.bound_input import BoundInput
+from beamsplit.models.binding.constants import Constant
+from beamsplit.models.binding.nulls import null_reason
 from beamsplit.models.values.decimals import decimals_as
 from beamsplit.models.values.exact import inexact, overflows
 from beamsplit.models.values.tensors import NULL, NULL_INSIDE, Array, TensorColumn, numpy_dtype, output_field, unpack

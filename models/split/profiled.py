@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
 from beamsplit.models.cost.estimate import estimate_profile
-from beamsplit.models.cost.free_memory import free_memory
-from beamsplit.models.cost.profile import Profile, measure_profile
+from beamsplit.models.cost.measured_profile import measure_profile
+from beamsplit.models.cost.profile import Profile
 from beamsplit.models.errors import UsageError
+from beamsplit.models.free_memory import free_memory
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import ModelRunError, SessionOptions
 from beamsplit.models.split.alternatives import core_count

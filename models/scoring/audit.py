@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.fitting.rows_axis import QUANTISED_TOLERANCE, difference_of
-from beamsplit.models.running.scoring import Scored, Scorer
+from beamsplit.models.scoring.scorer import Scored, Scorer
+from beamsplit.models.values.difference import QUANTISED_TOLERANCE, difference_of
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 

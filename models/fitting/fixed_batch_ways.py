@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from beamsplit.models.fitting.bound_input import BoundInput
+from beamsplit.models.binding.bound_input import BoundInput
 from beamsplit.models.graph.signature import Signature, TensorSpec
 
 

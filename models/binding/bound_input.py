@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beamsplit.models.fitting.folding import Fold
-from beamsplit.models.fitting.nulls import Fill
+from beamsplit.models.binding.folding import Fold
+from beamsplit.models.binding.nulls import Fill
 from beamsplit.models.graph.signature import Dim
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from beamsplit.models.cost.free_memory import check_room
 from beamsplit.models.errors import UsageError
+from beamsplit.models.free_memory import check_room
 from beamsplit.models.graph.signature import Dim, TensorSpec
 from beamsplit.models.values.npy_file import read_npy
 from beamsplit.models.values.tensors import Array, numpy_dtype

@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.classes import SHOWN, Names, class_names
-from beamsplit.models.fitting.rows_axis import check_axes
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.independence.judge import PROBE_ROWS, judge, unlike_first
 from beamsplit.models.independence.proof import prove
+from beamsplit.models.independence.rows_axis import check_axes
 from beamsplit.models.running.runs import Runs
-from beamsplit.models.running.scoring import Scorer
 from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
