@@ -63,6 +63,8 @@ setup(
         "pyarrow>=25",
         "numpy>=2.0",
         "zstandard>=0.22",
+        "platformdirs>=4",
+        "filelock>=3.12",
         "rich>=13",
         "jinja2>=3.1",
         f"onnxruntime-gpu>=1.29; python_version >= '3.11' and ({GPU_WHEELS})",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 
 from beamsplit.models.errors import UsageError
 
@@ -14,18 +13,18 @@ VARIABLE = "BEAMSPLIT_CACHE"
 
 
 def cache_folder(name: str) -> str:
-    """A folder's path in `beamsplit` where this system keeps what can be made again (`$XDG_CACHE_HOME`, `~/.cache`)."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
-    elif sys.platform == "darwin":
-        base = os.path.expanduser("~/Library/Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "beamsplit", name)
+    """The path of `$BEAMSPLIT_CACHE/NAME`; without it in `beamsplit` where this system keeps what can be made again.
+
+    That is `$XDG_CACHE_HOME`, `~/.cache`, `~/Library/Caches` or `%LOCALAPPDATA%`.
+    """
+    from platformdirs import user_cache_dir
+
+    base = os.environ.get(VARIABLE) or user_cache_dir("beamsplit", appauthor=False, opinion=False)
+    return os.path.abspath(os.path.join(base, name))
 
 
 def private_folder(name: str) -> str:
-    """A folder of that name that nobody but this user can write: `$BEAMSPLIT_CACHE/NAME`, or in `cache_folder`.
+    """A `cache_folder` that nobody but this user can write.
 
     It is made (mode 0700) if it is not there. What lies in it chooses what is run, so a folder that another user made,
     or can write, is not used as it is found.
@@ -34,8 +33,7 @@ def private_folder(name: str) -> str:
         UsageError: it is another user's, others can write it, or it is a link or no folder.
         OSError: it cannot be made.
     """
-    given = os.environ.get(VARIABLE)
-    folder = os.path.abspath(os.path.join(given, name) if given else cache_folder(name))
+    folder = cache_folder(name)
     above = os.path.dirname(folder)
     os.makedirs(os.path.dirname(above), mode=0o700, exist_ok=True)
     for one in (above, folder):

@@ -6,20 +6,21 @@ import contextlib
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from beamsplit.runners.errors import RunnerError
 
+VARIABLE = "BEAMSPLIT_CACHE"
+"""Names another folder than the system's; the same as for measured profiles and fetched models."""
+
 
 def cache_folder() -> Path:
-    """`beamsplit` in the user's cache folder: `$XDG_CACHE_HOME`, else where the system keeps caches."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    if given:
-        return Path(given) / "beamsplit"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "beamsplit"
+    """`$BEAMSPLIT_CACHE`, else `beamsplit` where this system keeps what can be made again."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get(VARIABLE) or user_cache_dir("beamsplit", appauthor=False, opinion=False)).absolute()
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:
@@ -28,12 +29,14 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
     Several processes may ask at once: one makes it, the others wait. A folder that was not made to its end is not
     there for anyone.
     """
+    from filelock import FileLock
+
     _check_owner(cache_folder())
     target = cache_folder() / name
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(f".{target.name}.lock")):
+    with FileLock(target.with_name(f".{target.name}.lock")):
         if not target.is_dir():
             work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
             try:
@@ -58,25 +61,17 @@ def _check_owner(folder: Path) -> None:
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
         raise RunnerError(
             f"{folder} belongs to another user, or others can write it, and programs that are kept there are run: "
-            "remove it, or name a cache folder of your own with XDG_CACHE_HOME"
+            f"remove it, or name a cache folder of your own with {VARIABLE}"
         )
 
 
 @contextlib.contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
     """Let one process of this user in at once, for what keeps a cache of its own that two would spoil."""
-    folder = cache_folder()
-    _check_owner(folder)
+    from filelock import FileLock
+
+    _check_owner(cache_folder())
+    folder = cache_folder() / "jars"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(folder / f".{name}.lock"):
-        yield
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes for as long as the block of code inside runs; it ends with the process too."""
-    import fcntl
-
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(folder / f".{name}.lock"):
         yield

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from beamsplit.models.running.session import forget_sessions
+from beamsplit.runners.cache import cache_folder
+from tests.caches import link_programs
 from tests.command import Command
 from tests.dealing import deal
 
@@ -35,11 +37,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test leaves measured profiles in the user's cache folder, nor rests on what is there."""
+def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test leaves measured profiles in the user's cache folder, nor rests on those that are there."""
+    real, own = cache_folder(), tmp_path_factory.mktemp("cache")
+    link_programs(real, own)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BEAMSPLIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+        patch.setenv("BEAMSPLIT_CACHE", str(own))
+        yield real
 
 
 @pytest.fixture(autouse=True)

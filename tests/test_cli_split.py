@@ -190,7 +190,7 @@ def test_what_was_measured_gives_a_plan(command: Command):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_stages_are_planned_by_the_job_itself(tmp_path: Path, capsys, monkeypatch, placement: str):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BEAMSPLIT_CACHE", str(tmp_path / "cache"))
     command = Command(tmp_path, capsys)
     assert command.run("--keep", "id", "--num_shards", 1)[0] == 0
     whole = command.rows()
@@ -207,7 +207,7 @@ def test_stages_are_planned_by_the_job_itself(tmp_path: Path, capsys, monkeypatc
 
 
 def test_auto_says_whether_to_split(tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BEAMSPLIT_CACHE", str(tmp_path / "cache"))
     code, out, err = Command(tmp_path, capsys).run("--stages", "auto", "--dry_run_plan")
     assert code == 0, err
     assert "\nverdict  " in out and "\nstages  " in out

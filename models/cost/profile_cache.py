@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import onnxruntime as ort
 
 from beamsplit.models.running.session import SessionOptions
-from beamsplit.models.user_cache import VARIABLE, cache_folder
+from beamsplit.models.user_cache import cache_folder
 from beamsplit.models.values.tensors import Array
 
 VERSION = 3
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 
 def default_folder() -> str:
-    """`$BEAMSPLIT_CACHE`, or `beamsplit/profiles` in the folder where this system keeps what can be made again."""
-    return os.environ.get(VARIABLE) or cache_folder("profiles")
+    """`profiles` in the user's cache folder."""
+    return cache_folder("profiles")
 
 
 def key(source: bytes, feeds: Mapping[str, Array], options: SessionOptions, rows: int) -> str:

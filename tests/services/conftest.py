@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from beamsplit.runners.cache import cache_folder
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.java import find_java
 from beamsplit.runners.local import FlinkCluster, KafkaBroker
 from beamsplit.runners.prism import find_prism
+from tests.caches import link_programs
 from tests.services.streams import Stream
 
 HERE = Path(__file__).parent
@@ -67,12 +69,15 @@ def cluster(session_cluster: FlinkCluster) -> FlinkCluster:
 
 
 @pytest.fixture(scope="session")
-def prism_program() -> None:
-    """Skips where Prism cannot be had; in CI that is a failure."""
+def prism_program(users_cache: Path) -> None:
+    """Skips where Prism cannot be had; in CI that is a failure. It is built once, for all test workers."""
     from apache_beam.version import __version__
 
     try:
-        find_prism(None, __version__)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BEAMSPLIT_CACHE", str(users_cache))
+            find_prism(None, __version__)
+        link_programs(users_cache, cache_folder())
     except RunnerError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))

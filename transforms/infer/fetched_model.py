@@ -1,8 +1,8 @@
 """Brings a model that lies on another file system to this machine.
 
-$XDG_CACHE_HOME/beamsplit/models/HASH OF THE REMOTE FOLDER/files/m.onnx         and its external data
-                                                           known/m.onnx.json    what it was there, and is here
-                                                           lock                 one process fetches at a time
+CACHE/models/HASH OF THE REMOTE FOLDER/files/m.onnx         and its external data
+                                       known/m.onnx.json    what it was there, and is here
+                                       lock                 one process fetches at a time
 """
 
 from __future__ import annotations
@@ -42,13 +42,15 @@ def localize(path: str, sha256: str = "") -> str:
     if "://" not in path:
         check_content(path, sha256)
         return path
+    from filelock import FileLock
+
     remote, _, name = path.rpartition("/")
     folder = os.path.join(_folder(), hashlib.sha256(remote.encode()).hexdigest()[:16])
     target = os.path.join(folder, "files", name)
     try:
         for one in ("files", "known"):
             os.makedirs(os.path.join(folder, one), mode=0o700, exist_ok=True)
-        with _alone(os.path.join(folder, "lock")):
+        with FileLock(os.path.join(folder, "lock")):
             _remove_parts(os.path.join(folder, "files"))
             _fetch(path, folder, name)
             for location in external_locations(target):
@@ -157,16 +159,3 @@ def _remove_parts(folder: str) -> None:
         for name in names:
             if name.startswith(_PART):
                 os.unlink(os.path.join(at, name))
-
-
-@contextlib.contextmanager
-def _alone(path: str) -> Iterator[None]:
-    """Let one process or thread in at once."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: files still get their names when they are whole.
-        yield
-        return
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
