@@ -23,6 +23,16 @@ def test_what_is_not_used_is_not_imported():
     assert run(f"print([name for name in {heavy} if name in sys.modules])").strip() == "[]"
 
 
+def test_pandas_is_neither_needed_nor_spoilt(tmp_path: Path):
+    # It asks C modules for what nothing can stand in for, so that importing it meanwhile would end the command.
+    (tmp_path / "pandas.py").write_text("import dateutil.tz\nVALUE = dateutil.tz.UTC\n")
+    path = f"sys.path.insert(0, {str(tmp_path)!r})"
+    code = HEAD.replace("import_beam()", f"{path}; import_beam()")
+    code += "print('pandas' in sys.modules); import pandas; print(pandas.VALUE)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.stdout.split() == ["False", "tzutc()"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "prints"),
     [

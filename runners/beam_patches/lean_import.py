@@ -18,8 +18,8 @@ from beamsplit.runners.beam_patches.bundle_ends import hasten_bundle_ends
 _EMPTY = ("apache_beam.io.mongodbio",)
 """Modules that are imported with `*` and not guarded: an empty one stands in for each while Beam is imported."""
 
-_ABSENT = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.pubsub")
-"""Modules that Beam does without if they cannot be imported."""
+_ABSENT = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.pubsub", "pandas")
+"""Modules that Beam does without if they cannot be imported; pandas would not find what stands in for dateutil."""
 
 _LATER: dict[str, tuple[str, ...]] = {
     "cryptography.fernet": ("Fernet",),
