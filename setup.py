@@ -22,6 +22,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "scikit-learn>=1.5",
         "skl2onnx>=1.20",
+        "pandas>=2.2",
         "psutil>=5.9",
         "trustme>=1.1",
         "matplotlib>=3.9",

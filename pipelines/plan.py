@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.plan import parse
-from beamsplit.pipelines.running.interrupt import interruptible, leave, own_process
+from beamsplit.pipelines.running.interrupt import interruptible, is_own_process, leave, own_process
 from beamsplit.pipelines.running.job_folder import job_folder
 from beamsplit.pipelines.utf8 import speak_utf8
+from beamsplit.runners.without_pandas import leave_pandas_out
 
 if TYPE_CHECKING:
     from beamsplit.models.shard.plan import ShardPlan
@@ -39,6 +40,8 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         UsageError: nothing was written, for the reason in the message.
     """
     options = parse(argv)
+    if is_own_process():
+        leave_pandas_out()
     _check_written(options)
     if options.strategy is not None:
         from beamsplit.pipelines.planning.strategy import run_strategy

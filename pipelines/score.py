@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
-from beamsplit.pipelines.running.interrupt import leave, own_process, what_is_left
+from beamsplit.pipelines.running.interrupt import is_own_process, leave, own_process, what_is_left
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.direct import is_direct
+from beamsplit.runners.without_pandas import leave_pandas_out
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -112,6 +113,8 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     started = time.perf_counter() if started is None else started
     options, rest = parse(argv)
     _quiet_logs(options.debug)
+    if is_own_process():
+        leave_pandas_out()
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
     gc.disable()
     try:

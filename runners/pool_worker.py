@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beamsplit.runners.beam_patches.lean_import import import_beam
+from beamsplit.runners.without_pandas import leave_pandas_out
 
 PROVISION_SECONDS = 120.0
 
@@ -32,6 +33,7 @@ def _provision() -> None:
 def main() -> None:
     """Run until the runner has no more work."""
     logging.basicConfig(level=logging.WARNING)
+    leave_pandas_out()
     import_beam()
     from apache_beam.runners.worker import sdk_worker, sdk_worker_main
 

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from beamsplit.runners.beam_patches.lean_import import import_beam
+from beamsplit.runners.without_pandas import leave_pandas_out
 
 FOLDER, LOUD = "BEAMSPLIT_WORKERS", "BEAMSPLIT_LOUD"
 """Variables: the folder in which a worker leaves a file named by its process id; whether it speaks."""
@@ -47,6 +48,7 @@ def main() -> None:
     loud = LOUD in os.environ
     if not loud:
         logging.disable(logging.ERROR)
+    leave_pandas_out()
     import_beam()
     from apache_beam.runners.worker import sdk_worker, sdk_worker_main
 

@@ -23,6 +23,9 @@ settings.register_profile("tests", common, derandomize=True)
 settings.register_profile("explore", common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
 
+# Commands and workers that tests start would compile all of the source anew, each of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -29,6 +31,7 @@ def load_function(target: str) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
+    _have_pandas()
     try:
         found = importlib.import_module(module_name)
     except Exception as error:  # the user's module may raise anything while it is imported
@@ -44,6 +47,16 @@ def load_function(target: str) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     if not callable(found):
         raise UsageError(f"{target}: is no function but a {type(found).__name__}")
     return found
+
+
+def _have_pandas() -> None:
+    """Let PyArrow know pandas, where it is installed: a worker of ours may have left it out."""
+    if importlib.util.find_spec("pandas") is not None:
+        from pyarrow.pandas_compat import _pandas_api
+
+        # An installation that is broken is for the user's own import to tell.
+        with contextlib.suppress(ImportError):
+            _pandas_api.pd  # noqa: B018 what makes PyArrow look once more
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ def own_process() -> None:
     _own_process = True
 
 
+def is_own_process() -> bool:
+    """Whether this process is the command's alone, and not one that called it as a function."""
+    return _own_process
+
+
 def signals() -> tuple[signal.Signals, ...]:
     """Those that end a command; not the end of a terminal where that is to go unheard (`nohup`)."""
     hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
