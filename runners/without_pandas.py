@@ -22,11 +22,11 @@ def leave_pandas_out() -> None:
     if "pandas" in sys.modules:
         return
     absent = _Absent()
-    sys.meta_path.insert(0, absent)  # type: ignore[arg-type]  # the newer half of the protocol is enough
+    sys.meta_path.insert(0, absent)
     try:
         import pyarrow
 
         # It looks once, and then only where a DataFrame is asked for.
         pyarrow.array(["a"])
     finally:
-        sys.meta_path.remove(absent)  # type: ignore[arg-type]
+        sys.meta_path.remove(absent)
