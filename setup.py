@@ -14,7 +14,8 @@ EXTRAS = {
     "kafka": ["confluent-kafka>=2.5"],
     "gcp": ["apache-beam[gcp]>=2.76"],
     "aws": ["apache-beam[aws]>=2.76"],
-    "lint": ["ruff>=0.8", "mypy>=1.13"],
+    "lint": ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],
     "test": [
         "pytest>=8",
         "pytest-xdist>=3.5",

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand, in an empty folder."""
+"""The examples of the README, the tutorial and the how-to pages, run as they stand, in an empty folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-MAKE_DATA, *EXAMPLES = BLOCKS
+PAGES = (ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how_to").glob("*.md")))
+MAKE_DATA = "python -m pipelines.examples out/examples\n"
+
+
+def blocks_of(page: Path) -> list[str]:
+    """The examples of a page, but for the one that makes their data."""
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    shell = [block if language == "sh" else f"python - <<'EOF'\n{block}EOF\n" for language, block in blocks]
+    return [block for block in shell if not block.endswith(MAKE_DATA)]
+
+
+EXAMPLES = list(dict.fromkeys(block for page in PAGES for block in blocks_of(page)))
+"""Each once, though several pages show it."""
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a block as a user would who has activated the environment."""
-    script = script.replace(". .venv/bin/activate\n", "")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -53,6 +63,10 @@ def title(block: str) -> str:
     """The output or the last words of an example, to tell the tests apart."""
     found = re.search(r"--(?:output|report) (\S+)", block)
     return (found[1] if found else block.split()[0]) + (" dry" if "dry_run" in block else "")
+
+
+def test_each_page_says_how_its_data_is_made_or_is_behind_one_that_does():
+    assert all(MAKE_DATA in page.read_text(encoding="utf-8") for page in (*PAGES[:2], ROOT / "docs/how_to/tables.md"))
 
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=[f"{i}: {title(block)}" for i, block in enumerate(EXAMPLES)])
