@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,10 @@ from apache_beam.metrics import Metrics
 from beamsplit.models.running import session
 from beamsplit.transforms.infer.shard_step import Part, ShardJoin, ShardStep, ShardSteps
 from beamsplit.transforms.infer.stage_step import StageFailure, StageStep
+
+# Where pandas is installed PyArrow imports it as soon as it looks at a Python object: all processes have it, or none.
+with contextlib.suppress(ImportError):
+    import pandas  # noqa: F401
 
 
 def private_bytes() -> int:
