@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
+from beamsplit.runners.beam_patches.connected_worker import run_worker
 from beamsplit.runners.beam_patches.lean_import import import_beam
 from beamsplit.runners.without_pandas import leave_pandas_out
 
@@ -35,18 +35,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     leave_pandas_out()
     import_beam()
-    from apache_beam.runners.worker import sdk_worker, sdk_worker_main
-
     _provision()
-
-    class Harness(sdk_worker.SdkHarness):
-        def __init__(self, *args: Any, **kwargs: Any):
-            super().__init__(*args, **kwargs)
-            # The control channel is up: what comes now, the runner sees.
-            Path(os.environ["BEAMSPLIT_READY"]).touch()
-
-    sdk_worker_main.SdkHarness = Harness  # type: ignore[misc]
-    sdk_worker_main.main(sys.argv)
+    run_worker(sys.argv, Path(os.environ["BEAMSPLIT_READY"]).touch)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from beamsplit.runners.beam_patches.bundle_ends import hasten_bundle_ends
+from beamsplit.runners.beam_patches.prism_download import download_prism
 from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
 from beamsplit.runners.cache import cache_folder, made_once, one_at_a_time
 from beamsplit.runners.errors import RunnerError
@@ -66,13 +67,9 @@ def _how(version: str) -> str:
 
 
 def _download(location: str | None, version: str) -> str:
-    from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.runners.portability.prism_runner import PrismJobServer
-
-    flags = [f"--prism_location={location}"] if location else []
     try:
         with one_at_a_time("beam-download"):
-            return str(PrismJobServer(PipelineOptions(flags))._get_executable_path())
+            return download_prism(location)
     except Exception as error:  # whatever the network and Beam's own checks raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunnerError(f"Beam cannot download it ({reason})") from error

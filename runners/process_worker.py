@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from beamsplit.runners.beam_patches.lean_import import import_beam
+from beamsplit.runners.beam_patches.quiet_worker import keep_worker_quiet
 from beamsplit.runners.without_pandas import leave_pandas_out
 
 FOLDER, LOUD = "BEAMSPLIT_WORKERS", "BEAMSPLIT_LOUD"
@@ -50,11 +51,10 @@ def main() -> None:
         logging.disable(logging.ERROR)
     leave_pandas_out()
     import_beam()
-    from apache_beam.runners.worker import sdk_worker, sdk_worker_main
+    from apache_beam.runners.worker import sdk_worker_main
 
     if not loud:
-        # Beam prints the traceback of what fails; the submitter has it too, and says it in a line.
-        sdk_worker.print = lambda *_, **__: None  # type: ignore[attr-defined]
+        keep_worker_quiet()
     sdk_worker_main.main(sys.argv)
 
 

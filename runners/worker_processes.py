@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from beamsplit.runners.beam_patches.closing_workers import exit_code_told, watch_closing
 from beamsplit.runners.process_worker import FOLDER, LOUD
 
 GONE_SECONDS = 5.0
@@ -27,8 +28,6 @@ _SHORT = re.compile(
     r"(?i)memory|can't start new thread|bad_alloc|failed to map segment|resource temporarily unavailable"
 )
 """In reasons that memory is short, or a limit of the system was met."""
-
-_ENDED = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 
 
 class WorkerEnded(RuntimeError):
@@ -119,30 +118,17 @@ class WorkerProcesses:
             raise self.failure
         raise WorkerEnded(told)
 
-    def watch_closing(self) -> Callable[[], None]:
-        """Take note of failures for which the runner ends its workers; gives what undoes that."""
-        from apache_beam.runners.portability.fn_api_runner import worker_handlers
-
-        managers: Any = worker_handlers.WorkerHandlerManager
-        before = managers.close_all
-
-        def close_all(manager: Any) -> None:
-            self.failure = sys.exc_info()[1]
-            before(manager)
-
-        def undo() -> None:
-            managers.close_all = before
-
-        managers.close_all = close_all
-        return undo
+    def note_failure(self, failure: BaseException | None) -> None:
+        """Take note of why the runner ends its workers."""
+        self.failure = failure
 
     def _hook(self, before: Any) -> Any:
         """For `threading.excepthook`: what Beam's threads die of is kept in `codes` and not printed, unless `loud`."""
 
         def hook(args: Any) -> None:
-            ended = _ENDED.search(str(args.exc_value))
-            if ended:
-                self.codes.append(int(ended[1]))
+            code = exit_code_told(args.exc_value)
+            if code is not None:
+                self.codes.append(code)
             elif _of_beam(args.exc_traceback) and _lacks(args.exc_value):
                 self.lacks.append(" ".join(str(args.exc_value).split()) or type(args.exc_value).__name__)
             if self.loud or not _of_beam(args.exc_traceback):
@@ -166,7 +152,7 @@ def worker_processes(folder: str, loud: bool = False) -> Iterator[WorkerProcesse
     processes.folder.mkdir()
     before = threading.excepthook
     threading.excepthook = processes._hook(before)
-    undo = processes.watch_closing()
+    undo = watch_closing(processes.note_failure)
     try:
         yield processes
     except WorkerEnded:

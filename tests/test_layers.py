@@ -60,11 +60,91 @@ def test_imports_go_downwards(path: Path):
     layer = path.relative_to(ROOT).parts[0]
     found = imports(path)
     allowed = {f"beamsplit.{name}" for name in MAY_IMPORT[layer] | {layer}}
+    # What reaches into Beam lies below all that knows Beam.
+    found -= {"beamsplit.runners"} if layer == "transforms" and not _beside_patches(path) else set()
     above = {name for name in found if name.startswith("beamsplit")} - allowed
     assert not above, f"{layer}/ must not import {above}"
     assert not found & set(OURS), "the layers are imported by the name that they have where they are installed"
     if layer not in BEAM_ALLOWED:
         assert "apache_beam" not in found, "models/ knows no Beam"
+
+
+PATCHES = "beamsplit.runners.beam_patches"
+
+
+def _beside_patches(path: Path) -> set[str]:
+    """What a file imports of runners/ that is no patch of Beam."""
+    found = _imported(path, modules())
+    return {name for name in found if name.startswith("beamsplit.runners") and not name.startswith(PATCHES)}
+
+
+def test_patches_of_beam_import_nothing_else():
+    inside = {name: imported for name, imported in edges().items() if name.startswith(PATCHES)}
+    assert inside
+    assert not {(name, one) for name, imported in inside.items() for one in imported if not one.startswith(PATCHES)}
+
+
+OF_OTHERS = {
+    "_asdict", "_replace",  # of named tuples
+    "_exit",  # of os
+    "_option_string_actions",  # of argparse
+    "_PARTITION_EOF", "_AUTO_OFFSET_RESET", "_TRANSPORT", "_RESOLVE",  # of Kafka's client
+    "_hook",  # of WorkerProcesses
+}  # fmt: skip
+"""Names that begin with _ and are not Beam's, in files that import Beam."""
+
+
+def test_only_patches_touch_what_is_beams_own():
+    touched = {
+        str(path.relative_to(ROOT)): names
+        for path in sources()
+        if PATCHES.split(".", 1)[1].replace(".", "/") not in str(path)
+        if (names := _private_of_beam(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert not touched, "it lies in runners/beam_patches, with Beam's issue and a test that says whether it is needed"
+
+
+def _private_of_beam(tree: ast.AST) -> set[str]:
+    """Private names of Beam that a file uses, and what it sets in Beam's modules and classes."""
+    beams = set()
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "apache_beam":
+            beams |= {alias.asname or alias.name for alias in node.names}
+            within = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            found |= {name for name in within if name.startswith("_") and not name.startswith("__")}
+        elif isinstance(node, ast.Import):
+            ours = [alias for alias in node.names if alias.name.split(".")[0] == "apache_beam"]
+            beams |= {alias.asname or "apache_beam" for alias in ours}
+    if not beams:
+        return found
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        root = node.value
+        own = isinstance(root, ast.Name) and root.id in ("self", "cls")
+        if node.attr.startswith("_") and not node.attr.startswith("__") and not own and node.attr not in OF_OTHERS:
+            found.add(ast.unparse(node))
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(node.ctx, ast.Store | ast.Del) and isinstance(root, ast.Name) and root.id in beams:
+            found.add(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from apache_beam.io.x import _A", {"_A"}),
+        ("import apache_beam as beam\nbeam.a._b()", {"beam.a._b"}),
+        ("from apache_beam import io\nio.Read.expand = 1", {"io.Read.expand"}),
+        ("from apache_beam import DoFn\ndef f(timer):\n    timer._x = 1", {"timer._x"}),
+        ("from apache_beam import DoFn\nclass A(DoFn):\n    def f(self):\n        self._x = DoFn.__name__", set()),
+        ("import os\nos._exit(_x._y)", set()),
+    ],
+)
+def test_private_names_are_found(text: str, found: set[str]):
+    assert _private_of_beam(ast.parse(text)) == found
 
 
 def test_no_dofn_lives_in_pipelines():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from beamsplit.runners.beam_patches import room
-from beamsplit.runners.beam_patches.room import check_room, needed, room_left
+from beamsplit.runners import room
 from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.room import check_room, needed, room_left
 
 
 def test_where_nothing_is_limited_there_is_room(monkeypatch: pytest.MonkeyPatch):

@@ -21,7 +21,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import PANE_INFO_UNKNOWN
 
-from beamsplit.transforms.infer.gather import JOINED, Arrival, MeetParts, arrival, without_hold
+from beamsplit.runners.beam_patches.timer_hold import without_hold
+from beamsplit.transforms.infer.gather import JOINED, Arrival, MeetParts, arrival
 from beamsplit.transforms.infer.shard_step import LostPartError, ShardJoin
 
 SHARDS = 3

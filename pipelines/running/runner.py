@@ -118,7 +118,7 @@ def started_runner(
         if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
             yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None
             return
-        from beamsplit.runners.beam_patches.room import check_room
+        from beamsplit.runners.room import check_room
         from beamsplit.runners.worker_processes import worker_processes
 
         parts = len(job.divided.stage_steps) or len(job.divided.shard_steps.steps if job.divided.shard_steps else ())

@@ -1,4 +1,8 @@
-"""Beam's servers for worker processes of this machine, kept to this machine."""
+"""Beam's servers for worker processes of this machine, kept to this machine.
+
+Beam: https://github.com/apache/beam/pull/10161 opened them to all interfaces. To be reported: the in-process runner's
+servers, which ask nobody who they are, should listen on the loopback interface.
+"""
 
 from __future__ import annotations
 

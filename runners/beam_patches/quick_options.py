@@ -1,4 +1,7 @@
-"""Beam's options, whose views are made once: parsing them anew for each transform is half of building a pipeline."""
+"""Beam's options, whose views are made once: parsing them anew for each transform is half of building a pipeline.
+
+Beam: https://github.com/apache/beam/issues/26034 (parse options once), of which `view_as` is another part.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Keeps the traceback of a bundle that failed for who asks for it (`--debug`): the command tells why in one line."""
+"""Keeps the traceback of a bundle that failed for who asks for it (`--debug`): the command tells why in one line.
+
+Beam: https://github.com/apache/beam/pull/5020 (the same traceback told twice; not taken). To be reported: what
+`SdkHarness._execute` prints beside logging it, and messages of a job that go to the root logger.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,14 @@ def keep_tracebacks_quiet() -> None:
     logging.getLogger().addFilter(_is_shown)
     if not isinstance(threading.excepthook, _Hook):
         threading.excepthook = _Hook(threading.excepthook)
+
+
+def keep_worker_quiet() -> None:
+    """The same in a worker process of its own, whatever its log shows: the submitter has the traceback too."""
+    from apache_beam.runners.worker import sdk_worker
+
+    module: Any = sdk_worker
+    module.print = lambda *_, **__: None
 
 
 class _Hook:

@@ -25,6 +25,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
+from beamsplit.runners.beam_patches.timer_hold import without_hold
 from beamsplit.transforms.infer.shard_step import ShardJoin, lost_parts
 
 PATIENCE_SECONDS = 600.0
@@ -134,16 +135,6 @@ class _MeetInState(beam.DoFn):
             raise lost_parts(self._join, before, "the input is over")
         seen.clear()
         late.clear()
-
-
-def without_hold(timer: Any, window: Any) -> Any:
-    """The timer, which then holds back no watermark while it is set.
-
-    A timer in processing time holds it at the time of the element that set it. Here nothing comes out of it, and it
-    stays for minutes, in which no window behind could close; Beam's Python, unlike its Java, takes no output timestamp.
-    """
-    timer._input_timestamp = window.max_timestamp()
-    return timer
 
 
 class MeetParts(beam.PTransform):

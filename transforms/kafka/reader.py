@@ -16,7 +16,7 @@ from apache_beam.io.unbounded_source import UnboundedReader
 from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
-import beamsplit.transforms.kafka.progress  # noqa: F401 before anything is read
+import beamsplit.runners.beam_patches.reading_progress  # noqa: F401 before anything is read
 from beamsplit.transforms.block import ORIGIN_ROW, TIME
 from beamsplit.transforms.kafka.backlog import gauge_name, write_backlog
 from beamsplit.transforms.kafka.block_size import FIRST, BlockSize

@@ -14,8 +14,10 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.internal import pickler
-from apache_beam.io.unbounded_source import UnboundedSource, _ReadFromUnboundedSourceDoFn
+from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.pvalue import PBegin, PCollection
+
+from beamsplit.runners.beam_patches.unbounded_reading import reading_dofn
 
 TRIES = 100_000
 """Numbers that are tried for one part: one of as many as there are tasks fits."""
@@ -128,10 +130,7 @@ class ReadParts(beam.PTransform):
     def __init__(self, parts: Sequence[UnboundedSource], bundle_seconds: float):
         super().__init__()
         self._seats = seats(parts)
-        # No pause when there is no work: the readers themselves wait.
-        self._dofn = _ReadFromUnboundedSourceDoFn(
-            poll_interval=0.0, max_records_per_bundle=1_000_000, max_read_time_seconds=bundle_seconds
-        )
+        self._dofn = reading_dofn(bundle_seconds)
 
     def expand(self, begin: PBegin) -> PCollection:
         """Wire: the seats, and Beam's own reading of unbounded sources."""

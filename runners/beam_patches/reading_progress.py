@@ -2,8 +2,10 @@
 
 Beam judges a step that reads by the bytes that it has given out: elements x the mean of the sizes sampled. After some
 30 elements its sampling skips hundreds, in the next bundle too, whose mean is then NaN; when Prism asks to split a
-bundle that is slow, `int(NaN)` fails the job (`OperationCounters.restart_sampling` in Beam 2.77 keeps the sample to
-come).
+bundle that is slow, `int(NaN)` fails the job.
+
+Beam: no issue yet. To be reported: `OperationCounters.restart_sampling` keeps how many elements are to be skipped, so
+that a bundle of few elements has no size; `DataInputOperation._compute_split` fails on its progress (seen in 2.77).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 from apache_beam.io.iobase import RestrictionProgress
 
-_with_completed = RestrictionProgress.with_completed
+with_completed_of_beam = RestrictionProgress.with_completed
 
 
 def with_known(progress: RestrictionProgress, completed: Any) -> RestrictionProgress:
@@ -21,7 +23,7 @@ def with_known(progress: RestrictionProgress, completed: Any) -> RestrictionProg
     >>> with_known(RestrictionProgress(completed=0.0, remaining=1.0), float("nan")).fraction_completed
     0.0
     """
-    return _with_completed(progress, completed if completed == completed else 0)
+    return with_completed_of_beam(progress, completed if completed == completed else 0)
 
 
 RestrictionProgress.with_completed = with_known  # type: ignore[assignment, method-assign]
