@@ -78,3 +78,20 @@ PAIRS = ("data parallelism", "pipeline parallelism", "tensor parallelism", "dead
 @pytest.mark.parametrize("word", [*WORDS.split(), *PAIRS])
 def test_words_that_need_one_have_an_explanation(word: str):
     assert word in (ROOT / "docs/glossary.md").read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "says"),
+    [
+        (score, "--stages", "pipeline (layer-wise) parallelism"),
+        (score, "--shards", "tensor (width-wise) parallelism; files are counted by --num_shards"),
+        (score, "--num_shards", "--shards divides the model"),
+        (score, "--workers", "data parallelism"),
+        (score, "--errors", "dead letters"),
+        (plan, "--stages", "pipeline (layer-wise) parallelism"),
+        (plan, "--shards", "tensor (width-wise) parallelism"),
+    ],
+)
+def test_help_says_the_fields_words(command: ModuleType, option: str, says: str):
+    (found,) = (action for action in command.parser()._actions if option in action.option_strings)
+    assert says in (found.help or "")

@@ -84,14 +84,18 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
 
     workers = p.add_argument_group("stages and workers")
     workers.add_argument(
-        "--stages", type=stages_count, default="auto", metavar="N|auto", help="default: as many as are fastest"
+        "--stages",
+        type=stages_count,
+        default="auto",
+        metavar="N|auto",
+        help="parts of the model by depth: pipeline (layer-wise) parallelism (default: as many as are fastest)",
     )
     workers.add_argument(
         "--shards",
         type=stages_count,
         metavar="N|auto",
-        help="divide the weights of layers over N shards instead of cutting; auto: as many as are fastest here and fit "
-        "--stage_memory",
+        help="divide the weights of layers over N shards instead of cutting: tensor (width-wise) parallelism; auto: as "
+        "many as are fastest here and fit --stage_memory",
     )
     workers.add_argument(
         "--strategy",

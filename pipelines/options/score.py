@@ -99,7 +99,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     job.add_argument(
         "--errors",
         metavar="FILE.jsonl",
-        help="where rows that could not be scored go, with the reason: .jsonl, .csv or .parquet",
+        help="where rows that could not be scored go (dead letters), with the reason: .jsonl, .csv or .parquet",
     )
     job.add_argument(
         "--max_failed",
@@ -109,7 +109,10 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         "of its messages so far, from the 100th on",
     )
     job.add_argument(
-        "--num_shards", type=positive, metavar="N", help="files to write; 1 writes exactly --output (default: free)"
+        "--num_shards",
+        type=positive,
+        metavar="N",
+        help="files to write; 1 writes exactly --output (default: free); --shards divides the model",
     )
     job.add_argument(
         "--json_nan",
@@ -156,7 +159,8 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         "--workers",
         type=_workers,
         metavar="N",
-        help="replicas of the model (default: one a core or GPU); with --strategy also a cluster.json, as for plan",
+        help="replicas of the model, data parallelism (default: one a core or GPU); with --strategy also a "
+        "cluster.json, as for plan",
     )
     workers.add_argument(
         "--worker_type", choices=("thread", "process"), help="default: whichever measures faster for the model"
@@ -215,15 +219,15 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         "--stages",
         type=stages_count,
         metavar="N|auto",
-        help="cut the model into a chain of N stages, planned and checked",
+        help="cut the model by depth into a chain of N stages, planned and checked: pipeline (layer-wise) parallelism",
     )
     split.add_argument(
         "--shards",
         type=stages_count,
         metavar="N|auto",
-        help="divide the weights of the model's layers over N shards, checked beside the whole model (default: as the "
-        "model's ShardingSpecs say; 1 runs an annotated model whole); auto: as many as are fastest here and fit "
-        "--stage_memory",
+        help="divide the weights of the model's layers over N shards, checked beside the whole model: tensor "
+        "(width-wise) parallelism; files are counted by --num_shards (default: as the model's ShardingSpecs say; 1 "
+        "runs an annotated model whole); auto: as many as are fastest here and fit --stage_memory",
     )
     split.add_argument(
         "--strategy",
