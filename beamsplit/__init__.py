@@ -1,11 +1,45 @@
-"""Distributed inference of ONNX models as a dataflow, on Apache Beam."""
+"""Distributed inference of ONNX models as a dataflow, on Apache Beam: `import beamsplit as bs`.
+
+Names are imported when they are used: `import beamsplit` imports neither Beam nor ONNX Runtime.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 if not os.path.isdir(os.path.join(_HERE, "models")):
     # A checkout: the layers lie beside this folder. Installed, they lie in it.
     __path__.append(os.path.dirname(_HERE))
+
+if TYPE_CHECKING:
+    from beamsplit.models.errors import UsageError
+    from beamsplit.pipelines.api.scorer import RowsFailed, ScoredRows, Scorer
+    from beamsplit.transforms.failures.row_error import RowError
+
+_WHERE = {
+    "RowError": "transforms.failures.row_error",
+    "RowsFailed": "pipelines.api.scorer",
+    "ScoredRows": "pipelines.api.scorer",
+    "Scorer": "pipelines.api.scorer",
+    "UsageError": "models.errors",
+}
+"""Public name -> module."""
+
+__all__ = ["RowError", "RowsFailed", "ScoredRows", "Scorer", "UsageError"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'beamsplit' has no attribute {name!r}")
+    import importlib
+
+    found = getattr(importlib.import_module(f"beamsplit.{_WHERE[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

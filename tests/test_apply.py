@@ -10,7 +10,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beamsplit.transforms.apply import FAILED, ApplyStep, AsRowErrors, apply_step
 from beamsplit.transforms.block import COPY, with_origin
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.read import ReadFailure
 from beamsplit.transforms.step import RowFailure, StepResult
 from beamsplit.transforms.worker import device_in_turn, read_counts, this_worker

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.failures import errors as module
-from beamsplit.transforms.failures.errors import RowError, WriteErrors, absolute_origin
+from beamsplit.transforms.failures.errors import WriteErrors, absolute_origin
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.failures.summary import FailureSummary, FirstErrors, read_first_errors
 from beamsplit.transforms.read import splits
 from beamsplit.transforms.write import remove_temp

@@ -15,10 +15,11 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.report.summary import Summary
 from beamsplit.transforms.apply import FAILED, ApplyStep
 from beamsplit.transforms.block import with_origin
-from beamsplit.transforms.failures.errors import RowError, WriteErrors
+from beamsplit.transforms.failures.errors import WriteErrors
 from beamsplit.transforms.failures.formats import count_errors, errors_format
 from beamsplit.transforms.failures.kinds import MOST_KINDS, FailureKind, FailureKinds, kind_of, read_tallies, tally
 from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.failures.summary import CheckFailures
 from beamsplit.transforms.step import RowFailure, StepResult
 from tests.test_errors import error, pipeline

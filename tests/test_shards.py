@@ -24,7 +24,7 @@ from beamsplit.models.shard.planner import divide
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.runners.direct import direct_flags, direct_runner
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.shard_step import (
     LostPartError,
     Part,

@@ -15,9 +15,9 @@ from apache_beam.pvalue import PCollection
 
 from beamsplit.transforms.block import origin_of
 from beamsplit.transforms.copies import whole_rows
-from beamsplit.transforms.failures.errors import RowError
 from beamsplit.transforms.failures.first_failures import note_failures
 from beamsplit.transforms.failures.kinds import tally
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.read import ReadFailure
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.worker import this_worker

@@ -15,7 +15,7 @@ from beamsplit.pipelines.job.messages import OpenedMessages, open_messages
 from beamsplit.pipelines.options.score import parse
 from beamsplit.transforms.apply import apply_step
 from beamsplit.transforms.chain import chain_schema
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.sink import encode_rows
 from tests.kafka.test_messages import FakeMessage

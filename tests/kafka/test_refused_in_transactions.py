@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka import transactions
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.ending import JobEndsError

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.model_version import with_version
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.clients import may_pass

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from beamsplit.transforms.apply import CountedStep
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka import exactly_once
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.config import ClientConfig, Topic

@@ -13,8 +13,8 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
-from beamsplit.transforms.failures.errors import RowError
 from beamsplit.transforms.failures.kinds import read_tallies
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.ending import JobEndsError, ending, why_it_ends

@@ -12,6 +12,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.transforms.failures.formats import count_errors, errors_format, write_errors_as
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.split import Split, parse_origin_file
 from beamsplit.transforms.write.names import check_replaceable, check_writable, temp_folder
 from beamsplit.transforms.write.point_of_no_return import wanted
@@ -23,22 +24,6 @@ CHUNK = 4 << 20
 
 FLUSH_ROWS = 4096
 """Errors of a bundle that wait in memory before they are written."""
-
-
-class RowError(NamedTuple):
-    """A row that could not be scored."""
-
-    file: str
-    """As in the block's origin column: a path, with `#byte=N` where rows are counted from a byte."""
-
-    row: int
-    """The row's number in the file, or from that byte, from 0."""
-
-    stage: str
-    """The step that failed, e.g. `"image"` or `"infer"`."""
-
-    reason: str
-    """One line, e.g. `"cannot identify image file"`."""
 
 
 class _Failures(NamedTuple):

@@ -12,7 +12,7 @@ from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
 from beamsplit.transforms.worker import read_counts
 
 if TYPE_CHECKING:
-    from beamsplit.transforms.failures.errors import RowError
+    from beamsplit.transforms.failures.row_error import RowError
 
 FIRST = 1_000
 """Messages that fail before any is done: then something is wrong with the command, not with the messages."""

@@ -13,9 +13,10 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beamsplit.transforms.failures.errors import RowError, row_bases
+from beamsplit.transforms.failures.errors import row_bases
 from beamsplit.transforms.failures.kinds import FailureKinds
 from beamsplit.transforms.failures.limit import FailureLimit
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.split import parse_origin_file
 from beamsplit.transforms.write.storage import open_input, open_output
 from beamsplit.transforms.write.temp_file import origin_order

@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
 from beamsplit.transforms.apply import FAILED, Failures, row_error
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.gather import PATIENCE_SECONDS, MeetParts
 from beamsplit.transforms.infer.shard_step import Part, ShardJoin, ShardStep, ShardSteps, block_id
 from beamsplit.transforms.infer.stages import RunStage, stage_memory

@@ -21,7 +21,7 @@ from apache_beam.pvalue import PCollection
 
 from beamsplit.transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
 from beamsplit.transforms.apply import FAILED, Failures, row_error
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.stage_step import StageFailure, StageStep
 from beamsplit.transforms.infer.step import NAMESPACE
 from beamsplit.transforms.worker import this_worker

@@ -13,7 +13,7 @@ import sys
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import parse_origin
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.ending import JobEndsError, ending

@@ -23,7 +23,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from beamsplit.transforms.apply import FAILED, CountedStep
 from beamsplit.transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, TIME
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import parse_origin, ranges_of
 from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.ending import ending

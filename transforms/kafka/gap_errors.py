@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.gaps import STAGE, Gap, gaps_of, write_gaps
 
 _LOG = logging.getLogger(__name__)

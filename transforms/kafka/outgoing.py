@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from beamsplit.transforms.block import origin_of
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.failures.summary import WRITE
 from beamsplit.transforms.kafka.config import Topic
 

@@ -19,7 +19,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from beamsplit.transforms.apply import FAILED, Failures
 from beamsplit.transforms.block import HEADERS, KEY, MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW, TIME, data_columns
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.model_version import HEADER as VERSION_HEADER
 from beamsplit.transforms.kafka.blocks import parse_origin
 from beamsplit.transforms.kafka.config import ClientConfig, Topic

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.failures.errors import RowError
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
 from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.deliveries import Deliveries
@@ -51,6 +51,7 @@ ABORT_SECONDS = 5.0
 def transactional_id(group: Group, partition: int) -> str:
     """The name under which a broker knows the transactions of one partition: the same wherever it is read.
 
+    >>> from beamsplit.transforms.kafka.config import ClientConfig
     >>> transactional_id(Group(ClientConfig("b:9092"), "in", "g"), 3)
     'beamsplit/g/in/3'
     """

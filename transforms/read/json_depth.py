@@ -149,8 +149,10 @@ def depths_of(kind: pa.DataType, shape: tuple[int | None, ...]) -> Depths | None
         kind: of the column.
         shape: of a row as the model takes it, or as it was declared; None is a size that may vary.
 
-    >>> depths_of(pa.float32(), (1,)), depths_of(pa.list_(pa.float32()), (None,))
-    (Depths(column=0, least=0, most=1), Depths(column=1, least=0, most=1))
+    >>> depths_of(pa.float32(), (1,))
+    Depths(column=0, least=0, most=1, whole=False)
+    >>> depths_of(pa.list_(pa.float32()), (None,))
+    Depths(column=1, least=0, most=1, whole=False)
     """
     column = 0
     while pa.types.is_list(kind):

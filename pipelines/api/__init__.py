@@ -1,0 +1,1 @@
+"""What `import beamsplit` gives: the same jobs and models as the commands, from Python."""

@@ -1,0 +1,242 @@
+"""A model brought together with rows of one schema that are in no file: what is done to each block of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.fit import fit
+from beamsplit.models.graph.model_file import check_model_file
+from beamsplit.models.running.mapped import for_few_runs
+from beamsplit.models.running.run_limit import context
+from beamsplit.models.values.tensors import column_type, output_field, ragged_to_arrow, to_arrow
+from beamsplit.pipelines.api.element_schema import signature_of_model
+from beamsplit.pipelines.execution.divided import Divided, default_workers, divide, runs_in_parts
+from beamsplit.pipelines.execution.shard_source import leave_aside
+from beamsplit.pipelines.execution.workers import count_workers
+from beamsplit.pipelines.job.audit import with_audit
+from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
+from beamsplit.pipelines.job.finishing import finish_steps
+from beamsplit.pipelines.job.job import known_batch_size, user_fields, with_batch_size
+from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_steps
+from beamsplit.pipelines.job.versions import updating_step, version_steps
+from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin, with_origin_schema
+from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
+from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.infer.running_rows import running
+from beamsplit.transforms.kafka.schema import wanted_fields
+from beamsplit.transforms.step import Step
+
+if TYPE_CHECKING:
+    import argparse
+
+SAMPLE_ROWS = 4_096
+"""Most rows that a model is fitted to."""
+
+MADE_UP_ROWS, MADE_UP_SIZE, MADE_UP_BYTES = 256, 8, 16 << 20
+"""Rows that are made up where there are none, the size of theirs that may vary, and their most bytes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rows are scored."""
+
+    workers: int | None = None
+    """Replicas of the model side by side that share this machine; None: one a core."""
+
+    folder: str | None = None
+    """For the files of stages and shards that are not saved yet; None where workers are on other machines."""
+
+    text_source: bool = False
+    """Whether numbers with fractions have no declared width, as Python's own."""
+
+
+@dataclass(frozen=True)
+class ModelSteps:
+    """What is done to a block of rows of one schema."""
+
+    schema: pa.Schema
+    """The columns that are read, in this order, without the origin."""
+
+    steps: tuple[tuple[str, Step], ...]
+    """(stage, step): `prepare`, `infer` and `finish`."""
+
+    made: pa.Schema
+    """Of what comes out: `keep` columns and outputs, without the origin."""
+
+    divided: Divided
+    """How the model is run."""
+
+    notes: tuple[str, ...] = ()
+    """Lines for the user: what was changed or found that may surprise."""
+
+    facts: Mapping[str, object] | None = None
+
+
+def plan_model(
+    options: argparse.Namespace, schema: pa.Schema, sample: pa.RecordBatch | None, place: Place
+) -> ModelSteps:
+    """Check everything and decide what is left open, as a job of files does.
+
+    Args:
+        options: from `read_options`.
+        schema: of the rows.
+        sample: a few rows of that schema; None or empty: rows are made up.
+        place: where they are scored.
+
+    Raises:
+        UsageError: something cannot work; one line with the fix.
+    """
+    local = place.folder is not None
+    path = localize(options.model)
+    check_model_file(path)
+    check_names(schema)
+    aside = leave_aside(options, local)
+    count = place.workers if default_workers(options) is None or place.workers is not None else default_workers(options)
+    workers = count_workers(count, options.threads, options.providers, local, options.run_timeout)
+    session = for_few_runs(workers.session, path) if runs_in_parts(options) else workers.session
+    read = with_origin_schema(schema)
+    prepare = fill_nulls(prepare_steps(options), read, options.nulls)
+    prepared = chain_schema(prepare, read)
+    check_keep(options.keep, prepared)
+    rows = _sample(options, schema, sample, prepare, prepared, path)
+    running(rows, None, session)
+    fitted = fit(path, session, prepared, rows, facts_of(options, place.text_source))
+    context.block = None
+    check_nulls(options.nulls, prepare, fitted.plan.binding.columns, prepared)
+    check_outputs(options.keep, [column.name for column in fitted.plan.outputs])
+    scoring, batch_fact = with_batch_size(fitted, known_batch_size(options, fitted))
+    divided = divide(
+        options, fitted, scoring, batch_fact, workers, prepared, place.folder, local, at_once=scoring.batch_size
+    )
+    infer = with_audit(options, divided.infer_step(options, workers, None), fitted, divided.apart, None)
+    model: Step = infer
+    if options.model_updates:
+        _check_updates(options)
+        model = updating_step(options, infer, prepared, fitted.sample)
+    after = model.output_schema(prepared)
+    finish = finish_steps(options, after, fitted)
+    if not options.model_updates:
+        finish += version_steps(options, fitted.plan.model.path, chain_schema(finish, after))
+    made = chain_schema(finish, after)
+    needed = needed_columns(schema, prepare, [*divided.scoring.binding.columns, *options.keep])
+    steps = [("prepare", step) for step in prepare] + [("infer", model)] + [("finish", step) for step in finish]
+    return ModelSteps(
+        schema=pa.schema([schema.field(name) for name in schema.names if name in needed]),
+        steps=tuple(steps),
+        made=pa.schema(user_fields(made)),
+        divided=divided,
+        notes=(*aside, *fitted.notes, *divided.notes),
+    )
+
+
+def without_metrics(steps: Sequence[tuple[str, Step]]) -> tuple[tuple[str, Step], ...]:
+    """The steps where there is no Beam to be told of each run."""
+    from beamsplit.transforms.infer.step import InferStep
+
+    return tuple(
+        (stage, replace(step, counted=False) if isinstance(step, InferStep) else step) for stage, step in steps
+    )
+
+
+def _check_updates(options: argparse.Namespace) -> None:
+    from beamsplit.pipelines.options.stream import check_stream
+
+    check_stream(options)
+
+
+def _sample(
+    options: argparse.Namespace,
+    schema: pa.Schema,
+    sample: pa.RecordBatch | None,
+    prepare: Sequence[Step],
+    prepared: pa.Schema,
+    path: str,
+) -> pa.RecordBatch:
+    """Rows that reach the model: those given, or else made up."""
+    if sample is not None and sample.num_rows:
+        block = with_origin(sample.select(schema.names).slice(0, SAMPLE_ROWS), "", 0)
+        rows = prepare_sample(block, prepare, options.prepare)
+        if rows is not None:
+            return rows
+    # Rows that a step makes cannot be made up before it: no random bytes are an image.
+    made = pa.schema([field for field in prepared if field.name not in INTERNAL_COLUMNS])
+    block = with_origin(made_up(made, _sizes(options, path)), "", 0)
+    missing = [field.name for field in prepared if field.name not in block.schema.names]
+    if missing:
+        columns = [
+            block.column(field.name) if field.name not in missing else pa.array([0] * block.num_rows, field.type)
+            for field in prepared
+        ]
+        block = pa.RecordBatch.from_arrays(columns, schema=prepared)
+    return block
+
+
+def _sizes(options: argparse.Namespace, path: str) -> dict[str, tuple[int, ...]]:
+    """Column -> the sizes of its rows, where the model tells."""
+    signature = signature_of_model(path, frozenset(options.set))
+    fields = wanted_fields(signature, options.columns, options.set)
+    return {
+        name: tuple(size if isinstance(size, int) else MADE_UP_SIZE for size in spec.shape)
+        for name, spec in fields.items()
+        if spec.shape is not None
+    }
+
+
+def made_up(schema: pa.Schema, sizes: Mapping[str, tuple[int, ...]], seed: int = 0) -> pa.RecordBatch:
+    """Rows to bind and to measure with: normal floats, integers 0 and 1, short texts; nulls where a type has neither.
+
+    Args:
+        schema: of the rows.
+        sizes: of the rows of columns of lists, where they are known.
+        seed: of the numbers.
+    """
+    shapes = {}
+    for field in schema:
+        kind = column_type(field.type)
+        dims = () if kind is None else kind.shape
+        known = sizes.get(field.name, ())
+        known = known if len(known) == len(dims) else (MADE_UP_SIZE,) * len(dims)
+        shapes[field.name] = tuple(one if dim is None else dim for dim, one in zip(dims, known, strict=True))
+    row_bytes = sum(8 * int(np.prod(shape)) for shape in shapes.values())
+    rows = max(4, min(MADE_UP_ROWS, MADE_UP_BYTES // max(1, row_bytes)))
+    rng = np.random.default_rng(seed)
+    arrays = [_column(field, (rows, *shapes[field.name]), rng) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _column(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) -> pa.Array:
+    kind = column_type(field.type)
+    if kind is None:
+        return pa.nulls(shape[0], field.type)
+    if kind.dtype == "string":
+        values = np.array(["a", "b"], dtype=object)[rng.integers(0, 2, shape)]
+    elif kind.dtype.startswith("float"):
+        values = rng.standard_normal(shape).astype(kind.dtype)
+    else:
+        values = rng.integers(0, 2, shape).astype(kind.dtype)
+    plain = output_field(field.name, kind.dtype, None if None in kind.shape else shape[1:], len(shape) - 1)
+    made = ragged_to_arrow(list(values), plain) if None in kind.shape else to_arrow(values, plain)
+    return made if made.type == field.type else _as(made, field.type)
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    from beamsplit.transforms.read.cast import cast_exactly
+
+    return cast_exactly(column, kind)[0]
+
+
+def check_inline(options: argparse.Namespace, what: str) -> None:
+    """Raise where parts of a model are to have workers of their own, and there are no workers.
+
+    Raises:
+        UsageError: with what to leave out.
+    """
+    if options.placement == "distributed":
+        raise UsageError(f"--placement distributed gives stages and shards workers of their own, and {what} has none")
