@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.plan import parse
+from beamsplit.pipelines.options.values import PlanOptions
 from beamsplit.pipelines.running.interrupt import interruptible, is_own_process, leave, own_process
 from beamsplit.pipelines.running.job_folder import job_folder
 from beamsplit.pipelines.utf8 import speak_utf8
@@ -43,11 +43,11 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
     if is_own_process():
         leave_pandas_out()
     _check_written(options)
-    if options.strategy is not None:
+    if options.split.strategy is not None:
         from beamsplit.pipelines.planning.strategy import run_strategy
 
         return run_strategy(options)
-    if options.shards is not None and options.stages == "auto":
+    if options.split.shards is not None and options.split.stages == "auto":
         from beamsplit.pipelines.planning.shards import run_shards
 
         return run_shards(options)
@@ -62,48 +62,54 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
     )
     from beamsplit.pipelines.report import plan_table
 
-    if options.plan is not None:
-        plan, rows = _given(options)
+    if options.split.plan is not None:
+        plan, rows = _given(options, options.split.plan)
     else:
         plan, rows = _made(options)
-    report = _report(options, plan, rows) if options.report else None
-    if options.save_stages or options.output:
+    report = _report(options, plan, rows) if options.written.report else None
+    if options.written.save_stages or options.written.output:
         plan = replace(plan, data_hash=data_hash(rows.model.path))
     saved = plan
-    if options.save_stages:
+    if options.written.save_stages:
         more = None
-        if options.shards is not None:
+        if isinstance(options.split.shards, int):
             from beamsplit.pipelines.planning.sharded_stages import divide_saved
 
-            more = partial(divide_saved, rows, shards=options.shards)
-        saved = write_stages(rows.graph.model, plan, options.save_stages, lambda it, at: _check(rows, it, at), more)
-    if options.write_model:
+            more = partial(divide_saved, rows, shards=options.split.shards)
+        saved = write_stages(
+            rows.graph.model, plan, options.written.save_stages, lambda it, at: _check(rows, it, at), more
+        )
+    if options.written.write_model:
         from beamsplit.models.split.annotations import save_annotated
 
-        with folder_beside(options.write_model) as hidden:
-            folder, _, name = options.write_model.rpartition("/")
+        with folder_beside(options.written.write_model) as hidden:
+            folder, _, name = options.written.write_model.rpartition("/")
             save_annotated(rows.graph.model, plan, f"{hidden}/{name}")
             move_files(hidden, folder or ".")
-    if options.output:
-        named = with_files_seen_from(saved, options.save_stages, options.output) if options.save_stages else plan
-        write_text(options.output, to_json(named))
-    if report is not None:
-        write_text(options.report, report)
+    if options.written.output:
+        named = (
+            with_files_seen_from(saved, options.written.save_stages, options.written.output)
+            if options.written.save_stages
+            else plan
+        )
+        write_text(options.written.output, to_json(named))
+    if report is not None and options.written.report is not None:
+        write_text(options.written.report, report)
     plan_table.show(plan)
     return plan
 
 
-def _check_written(options: argparse.Namespace) -> None:
+def _check_written(options: PlanOptions) -> None:
     """Raise where a file cannot be written, or two of them are one."""
     from beamsplit.transforms.read import find_files
     from beamsplit.transforms.write.names import absolute_path, check_writable
 
-    sample = [file.path for file in find_files(options.sample or (), "--sample")]
-    read = [options.model, *sample, *filter(None, [options.plan, options.measured])]
+    sample = [file.path for file in find_files(options.source.input, "--sample")]
+    read = [options.binding.model, *sample, *filter(None, [options.split.plan, options.written.measured])]
     taken = {absolute_path(path): "the command reads" for path in read}
-    plan = None if options.plan is None else absolute_path(options.plan)
+    plan = None if options.split.plan is None else absolute_path(options.split.plan)
     for option in ("output", "write_model", "report"):
-        path = getattr(options, option)
+        path = getattr(options.written, option)
         if path is None:
             continue
         check_writable(path, f"--{option}")
@@ -112,32 +118,32 @@ def _check_written(options: argparse.Namespace) -> None:
             raise UsageError(f"--{option} {path} is a file that {taken[whole]}; give it another name")
         taken[whole] = f"--{option} writes"
     for option in ("save_stages", "save_shards"):
-        if getattr(options, option) is None:
+        if getattr(options.written, option) is None:
             continue
-        folder = getattr(options, option).rstrip("/")
+        folder = getattr(options.written, option).rstrip("/")
         check_writable(f"{folder}/plan.json", f"--{option}")
         for path, why in taken.items():
             if os.path.dirname(path) == absolute_path(folder) and SAVED.fullmatch(os.path.basename(path)):
                 raise UsageError(f"--{option} {folder} may write {path}, a file that {why}; give it another folder")
-    if options.report:
+    if options.written.report:
         from beamsplit.pipelines.report.html import check_renderer
 
         check_renderer()
 
 
-def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
+def _made(options: PlanOptions) -> tuple[Plan, Rows]:
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
     from beamsplit.models.split.planner import make_plan
     from beamsplit.pipelines.execution.workers import cores
     from beamsplit.pipelines.planning.rows import choose_micro_batch, rows_for
 
-    stages = options.stages if isinstance(options.stages, int) else None
-    limits = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
-    workers = read_cluster(options.workers or str(max(cores(), stages or 1)), **limits)
-    session = SessionOptions(resolve_providers(options.providers), options.threads or 0)
+    stages = options.split.stages if isinstance(options.split.stages, int) else None
+    limits = {} if options.split.bandwidth is None else {"bandwidth": options.split.bandwidth}
+    workers = read_cluster(options.split.workers or str(max(cores(), stages or 1)), **limits)
+    session = SessionOptions(resolve_providers(options.split.providers), options.split.threads or 0)
     rows = rows_for(options, session)
-    micro_batch = choose_micro_batch(rows, options.micro_batch, stages or len(workers))
+    micro_batch = choose_micro_batch(rows, options.split.micro_batch, stages or len(workers))
     feeds = rows.take(micro_batch)
     # The planner runs the model in sessions of its own: a large one may not fit twice.
     if rows.session is not None:
@@ -149,13 +155,13 @@ def _made(options: argparse.Namespace) -> tuple[Plan, Rows]:
         workers=workers,
         micro_batch=micro_batch,
         options=session,
-        stage_memory=options.stage_memory,
+        stage_memory=options.split.stage_memory,
         graph=rows.graph,
     )
     return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 
-def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
+def _given(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
     from beamsplit.models.graph.known_files import model_hash
     from beamsplit.models.graph.model_file import check_model_file
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
@@ -164,46 +170,44 @@ def _given(options: argparse.Namespace) -> tuple[Plan, Rows]:
     from beamsplit.pipelines.planning.rows import rows_for
     from beamsplit.transforms.infer.fetched_model import localize
 
-    if options.plan.endswith(".onnx"):
-        raise UsageError(
-            f"--plan {options.plan} is a model, and a plan.json is wanted; score --plan follows its stages"
-        )
-    plan = read_plan(options.plan)
-    check_runnable(plan, f"--plan {options.plan}")
-    check_named(plan, f"--plan {options.plan}")
-    model = localize(options.model)
+    if path.endswith(".onnx"):
+        raise UsageError(f"--plan {path} is a model, and a plan.json is wanted; score --plan follows its stages")
+    plan = read_plan(path)
+    check_runnable(plan, f"--plan {path}")
+    check_named(plan, f"--plan {path}")
+    model = localize(options.binding.model)
     check_model_file(model)
     found = model_hash(model)
     if found != plan.model_hash:
         raise UsageError(
-            f"--plan {options.plan} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model "
-            f"{options.model} has {found[:12]}: leave --plan out to plan this model"
+            f"--plan {path} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model "
+            f"{options.binding.model} has {found[:12]}: leave --plan out to plan this model"
         )
-    check_data(plan, model, f"--plan {options.plan}")
-    rows = rows_for(options, SessionOptions(resolve_providers(options.providers)))
+    check_data(plan, model, f"--plan {path}")
+    rows = rows_for(options, SessionOptions(resolve_providers(options.split.providers)))
     if rows.session is not None:
         drop_session(rows.session)
     if rows.model.rewrites != plan.rewrites:
         raise UsageError(
-            f"--plan {options.plan} was made with the rewrites {list(plan.rewrites)}, but the model is now run with "
+            f"--plan {path} was made with the rewrites {list(plan.rewrites)}, but the model is now run with "
             f"{list(rows.model.rewrites)}: give the same --sample, or leave --plan out"
         )
     unknown = [node for stage in plan.stages for node in stage.nodes if node not in rows.graph.parts]
     if unknown:
         raise UsageError(
-            f"--plan {options.plan} names the node {unknown[0]!r}, which --model {options.model} does not have: leave "
+            f"--plan {path} names the node {unknown[0]!r}, which --model {options.binding.model} does not have: leave "
             "--plan out to plan this model"
         )
     return plan, rows
 
 
-def _report(options: argparse.Namespace, plan: Plan, rows: Rows) -> str:
+def _report(options: PlanOptions, plan: Plan, rows: Rows) -> str:
     from beamsplit.models.split.coarse import coarsen
     from beamsplit.pipelines.report.html import read_measured, render_report
 
     measured: MeasuredRun | None = None
-    if options.measured:
-        measured = read_measured(options.measured, plan)
+    if options.written.measured:
+        measured = read_measured(options.written.measured, plan)
     graph = rows.graph
     return render_report(plan, coarsen(plan, graph.parts, graph.weight_bytes, graph.inputs, graph.outputs), measured)
 

@@ -90,12 +90,12 @@ def _read_files(pipeline: beam.Pipeline, job: Job) -> tuple[PCollection, PCollec
     from beamsplit.transforms.read import MakeSplits, ReadSplits
 
     assert job.read is not None
-    splits = pipeline | "Splits" >> MakeSplits(job.files, job.format, job.workers, is_direct(job.runner))
+    splits = pipeline | "Splits" >> MakeSplits(job.files, job.format, job.workers, is_direct(job.runner.name))
     if job.partition in ("contiguous", "proportional"):
         measured = None
         if job.capacities == "measured" and job.sample is not None:
             measured = pipeline | "Measure" >> MeasureCapacities(job.infer, job.sample, job.workers)
-        capacities = job.capacities if isinstance(job.capacities, list) else None
+        capacities = list(job.capacities) if isinstance(job.capacities, tuple) else None
         splits = splits | "Partition" >> PartitionSplits(job.partition, job.workers, capacities, measured)
     blocks, unread = splits | "Read" >> ReadSplits(job.read)
     if job.partition == "random":
@@ -112,7 +112,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     """
     started = time.perf_counter() if started is None else started
     options, rest = parse(argv)
-    _quiet_logs(options.debug)
+    _quiet_logs(options.watching.debug)
     if is_own_process():
         leave_pandas_out()
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.

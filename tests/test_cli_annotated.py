@@ -144,9 +144,9 @@ def test_workers_elsewhere_run_an_annotated_model_whole(command: Command):
             "x=a,b,c,d",
         ]
     )
-    assert options.shards == 2
+    assert options.parallelism.shards == 2
     job = plan_job(options, None, local=False)
-    assert job.divided.shards is None and options.shards is None
+    assert not job.divided.in_parts
     assert any("shards run on this machine only so far: it runs whole" in note for note in job.notes)
 
 

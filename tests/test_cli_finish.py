@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.messages import open_messages
 from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.options.values import WorkerOptions
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.onnx_models import save
@@ -126,13 +127,14 @@ def test_a_stream_leaves_the_zipmap_out_too(tmp_path: Path):
     model = save(onnx_models.zipmap(labels="string"), tmp_path / "z.onnx")
     argv = ["--model", model, "--input", "kafka://h:1/in", "--output", "kafka://h:1/out", "--finish", "expand"]
     options, _ = parse(argv)
-    made = open_messages(options, "in", count_workers(1, 1, "cpu", True)).made
+    session = count_workers(WorkerOptions(1, threads=1, providers="cpu"), True).session
+    made = open_messages(options.binding, options.stream, "in", session, few_runs=False, to_json=True).made
     assert pa.types.is_string(made.plan.fields[0].type)
     assert pa.types.is_float32(made.plan.fields[1].type.value_type)
     assert any("for the classes high, low, mid" in note for note in made.notes)
     from beamsplit.pipelines.job.finishing import finish_steps
 
-    (expand,) = finish_steps(options, pa.schema(made.plan.fields), made)
+    (expand,) = finish_steps(options.binding, pa.schema(made.plan.fields), made)
     assert expand.output_schema(pa.schema(made.plan.fields)).names == ["output_label", "p_high", "p_low", "p_mid"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,8 +20,10 @@ from beamsplit.models.strategy.planner import from_json
 from beamsplit.pipelines.__main__ import main
 from beamsplit.pipelines.execution import strategy as strategy_job
 from beamsplit.pipelines.execution.divided import Divided, divide
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.strategy import as_many_as_pods, settle_strategy
 from beamsplit.pipelines.job import job
+from beamsplit.pipelines.options.score import score_options
 from beamsplit.pipelines.planning.strategy import table
 from tests import onnx_models
 from tests.command import Command, write_table
@@ -112,9 +113,9 @@ def test_score_refuses(command: Command, given: tuple[object, ...], message: str
 
 
 def test_workers_elsewhere_are_for_the_plan_command():
-    options = argparse.Namespace(strategy="auto", runner="DataflowRunner", workers=None)
+    options = score_options(model="m.onnx", strategy="auto", runner="DataflowRunner")
     with pytest.raises(UsageError, match=r"--strategy measures this machine.*pipelines.plan --strategy"):
-        settle_strategy(options, (), local=False)
+        settle_strategy(options, (), "csv", local=False)
 
 
 def test_what_a_simulation_of_each_gives(command: Command):
@@ -176,9 +177,9 @@ def test_workers_of_their_own_are_as_many_as_were_planned_for(command: Command):
     out = shown_plan(command, "--workers", 4, "--stage_memory", "160KB")
     assert "distributed" in out and "rows/s predicted" in out and "measured, at most" not in out
     assert "from process to process, measured here" in out
-    options = argparse.Namespace(workers=8, parallelism=8)
-    as_many_as_pods(options, 2)
-    assert (options.workers, options.parallelism) == (2, 2)
+    options = score_options(model="m.onnx", runner="FlinkRunner", workers=8, parallelism=8)
+    options = as_many_as_pods(options, 2)
+    assert (options.workers.count, options.runner.parallelism) == (2, 2)
 
 
 def test_a_model_larger_than_a_worker_runs_in_parts(command: Command):
@@ -212,10 +213,10 @@ def test_a_way_that_fails_is_left_out(command: Command, monkeypatch: pytest.Monk
         found = {(one.stages, one.shards): one for one in reversed(ways)}
         return sorted(found.values(), key=lambda one: -one.stages)
 
-    def fails(options: argparse.Namespace, *given: object, **more: object) -> Divided:
-        if options.stages is not None:
+    def fails(request: Request) -> Divided:
+        if request.parallelism.stages is not None:
             raise ValueError("not enough values to unpack")
-        return divide(options, *given, **more)
+        return divide(request)
 
     monkeypatch.setattr(strategy_job, "_unlike", stages_first)
     monkeypatch.setattr(job, "divide", fails)

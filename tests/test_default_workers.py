@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from beamsplit.pipelines.execution import shards as shard_job
 from beamsplit.pipelines.execution import stages as split_job
 from beamsplit.pipelines.execution.divided import default_workers
+from beamsplit.pipelines.options.values import Parallelism
 from tests.command import Command
 
 APART = ("--placement", "distributed")
@@ -34,8 +34,8 @@ def test_workers_by_cores(command: Command, monkeypatch: pytest.MonkeyPatch, cas
     options, wanted = CASES[case]
     batch = "--micro_batch" if "--stages" in options or "--shards" in options else "--batch_size"
     for cores, count in wanted.items():
-        for module in ("workers", "job", "split_job", "shard_job"):
-            monkeypatch.setattr(f"pipelines.{module}.cores", lambda cores=cores: cores)
+        for module in ("execution.workers", "job.job", "execution.stages", "execution.shards"):
+            monkeypatch.setattr(f"beamsplit.pipelines.{module}.cores", lambda cores=cores: cores)
         code, out, err = command.run("--dry_run_plan", "--worker_type", "thread", batch, 16, *options)
         assert code == 0, err
         found = re.findall(r"^workers +(\d+)", out, re.MULTILINE)
@@ -66,8 +66,8 @@ def test_workers_of_streams_and_of_other_machines(
 ):
     monkeypatch.setattr(split_job, "cores", lambda: 6)
     monkeypatch.setattr(shard_job, "cores", lambda: 6)
-    given = {"workers": None, "stages": None, "plan": None, "shards": None, "placement": "inline"} | options
-    assert default_workers(argparse.Namespace(**given)) == count
+    given = {"placement": "inline"} | {name: value for name, value in options.items() if name != "workers"}
+    assert default_workers(Parallelism(**given), options.get("workers")) == count
     if count == 2:
         monkeypatch.setattr(split_job, "cores", lambda: 1)
-        assert default_workers(argparse.Namespace(**given)) == 1
+        assert default_workers(Parallelism(**given), None) == 1

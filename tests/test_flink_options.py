@@ -28,7 +28,7 @@ GIVEN = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
 )
 def test_checkpoint_times(text: str | None, milliseconds: int | None):
     given = [] if text is None else ["--checkpoint", text]
-    assert parse([*GIVEN, *given])[0].checkpoint == milliseconds
+    assert parse([*GIVEN, *given])[0].runner.checkpoint == milliseconds
 
 
 @pytest.mark.parametrize("text", ["10", "0s", "-1s", "fast", "1h"])
@@ -129,12 +129,8 @@ def test_as_many_tasks_as_workers_are_described(tmp_path: Path):
     cluster = tmp_path / "cluster.json"
     cluster.write_text('[{"count": 3}, {"name": "big", "speed": 2}]')
     given = [*GIVEN, "--runner", "FlinkRunner", "--strategy", "auto", "--workers", str(cluster)]
-    options, rest = parse(given)
-    settle_runner(options, rest)
-    assert options.parallelism == 4
-    options, rest = parse([*given, "--parallelism", "2"])
-    settle_runner(options, rest)
-    assert options.parallelism == 2
+    assert settle_runner(*parse(given)).options.runner.parallelism == 4
+    assert settle_runner(*parse([*given, "--parallelism", "2"])).options.runner.parallelism == 2
 
 
 @pytest.mark.parametrize(("message", "shown"), [("it runs on", ""), ("no workers\nlog 1\nlog 2", "log 1\nlog 2\n")])
@@ -148,7 +144,7 @@ def test_what_a_failure_on_flink_shows_beside_its_line(
 
     monkeypatch.setattr(flink, "flink_runner", failing)
     options = parse([*GIVEN, "--runner", "FlinkRunner", "--parallelism", "1"])[0]
-    with pytest.raises(flink.FlinkFailed), started_runner(options, [], None):
+    with pytest.raises(flink.FlinkFailed), started_runner(options.runner, [], None):
         pass
     assert capsys.readouterr().err == shown
 

@@ -4,6 +4,7 @@ import pytest
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions, SinkOptions, SourceOptions
 
 NEEDED = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
 
@@ -11,19 +12,19 @@ NEEDED = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
 def test_defaults():
     options, rest = parse(NEEDED)
     assert rest == []
-    assert (options.model, options.input, options.output) == ("m.onnx", ["a.csv"], "o.csv")
-    assert (options.batch_size, options.runner, options.providers, options.seed) == ("auto", "DirectRunner", "auto", 0)
-    assert (options.columns, options.set, options.keep, options.prepare, options.finish) == ({}, {}, (), [], [])
-    assert options.workers is options.capacities is options.partition is options.num_shards is None
+    assert (options.binding.model, options.source.input, options.sink.output) == ("m.onnx", ("a.csv",), "o.csv")
+    given = ScoreOptions(BindingOptions("m.onnx"), SourceOptions(("a.csv",)), SinkOptions("o.csv"))
+    assert options == given, "what the values are made with by themselves"
+    assert options.runner.name == "DirectRunner" and options.workers.batch_size == options.workers.providers == "auto"
 
 
 def test_lists_may_be_given_at_once_or_one_by_one():
     options, _ = parse([*NEEDED, "--input", "b.csv", "c.csv", "--columns", "x=a,b", "m=k", "--columns", "n=l"])
-    assert options.input == ["a.csv", "b.csv", "c.csv"]
-    assert options.columns == {"x": ("a", "b"), "m": ("k",), "n": ("l",)}
+    assert options.source.input == ("a.csv", "b.csv", "c.csv")
+    assert options.binding.columns == {"x": ("a", "b"), "m": ("k",), "n": ("l",)}
     options, _ = parse([*NEEDED, "--set", "sr=16000", "path=/a=b.npy", "--prepare", "a", "--prepare", "b"])
-    assert options.set == {"sr": "16000", "path": "/a=b.npy"} and options.prepare == ["a", "b"]
-    assert parse([*NEEDED, "--keep", "id,name"])[0].keep == ("id", "name")
+    assert options.binding.set == {"sr": "16000", "path": "/a=b.npy"} and options.binding.prepare == ("a", "b")
+    assert parse([*NEEDED, "--keep", "id,name"])[0].binding.keep == ("id", "name")
 
 
 def test_what_is_not_known_is_left_for_beam():
@@ -33,9 +34,9 @@ def test_what_is_not_known_is_left_for_beam():
 
 def test_capacities_say_how_many_workers_there_are():
     options, _ = parse([*NEEDED, "--partition", "proportional", "--capacities", "1,2.5"])
-    assert (options.capacities, options.workers) == ([1.0, 2.5], 2)
+    assert (options.workers.capacities, options.workers.count) == ((1.0, 2.5), 2)
     options, _ = parse([*NEEDED, "--partition", "proportional", "--capacities", "measured"])
-    assert (options.capacities, options.workers) == ("measured", None)
+    assert (options.workers.capacities, options.workers.count) == ("measured", None)
 
 
 @pytest.mark.parametrize(

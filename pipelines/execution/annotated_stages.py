@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 from beamsplit.models.errors import UsageError
@@ -14,22 +13,24 @@ from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.plan import Plan, check_runnable
 from beamsplit.models.split.saved_files import without_files
 from beamsplit.models.split.stage import assign
+from beamsplit.pipelines.options.values import Parallelism
 
 
-def plan_in_model(options: argparse.Namespace, scoring: ScoringPlan) -> Plan:
+def plan_in_model(asked: Parallelism, model: str, scoring: ScoringPlan) -> Plan:
     """The plan of `--plan M.onnx`, where `--model` is that model.
 
     Args:
-        options: with `plan`, `model` and `stages`.
+        asked: with `plan` and `stages`.
+        model: path of the model, as the user names it.
         scoring: how the whole model would be run.
 
     Raises:
         UsageError: it is another model, names no stages, or stages that it cannot be cut into.
     """
-    if options.plan != options.model:
+    if asked.plan != model:
         raise UsageError(
-            f"--plan {options.plan} is a model, whose stages are followed where --model is it too; "
-            f"type --model {options.plan}, or name a plan.json"
+            f"--plan {asked.plan} is a model, whose stages are followed where --model is it too; "
+            f"type --model {asked.plan}, or name a plan.json"
         )
     graph = split_graph(load_graph(scoring.model))
     plan = read_annotated_plan(graph.model)
@@ -40,14 +41,14 @@ def plan_in_model(options: argparse.Namespace, scoring: ScoringPlan) -> Plan:
         stage_of = read_stages(graph)
         if stage_of is None:
             raise UsageError(
-                f"--plan {options.plan}: the model names no stages (pipeline_stage of ONNX IR 11); "
+                f"--plan {asked.plan}: the model names no stages (pipeline_stage of ONNX IR 11); "
                 "type --stages N to plan some"
             )
         plan = Plan(file_name(scoring.model), "", scoring.batch_size, assign(graph, stage_of))
-    check_runnable(plan, f"--plan {options.plan}")
-    if isinstance(options.stages, int) and options.stages != len(plan.stages):
+    check_runnable(plan, f"--plan {asked.plan}")
+    if isinstance(asked.stages, int) and asked.stages != len(plan.stages):
         raise UsageError(
-            f"the model names {len(plan.stages)} stages and --stages says {options.stages}; leave one of them out"
+            f"the model names {len(plan.stages)} stages and --stages says {asked.stages}; leave one of them out"
         )
     # Files of stages lie where the plan was made; what the model is now is what is cut.
     return replace(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from beamsplit.models.fitting.fit import Fit
 from beamsplit.models.scoring.scorer import ScoringPlan
-from beamsplit.pipelines.execution.workers import Workers
+from beamsplit.pipelines.execution.request import Request
+from beamsplit.pipelines.options.values import Parallelism
 from beamsplit.pipelines.report.summary import Summary
 from beamsplit.transforms.infer.step import InferStep
 
@@ -81,83 +78,56 @@ class Divided:
         made = self.split or self.shards
         return made.notes if made is not None else ()
 
-    def infer_step(self, options: argparse.Namespace, workers: Workers, job_dir: str | None) -> InferStep:
+    def infer_step(self, request: Request) -> InferStep:
         """The step that runs it, whole or with all parts in one worker."""
         return InferStep(
             self.scoring,
-            workers.session,
-            options.model,
-            options.keep,
-            workers.gpus,
-            job_dir,
+            request.workers.session,
+            request.model,
+            request.keep,
+            request.workers.gpus,
+            request.job_dir,
             staged=self.split.model if self.split is not None and not self.apart else None,
             sharded=self.shards.model if self.shards is not None and not self.apart else None,
         )
 
 
-def splits_by_depth(options: argparse.Namespace) -> bool:
-    """Whether `--stages` or `--plan` cut the model."""
-    return options.stages is not None or options.plan is not None
-
-
-def runs_in_parts(options: argparse.Namespace) -> bool:
-    """Whether it is known that no worker runs the whole model: this process runs it to plan and to check."""
-    return splits_by_depth(options) or options.shards not in (None, "auto")
-
-
-def default_workers(options: argparse.Namespace) -> int | None:
-    """`--workers`, or how many suit the parts of a model; None leaves it open."""
-    if splits_by_depth(options):
+def default_workers(parallelism: Parallelism, count: int | None) -> int | None:
+    """The workers that were asked for, or how many suit the parts of a model; None leaves it open."""
+    if count is not None:
+        return count
+    if parallelism.by_depth:
         from beamsplit.pipelines.execution.stages import default_workers as workers_of_stages
 
-        return workers_of_stages(options)
-    if options.shards is not None:
+        return workers_of_stages(parallelism)
+    if parallelism.shards is not None:
         from beamsplit.pipelines.execution.shards import default_workers as workers_of_shards
 
-        return workers_of_shards(options)
-    return int(options.workers) if options.workers is not None else None
+        return workers_of_shards(parallelism)
+    return None
 
 
-def divide(
-    options: argparse.Namespace,
-    made: Fit,
-    scoring: ScoringPlan,
-    batch_size: str,
-    workers: Workers,
-    schema: pa.Schema,
-    job_dir: str | None,
-    local: bool,
-    at_once: int | None = None,
-) -> Divided:
+def divide(request: Request) -> Divided:
     """Plan what `--stages`, `--plan` and `--shards` ask for, and compare it with the whole model.
-
-    Args:
-        options: what `pipelines.options.score.parse` gave.
-        made: model and sample rows brought together.
-        scoring: how the whole model would be run.
-        batch_size: of that, in words.
-        workers: of the job.
-        schema: of the blocks that reach the model.
-        job_dir: folder of the job on this machine.
-        local: whether workers run on this machine.
-        at_once: rows that one worker has at once, where they are known.
 
     Raises:
         UsageError: the model cannot be divided so, or its parts differ from it.
     """
-    if splits_by_depth(options):
+    scoring = request.scoring
+    if request.parallelism.by_depth:
         from beamsplit.pipelines.execution.stages import plan_split
 
-        split = plan_split(options, made, scoring, workers, schema, job_dir, local, at_once)
+        split = plan_split(request)
         return Divided(split.scoring, f"{split.scoring.batch_size} (a micro-batch)", split=split)
-    if options.shards is not None:
-        from beamsplit.pipelines.execution.shards import check_local, plan_shards
+    if request.parallelism.shards is not None:
+        from beamsplit.pipelines.execution.shards import plan_shards
 
-        shards = plan_shards(options, made, scoring, workers, schema, check_local(local, job_dir))
+        shards = plan_shards(request)
+        batch_size = request.batch_size
         if shards.scoring.batch_size != scoring.batch_size:
             batch_size = f"{shards.scoring.batch_size} (a micro-batch)"
         return Divided(shards.scoring, batch_size, shards=shards)
-    return Divided(scoring, batch_size)
+    return Divided(scoring, request.batch_size)
 
 
 def tell_of_parts(

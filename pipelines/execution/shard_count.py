@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from beamsplit.models.strategy.measure import told
 from beamsplit.models.values.tensors import Array
 from beamsplit.pipelines.execution.shard_source import ShardSource
 from beamsplit.pipelines.execution.workers import Workers, cores
+from beamsplit.pipelines.options.values import Parallelism, WorkerOptions
 
 BUDGET_SECONDS = 0.5
 """For the timed runs of one number of shards, about."""
@@ -66,14 +66,16 @@ class ShardChoice:
     """The division, saved in the job's folder; None where the model stays whole."""
 
 
-def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, job_dir: str) -> ShardChoice:
+def choose_shards(
+    whole: Whole, workers: Workers, asked: WorkerOptions, parallelism: Parallelism, job_dir: str
+) -> ShardChoice:
     """Divide the model over ever more shards, time each and take the number that the times and the memory favour.
 
     Args:
-        options: with `placement`, `workers` and `threads`, and `stage_memory` in bytes where a worker has so much for
-            weights.
         whole: what is divided.
         workers: of the whole model.
+        asked: what was said of the workers: how many, and their threads.
+        parallelism: with `placement`, and `stage_memory` where a worker has so much for weights.
         job_dir: folder of the job on this machine.
 
     Raises:
@@ -82,7 +84,7 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
     if blocks_of(whole.model.rewrites) is not None:
         return ShardChoice(1, "the whole model, because it takes a fixed number of rows in each run")
     feeds, few = whole.take(whole.rows), whole.take(whole.few)
-    memory, inline = options.stage_memory, options.placement == "inline" and not workers.gpus
+    memory, inline = parallelism.stage_memory, not parallelism.distributed and not workers.gpus
     rate = _rate(partial(whole.session.run, feeds), workers.count, whole.rows)
     tried: list[Tried] = []
     why, left = "", list[str]()
@@ -92,7 +94,7 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
         enough = shards >= max(FEWEST_TRIED, workers.gpus or cores())
         try:
             plan = divide(whole.model, few, shards, folder)
-            seconds = _timed(plan, folder, options, whole, workers, feeds, few)
+            seconds = _timed(plan, folder, whole, workers, asked, feeds, few)
         except NothingToDivide as error:
             why = f"it has no layer that can be divided over {shards} shards ({error.why})"
             break
@@ -106,7 +108,7 @@ def choose_shards(options: argparse.Namespace, whole: Whole, workers: Workers, j
             continue
         if not tried:
             tried.append(Tried(1, rate, plan.weight_bytes))
-        held = _worker_bytes(plan, options.placement, bool(workers.gpus))
+        held = _worker_bytes(plan, parallelism.distributed, bool(workers.gpus))
         tried.append(Tried(shards, seconds, held))
         fits = memory is None or held <= memory
         if (enough and fits) or (inline and not fits):
@@ -142,20 +144,20 @@ def _check_whole(model: ModelFile, memory: float | None, why: str) -> None:
         )
 
 
-def _worker_bytes(plan: ShardPlan, placement: str, apart: bool) -> int:
+def _worker_bytes(plan: ShardPlan, distributed: bool, devices: bool) -> int:
     """Bytes of weights in the fullest worker, or in the fullest device of one."""
     shards = [plan.shard_bytes(shard) for shard in range(plan.shards)]
-    if placement == "inline":
-        return max(shards) + plan.whole_bytes if apart else sum(shards) + plan.whole_bytes
+    if not distributed:
+        return max(shards) + plan.whole_bytes if devices else sum(shards) + plan.whole_bytes
     return max(*shards, plan.whole_bytes)
 
 
 def _timed(
     plan: ShardPlan,
     folder: str,
-    options: argparse.Namespace,
     whole: Whole,
     workers: Workers,
+    asked: WorkerOptions,
     feeds: dict[str, Array],
     few: dict[str, Array],
 ) -> float:
@@ -164,8 +166,8 @@ def _timed(
     Raises:
         UsageError: they give other numbers than the whole model.
     """
-    count = options.workers or max(1, cores() // plan.shards)
-    each, between = shard_sessions(options, workers, plan.shards, max(1, cores() // count))
+    count = asked.count or max(1, cores() // plan.shards)
+    each, between = shard_sessions(workers, asked.threads, plan.shards, max(1, cores() // count))
     session = ShardedSession(ShardedModel(plan, folder, each, between, whole.session.signature))
     try:
         check_same(whole.session, session, few, tolerance_of(whole.model.path), of="they do", fix="left out")
@@ -181,11 +183,11 @@ def _rate(run: partial[list[Array]], workers: int, rows: int) -> float:
 
 
 def shard_sessions(
-    options: argparse.Namespace, workers: Workers, shards: int, threads: int
+    workers: Workers, asked: int | None, shards: int, threads: int
 ) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
-    """Options of each shard's sessions inline, and of whole steps, where a worker has so many threads."""
+    """Options of each shard's sessions inline, and of whole steps; a worker has so many threads, unless it is asked."""
     session = workers.session
     devices = [shard % workers.gpus if workers.gpus else None for shard in range(shards)]
-    count = options.threads or max(1, threads // shards)
+    count = asked or max(1, threads // shards)
     each = tuple(replace(session, threads=count, device=device) for device in devices)
-    return each, replace(session, threads=options.threads or threads)
+    return each, replace(session, threads=asked or threads)

@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-
-import pyarrow as pa
-
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
+from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
 from beamsplit.models.graph.model_file import quantises_at_run, varies_with_data
-from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.crossing import shard_layouts
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
-from beamsplit.pipelines.execution.workers import Workers
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.job.sample_feeds import feeds_at
 from beamsplit.transforms.block import COPY
 from beamsplit.transforms.infer.shard_step import ShardSteps, shard_steps
 
 
-def placed(
-    options: argparse.Namespace,
-    model: ShardedModel,
-    session: ShardedSession,
-    made: Fit,
-    scoring: ScoringPlan,
-    workers: Workers,
-    schema: pa.Schema,
-    job_dir: str,
-) -> ShardSteps:
+def placed(request: Request, model: ShardedModel, session: ShardedSession) -> ShardSteps:
     """The steps of a divided model, whose sessions in this process are dropped.
 
     Args:
-        options: of the job.
+        request: what the model is planned from, with the rows of a micro-batch as batch size.
         model: as its workers run it.
         session: of this process; its weights may lie elsewhere.
-        made: model and data brought together.
-        scoring: of the whole model.
-        workers: of the job.
-        schema: of the blocks that reach the model.
-        job_dir: folder of the job on this machine.
 
     Raises:
         UsageError: the job has augmented copies, which shards cannot keep together.
     """
+    made, scoring, schema = request.fit, request.scoring, request.schema
     if COPY in schema.names:
         raise UsageError("--placement distributed may part the copies that augment makes; type --placement inline")
     path = scoring.model.path
@@ -57,4 +39,6 @@ def placed(
     )
     for one in {id(one): one for one in (session, twin)}.values():
         one.drop()
-    return shard_steps(model, layouts, scoring, schema, options.keep, devices=workers.gpus, job_dir=job_dir)
+    return shard_steps(
+        model, layouts, scoring, schema, request.keep, devices=request.workers.gpus, job_dir=request.job_dir
+    )

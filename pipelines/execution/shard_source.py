@@ -5,10 +5,9 @@ Every job asks, most are not divided: what takes long to import is imported wher
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
@@ -19,6 +18,7 @@ from beamsplit.models.shard.annotation import Annotation, read_annotation
 from beamsplit.models.shard.plan import ShardPlan, check_shards, from_json
 from beamsplit.models.small_file import decode_small
 from beamsplit.models.split.saved_files import check_data, check_named, check_saved
+from beamsplit.pipelines.options.values import Parallelism
 
 if TYPE_CHECKING:
     from beamsplit.models.shard.planner import Division
@@ -58,50 +58,54 @@ class ShardSource:
         )
 
 
-def find_source(options: argparse.Namespace) -> ShardSource | None:
+def find_source(asked: Parallelism, model: str, updating: bool) -> ShardSource | None:
     """The saved plan of shards that `--plan` names, or what the model's annotations say where no option says other.
+
+    Args:
+        asked: how the model is to be divided.
+        model: its path.
+        updating: whether new models take over while the job runs, which follow no annotations.
 
     Raises:
         UsageError: the annotations cannot be right, or plan and `--shards` do not agree.
     """
-    if options.plan is not None:
-        plan = read_shard_plan(options.plan)
+    if asked.plan is not None:
+        plan = read_shard_plan(asked.plan)
         if plan is None:
             return None
-        if options.shards not in (None, plan.shards):
+        if asked.shards not in (None, plan.shards):
             raise UsageError(
-                f"--plan {options.plan} has {plan.shards} shards and --shards says {options.shards}; leave --shards out"
+                f"--plan {asked.plan} has {plan.shards} shards and --shards says {asked.shards}; leave --shards out"
             )
-        if options.stages is not None:
+        if asked.stages is not None:
             raise UsageError(
-                f"--plan {options.plan} divides the model by width, and --stages {options.stages} cuts it by "
-                f"depth; leave one of them out, or type --stages {options.stages} --shards {plan.shards} without --plan"
+                f"--plan {asked.plan} divides the model by width, and --stages {asked.stages} cuts it by "
+                f"depth; leave one of them out, or type --stages {asked.stages} --shards {plan.shards} without --plan"
             )
-        return ShardSource(plan=plan, path=options.plan)
-    told = options.shards is not None or options.stages is not None or options.model_updates
-    if told or "://" in options.model:
+        return ShardSource(plan=plan, path=asked.plan)
+    if asked.shards is not None or asked.stages is not None or updating or "://" in model:
         return None
-    annotation = read_annotation(ModelFile(options.model))
+    annotation = read_annotation(ModelFile(model))
     return None if annotation is None else ShardSource(annotation)
 
 
-def leave_aside(options: argparse.Namespace, local: bool, sampled: bool = True) -> tuple[str, ...]:
-    """Run the model whole where its annotations cannot be followed; a line that says so.
+def leave_aside(asked: Parallelism, local: bool, sampled: bool = True) -> tuple[Parallelism, tuple[str, ...]]:
+    """(the model run whole where its annotations cannot be followed, a line that says so).
 
     Args:
-        options: of the job; changed.
+        asked: how the model is to be divided.
         local: whether workers run on this machine.
         sampled: whether there are sample rows, on which shards are compared with the whole model.
     """
-    source: ShardSource | None = options.shard_source
+    source = asked.shard_source
     if source is None or source.annotation is None or (local and sampled):
-        return ()
-    options.shards = options.shard_source = None
+        return asked, ()
     why = "there are no rows to check that with" if local else "shards run on this machine only so far"
-    return (
+    line = (
         f"the model's annotations ({source.annotation.configuration!r}) divide it over {source.shards} shards, but "
-        f"{why}: it runs whole",
+        f"{why}: it runs whole"
     )
+    return replace(asked, shards=None, shard_source=None), (line,)
 
 
 def is_annotated(model: str) -> bool:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
+from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
 from beamsplit.models.running.session import drop_session, get_session
-from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from beamsplit.models.shard.timing import time_in_turn, time_steps
 from beamsplit.models.split.plan import Plan, StagePlan
 from beamsplit.models.split.sharded_stages import divide_stages, one_chain, sharded_stages, shards_of
 from beamsplit.models.split.staged import StagedModel, tensors_of
 from beamsplit.models.values.tensors import Array
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_placement import placed
-from beamsplit.pipelines.execution.workers import Workers
 from beamsplit.pipelines.job.sample_feeds import graph_feeds
+from beamsplit.pipelines.options.values import Parallelism
 
 if TYPE_CHECKING:
     from beamsplit.transforms.infer.shard_step import ShardSteps
@@ -33,40 +30,36 @@ BUDGET_SECONDS = 0.3
 """For the timed runs of one stage as shards, about."""
 
 
-def is_divided(options: argparse.Namespace, plan: Plan) -> bool:
+def is_divided(asked: Parallelism, plan: Plan) -> bool:
     """Whether the stages are to be run as shards: by `--shards`, or as the plan has them.
 
     Raises:
         UsageError: the two do not agree.
     """
     planned = shards_of(plan)
-    if planned > 1 and options.shards not in (None, planned):
+    if planned > 1 and asked.shards not in (None, planned):
         raise UsageError(
-            f"--plan {options.plan} divides its stages over {planned} shards and --shards says {options.shards}; "
+            f"--plan {asked.plan} divides its stages over {planned} shards and --shards says {asked.shards}; "
             "leave --shards out"
         )
-    return planned > 1 or options.shards is not None
+    return planned > 1 or asked.shards is not None
 
 
-def as_shards(
-    options: argparse.Namespace, model: StagedModel, made: Fit, scoring: ScoringPlan, job_dir: str | None
-) -> StagedModel:
+def as_shards(request: Request, model: StagedModel) -> StagedModel:
     """The same model with its stages run as shards: divided now, or as its plan has them.
 
     Args:
-        options: with `placement`, and with `shards`: how many; None where the plan says.
+        request: what the model is planned from, with the rows of a micro-batch as batch size.
         model: its stages are saved on this machine.
-        made: model and data brought together.
-        scoring: of the whole model.
-        job_dir: folder of the job on this machine.
 
     Raises:
         UsageError: no stage can be divided so, or workers run elsewhere.
     """
+    made, scoring, job_dir, shards = request.fit, request.scoring, request.job_dir, request.parallelism.shards
     if job_dir is None or "://" in model.folder:
         raise UsageError("stages are divided over shards on this machine only so far; leave --shards out")
     # Whole stages run here only to tell what their shards read.
-    apart = options.placement == "distributed" and made.session.options.mapped
+    apart = request.parallelism.distributed and made.session.options.mapped
     opened = model.mapped.sessions if made.session.options.mapped else model.sessions
     sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
     for at, session in enumerate(sessions):
@@ -81,12 +74,12 @@ def as_shards(
         drop_session(session)
     del sessions
     if undivided:
-        assert options.shards is not None, "somebody asks for shards"
+        assert isinstance(shards, int), "somebody asks for shards"
         own = os.path.join(job_dir, "stages")
         keep = os.path.abspath(model.folder) != own
         model = _in_own_folder(model, own)
         # What the job made itself nobody needs any more once it is divided.
-        plan, kept = divide_stages(plan, model.folder, few, options.shards, keep)
+        plan, kept = divide_stages(plan, model.folder, few, shards, keep)
         plan = replace(plan, notes=(*plan.notes, *kept))
     lost = [file for one in plan.stages if one.shards for step in one.shards.stages for file in step.files]
     lost = [file for file in lost if not os.path.isfile(os.path.join(model.folder, file))]
@@ -128,26 +121,19 @@ def _in_own_folder(model: StagedModel, folder: str) -> StagedModel:
     return replace(model, folder=folder)
 
 
-def placed_apart(
-    options: argparse.Namespace,
-    model: StagedModel,
-    made: Fit,
-    scoring: ScoringPlan,
-    workers: Workers,
-    schema: pa.Schema,
-    job_dir: str,
-) -> ShardSteps:
+def placed_apart(request: Request, model: StagedModel) -> ShardSteps:
     """The steps of all stages with workers of their own; the sessions of this process are dropped.
 
     Raises:
         UsageError: the job has augmented copies, which shards cannot keep together.
     """
     chain = one_chain(replace(model.plan, outputs=model.outputs))
-    session = replace(workers.session, threads=options.threads or workers.session.threads, device=None)
+    made, workers = request.fit, request.workers
+    session = replace(workers.session, threads=request.asked.threads or workers.session.threads, device=None)
     whole = replace(session, device=workers.session.device)
     together = ShardedModel(chain, model.folder, (session,) * chain.shards, whole, made.session.signature)
     checked = together.mapped if made.session.options.mapped else together
-    steps = placed(options, together, ShardedSession(checked), made, scoring, workers, schema, job_dir)
+    steps = placed(request, together, ShardedSession(checked))
     if not made.session.options.mapped:
         for one in model.shards:
             if one is not None:

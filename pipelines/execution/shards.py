@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
@@ -15,10 +12,12 @@ from beamsplit.models.running.session import SessionOptions, drop_session
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from beamsplit.models.split.chain import check_same, tolerance_of
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_count import shard_sessions
-from beamsplit.pipelines.execution.shard_source import ShardSource, divided
-from beamsplit.pipelines.execution.workers import Workers, cores
+from beamsplit.pipelines.execution.shard_source import divided
+from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.sample_feeds import check_apart, graph_feeds, sample_feeds
+from beamsplit.pipelines.options.values import Parallelism
 
 if TYPE_CHECKING:
     from beamsplit.transforms.infer.shard_step import ShardSteps
@@ -41,45 +40,36 @@ class Shards:
     notes: tuple[str, ...] = ()
 
 
-def default_workers(options: argparse.Namespace) -> int:
-    """`--workers` where the user left it open: inline, each takes a core a shard; with `auto` for the whole model."""
-    if options.workers is not None:
-        return int(options.workers)
-    if options.shards == "auto":
+def default_workers(parallelism: Parallelism) -> int:
+    """Workers where the user left it open: inline, each takes a core a shard; with `auto` for the whole model."""
+    if not isinstance(parallelism.shards, int):
         return cores()
-    return max(1, cores() // options.shards) if options.placement == "inline" else 1
+    return 1 if parallelism.distributed else max(1, cores() // parallelism.shards)
 
 
-def plan_shards(
-    options: argparse.Namespace, made: Fit, scoring: ScoringPlan, workers: Workers, schema: pa.Schema, job_dir: str
-) -> Shards:
+def plan_shards(request: Request) -> Shards:
     """Divide the model, save the shards and compare them with the whole model.
 
-    Args:
-        options: what `pipelines.options.score.parse` gave.
-        made: model and data brought together.
-        scoring: how the whole model would be run.
-        workers: of the job.
-        schema: of the blocks that reach the model.
-        job_dir: folder of the job on this machine.
-
     Raises:
-        UsageError: no layer can be divided, or the shards differ from the whole model.
+        UsageError: no layer can be divided, the shards differ from the whole model, or workers run elsewhere.
     """
-    if options.micro_batch is not None and not scoring.row_by_row:
-        scoring = replace(scoring, batch_size=options.micro_batch)
-    check_apart(scoring, options.placement)
+    job_dir = check_local(request.local, request.job_dir)
+    asked, made, scoring = request.parallelism, request.fit, request.scoring
+    assert isinstance(asked.shards, int), "auto is settled"
+    if asked.micro_batch is not None and not scoring.row_by_row:
+        scoring = replace(scoring, batch_size=asked.micro_batch)
+    check_apart(scoring, asked.placement)
     few = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
-    source: ShardSource | None = options.shard_source
+    source = asked.shard_source
     plan, folder = divided(
         source,
         scoring.model,
         lambda: graph_feeds(made, scoring, few),
-        options.shards,
+        asked.shards,
         os.path.join(job_dir, "shards"),
     )
-    model = ShardedModel(plan, folder, *_sessions(options, workers), made.session.signature)
-    if options.placement == "inline":
+    model = ShardedModel(plan, folder, *_sessions(request, asked.shards), made.session.signature)
+    if not asked.distributed:
         session = get_sharded(model)
     else:
         # This process runs the shards only to check them.
@@ -87,27 +77,28 @@ def plan_shards(
     checked = _checked(session, made, scoring, few)
     session.take_stats()  # Of the check, which is no part of the job.
     steps = None
-    if options.placement == "distributed":
+    if asked.distributed:
         from beamsplit.pipelines.execution.shard_placement import placed
 
-        steps = placed(options, model, session, made, scoring, workers, schema, job_dir)
+        steps = placed(replace(request, scoring=scoring), model, session)
     # What checked it is no longer needed: a job that divides a model may not have the memory for it twice.
     drop_session(made.session)
     kind = (
         f"inline: every worker runs all {plan.shards} shards, side by side"
-        if options.placement == "inline"
+        if not asked.distributed
         else f"distributed: workers of their own for each of {plan.shards} shards, and for the whole steps"
     )
     facts: dict[str, str | list[str]] = {"shards": list(plan.lines), "placement": kind, "check": checked}
     return Shards(model, scoring, steps, facts, source.notes if source is not None else ())
 
 
-def _sessions(options: argparse.Namespace, workers: Workers) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
+def _sessions(request: Request, shards: int) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
     """Options of each shard's sessions, and of whole steps."""
-    if options.placement == "inline":
-        return shard_sessions(options, workers, options.shards, workers.session.threads)
-    session = replace(workers.session, threads=options.threads or workers.session.threads, device=None)
-    return (session,) * options.shards, replace(session, device=workers.session.device)
+    workers, threads = request.workers, request.asked.threads
+    if not request.parallelism.distributed:
+        return shard_sessions(workers, threads, shards, workers.session.threads)
+    session = replace(workers.session, threads=threads or workers.session.threads, device=None)
+    return (session,) * shards, replace(session, device=workers.session.device)
 
 
 def _checked(session: ShardedSession, made: Fit, scoring: ScoringPlan, few: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,10 @@ from beamsplit.models.split.plan import Plan, check_runnable, from_json, read_pl
 from beamsplit.models.split.saved_files import check_data, check_named, check_saved, without_hashes
 from beamsplit.models.split.staged import StagedModel, boundary_layouts
 from beamsplit.models.split.worker import share_workers
-from beamsplit.pipelines.execution.workers import Workers, cores
+from beamsplit.pipelines.execution.request import Request
+from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.sample_feeds import check_apart, feeds_at, graph_feeds, sample_feeds
+from beamsplit.pipelines.options.values import Parallelism
 from beamsplit.pipelines.report.stages import placed, planned_lines
 from beamsplit.transforms.block import COPY
 from beamsplit.transforms.infer.stage_step import StageStep, localize_stages, stage_steps
@@ -65,107 +66,94 @@ class Split:
         return bool(self.steps) or self.shard_steps is not None
 
 
-def default_workers(options: argparse.Namespace) -> int | None:
-    """`--workers` of a split where the user left it open.
+def default_workers(parallelism: Parallelism) -> int:
+    """Workers of a split where the user left it open.
 
     Inline, two workers are enough to read and write while the stages run, which have threads of their own.
     """
-    if options.workers is not None:
-        return int(options.workers)
-    return min(2, cores()) if options.placement == "inline" else 1
+    return 1 if parallelism.distributed else min(2, cores())
 
 
-def plan_split(
-    options: argparse.Namespace,
-    made: Fit,
-    scoring: ScoringPlan,
-    workers: Workers,
-    schema: pa.Schema,
-    job_dir: str | None,
-    local: bool,
-    at_once: int | None = None,
-) -> Split:
+def plan_split(request: Request) -> Split:
     """Plan a split, or read its plan; save the stages and compare them with the whole model.
-
-    Args:
-        options: what `pipelines.options.score.parse` gave.
-        made: model and data brought together.
-        scoring: how the whole model would be run.
-        workers: of the job.
-        schema: of the blocks that reach the model.
-        job_dir: folder of the job on this machine.
-        local: whether workers run on this machine.
-        at_once: rows that one worker has at once, where they are known.
 
     Raises:
         UsageError: the plan is not of this model, the model cannot be cut so, or the stages differ from it.
     """
-    _check_copies(options, scoring, schema)
-    check_apart(scoring, options.placement)
-    if options.plan is not None:
-        plan, planned_in = _given_plan(options, scoring)
+    asked, made, scoring, workers = request.parallelism, request.fit, request.scoring, request.workers
+    _check_copies(asked, scoring, request.schema)
+    check_apart(scoring, asked.placement)
+    if asked.plan is not None:
+        plan, planned_in = _given_plan(asked, asked.plan, request.model, scoring)
     else:
-        plan, planned_in = _made_plan(options, made, scoring, workers, at_once), None
+        plan, planned_in = _made_plan(request), None
     blocks = blocks_of(scoring.model.rewrites)
-    micro_batch = 1 if scoring.row_by_row else options.micro_batch or plan.micro_batch
+    micro_batch = 1 if scoring.row_by_row else asked.micro_batch or plan.micro_batch
     if blocks is not None:
         micro_batch = blocks.rows
     scoring = replace(scoring, batch_size=micro_batch)
-    wide = options.shards is not None or any(stage.shards is not None for stage in plan.stages)
+    wide = asked.shards is not None or any(stage.shards is not None for stage in plan.stages)
     if wide:
         from beamsplit.pipelines.execution import sharded_stages as deep_job
 
-        wide = deep_job.is_divided(options, plan)
-    plan, folder = _saved(plan, str(options.plan), planned_in, scoring, job_dir, local)
+        wide = deep_job.is_divided(asked, plan)
+    plan, folder = _saved(plan, planned_in, request)
     outputs = tuple(spec.name for spec in made.session.signature.outputs)
-    sessions = _sessions(options, plan, workers)
-    threads = tuple(_stage_workers(options, plan, workers, sessions))
+    sessions = _sessions(request, plan)
+    threads = tuple(_stage_workers(request, plan, sessions))
     model = StagedModel(plan, folder, outputs, sessions, threads)
     if wide:
-        model = deep_job.as_shards(options, model, made, scoring, job_dir)
+        model = deep_job.as_shards(replace(request, scoring=scoring), model)
         plan, folder = model.plan, model.folder
-    checked, layouts = _checked(model, made, scoring, apart=options.placement == "distributed")
+    checked, layouts = _checked(model, made, scoring, apart=asked.distributed)
     steps: tuple[StageStep, ...] = ()
     shard_steps = None
-    if options.placement == "distributed" and wide:
-        assert job_dir is not None, "stages are divided on this machine"
-        shard_steps = deep_job.placed_apart(options, model, made, scoring, workers, schema, job_dir)
+    if asked.distributed and wide:
+        shard_steps = deep_job.placed_apart(replace(request, scoring=scoring), model)
     # What checked it is no longer needed: a job that splits a model may not have the memory for it twice.
     drop_session(made.session)
-    if options.placement == "distributed" and not wide:
-        steps = stage_steps(model, layouts, scoring, schema, options.keep, devices=workers.gpus, job_dir=job_dir)
+    if asked.distributed and not wide:
+        steps = stage_steps(
+            model,
+            layouts,
+            scoring,
+            request.schema,
+            request.keep,
+            devices=workers.gpus,
+            job_dir=request.job_dir,
+        )
     facts: dict[str, str | list[str]] = {
         "stages": planned_lines(model, layouts),
         **({"shards": deep_job.division_lines(plan)} if wide else {}),
-        "placement": placed(options.placement, plan),
+        "placement": placed(str(asked.placement), plan),
         **({"verdict": plan.verdict} if plan.verdict else {}),
     }
-    feeds = graph_feeds(made, scoring, 1 if scoring.row_by_row else plan.micro_batch) if options.replan else {}
-    session = _planned_session(options, workers)
+    feeds = graph_feeds(made, scoring, 1 if scoring.row_by_row else plan.micro_batch) if asked.replan else {}
+    session = request.planned_session
 
     def replan(plan: Plan, seconds: Sequence[float], count: int) -> Plan:
         from beamsplit.models.split.replan import plan_again
 
-        memory = options.stage_memory
+        memory = asked.stage_memory
         return plan_again(plan, seconds, scoring.model, feeds, session, workers=count, stage_memory=memory)
 
     return Split(model, scoring, steps, facts, replan, (*plan.notes, *checked), shard_steps)
 
 
-def _check_copies(options: argparse.Namespace, scoring: ScoringPlan, schema: pa.Schema) -> None:
-    if options.placement == "distributed" and scoring.row_by_row and COPY in schema.names:
+def _check_copies(asked: Parallelism, scoring: ScoringPlan, schema: pa.Schema) -> None:
+    if asked.distributed and scoring.row_by_row and COPY in schema.names:
         raise UsageError(
             "--placement distributed sends rows of this model one by one, but the copies that augment makes must stay "
             "together; type --placement inline"
         )
 
 
-def _given_plan(options: argparse.Namespace, scoring: ScoringPlan) -> tuple[Plan, str | None]:
-    path = options.plan
+def _given_plan(asked: Parallelism, path: str, model: str, scoring: ScoringPlan) -> tuple[Plan, str | None]:
+    """(the plan of `--plan PATH`, the folder that it lies in, if it names files there)."""
     if path.endswith(".onnx"):
         from beamsplit.pipelines.execution.annotated_stages import plan_in_model
 
-        return plan_in_model(options, scoring), None
+        return plan_in_model(asked, model, scoring), None
     if "://" in path:
         try:
             with open_input(path) as file:
@@ -180,8 +168,8 @@ def _given_plan(options: argparse.Namespace, scoring: ScoringPlan) -> tuple[Plan
     found = model_hash(scoring.model.path)
     if plan.model_hash != found:
         raise UsageError(
-            f"--plan {path} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model {options.model} has "
-            f"{found[:12]}: make it again with python -m pipelines.plan --model {options.model} --output {path}"
+            f"--plan {path} is of {plan.model} with the hash {plan.model_hash[:12]}, but --model {model} has "
+            f"{found[:12]}: make it again with python -m pipelines.plan --model {model} --output {path}"
         )
     if plan.rewrites != scoring.model.rewrites:
         raise UsageError(
@@ -189,9 +177,9 @@ def _given_plan(options: argparse.Namespace, scoring: ScoringPlan) -> tuple[Plan
             f"{_rewritten(scoring.model.rewrites)}: make it again with python -m pipelines.plan and --sample"
         )
     check_data(plan, scoring.model.path, f"--plan {path}")
-    if isinstance(options.stages, int) and options.stages != len(plan.stages):
+    if isinstance(asked.stages, int) and asked.stages != len(plan.stages):
         raise UsageError(
-            f"--plan {path} has {len(plan.stages)} stages and --stages says {options.stages}; leave --stages out"
+            f"--plan {path} has {len(plan.stages)} stages and --stages says {asked.stages}; leave --stages out"
         )
     # Workers may have another current folder.
     return plan, path.rsplit("/", 1)[0] if "://" in path else os.path.dirname(os.path.abspath(path))
@@ -201,52 +189,47 @@ def _rewritten(rewrites: Sequence[str]) -> str:
     return f"rewritten ({', '.join(rewrites)})" if rewrites else "as it is"
 
 
-def _made_plan(
-    options: argparse.Namespace, made: Fit, scoring: ScoringPlan, workers: Workers, at_once: int | None
-) -> Plan:
+def _made_plan(request: Request) -> Plan:
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.split.planner import make_plan
 
-    wanted = None if options.stages == "auto" else options.stages
-    rows = _micro_batch(options, scoring, wanted or 2, at_once)
+    scoring, asked = request.scoring, request.parallelism
+    wanted = asked.stages if isinstance(asked.stages, int) else None
+    rows = _micro_batch(asked, scoring, wanted or 2, request.rows_at_once)
     return make_plan(
         scoring.model,
-        graph_feeds(made, scoring, rows),
+        graph_feeds(request.fit, scoring, rows),
         stages=wanted,
         workers=read_cluster(str(max(cores(), wanted or 1))),
         micro_batch=rows,
-        options=_planned_session(options, workers),
-        stage_memory=options.stage_memory,
+        options=request.planned_session,
+        stage_memory=asked.stage_memory,
         # Measuring the other ways costs seconds, which pay where there is something to decide.
-        compare=options.dry_run_plan or options.stages == "auto",
+        compare=request.compare or asked.stages == "auto",
     )
 
 
-def _micro_batch(options: argparse.Namespace, scoring: ScoringPlan, stages: int, at_once: int | None) -> int:
+def _micro_batch(asked: Parallelism, scoring: ScoringPlan, stages: int, at_once: int | None) -> int:
     """Rows of a micro-batch: those that a run of the whole model takes, or fewer so that the stages overlap."""
     blocks = blocks_of(scoring.model.rewrites)
     if blocks is not None:
         return blocks.rows
-    if scoring.row_by_row or options.micro_batch:
-        return 1 if scoring.row_by_row else int(options.micro_batch)
+    if scoring.row_by_row:
+        return 1
+    if asked.micro_batch is not None:
+        return asked.micro_batch
     if at_once is None:
         return scoring.batch_size
     return max(1, min(scoring.batch_size, at_once // (PER_STAGE * stages)))
 
 
-def _planned_session(options: argparse.Namespace, workers: Workers) -> SessionOptions:
-    return replace(workers.session, threads=options.threads or 1)
-
-
-def _saved(
-    plan: Plan, given: str, folder: str | None, scoring: ScoringPlan, job_dir: str | None, local: bool
-) -> tuple[Plan, str]:
-    """The plan with its stages' files, and their folder; `given` is the plan's file, where there is one."""
+def _saved(plan: Plan, folder: str | None, request: Request) -> tuple[Plan, str]:
+    """The plan with its stages' files, and their folder; `folder` is that of the plan's file, where there is one."""
     if folder is not None and all(_there(folder, stage.file) for stage in plan.stages):
         if "://" not in folder:
-            check_saved(plan, folder, given)
+            check_saved(plan, folder, str(request.parallelism.plan))
         return plan, folder
-    if not local or job_dir is None:
+    if not request.local or request.job_dir is None:
         raise UsageError(
             "workers on other machines need the stages' files: save them where all can read with "
             "python -m pipelines.plan --save_stages gs://.../stages, and name that folder's plan.json with --plan"
@@ -254,8 +237,8 @@ def _saved(
     from beamsplit.models.graph.load import load_graph
     from beamsplit.models.split.stage import save_stages
 
-    into = os.path.join(job_dir, "stages")
-    return save_stages(load_graph(scoring.model), without_hashes(plan), into), into
+    into = os.path.join(request.job_dir, "stages")
+    return save_stages(load_graph(request.scoring.model), without_hashes(plan), into), into
 
 
 def _there(folder: str, file: str | None) -> bool:
@@ -266,9 +249,9 @@ def _there(folder: str, file: str | None) -> bool:
     return os.path.isfile(os.path.join(folder, file))
 
 
-def _sessions(options: argparse.Namespace, plan: Plan, workers: Workers) -> tuple[SessionOptions, ...]:
-    count = len(plan.stages)
-    given = options.stage_providers
+def _sessions(request: Request, plan: Plan) -> tuple[SessionOptions, ...]:
+    count, workers, inline = len(plan.stages), request.workers, request.parallelism.placement == "inline"
+    given = request.parallelism.stage_providers
     if given is not None:
         if len(given) != count:
             raise UsageError(
@@ -276,26 +259,25 @@ def _sessions(options: argparse.Namespace, plan: Plan, workers: Workers) -> tupl
                 f"e.g. --stage_providers {','.join(['cpu'] * count)}"
             )
         found = [(resolve_providers(name), device) for name, device in given]
-    elif options.placement == "inline" and workers.gpus:
+    elif inline and workers.gpus:
         found = [(workers.session.providers, stage % workers.gpus) for stage in range(count)]
     else:
         found = [(workers.session.providers, None)] * count
-    threads = options.threads or (1 if options.placement == "inline" else workers.session.threads)
+    threads = request.asked.threads or (1 if inline else workers.session.threads)
     return tuple(
         replace(workers.session, providers=names, threads=threads, device=None if names[0] == CPU else device or 0)
         for names, device in found
     )
 
 
-def _stage_workers(
-    options: argparse.Namespace, plan: Plan, workers: Workers, sessions: Sequence[SessionOptions]
-) -> list[int]:
+def _stage_workers(request: Request, plan: Plan, sessions: Sequence[SessionOptions]) -> list[int]:
     """Threads that run each stage inline: those of the plan, or more of them where cores are left."""
     planned = [stage.replicas for stage in plan.stages]
     if any(session.providers[0] != CPU for session in sessions):
         return planned
-    processes = workers.count if options.worker_type == "process" else 1
-    total = cores() // processes // sessions[0].threads // (options.shards or 1)
+    processes = request.workers.count if request.asked.worker_type == "process" else 1
+    shards = request.parallelism.shards
+    total = cores() // processes // sessions[0].threads // (shards if isinstance(shards, int) else 1)
     if sum(planned) >= total:
         return planned
     return share_workers([stage.seconds or 1.0 for stage in plan.stages], total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.workers import cores, count_workers
+from beamsplit.pipelines.options.values import Parallelism, ScoreOptions
 from beamsplit.transforms.read import InputFile
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class CannotDivide(UsageError):
 class Settled:
     """What a strategy came to."""
 
-    options: argparse.Namespace
+    options: ScoreOptions
     """Of the job, as the strategy sets them."""
 
     lines: tuple[str, ...] = ()
@@ -38,12 +38,12 @@ class Settled:
     @property
     def name(self) -> str:
         """E.g. `"2 stages x 4 shards"`."""
-        counts = ((self.options.stages, "stages"), (self.options.shards, "shards"))
+        counts = ((self.options.parallelism.stages, "stages"), (self.options.parallelism.shards, "shards"))
         return " x ".join(f"{count} {word}" for count, word in counts if count) or "the whole model"
 
 
 @contextlib.contextmanager
-def trying(options: argparse.Namespace, job_dir: str | None) -> Iterator[None]:
+def trying(asked: Parallelism, job_dir: str | None) -> Iterator[None]:
     """Have what divides the model as a strategy says fail so that the next way can be taken, with nothing of it left.
 
     Raises:
@@ -52,7 +52,7 @@ def trying(options: argparse.Namespace, job_dir: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if options.strategy is None or (options.stages is None and options.shards is None):
+        if asked.strategy is None or (asked.stages is None and asked.shards is None):
             raise
         from beamsplit.models.strategy.measure import told
 
@@ -61,23 +61,25 @@ def trying(options: argparse.Namespace, job_dir: str | None) -> Iterator[None]:
         raise CannotDivide(told(error)) from error
 
 
-def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], local: bool) -> Settled:
-    """Set `--stages` or `--shards` as the strategy says, none for replicas.
+def settle_strategy(options: ScoreOptions, files: Sequence[InputFile], format: str, local: bool) -> Settled:
+    """The options with `--stages` or `--shards` as the strategy says, with none for replicas.
 
     Args:
-        options: what `pipelines.options.score.parse` gave.
+        options: of the job.
         files: of the input, for sample rows.
+        format: of the files.
         local: whether workers run on this machine.
 
     Raises:
         UsageError: workers are elsewhere, or nothing fits them.
     """
-    if options.strategy is None:
+    asked, kind, described = options.parallelism, options.parallelism.strategy, options.parallelism.cluster
+    if kind is None:
         return Settled(options)
-    if not local and not isinstance(options.workers, str):
+    if not local and described is None:
         raise UsageError(
-            f"--strategy measures this machine, and --runner {options.runner} has workers elsewhere: describe them "
-            "with --workers cluster.json, or to python -m pipelines.plan --strategy"
+            f"--strategy measures this machine, and --runner {options.runner.name} has workers elsewhere: describe "
+            "them with --workers cluster.json, or to python -m pipelines.plan --strategy"
         )
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.graph.load import load_graph
@@ -90,17 +92,16 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
     from beamsplit.pipelines.job.sample import open_sample
     from beamsplit.pipelines.job.sample_feeds import sample_feeds
 
-    described = options.workers if isinstance(options.workers, str) else None
-    options.workers = None if described else options.workers
-    workers = count_workers(options.workers, options.threads, options.providers, local, options.run_timeout)
-    made = open_sample(options, files, workers.session, few_runs=True).made
-    scoring, _ = with_batch_size(made, known_batch_size(options, made))
-    if options.strategy == "auto" and blocks_of(scoring.model.rewrites) is not None:
-        whole = argparse.Namespace(**{**vars(options), "micro_batch": None, "stage_memory": None})
+    given = options.workers
+    workers = count_workers(given, local)
+    made = open_sample(options.binding, files, format, workers.session, few_runs=True).made
+    scoring, _ = with_batch_size(made, known_batch_size(asked, given.batch_size, made))
+    if kind == "auto" and blocks_of(scoring.model.rewrites) is not None:
+        whole = replace(options, parallelism=replace(asked, micro_batch=None, stage_memory=None))
         return Settled(
             whole, ("--strategy auto: the whole model, because it takes a fixed number of rows in each run",)
         )
-    rows = 1 if scoring.row_by_row else options.micro_batch or scoring.batch_size
+    rows = 1 if scoring.row_by_row else asked.micro_batch or scoring.batch_size
     feeds, graph = sample_feeds(made, scoring, rows), split_graph(load_graph(scoring.model))
     if sum(graph.weight_bytes.values()) > MOST_BYTES:
         # What profiles the model loads it again: who has memory for one has not always for two.
@@ -112,21 +113,21 @@ def settle_strategy(options: argparse.Namespace, files: Sequence[InputFile], loc
         graph,
         workers=read_cluster(described or str(workers.count)),
         micro_batch=rows,
-        options=replace(workers.session, threads=options.threads or workers.session.threads),
-        kind=options.strategy,
-        stage_memory=options.stage_memory,
+        options=replace(workers.session, threads=given.threads or workers.session.threads),
+        kind=kind,
+        stage_memory=asked.stage_memory,
         cores=cores() if local and described is None else None,
     )
     told = (f"from worker to worker: {strategy.exchange}",) if strategy.exchange else ()
     ways = [one for one in strategy.candidates if one.fits]
     found = [
         Settled(
-            _options_of(options, one, scoring.batch_size, described is not None),
+            _as_chosen(options, one, scoring.batch_size),
             (*(told if one.kind != "replicas" else ()), *strategy.notes),
         )
         for one in _unlike(ways)
     ]
-    first = (f"--strategy {options.strategy}: {strategy.verdict}", *found[0].lines)
+    first = (f"--strategy {kind}: {strategy.verdict}", *found[0].lines)
     return replace(found[0], lines=first, others=tuple(found[1:]))
 
 
@@ -138,30 +139,30 @@ def _unlike(ways: Sequence[Candidate]) -> list[Candidate]:
     return list(found.values())
 
 
-def _options_of(given: argparse.Namespace, chosen: Candidate, batch_size: int, described: bool) -> argparse.Namespace:
+def _as_chosen(options: ScoreOptions, chosen: Candidate, batch_size: int) -> ScoreOptions:
     """The options of a job that runs a candidate."""
-    options = argparse.Namespace(**vars(given))
+    asked, workers = options.parallelism, options.workers
     if chosen.kind == "replicas":
-        options.micro_batch = options.stage_memory = None
-        options.workers = chosen.workers if described else options.workers
-        return options
-    options.stages = chosen.stages if chosen.stages > 1 else None
-    options.shards = chosen.shards if chosen.shards > 1 else None
-    # What it was predicted for; else it would be measured again, and come out otherwise.
-    options.batch_size = batch_size
+        count = chosen.workers if asked.cluster is not None else workers.count
+        whole = replace(asked, micro_batch=None, stage_memory=None)
+        return replace(options, parallelism=whole, workers=replace(workers, count=count))
     # Where a worker has too little memory for all of it, or is elsewhere, each part gets workers of its own.
-    apart = described or options.stage_memory is not None
-    options.placement = options.placement or ("distributed" if apart else "inline")
-    if options.placement == "distributed":
-        as_many_as_pods(options, sum(pod.count for pod in chosen.pods))
-    if options.shards is not None:
+    apart = asked.cluster is not None or asked.stage_memory is not None
+    shards = chosen.shards if chosen.shards > 1 else None
+    asked = replace(
+        asked,
+        stages=chosen.stages if chosen.stages > 1 else None,
+        shards=shards,
+        placement=asked.placement or ("distributed" if apart else "inline"),
         # It is of what each shard holds, and the stages are planned whole.
-        options.stage_memory = None
-    return options
+        stage_memory=asked.stage_memory if shards is None else None,
+    )
+    # What it was predicted for; else it would be measured again, and come out otherwise.
+    options = replace(options, parallelism=asked, workers=replace(workers, batch_size=batch_size))
+    return as_many_as_pods(options, sum(pod.count for pod in chosen.pods)) if asked.distributed else options
 
 
-def as_many_as_pods(options: argparse.Namespace, pods: int) -> None:
+def as_many_as_pods(options: ScoreOptions, pods: int) -> ScoreOptions:
     """Runners start so many processes for each part of the model: all parts together are the workers of one pod."""
-    options.workers = pods
-    if options.parallelism is not None:
-        options.parallelism = pods
+    runner = options.runner if options.runner.parallelism is None else replace(options.runner, parallelism=pods)
+    return replace(options, workers=replace(options.workers, count=pods), runner=runner)

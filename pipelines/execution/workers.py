@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beamsplit.models.running.providers import CPU
 from beamsplit.models.running.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
+from beamsplit.pipelines.options.values import WorkerOptions
 from beamsplit.transforms.step import Step
 
 PROCESS_START_SECONDS = 2.5
@@ -49,19 +50,21 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def count_workers(
-    wanted: int | None, threads: int | None, providers: str, local: bool, run_timeout: float | None = None
-) -> Workers:
+def count_workers(asked: WorkerOptions, local: bool) -> Workers:
     """One worker a GPU, else one a core, unless the user says otherwise.
+
+    Args:
+        asked: what was said of them.
+        local: whether they run on this machine: only then are its cores and GPUs theirs.
 
     Raises:
         UsageError: a provider is not here.
     """
-    names = resolve_providers(providers)
+    names = resolve_providers(asked.providers)
     gpus = gpu_count() if local and names[0] != CPU else 0
-    count = wanted or gpus or cores()
-    threads = threads or max(1, cores() // count)
-    return Workers(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=run_timeout))
+    count = asked.count or gpus or cores()
+    threads = asked.threads or max(1, cores() // count)
+    return Workers(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=asked.run_timeout))
 
 
 def choose_worker_type(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from beamsplit.models.fitting.classes import ClassNames, agreement, class_names
 from beamsplit.models.fitting.fit import Fit
 from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.values.tensors import ColumnType, column_type, unpack
+from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.block import COPY
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.step import Step
@@ -24,32 +24,32 @@ LABELLED_ROWS = 64
 """The same where the model gives labels too, which tell whether its names are in the order of its scores."""
 
 
-def finish_steps(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
+def finish_steps(binding: BindingOptions, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
     """The steps of `--finish`, and the mean over augmented copies.
 
     Args:
-        options: `finish`, `prepare` and `keep` as the user gave them.
+        binding: with `finish`, `prepare` and `keep`.
         schema: of the blocks that come from the model.
         made: model and sample rows.
 
     Raises:
         UsageError: a step cannot work, or the sample shows that it makes no sense.
     """
-    if not options.finish and not options.prepare:
+    if not binding.finish and not binding.prepare:
         return ()
     from beamsplit.transforms.finish import Labels, parse_finish, with_mean_of_copies
 
     outputs = [output.name for output in made.plan.outputs]
-    steps = [parse_finish(spec, outputs) for spec in options.finish]
+    steps = [parse_finish(spec, outputs) for spec in binding.finish]
     # A file of names is for the numbers of classes.
     named = any(isinstance(step, Labels) and step.file is not None for step in steps)
     classes = None
     if not named and any(hasattr(step, "classes") for step in steps):
         classes = classes_of(made)
-        steps = [parse_finish(spec, outputs, classes) for spec in options.finish]
+        steps = [parse_finish(spec, outputs, classes) for spec in binding.finish]
     if COPY in schema.names:
         steps = with_mean_of_copies(steps, outputs)
-    _try_on_sample(options, steps, made, classes)
+    _try_on_sample(binding.keep, steps, made, classes)
     return tuple(steps)
 
 
@@ -58,7 +58,7 @@ def classes_of(made: Fit) -> ClassNames:
     return class_names(made.plan.model.path, made.session.raw.get_modelmeta().custom_metadata_map)
 
 
-def _try_on_sample(options: argparse.Namespace, steps: Sequence[Step], made: Fit, classes: ClassNames | None) -> None:
+def _try_on_sample(keep: tuple[str, ...], steps: Sequence[Step], made: Fit, classes: ClassNames | None) -> None:
     """Let the steps that can tell by what the model gives whether they make sense look at a few sample rows."""
     checks = [number for number, step in enumerate(steps) if hasattr(step, "check_sample")]
     named = classes is not None and any(_gives_names(step) for step in steps)
@@ -67,7 +67,7 @@ def _try_on_sample(options: argparse.Namespace, steps: Sequence[Step], made: Fit
         return
     rows = LABELLED_ROWS if labels else CHECK_ROWS
     plan = made.plan if made.plan.row_by_row else replace(made.plan, batch_size=rows)
-    infer = InferStep(plan, made.session.options, None, options.keep, counted=False)
+    infer = InferStep(plan, made.session.options, None, keep, counted=False)
     block = infer.score_with(Scorer(plan, made.session), made.sample.slice(0, rows)).block
     if classes is not None and labels and block.num_rows:
         _check_names(block.select([output.name for output in made.plan.outputs]), labels, classes)
@@ -110,11 +110,11 @@ def _check_names(block: pa.RecordBatch, labels: Sequence[str], classes: ClassNam
                 )
 
 
-def list_cells(options: argparse.Namespace, schema: pa.Schema, made: Fit) -> tuple[str, ...]:
+def list_cells(output: str, schema: pa.Schema, made: Fit) -> tuple[str, ...]:
     """A note for outputs that are lists in the cells of a CSV file, where a column a value may be wanted."""
-    if not options.output.lower().endswith((".csv", ".tsv")):
+    if not output.lower().endswith((".csv", ".tsv")):
         return ()
-    outputs = {output.name for output in made.plan.outputs}
+    outputs = {one.name for one in made.plan.outputs}
     lists = [field.name for field in schema if field.name in outputs and _is_list(column_type(field.type))]
     if not lists:
         return ()

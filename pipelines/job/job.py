@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,10 @@ import pyarrow as pa
 
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
-from beamsplit.pipelines.execution.divided import Divided, default_workers, divide, runs_in_parts
+from beamsplit.pipelines.execution.divided import Divided, default_workers, divide
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_source import leave_aside
+from beamsplit.pipelines.execution.shards import check_local
 from beamsplit.pipelines.execution.strategy import CannotDivide, settle_strategy, trying
 from beamsplit.pipelines.execution.workers import Workers, choose_worker_type, cores, count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
@@ -24,11 +25,12 @@ from beamsplit.pipelines.job.columns import (
 from beamsplit.pipelines.job.csv_header import with_csv_header
 from beamsplit.pipelines.job.depths import input_depths, narrower_floats
 from beamsplit.pipelines.job.finishing import finish_steps, list_cells
-from beamsplit.pipelines.job.json_output import steps_for_format
+from beamsplit.pipelines.job.json_output import json_format, steps_for_format
 from beamsplit.pipelines.job.no_rows import leave_undivided
 from beamsplit.pipelines.job.sample import TEXT_FORMATS, open_sample
 from beamsplit.pipelines.job.topic_ends import TopicEnds, check_columns_written, find_topics
 from beamsplit.pipelines.job.versions import check_version, version_steps
+from beamsplit.pipelines.options.values import Parallelism, RunnerOptions, ScoreOptions
 from beamsplit.pipelines.report.summary import plan_lines, rows_fact
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
@@ -90,7 +92,7 @@ class Job:
     workers: int
     worker_type: str
     partition: str | None
-    capacities: list[float] | str | None
+    capacities: tuple[float, ...] | str | None
     seed: int
     sample: pa.RecordBatch | None
     """Prepared sample rows, to measure workers with."""
@@ -101,8 +103,7 @@ class Job:
     topics: TopicEnds | None = None
     """Topics that `output` or `errors` name; None where both are files."""
 
-    runner: str = "DirectRunner"
-    """As `--runner` names it."""
+    runner: RunnerOptions = field(default_factory=RunnerOptions)
 
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
@@ -118,7 +119,7 @@ class Job:
         return plan_lines(self.facts, self.notes)
 
 
-def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: bool = True) -> Job:
+def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = True) -> Job:
     """Check everything and decide what is left open.
 
     Args:
@@ -129,20 +130,22 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
     Raises:
         UsageError: something cannot work; one line with the fix.
     """
-    check_version(options)
+    binding, source = options.binding, options.source
+    check_version(binding.model_version, options.sink.output)
     left_out: list[str] = []
-    files = tuple(find_files(options.input, left_out=left_out))
-    files = with_encoding(files, format_of(files, options.input_format), options.encoding)
-    files = with_csv_header(files, options)
-    check_written(options, [options.model, *(file.path for file in files)])
-    topics = find_topics(options, local)
-    aside = (*left_out_notes(left_out), *leave_aside(options, local), *leave_undivided(options, files))
-    settled = settle_strategy(options, files, local)
+    files = tuple(find_files(source.input, left_out=left_out))
+    format = format_of(files, source.input_format)
+    files = with_csv_header(with_encoding(files, format, source.encoding), format, source.csv_header)
+    check_written(options, [binding.model, *(file.path for file in files)])
+    topics = find_topics(options.sink, options.stream.kafka_config, local)
+    parallelism, unfollowed = leave_aside(options.parallelism, local)
+    parallelism, undivided = leave_undivided(parallelism, files, format)
+    settled = settle_strategy(replace(options, parallelism=parallelism), files, format, local)
+    why_so = (*left_out_notes(left_out), *unfollowed, *undivided)
     ways, left = [settled, *settled.others], tuple[str, ...]()
     for at, way in enumerate(ways):
-        vars(options).update(vars(way.options))
         try:
-            return _planned(options, files, topics, (*aside, *left, *way.lines), job_dir, local)
+            return _planned(way.options, files, topics, (*why_so, *left, *way.lines), job_dir, local)
         except CannotDivide as error:
             if at + 1 == len(ways):
                 raise
@@ -151,7 +154,7 @@ def plan_job(options: argparse.Namespace, job_dir: str | None = None, local: boo
 
 
 def _planned(
-    options: argparse.Namespace,
+    options: ScoreOptions,
     files: tuple[InputFile, ...],
     topics: TopicEnds | None,
     why_so: tuple[str, ...],
@@ -164,62 +167,80 @@ def _planned(
         CannotDivide: the model cannot be divided as a strategy says.
         UsageError: something else cannot work.
     """
-    workers = count_workers(default_workers(options), options.threads, options.providers, local, options.run_timeout)
-    sample = open_sample(options, files, workers.session, few_runs=runs_in_parts(options))
-    why_so += leave_aside(options, local, sample.made.sample is not None)
-    format, schema, prepare, prepared, made = sample.format, sample.schema, sample.prepare, sample.prepared, sample.made
+    binding, sink, asked, parallelism = options.binding, options.sink, options.workers, options.parallelism
+    workers = count_workers(replace(asked, count=default_workers(parallelism, asked.count)), local)
+    format = format_of(files, options.source.input_format)
+    to_text = json_format(sink) is not None
+    sample = open_sample(binding, files, format, workers.session, few_runs=parallelism.in_parts, to_text=to_text)
+    parallelism, unfollowed = leave_aside(parallelism, local, sample.made.sample is not None)
+    schema, prepare, prepared, made = sample.schema, sample.prepare, sample.prepared, sample.made
     text = format in TEXT_FORMATS
-    check_outputs(options.keep, [output.name for output in made.plan.outputs])
+    check_outputs(binding.keep, [output.name for output in made.plan.outputs])
 
-    plan, batch_fact = with_batch_size(made, known_batch_size(options, made))
+    plan, batch_fact = with_batch_size(made, known_batch_size(parallelism, asked.batch_size, made))
     rows = total_rows(files, format)
-    notes = (*why_so, *made.notes)
-    if options.shards == "auto":
-        plan, workers, line = _settled_shards(options, made, plan, workers, local, job_dir)
+    notes = (*why_so, *unfollowed, *made.notes)
+    if parallelism.shards == "auto":
+        parallelism, plan, workers, line = _settled_shards(options, made, plan, workers, check_local(local, job_dir))
         notes = (*notes, line)
     at_once = None if rows is None else min(PLAIN_BLOCK_ROWS, max(1, rows // workers.count))
-    with trying(options, job_dir):
-        divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local, at_once)
+    request = Request(
+        binding.model,
+        made,
+        plan,
+        batch_fact,
+        workers,
+        prepared,
+        binding.keep,
+        job_dir,
+        local,
+        at_once,
+        parallelism,
+        asked,
+        compare=options.watching.dry_run_plan,
+    )
+    with trying(parallelism, job_dir):
+        divided = divide(request)
     plan = divided.scoring
-    infer = with_audit(options, divided.infer_step(options, workers, job_dir), made, divided.apart, rows)
+    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.apart, rows)
     after_infer = infer.output_schema(prepared)
-    finish = finish_steps(options, after_infer, made)
+    finish = finish_steps(binding, after_infer, made)
     around: list[str] = []
     if infer.staged is not None:
         from beamsplit.pipelines.execution.side_stages import time_ends
 
         ends = time_ends(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
-        if options.workers is None and local:
+        if asked.count is None and local:
             workers = replace(workers, count=ends.workers(infer.staged.period, cores()))
         around = ends.lines(workers.count)
-    finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
-    finish += steps_for_format(options, chain_schema(finish, after_infer))
+    finish += version_steps(binding.model_version, made.plan.model.path, chain_schema(finish, after_infer))
+    finish += steps_for_format(sink, chain_schema(finish, after_infer), binding.keep)
     after_finish = chain_schema(finish, after_infer)
-    check_columns_written(options, after_finish)
+    check_columns_written(sink, after_finish)
 
-    needed = needed_columns(schema, prepare, [*plan.binding.columns, *options.keep])
+    needed = needed_columns(schema, prepare, [*plan.binding.columns, *binding.keep])
     if text and not prepare:
-        schema = as_the_model_wants(schema, plan.binding, {*options.keep, *options.types}, options.narrow)
+        schema = as_the_model_wants(schema, plan.binding, {*binding.keep, *binding.types}, binding.narrow)
     limits = _block_limits(sample.rows, plan.batch_size, bool(prepare), divided)
     plain = text and not prepare
-    leave = {*options.keep, *options.types, *sample.derived.names}
+    leave = {*binding.keep, *binding.types, *sample.derived.names}
     read = ReadOptions(
         schema,
         needed,
         verbatim=sample.verbatim,
         derived=sample.derived,
-        declared=tuple(options.types),
+        declared=tuple(binding.types),
         depths=input_depths(plan.binding, schema, leave) if plain and format == "jsonl" else (),
         fed=narrower_floats(plan.binding, schema) if plain else (),
         **limits,
     )
     steps = (*prepare, replace(infer, counted=False), *finish)
-    worker_type, why = options.worker_type, ""
+    worker_type, why = asked.worker_type, ""
     if divided.in_parts and worker_type is None:
         worker_type = "process" if divided.apart else "thread"
     if worker_type is None:
         worker_type, why = choose_worker_type(
-            steps, sample.raw, read.block_rows, workers.count, rows, options.run_timeout
+            steps, sample.raw, read.block_rows, workers.count, rows, asked.run_timeout
         )
     return Job(
         files=files,
@@ -236,58 +257,55 @@ def _planned(
             "infer": after_infer,
             "finish": after_finish,
         },
-        output=options.output,
-        errors=options.errors,
-        max_failed=options.max_failed,
-        num_shards=options.num_shards,
+        output=sink.output,
+        errors=sink.errors,
+        max_failed=sink.max_failed,
+        num_shards=sink.num_shards,
         workers=workers.count,
         worker_type=worker_type,
-        partition=options.partition,
-        capacities=options.capacities,
-        seed=options.seed,
+        partition=asked.partition,
+        capacities=asked.capacities,
+        seed=asked.seed,
         sample=sample.rows,
         topics=topics,
         runner=options.runner,
-        notes=(*notes, *divided.notes, *list_cells(options, after_finish, made)),
+        notes=(*notes, *divided.notes, *list_cells(sink.output, after_finish, made)),
         facts={
-            "model": options.model,
+            "model": binding.model,
             "input": _input_fact(len(files), format, rows),
             "inputs": plan.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
             **rows_fact(made),
-            **audit_fact(options, rows),
+            **audit_fact(asked.audit, rows),
             "batch size": divided.batch_size,
-            "workers": _workers_fact(workers, worker_type, why, options.partition),
+            "workers": _workers_fact(workers, worker_type, why, asked.partition),
             "providers": ", ".join(workers.session.providers),
             **divided.facts,
             **({"around them": around} if around else {}),
-            "output": (topics and topics.output_fact) or options.output,
+            "output": (topics and topics.output_fact) or sink.output,
         },
     )
 
 
 def _settled_shards(
-    options: argparse.Namespace, made: Fit, plan: Any, workers: Workers, local: bool, job_dir: str | None
-) -> tuple[Any, Workers, str]:
-    """Settle `--shards auto`; (how the whole model is run, the workers for it, why)."""
+    options: ScoreOptions, made: Fit, plan: Any, workers: Workers, job_dir: str
+) -> tuple[Parallelism, Any, Workers, str]:
+    """`--shards auto` settled; (how the model is divided, how the whole model is run, the workers for it, why)."""
     from beamsplit.pipelines.execution.shard_count import Whole, choose_shards
-    from beamsplit.pipelines.execution.shards import check_local
-    from beamsplit.pipelines.execution.shards import default_workers as workers_of_shards
     from beamsplit.pipelines.job.sample_feeds import sample_feeds
 
-    rows = 1 if plan.row_by_row else options.micro_batch or plan.batch_size
+    parallelism, asked = options.parallelism, options.workers
+    rows = 1 if plan.row_by_row else parallelism.micro_batch or plan.batch_size
     few = 1 if plan.row_by_row else SAMPLE_RUN_ROWS
     whole = Whole(plan.model, made.session, partial(sample_feeds, made, plan), rows, few)
-    chosen = choose_shards(options, whole, workers, check_local(local, job_dir))
-    options.shards = chosen.shards if chosen.shards > 1 else None
-    options.shard_source = chosen.source
-    if options.shards is not None:
-        workers = count_workers(
-            workers_of_shards(options), options.threads, options.providers, local, options.run_timeout
-        )
-    elif options.micro_batch is not None and not plan.row_by_row:
-        plan = replace(plan, batch_size=options.micro_batch)
-    return plan, workers, f"--shards auto: {chosen.line}"
+    chosen = choose_shards(whole, workers, asked, parallelism, job_dir)
+    shards = chosen.shards if chosen.shards > 1 else None
+    parallelism = replace(parallelism, shards=shards, shard_source=chosen.source)
+    if shards is not None:
+        workers = count_workers(replace(asked, count=default_workers(parallelism, asked.count)), local=True)
+    elif parallelism.micro_batch is not None and not plan.row_by_row:
+        plan = replace(plan, batch_size=parallelism.micro_batch)
+    return parallelism, plan, workers, f"--shards auto: {chosen.line}"
 
 
 def _input_fact(files: int, format: str, rows: int | None) -> str:
@@ -311,25 +329,25 @@ def user_fields(schema: pa.Schema) -> list[pa.Field]:
     return [column for column in schema if column.name not in INTERNAL_COLUMNS]
 
 
-def check_written(options: argparse.Namespace, read: list[str]) -> None:
+def check_written(options: ScoreOptions, read: list[str]) -> None:
     """Raise for an output, errors or summary file that cannot be written, or is one of those read."""
-    if not is_kafka(options.output):
-        check_output(options.output, read)
-    if options.errors and not is_kafka(options.errors):
-        check_apart("--errors", options.errors, options.output, read)
-        check_replaceable(options.errors, "--errors")
-        errors_format(options.errors)
-    taken = [*read, *filter(None, [options.errors])]
-    for name in ("summary", "replan"):
-        path = getattr(options, name)
+    output, errors = options.sink.output, options.sink.errors
+    if not is_kafka(output):
+        check_output(output, read)
+    if errors and not is_kafka(errors):
+        check_apart("--errors", errors, output, read)
+        check_replaceable(errors, "--errors")
+        errors_format(errors)
+    taken = [*read, *filter(None, [errors])]
+    for option, path in (("--summary", options.watching.summary), ("--replan", options.parallelism.replan)):
         if path:
-            check_apart(f"--{name}", path, options.output, taken)
+            check_apart(option, path, output, taken)
             taken.append(path)
 
 
-def known_batch_size(options: argparse.Namespace, made: Fit) -> int | str:
+def known_batch_size(parallelism: Parallelism, wanted: int | str, made: Fit) -> int | str:
     """`--batch_size`; of a large model that runs in parts `--micro_batch`, so that it need not be loaded to measure."""
-    return options.micro_batch if made.session.options.mapped and options.micro_batch else options.batch_size
+    return parallelism.micro_batch if made.session.options.mapped and parallelism.micro_batch else wanted
 
 
 def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Collection
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.values import SinkOptions
 from beamsplit.transforms.json_numbers import NumbersForJson
 from beamsplit.transforms.kafka.config import is_kafka
 from beamsplit.transforms.null_tensors import NoNullTensors, tensor_columns
@@ -15,34 +16,35 @@ from beamsplit.transforms.times_in_range import TimesInRange, bounded_columns
 from beamsplit.transforms.write.names import output_format
 
 
-def json_format(options: argparse.Namespace) -> str | None:
+def json_format(sink: SinkOptions) -> str | None:
     """`json`, `jsonl` or `csv`; None where the output is of another format, which has no JSON in it."""
-    format = (options.output_format or "json") if is_kafka(options.output) else output_format(options.output)
+    format = (sink.output_format or "json") if is_kafka(sink.output) else output_format(sink.output)
     return format if format in ("json", "jsonl", "csv") else None
 
 
-def steps_for_format(options: argparse.Namespace, schema: pa.Schema) -> tuple[Step, ...]:
+def steps_for_format(sink: SinkOptions, schema: pa.Schema, keep: Collection[str]) -> tuple[Step, ...]:
     """The last step of a job whose output has floating-point numbers as JSON, or tensors in Parquet.
 
     Args:
-        options: `output`, `output_format` and `json_nan` as the user gave them.
+        sink: where predictions go.
         schema: of the blocks that the step gets.
+        keep: columns that are copied.
 
     Raises:
         UsageError: `--json_nan` is given, and the output has no JSON.
     """
-    format = json_format(options)
+    format = json_format(sink)
     if format is None:
-        if options.json_nan is not None:
+        if sink.json_nan is not None:
             raise UsageError(
-                f"--json_nan {options.json_nan} is for JSON, and --output {options.output} is none: NaN and infinity "
+                f"--json_nan {sink.json_nan} is for JSON, and --output {sink.output} is none: NaN and infinity "
                 "stay as they are; leave it out"
             )
-        if is_kafka(options.output) or output_format(options.output) != "parquet":
+        if is_kafka(sink.output) or output_format(sink.output) != "parquet":
             return ()
-        tensors = bool(set(tensor_columns(schema)) & set(options.keep))
+        tensors = bool(set(tensor_columns(schema)) & set(keep))
         return (*_times(schema, "parquet"), *((NoNullTensors(),) if tensors else ()))
-    step = NumbersForJson(options.json_nan or "error", nested_only=format == "csv")
+    step = NumbersForJson(sink.json_nan or "error", nested_only=format == "csv")
     return (*_times(schema, format), *((step,) if step.columns(schema) else ()))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature
+from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.block import with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.read.json_rows import MIXED, WIDE
@@ -17,7 +17,7 @@ from beamsplit.transforms.user_function import UserFunction
 
 
 def only_kept(
-    options: argparse.Namespace, signature: Signature, schema: pa.Schema, prepare: Sequence[Step]
+    binding: BindingOptions, signature: Signature, schema: pa.Schema, prepare: Sequence[Step]
 ) -> tuple[str, ...]:
     """The `--keep` columns that neither an input of the model nor a step of `--prepare` reads, in their order.
 
@@ -25,8 +25,8 @@ def only_kept(
     """
     if any(isinstance(step, UserFunction) for step in prepare):
         return ()
-    read = read_by_name(signature, options.columns, options.set)
-    kept = [name for name in options.keep if name in schema.names and name not in read]
+    read = read_by_name(signature, binding.columns, binding.set)
+    kept = [name for name in binding.keep if name in schema.names and name not in read]
     return tuple(name for name in kept if not prepare or _passes(name, schema, prepare))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,13 +14,11 @@ from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_mod
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions, get_session
-from beamsplit.pipelines.execution.divided import runs_in_parts
-from beamsplit.pipelines.execution.workers import Workers
 from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs
 from beamsplit.pipelines.job.depths import input_depths, narrower_floats
-from beamsplit.pipelines.job.json_output import json_format
 from beamsplit.pipelines.job.kept import read_by_name
 from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_steps
+from beamsplit.pipelines.options.values import BindingOptions, StreamOptions
 from beamsplit.transforms.block import AS_CAME, MESSAGE_FIELDS
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
@@ -84,74 +81,80 @@ class OpenedMessages:
         return f"{self.format}: {', '.join(f'{column.name}: {column.type}' for column in self.schema)}"
 
 
-def open_messages(options: argparse.Namespace, topic: str, workers: Workers) -> OpenedMessages:
+def open_messages(
+    binding: BindingOptions, stream: StreamOptions, topic: str, session: SessionOptions, few_runs: bool, to_json: bool
+) -> OpenedMessages:
     """Find out what messages hold, and bring that together with the model.
 
     Args:
-        options: `format`, `schema`, `model`, `columns`, `set`, `narrow`, `keep` and `prepare` as the user gave them.
+        binding: the model, and what feeds it.
+        stream: with `format` and `schema`.
         topic: name of the topic.
-        workers: whose sessions try the model.
+        session: to try the model with.
+        few_runs: whether that session only plans and checks, and what scores rows is another: weights of a large model
+            then stay in their file.
+        to_json: whether the output is messages of JSON.
 
     Raises:
         UsageError: the fields must be declared, or the model does not take them.
     """
-    format = options.format or "json"
-    steps = prepare_steps(options)
-    path = localize(options.model)
-    session = for_few_runs(workers.session, path) if runs_in_parts(options) else workers.session
-    fields = _fields(options, format, bool(steps), path, session)
+    format = stream.format or "json"
+    steps = prepare_steps(binding)
+    path = localize(binding.model)
+    session = for_few_runs(session, path) if few_runs else session
+    fields = _fields(binding, stream.schema, format, bool(steps), path, session)
     schema = message_schema(format, fields)
     check_names(schema)
-    came = _kept_inputs(options, format, fields, path, session) if options.keep and not steps else ()
+    came: tuple[str, ...] = ()
+    if format == "json" and to_json and binding.keep and not steps:
+        came = _kept_inputs(binding, fields, path, session)
     messages = pa.schema([*schema, *MESSAGE_FIELDS, *([as_came_field(came)] if came else [])])
-    prepare = fill_nulls(steps, messages, options.nulls)
+    prepare = fill_nulls(steps, messages, binding.nulls)
     prepared = chain_schema(prepare, messages)
-    check_keep(options.keep, prepared)
-    sample = prepare_sample(_as_read(sample_of(schema, fields), topic, messages), prepare, options.prepare)
-    made = fit(path, session, prepared, sample, facts_of(options, format == "json"))
-    check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
-    check_outputs(options.keep, [column.name for column in made.plan.outputs])
-    rules = Rules(narrow=options.narrow)
+    check_keep(binding.keep, prepared)
+    sample = prepare_sample(_as_read(sample_of(schema, fields), topic, messages), prepare, binding.prepare)
+    made = fit(path, session, prepared, sample, facts_of(binding, format == "json"))
+    check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
+    check_outputs(binding.keep, [column.name for column in made.plan.outputs])
+    rules = Rules(narrow=binding.narrow)
     if format in ("json", "arrow"):
         # What is kept is as it was declared, unless its text comes out.
-        leave = {name for name in options.keep if options.schema and name not in came}
+        leave = {name for name in binding.keep if stream.schema and name not in came}
         leave |= {f.name for f in schema if f.name not in prepared.names or prepared.field(f.name).type != f.type}
-        binding = made.plan.binding
-        fed = dict(narrower_floats(binding, schema)) if not steps else {}
-        rules = replace(rules, depths=dict(input_depths(binding, schema, leave)), fed=fed)
+        bound = made.plan.binding
+        fed = dict(narrower_floats(bound, schema)) if not steps else {}
+        rules = replace(rules, depths=dict(input_depths(bound, schema, leave)), fed=fed)
     return OpenedMessages(format, fields, schema, prepare, prepared, made, rules, came)
 
 
 def _kept_inputs(
-    options: argparse.Namespace, format: str, fields: Mapping[str, TensorSpec], path: str, session: SessionOptions
+    binding: BindingOptions, fields: Mapping[str, TensorSpec], path: str, session: SessionOptions
 ) -> tuple[str, ...]:
-    """The fields that inputs take by name and that are kept, where what comes out is JSON too."""
-    if format != "json" or json_format(options) != "json":
-        return ()
+    """The fields that inputs take by name and that are kept."""
     check_model_file(path)
-    read = read_by_name(_signature(path, session, frozenset(options.set)), options.columns, options.set)
-    return tuple(name for name in options.keep if name in read and name in fields and fields[name].dtype != JSON)
+    read = read_by_name(_signature(path, session, frozenset(binding.set)), binding.columns, binding.set)
+    return tuple(name for name in binding.keep if name in read and name in fields and fields[name].dtype != JSON)
 
 
 def _fields(
-    options: argparse.Namespace, format: str, prepared: bool, path: str, session: SessionOptions
+    binding: BindingOptions, declaration: str | None, format: str, prepared: bool, path: str, session: SessionOptions
 ) -> Mapping[str, TensorSpec]:
     """What a message holds: `--schema`, else what the model's inputs want.
 
     Raises:
         UsageError: it must be declared.
     """
-    if options.schema:
-        return parse_schema(options.schema)
+    if declaration:
+        return parse_schema(declaration)
     raw = {RAW_COLUMN: TensorSpec(RAW_COLUMN, "bytes", ())}
     if prepared:
         if format == "raw":
             return raw
         raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
     check_model_file(path)
-    signature = _signature(path, session, frozenset(options.set))
-    fields = wanted_fields(signature, options.columns, options.set)
-    missing = [name for name in options.keep if name not in fields]
+    signature = _signature(path, session, frozenset(binding.set))
+    fields = wanted_fields(signature, binding.columns, binding.set)
+    missing = [name for name in binding.keep if name not in fields]
     if missing:
         # What JSON holds comes out as it came, whatever it is; in other formats it may be anything.
         others = [f"{name}:{'json' if format == 'json' else 'int64'}" for name in missing]
@@ -165,7 +168,7 @@ def _fields(
     if format == "raw" and [spec.dtype for spec in fields.values()] != ["string"]:
         return raw
     if format == "json":
-        return {name: _natural(spec, name in options.keep) for name, spec in fields.items()}
+        return {name: _natural(spec, name in binding.keep) for name, spec in fields.items()}
     return fields
 
 

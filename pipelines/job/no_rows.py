@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature
+from beamsplit.pipelines.options.values import BindingOptions, Parallelism
 from beamsplit.transforms.block import with_origin_schema
 from beamsplit.transforms.kafka.schema import message_schema, wanted_fields
-from beamsplit.transforms.read import InputFile, format_of, has_rows
+from beamsplit.transforms.read import InputFile, has_rows
 from beamsplit.transforms.spec import SpecStep
 from beamsplit.transforms.step import Step
 
 
-def leave_undivided(options: argparse.Namespace, files: Sequence[InputFile]) -> tuple[str, ...]:
-    """Run the model whole where there is no row to plan or to check a split with; a line that says so.
+def leave_undivided(asked: Parallelism, files: Sequence[InputFile], format: str) -> tuple[Parallelism, tuple[str, ...]]:
+    """(the model run whole where there is no row to plan or to check a split with, a line that says so).
 
     Args:
-        options: of the job; changed.
+        asked: how the model is to be divided.
         files: of the input.
+        format: of the files.
     """
     ways = ("stages", "shards", "strategy", "plan")
-    asked = [name for name in ways if getattr(options, name) is not None]
-    if not (asked or options.shard_source) or has_rows(files, format_of(files, options.input_format)):
-        return ()
-    for name in (*ways, "shard_source", "replan"):
-        setattr(options, name, None)
-    if isinstance(options.workers, str):
-        options.workers = None
-    return ("the input has no rows: the model is not divided, and the outputs are empty",)
+    given = [name for name in ways if getattr(asked, name) is not None]
+    if not (given or asked.shard_source) or has_rows(files, format):
+        return asked, ()
+    # What sizes the runs of a model that is divided says the same of the whole one.
+    whole = replace(asked, stages=None, shards=None, strategy=None, cluster=None, plan=None, replan=None)
+    return replace(whole, shard_source=None), (
+        "the input has no rows: the model is not divided, and the outputs are empty",
+    )
 
 
-def columns_of_nothing(options: argparse.Namespace, steps: Sequence[Step], signature: Signature) -> pa.Schema:
+def columns_of_nothing(binding: BindingOptions, steps: Sequence[Step], signature: Signature) -> pa.Schema:
     """The columns that JSON Lines without a row would have: what the model and the steps take.
 
     Args:
-        options: `columns`, `set` and `keep` as the user gave them.
+        binding: with `columns`, `set` and `keep`.
         steps: of `--prepare`.
         signature: the model's.
 
@@ -59,10 +61,10 @@ def columns_of_nothing(options: argparse.Namespace, steps: Sequence[Step], signa
         before = set(schema.names)
         schema = step.output_schema(schema)
         made |= set(schema.names) - before
-    wanted = message_schema("json", wanted_fields(signature, options.columns, options.set))
+    wanted = message_schema("json", wanted_fields(signature, binding.columns, binding.set))
     first += [field for field in wanted if field.name not in schema.names]
     named = {field.name for field in first} | made
-    return pa.schema([*first, *(pa.field(name, pa.string()) for name in options.keep if name not in named)])
+    return pa.schema([*first, *(pa.field(name, pa.string()) for name in binding.keep if name not in named)])
 
 
 def _fitting(step: Any, schema: pa.Schema, names: Sequence[str]) -> list[pa.Field]:

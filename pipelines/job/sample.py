@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +14,8 @@ from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.pipelines.job.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values
-from beamsplit.pipelines.job.json_output import json_format
 from beamsplit.pipelines.job.kept import as_json, as_texts, only_kept
+from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
@@ -29,7 +28,6 @@ from beamsplit.transforms.read import (
     NoColumns,
     ReadOptions,
     declared_fields,
-    format_of,
     infer_schema,
     partition_codes,
     partition_types,
@@ -80,23 +78,28 @@ class Sample:
 
 
 def open_sample(
-    options: argparse.Namespace, files: Sequence[InputFile], session: SessionOptions, few_runs: bool = False
+    binding: BindingOptions,
+    files: Sequence[InputFile],
+    format: str,
+    session: SessionOptions,
+    few_runs: bool = False,
+    to_text: bool = False,
 ) -> Sample:
     """Read the first rows, prepare them, and bring them together with the model.
 
     Args:
-        options: `model`, `input_format`, `columns`, `set`, `types`, `narrow`, `keep` and `prepare` as the user gave
-            them.
+        binding: the model, and what feeds it.
         files: of the input.
+        format: of the files.
         session: to try the model with.
         few_runs: whether that session only plans and checks, and what scores rows is another: weights of a large model
             then stay in their file.
+        to_text: whether the output is JSON or CSV, which hold a number as it is written.
 
     Raises:
         UsageError: the rows cannot be read or prepared, or the model does not take them.
     """
-    format = format_of(files, options.input_format)
-    path = localize(options.model)
+    path = localize(binding.model)
     check_model_file(path)
     if few_runs:
         session = for_few_runs(session, path)
@@ -105,47 +108,44 @@ def open_sample(
     except NoColumns as error:
         if format == "csv" and not any(file.header is False for file in files):  # Not even a header.
             raise
-        inferred = InferredSchema(_columns_of_nothing(options, path, session, error))
+        inferred = InferredSchema(_columns_of_nothing(binding, path, session, error))
     folders = partition_types(file.path for file in files)
-    of_folders = {name for name in options.types if name in folders and name not in inferred.schema.names}
+    of_folders = {name for name in binding.types if name in folders and name not in inferred.schema.names}
     of_fields = declared_fields(
-        inferred.schema, {k: v for k, v in options.types.items() if k not in of_folders}, format
+        inferred.schema, {k: v for k, v in binding.types.items() if k not in of_folders}, format
     )
     made_later = {*of_folders, *of_fields}
-    inferred = inferred.declared({k: v for k, v in options.types.items() if k not in made_later}, format)
-    steps = prepare_steps(options)
-    asked = [*of_fields, *_asked(options, inferred.schema, steps, path, session)]
+    inferred = inferred.declared({k: v for k, v in binding.types.items() if k not in made_later}, format)
+    steps = prepare_steps(binding)
+    asked = [*of_fields, *_asked(binding, inferred.schema, steps, path, session)]
     schema, derived, notes = with_derived(inferred.schema, files, asked)
-    schema = pa.schema([f.with_type(options.types[f.name]) if f.name in made_later else f for f in schema])
+    schema = pa.schema([f.with_type(binding.types[f.name]) if f.name in made_later else f for f in schema])
     check_names(schema)
-    prepare = fill_nulls(steps, with_origin_schema(schema), options.nulls)
+    prepare = fill_nulls(steps, with_origin_schema(schema), binding.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
-    check_keep(options.keep, prepared)
-    inferred.check(derived.of_files([*options.keep, *(name for names in options.columns.values() for name in names)]))
+    check_keep(binding.keep, prepared)
+    inferred.check(derived.of_files([*binding.keep, *(name for names in binding.columns.values() for name in names)]))
     text = format in TEXT_FORMATS
     verbatim: tuple[str, ...] = ()
-    if text and options.keep:
-        verbatim = only_kept(options, get_session(ModelFile(path), session).signature, schema, prepare)
-        own = {*options.types, *derived.names, *(way[0] for _, way in derived.fields)}
+    if text and binding.keep:
+        verbatim = only_kept(binding, get_session(ModelFile(path), session).signature, schema, prepare)
+        own = {*binding.types, *derived.names, *(way[0] for _, way in derived.fields)}
         verbatim = tuple(name for name in verbatim if name not in own)
-        if format == "csv":
-            schema = as_texts(schema, verbatim)
-        else:
-            schema = as_json(schema, verbatim, text=json_format(options) is not None)
+        schema = as_texts(schema, verbatim) if format == "csv" else as_json(schema, verbatim, text=to_text)
         prepared = chain_schema(prepare, with_origin_schema(schema))
-    codes = partition_codes(file.path for file in files) & {*derived.partitions} & {*options.keep} - of_folders
+    codes = partition_codes(file.path for file in files) & {*derived.partitions} & {*binding.keep} - of_folders
     if codes:
         signature = get_session(ModelFile(path), session).signature
-        schema = as_texts(schema, codes & {*only_kept(options, signature, schema, prepare)})
+        schema = as_texts(schema, codes & {*only_kept(binding, signature, schema, prepare)})
         prepared = chain_schema(prepare, with_origin_schema(schema))
-    reading = ReadOptions(schema, verbatim=verbatim, derived=derived, declared=tuple(options.types))
+    reading = ReadOptions(schema, verbatim=verbatim, derived=derived, declared=tuple(binding.types))
     raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))
-    rows = prepare_sample(raw, prepare, options.prepare)
-    facts = facts_of(options, text)
+    rows = prepare_sample(raw, prepare, binding.prepare)
+    facts = facts_of(binding, text)
     facts = replace(facts, ignore=frozenset({*facts.ignore, *derived.names}))
     if text and not prepare:
-        named = {name for names in options.columns.values() for name in names}
-        prepared, rows = without_values(prepared, rows, inferred.empty - (set(options.keep) - named))
+        named = {name for names in binding.columns.values() for name in names}
+        prepared, rows = without_values(prepared, rows, inferred.empty - (set(binding.keep) - named))
     if rows is not None:
         running(rows, None, session)
     try:
@@ -154,12 +154,12 @@ def open_sample(
             schema = pa.schema([prepared.field(column.name) for column in schema])
     except UsageError as error:
         # One cell that is no number makes a whole column of a text file one of strings: a row that fails is less.
-        kept = set(options.keep) - {name for names in options.columns.values() for name in names}
+        kept = set(binding.keep) - {name for names in binding.columns.values() for name in names}
         numbers = schema
         if text and not prepare:
             # Of all the files: which comes first decides nothing.
             spread = raw if len(files) == 1 else read_spread(files, format, reading, SAMPLE_ROWS)
-            numbers = mostly_numbers(schema, spread, {*kept, *options.types})
+            numbers = mostly_numbers(schema, spread, {*kept, *binding.types})
         if numbers == schema:
             raise inferred.explain(error) from error
         schema = numbers
@@ -167,21 +167,21 @@ def open_sample(
         rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
     context.block = None
-    check_nulls(options.nulls, prepare, made.plan.binding.columns, prepared)
+    check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
     for name in made.plan.binding.by_position:
         bound = next(one for one in made.plan.binding.inputs if one.name == name)
         inferred.check_order(bound.columns, f"the model's input {name!r}")
-    needed = needed_columns(schema, prepare, [*made.plan.binding.columns, *options.keep])
+    needed = needed_columns(schema, prepare, [*made.plan.binding.columns, *binding.keep])
     inferred.check(derived.of_files(needed))
     made = replace(made, notes=(*made.notes, *notes))
     return Sample(format, schema, derived, verbatim, prepare, prepared, raw, rows, made)
 
 
 def _asked(
-    options: argparse.Namespace, schema: pa.Schema, steps: Sequence[Step], path: str, session: SessionOptions
+    binding: BindingOptions, schema: pa.Schema, steps: Sequence[Step], path: str, session: SessionOptions
 ) -> list[str]:
     """Names of columns that may be fields of structs."""
-    asked = [*options.keep, *(name for names in options.columns.values() for name in names), *options.nulls.columns]
+    asked = [*binding.keep, *(name for names in binding.columns.values() for name in names), *binding.nulls.columns]
     for step in steps:
         column = getattr(step, "column", None) or ()
         asked += [column] if isinstance(column, str) else column
@@ -190,37 +190,35 @@ def _asked(
     return asked
 
 
-def _columns_of_nothing(
-    options: argparse.Namespace, path: str, session: SessionOptions, error: UsageError
-) -> pa.Schema:
+def _columns_of_nothing(binding: BindingOptions, path: str, session: SessionOptions, error: UsageError) -> pa.Schema:
     from beamsplit.pipelines.job.no_rows import columns_of_nothing
 
     signature = get_session(ModelFile(path), session).signature
     try:
-        return columns_of_nothing(options, prepare_steps(options), signature)
+        return columns_of_nothing(binding, prepare_steps(binding), signature)
     except UsageError as reason:
         raise UsageError(f"{error} ({reason})") from None
 
 
-def prepare_steps(options: argparse.Namespace) -> tuple[Step, ...]:
+def prepare_steps(binding: BindingOptions) -> tuple[Step, ...]:
     """The steps of `--prepare`."""
-    if not options.prepare:
+    if not binding.prepare:
         return ()
     from beamsplit.transforms.prepare import parse_prepare
 
-    return tuple(parse_prepare(spec, options.keep) for spec in options.prepare)
+    return tuple(parse_prepare(spec, binding.keep) for spec in binding.prepare)
 
 
-def facts_of(options: argparse.Namespace, text_source: bool) -> DataFacts:
+def facts_of(binding: BindingOptions, text_source: bool) -> DataFacts:
     """What the user said of the data; a text source declares no widths of numbers."""
     return DataFacts(
-        columns=options.columns,
-        sets=options.set,
-        narrow=options.narrow,
-        together=options.coupled_rows == "accept",
+        columns=binding.columns,
+        sets=binding.set,
+        narrow=binding.narrow,
+        together=binding.coupled_rows == "accept",
         text_source=text_source,
-        ignore=frozenset({*INTERNAL_COLUMNS, *options.keep}),
-        nulls=options.nulls,
+        ignore=frozenset({*INTERNAL_COLUMNS, *binding.keep}),
+        nulls=binding.nulls,
     )
 
 

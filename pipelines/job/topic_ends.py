@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.values.tensors import column_type
+from beamsplit.pipelines.options.values import SinkOptions
 from beamsplit.transforms.block import data_columns
 from beamsplit.transforms.kafka.clients import check_topic
 from beamsplit.transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
@@ -37,19 +37,22 @@ class TopicEnds:
         return None if self.output is None else f"{self.output}, {self.output_format}"
 
 
-def find_topics(options: argparse.Namespace, local: bool, read: Sequence[Topic] = ()) -> TopicEnds | None:
+def find_topics(
+    sink: SinkOptions, kafka_config: str | None, local: bool, read: Sequence[Topic] = ()
+) -> TopicEnds | None:
     """The topics that `--output` and `--errors` name; None where they name none.
 
     Args:
-        options: what `pipelines.options.score.parse` gave.
+        sink: where predictions and errors go.
+        kafka_config: properties of the client.
         local: whether the workers run on this machine.
         read: topics that the job reads.
 
     Raises:
         UsageError: they cannot be written to; one line with the fix.
     """
-    output = parse_topic(options.output, "--output") if is_kafka(options.output) else None
-    errors = parse_topic(options.errors, "--errors") if options.errors and is_kafka(options.errors) else None
+    output = parse_topic(sink.output, "--output") if is_kafka(sink.output) else None
+    errors = parse_topic(sink.errors, "--errors") if sink.errors and is_kafka(sink.errors) else None
     given = [(option, topic) for option, topic in (("--output", output), ("--errors", errors)) if topic is not None]
     if not given:
         return None
@@ -60,34 +63,34 @@ def find_topics(options: argparse.Namespace, local: bool, read: Sequence[Topic] 
             raise UsageError(f"{given[0][0]} is on {first.servers} and {option} on {other.servers}; name one cluster")
         if other.name == first.name:
             raise UsageError(f"{given[0][0]} and {option} are both the topic {other.name}; name another")
-    if output is not None and not errors and not options.errors and not local:
+    if output is not None and not errors and not sink.errors and not local:
         raise UsageError(
             "workers elsewhere have no place to leave rows that fail; add --errors kafka://HOST:PORT/TOPIC or a file"
         )
-    config = ClientConfig(first.servers, options.kafka_config)
-    if options.kafka_config:
-        read_properties(options.kafka_config)
+    config = ClientConfig(first.servers, kafka_config)
+    if kafka_config:
+        read_properties(kafka_config)
     for option, topic in given:
         check_topic(config, topic, option)
-    return TopicEnds(config, output, options.output_format or "json", errors)
+    return TopicEnds(config, output, sink.output_format or "json", errors)
 
 
-def check_columns_written(options: argparse.Namespace, schema: pa.Schema) -> None:
+def check_columns_written(sink: SinkOptions, schema: pa.Schema) -> None:
     """Raise for columns that the output cannot hold.
 
     Args:
-        options: `output` and `output_format` as the user gave them.
+        sink: where predictions go.
         schema: of the blocks that are written.
 
     Raises:
         UsageError: there is one.
     """
-    if not is_kafka(options.output):
-        check_written_types(schema, output_format(options.output), f"--output {options.output}")
-    elif options.output_format == "tensor":
+    if not is_kafka(sink.output):
+        check_written_types(schema, output_format(sink.output), f"--output {sink.output}")
+    elif sink.output_format == "tensor":
         check_tensors(schema)
-    elif options.output_format in (None, "json"):
-        check_written_types(schema, "jsonl", f"--output {options.output}")
+    elif sink.output_format in (None, "json"):
+        check_written_types(schema, "jsonl", f"--output {sink.output}")
 
 
 def check_tensors(schema: pa.Schema) -> None:

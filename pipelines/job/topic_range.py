@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.divided import default_workers, divide
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
 from beamsplit.pipelines.job.finishing import finish_steps, list_cells
 from beamsplit.pipelines.job.job import Job, check_written, user_fields, with_batch_size
-from beamsplit.pipelines.job.json_output import steps_for_format
+from beamsplit.pipelines.job.json_output import json_format, steps_for_format
 from beamsplit.pipelines.job.messages import open_messages
 from beamsplit.pipelines.job.topic_ends import check_columns_written, find_topics
 from beamsplit.pipelines.job.versions import check_version, version_steps
+from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import rows_fact
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.kafka.clients import check_topic, require_client
@@ -67,7 +68,7 @@ class Messages:
             COMMITTER.commit(Group(self.config, self.topic.name, self.group), self.ends)
 
 
-def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) -> Job:
+def plan_bounded(options: ScoreOptions, job_dir: str | None, local: bool) -> Job:
     """Check everything and decide what is left open.
 
     Args:
@@ -79,41 +80,58 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
         UsageError: something cannot work; one line with the fix.
         GapFoundError: messages are gone, and `--on_gap` is fail.
     """
-    check_version(options)
-    check_written(options, [options.model])
-    if options.group and (before := files_of(options.output)):
+    binding, asked, stream, sink = options.binding, options.workers, options.stream, options.sink
+    parallelism = options.parallelism
+    check_version(binding.model_version, sink.output)
+    check_written(options, [binding.model])
+    if stream.group and (before := files_of(sink.output)):
         raise UsageError(
-            f"--group {options.group} goes on where it was, and would replace the file of the run before, {before[0]}; "
+            f"--group {stream.group} goes on where it was, and would replace the file of the run before, {before[0]}; "
             "give --output another name"
         )
-    topic = parse_topic(options.input[0], "--input")
-    topics = find_topics(options, local, read=(topic,))
-    config = ClientConfig(topic.servers, options.kafka_config)
-    if options.kafka_config:
-        read_properties(options.kafka_config)
+    topic = parse_topic(options.source.input[0], "--input")
+    topics = find_topics(sink, stream.kafka_config, local, read=(topic,))
+    config = ClientConfig(topic.servers, stream.kafka_config)
+    if stream.kafka_config:
+        read_properties(stream.kafka_config)
     partitions = check_topic(config, topic, "--input")
-    start = options.start or "committed"
+    start = stream.start or "committed"
     try:
-        spans, gaps = find_spans(config, topic, partitions, options.group, start)
+        spans, gaps = find_spans(config, topic, partitions, stream.group, start)
     except require_client().KafkaException as error:
         raise UsageError(f"--input {topic}: the broker does not tell what there is ({error.args[0].str()})") from error
-    on_gap = options.on_gap or "continue"
+    on_gap = stream.on_gap or "continue"
     check_gaps(gaps, on_gap)
 
-    workers = count_workers(default_workers(options), options.threads, options.providers, local, options.run_timeout)
-    messages = open_messages(options, topic.name, workers)
+    workers = count_workers(replace(asked, count=default_workers(parallelism, asked.count)), local)
+    to_json = json_format(sink) == "json"
+    messages = open_messages(binding, stream, topic.name, workers.session, parallelism.in_parts, to_json)
     prepared, made = messages.prepared, messages.made
-    plan, batch_fact = with_batch_size(made, options.batch_size)
-    divided = divide(options, made, plan, batch_fact, workers, prepared, job_dir, local)
+    plan, batch_fact = with_batch_size(made, asked.batch_size)
+    request = Request(
+        binding.model,
+        made,
+        plan,
+        batch_fact,
+        workers,
+        prepared,
+        binding.keep,
+        job_dir,
+        local,
+        parallelism=parallelism,
+        asked=asked,
+        compare=options.watching.dry_run_plan,
+    )
+    divided = divide(request)
     total = sum(end - begin for begin, end in spans.values())
-    infer = with_audit(options, divided.infer_step(options, workers, job_dir), made, divided.apart, total)
+    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.apart, total)
     after_infer = infer.output_schema(prepared)
-    finish = finish_steps(options, after_infer, made)
-    finish += version_steps(options, made.plan.model.path, chain_schema(finish, after_infer))
+    finish = finish_steps(binding, after_infer, made)
+    finish += version_steps(binding.model_version, made.plan.model.path, chain_schema(finish, after_infer))
     finish += (AddMessageColumns(),)
-    finish += steps_for_format(options, chain_schema(finish, after_infer))
+    finish += steps_for_format(sink, chain_schema(finish, after_infer), binding.keep)
     after_finish = chain_schema(finish, after_infer)
-    check_columns_written(options, after_finish)
+    check_columns_written(sink, after_finish)
     return Job(
         files=(),
         format=messages.format,
@@ -129,40 +147,40 @@ def plan_bounded(options: argparse.Namespace, job_dir: str | None, local: bool) 
             messages.parse,
             tuple(gaps),
             on_gap,
-            options.group,
+            stream.group,
         ),
         prepare=messages.prepare,
         infer=infer,
         divided=divided,
         finish=finish,
         schemas={"prepare": prepared, "infer": after_infer, "finish": after_finish},
-        output=options.output,
-        errors=options.errors,
-        max_failed=options.max_failed,
-        num_shards=options.num_shards,
+        output=sink.output,
+        errors=sink.errors,
+        max_failed=sink.max_failed,
+        num_shards=sink.num_shards,
         workers=workers.count,
-        worker_type=options.worker_type or ("process" if divided.apart else "thread"),
+        worker_type=asked.worker_type or ("process" if divided.apart else "thread"),
         partition=None,
         capacities=None,
-        seed=options.seed,
+        seed=asked.seed,
         sample=None,
         topics=topics,
         runner=options.runner,
-        notes=(*made.notes, *divided.notes, *list_cells(options, after_finish, made)),
+        notes=(*made.notes, *divided.notes, *list_cells(sink.output, after_finish, made)),
         facts={
-            "model": options.model,
+            "model": binding.model,
             "input": f"{topic}, {total:,} messages of {len(spans)} partitions",
             "messages": messages.fact,
             **({"gaps": [gap.line for gap in gaps]} if gaps else {}),
-            "group": f"{options.group}, from {start} where it has no offset" if options.group else "none",
+            "group": f"{stream.group}, from {start} where it has no offset" if stream.group else "none",
             "inputs": divided.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(after_finish)],
             **rows_fact(made),
-            **audit_fact(options, total),
+            **audit_fact(asked.audit, total),
             "batch size": divided.batch_size,
             "workers": f"{workers.count}, {workers.session.threads} threads a session",
             "providers": ", ".join(workers.session.providers),
             **divided.facts,
-            "output": options.output,
+            "output": sink.output,
         },
     )

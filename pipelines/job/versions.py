@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
@@ -17,43 +15,43 @@ from beamsplit.transforms.infer.updating import UpdatingInferStep
 from beamsplit.transforms.kafka.config import is_kafka
 
 
-def check_version(options: argparse.Namespace) -> None:
+def check_version(given: str | None, output: str) -> None:
     """Raise for a header where the output is files.
 
     Raises:
         UsageError: with what to type.
     """
-    if options.model_version == "header" and not is_kafka(options.output):
+    if given == "header" and not is_kafka(output):
         raise UsageError(
-            f"--model_version header is for messages, and --output {options.output} is a file; "
-            "type --model_version column"
+            f"--model_version header is for messages, and --output {output} is a file; type --model_version column"
         )
 
 
-def version_steps(options: argparse.Namespace, path: str, schema: pa.Schema) -> tuple[AddVersion, ...]:
+def version_steps(given: str | None, path: str, schema: pa.Schema) -> tuple[AddVersion, ...]:
     """The last step of a job whose predictions carry the version of its model, if they do.
 
     Args:
-        options: `model_version` as the user gave it.
+        given: `--model_version`.
         path: the model, on this machine.
         schema: of the blocks that the step gets.
 
     Raises:
         UsageError: another column has that name.
     """
-    if options.model_version is None:
+    if given is None:
         return ()
-    _check_free(options, schema)
-    return (AddVersion(model_version(path), COLUMNS[options.model_version]),)
+    _check_free(given, schema)
+    return (AddVersion(model_version(path), COLUMNS[given]),)
 
 
 def updating_step(
-    options: argparse.Namespace, infer: InferStep, schema: pa.Schema, sample: pa.RecordBatch | None
+    watched: str, given: str | None, infer: InferStep, schema: pa.Schema, sample: pa.RecordBatch | None
 ) -> UpdatingInferStep:
     """The model as a step that takes new ones from `--model_updates`.
 
     Args:
-        options: `model_updates` and `model_version` as the user gave them.
+        watched: `--model_updates`.
+        given: `--model_version`.
         infer: how the model is run.
         schema: of the blocks that it gets.
         sample: rows that the model takes, to try new ones on.
@@ -61,16 +59,16 @@ def updating_step(
     Raises:
         UsageError: there is nothing to watch, or another column has the version's name.
     """
-    check_watched(options.model_updates)
+    check_watched(watched)
     column = None
-    if options.model_version is not None:
-        _check_free(options, infer.output_schema(schema))
-        column = COLUMNS[options.model_version]
-    return UpdatingInferStep(infer, ModelUpdates(options.model_updates, pack_rows(sample)), column)
+    if given is not None:
+        _check_free(given, infer.output_schema(schema))
+        column = COLUMNS[given]
+    return UpdatingInferStep(infer, ModelUpdates(watched, pack_rows(sample)), column)
 
 
-def _check_free(options: argparse.Namespace, schema: pa.Schema) -> None:
-    if options.model_version == "column" and COLUMN in schema.names:
+def _check_free(given: str, schema: pa.Schema) -> None:
+    if given == "column" and COLUMN in schema.names:
         names = ", ".join(name for name in schema.names if name not in INTERNAL_COLUMNS)
         raise UsageError(
             f"--model_version gives the predictions a column {COLUMN!r}, and there is one already ({names}); "

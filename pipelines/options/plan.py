@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from beamsplit.models.binding.nulls import NO_NULLS
 from beamsplit.models.cost.cluster import parse_bandwidth, parse_bytes
 from beamsplit.models.errors import UsageError
 from beamsplit.models.strategy.kinds import KINDS
+from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.shared import (
     Parser,
     add_binding,
     add_csv_header,
     add_prepare,
     check_not_empty,
+    groups_of,
     positive,
     read_binding,
+    read_encoding,
     stages_count,
 )
+from beamsplit.pipelines.options.values import PLAN_GROUPS, PlanOptions
 
 EXAMPLES = """\
 examples:
@@ -136,20 +141,37 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
 _OF_PLANNING = ("stage_memory", "bandwidth", "workers", "micro_batch", "threads")
 
 
-def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argparse.Namespace:
+def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> PlanOptions:
     """The options.
 
     Raises:
         UsageError: an option is unknown, is missing, or has a wrong value.
     """
-    options = parser(prog).parse_args(argv)
+    return _read(parser(prog).parse_args(argv))
+
+
+def plan_options(**given: Any) -> PlanOptions:
+    """The options that a command line with these would give, by their names without dashes; see `score_options`.
+
+    >>> plan_options(model="m.onnx", stages=3).split.stages
+    3
+
+    Raises:
+        UsageError: as `parse` does, in the same words; also for a name that is no option.
+    """
+    p = parser()
+    return _read(p.parse_args(to_argv(p, given)))
+
+
+def _read(options: argparse.Namespace) -> PlanOptions:
+    """The values of what argparse has found.
+
+    Raises:
+        UsageError: options do not go together.
+    """
     check_not_empty(options)
     read_binding(options)
-    options.keep = ()
-    if options.encoding is not None:
-        from beamsplit.transforms.read.encoding import check_encoding
-
-        options.encoding = check_encoding(options.encoding)
+    options.encoding = read_encoding(options.encoding)
     if options.sample is None:
         of_rows = ("columns", "types", "narrow", "prepare", "input_format", "encoding")
         given = [name for name in of_rows if getattr(options, name)]
@@ -168,7 +190,10 @@ def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> argpar
             raise UsageError(f"--{given[0]} is for making a plan, and --plan names one; leave one of them out")
     options.stage_memory = None if options.stage_memory is None else parse_bytes(options.stage_memory)
     options.bandwidth = None if options.bandwidth is None else parse_bandwidth(options.bandwidth)
-    return options
+    options.input, options.prepare = tuple(options.sample or ()), tuple(options.prepare)
+    options.keep = options.finish = ()
+    options.model_version = None
+    return PlanOptions(**groups_of(options, PLAN_GROUPS), debug=options.debug)
 
 
 _OF_ONE_SPLIT = ("plan", "shards", "save_stages", "save_shards", "write_model", "report", "measured")

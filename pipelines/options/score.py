@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.strategy.kinds import KINDS
+from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.name_lists import split_names
+from beamsplit.pipelines.options.parallelism import checked_parallelism
 from beamsplit.pipelines.options.shared import (
     Parser,
     add_binding,
     add_csv_header,
     add_prepare,
     check_not_empty,
+    groups_of,
     positive,
     read_binding,
+    read_encoding,
     stages_count,
 )
 from beamsplit.pipelines.options.stream import add_stream
-from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
-
-if TYPE_CHECKING:
-    from beamsplit.pipelines.execution.shard_source import ShardSource
+from beamsplit.pipelines.options.texts import (
+    read_audit,
+    read_batch_size,
+    read_capacities,
+    read_max_failed,
+    read_milliseconds,
+    read_seconds,
+    read_stage_providers,
+    read_workers,
+)
+from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
+from beamsplit.transforms.kafka.config import is_kafka
 
 EXAMPLES = """\
 examples:
@@ -103,7 +115,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     )
     job.add_argument(
         "--max_failed",
-        type=_max_failed,
+        type=read_max_failed,
         metavar="5%|N",
         help="give the job up, with exit code 1, if more rows fail (default: any may); of a stream the share is that "
         "of its messages so far, from the 100th on",
@@ -157,7 +169,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     workers.add_argument("--runner", default="DirectRunner", help="a Beam runner (default: %(default)s, in-process)")
     workers.add_argument(
         "--workers",
-        type=_workers,
+        type=read_workers,
         metavar="N",
         help="replicas of the model, data parallelism (default: one a core or GPU); with --strategy also a "
         "cluster.json, as for plan",
@@ -166,17 +178,17 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
         "--worker_type", choices=("thread", "process"), help="default: whichever measures faster for the model"
     )
     workers.add_argument(
-        "--batch_size", type=_batch_size, default="auto", metavar="N|auto", help="rows in a run of the model"
+        "--batch_size", type=read_batch_size, default="auto", metavar="N|auto", help="rows in a run of the model"
     )
     workers.add_argument(
         "--partition", choices=("random", "contiguous", "proportional"), help="how rows are dealt to workers"
     )
     workers.add_argument(
-        "--capacities", type=_capacities, metavar="1,1,2|measured", help="speeds of the workers, for proportional"
+        "--capacities", type=read_capacities, metavar="1,1,2|measured", help="speeds of the workers, for proportional"
     )
     workers.add_argument(
         "--audit",
-        type=_audit,
+        type=read_audit,
         nargs="?",
         const=(100, False),
         metavar="N|warn|N:warn",
@@ -185,7 +197,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     )
     workers.add_argument(
         "--run_timeout",
-        type=_seconds,
+        type=read_seconds,
         metavar="60s",
         help="stop a run of the model that takes longer; its rows are then run one by one, and those that do not "
         "return fail (default: none)",
@@ -205,7 +217,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     )
     flink.add_argument(
         "--checkpoint",
-        type=_milliseconds,
+        type=read_milliseconds,
         default=10_000,
         metavar="10s|off",
         help="between checkpoints of a streaming job (default: 10s)",
@@ -254,7 +266,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     split.add_argument("--stage_memory", metavar="2GB", help="most bytes of weights in a stage, or in a shard's worker")
     split.add_argument(
         "--stage_providers",
-        type=_stage_providers,
+        type=read_stage_providers,
         metavar="cuda:0,cuda:1,cpu",
         help="execution provider, and number of the GPU, of each stage",
     )
@@ -276,183 +288,96 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     return p
 
 
-def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple[argparse.Namespace, list[str]]:
+def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple[ScoreOptions, list[str]]:
     """(our options, what is left for Beam).
 
     Raises:
         UsageError: an option is missing or has a wrong value.
     """
-    options, rest = parser(prog).parse_known_args(argv)
-    read_binding(options)
-    options.keep = tuple(name for name in split_names("--keep", options.keep) if name)
-    check_not_empty(options)
-    if options.encoding is not None:
-        from beamsplit.transforms.read.encoding import check_encoding
-
-        options.encoding = check_encoding(options.encoding)
-    twice = [name for name in options.keep if options.keep.count(name) > 1]
-    if twice:
-        raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")
-    given = {"--flink_master": options.flink_master, "--parallelism": options.parallelism}
-    given["--flink_job_server_jar"] = options.flink_job_server_jar
-    for name, value in given.items():
-        if value is not None and "flink" not in options.runner.lower():
-            raise UsageError(
-                f"{name} is for --runner FlinkRunner, and --runner is {options.runner}; change one of them"
-            )
-    if options.dry_run is not None and "dataflow" not in options.runner.lower():
-        raise UsageError(
-            f"--dry_run is for --runner DataflowRunner, and --runner is {options.runner}; --dry_run_plan shows the plan"
-        )
-    if options.capacities is not None and options.partition != "proportional":
-        raise UsageError("--capacities is for --partition proportional; add that, or leave --capacities out")
-    if isinstance(options.workers, str) and options.strategy is None:
-        raise UsageError(
-            f"--workers {options.workers} describes a cluster to choose for; add --strategy auto, or say N"
-        )
-    if isinstance(options.capacities, list):
-        if options.workers is None:
-            options.workers = len(options.capacities)
-        if options.workers != len(options.capacities):
-            raise UsageError(
-                f"--capacities names {len(options.capacities)} workers and --workers says {options.workers}; "
-                f"type --workers {len(options.capacities)}"
-            )
-    if options.types and any(source.startswith("kafka://") for source in options.input):
-        raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
-    if options.csv_header is not None and any(source.startswith("kafka://") for source in options.input):
-        raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
-    _check_split(options)
-    return options, rest
+    given, beam_args = parser(prog).parse_known_args(argv)
+    return _read(given), beam_args
 
 
-SPLIT_OPTIONS = ("placement", "micro_batch", "stage_memory", "stage_providers", "replan")
+def score_options(**given: Any) -> ScoreOptions:
+    """The options that a command line with these would give, by their names without dashes.
+
+    Values are Python's own, or texts as they are typed: `columns={"x": ["a", "b"]}` or `columns="x=a,b"`,
+    `keep=["id"]`, `stages=2`, `run_timeout="60s"`. None is as if not given. Where rows come from, and where they go,
+    may be left out.
+
+    >>> score_options(model="m.onnx", keep=["id"], workers=2).workers.count
+    2
+
+    Raises:
+        UsageError: as `parse` does, in the same words; also for a name that is no option.
+    """
+    p = parser()
+    for action in p._actions:
+        if action.dest in ("input", "output"):
+            action.required = False
+    return _read(p.parse_args(to_argv(p, given)))
 
 
-def _check_split(options: argparse.Namespace) -> None:
-    """Raise for options of a split without a split, and for those that cannot go together."""
-    options.shard_source = None if options.strategy is not None else _shard_source(options)
-    if options.strategy is not None:
-        _check_strategy(options)
-    elif options.shards is not None:
-        _check_shards(options)
-    elif options.stages is None and options.plan is None:
-        given = [name for name in SPLIT_OPTIONS if getattr(options, name) is not None]
-        if given:
-            raise UsageError(f"--{given[0]} is for a model split by depth; add --stages N, or --plan plan.json")
-        return
-    if options.strategy is None:
-        options.placement = options.placement or "inline"
-    if options.stage_memory is not None:
+def _read(given: argparse.Namespace) -> ScoreOptions:
+    """The values of what argparse has found.
+
+    Raises:
+        UsageError: options do not go together.
+    """
+    read_binding(given)
+    given.keep = tuple(name for name in split_names("--keep", given.keep) if name)
+    check_not_empty(given)
+    given.encoding = read_encoding(given.encoding)
+    given.input, given.output = tuple(given.input or ()), given.output or ""
+    given.prepare, given.finish = tuple(given.prepare), tuple(given.finish)
+    given.cluster = given.workers if isinstance(given.workers, str) else None
+    given.workers = None if given.cluster is not None else given.workers
+    given.shard_source = None
+    if given.stage_memory is not None and any((given.strategy, given.shards, given.stages, given.plan)):
         from beamsplit.models.cost.cluster import parse_bytes
 
-        options.stage_memory = parse_bytes(options.stage_memory)
-    if options.plan is not None and options.stage_memory is not None:
-        raise UsageError("--stage_memory is for planning, and --plan names a plan; leave one of them out")
-    if options.placement == "distributed" and options.capacities == "measured":
+        given.stage_memory = parse_bytes(given.stage_memory)
+    return _checked(ScoreOptions(**groups_of(given, SCORE_GROUPS)))
+
+
+def _checked(options: ScoreOptions) -> ScoreOptions:
+    """The options with what follows from them.
+
+    Raises:
+        UsageError: some do not go together.
+    """
+    binding, source, workers, runner = options.binding, options.source, options.workers, options.runner
+    twice = [name for name in binding.keep if binding.keep.count(name) > 1]
+    if twice:
+        raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")
+    for name in ("flink_master", "parallelism", "flink_job_server_jar"):
+        if getattr(runner, name) is not None and "flink" not in runner.name.lower():
+            raise UsageError(f"--{name} is for --runner FlinkRunner, and --runner is {runner.name}; change one of them")
+    if options.watching.dry_run is not None and "dataflow" not in runner.name.lower():
+        raise UsageError(
+            f"--dry_run is for --runner DataflowRunner, and --runner is {runner.name}; --dry_run_plan shows the plan"
+        )
+    if workers.capacities is not None and workers.partition != "proportional":
+        raise UsageError("--capacities is for --partition proportional; add that, or leave --capacities out")
+    cluster = options.parallelism.cluster
+    if cluster is not None and options.parallelism.strategy is None:
+        raise UsageError(f"--workers {cluster} describes a cluster to choose for; add --strategy auto, or say N")
+    if isinstance(workers.capacities, tuple):
+        named, said = len(workers.capacities), workers.count if cluster is None else cluster
+        if said not in (None, named):
+            raise UsageError(f"--capacities names {named} workers and --workers says {said}; type --workers {named}")
+        workers = replace(workers, count=named)
+    of_topic = any(map(is_kafka, source.input))
+    if binding.types and of_topic:
+        raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
+    if source.csv_header is not None and of_topic:
+        raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
+    parallelism = checked_parallelism(
+        options.parallelism, binding.model, of_topic, options.stream.model_updates is not None
+    )
+    if parallelism.distributed and workers.capacities == "measured":
         raise UsageError(
             "--capacities measured runs the whole model on each worker, which --placement distributed does not; "
             "give numbers such as --capacities 1,2"
         )
-
-
-def _workers(text: str) -> int | str:
-    return text if text.endswith(".json") else positive(text)
-
-
-def _check_strategy(options: argparse.Namespace) -> None:
-    given = ("stages", "shards", "plan", "stage_providers", "replan")
-    both = [name for name in given if getattr(options, name) is not None]
-    if both:
-        raise UsageError(f"--strategy chooses how to split, and --{both[0]} says how; leave one of them out")
-    if any(source.startswith("kafka://") for source in options.input):
-        raise UsageError("--strategy times sample rows, which a topic does not give beforehand; leave it out")
-
-
-def _shard_source(options: argparse.Namespace) -> ShardSource | None:
-    """A division that is there already; `--shards` then says its number, and `--plan` no longer names it."""
-    from beamsplit.pipelines.execution.shard_source import find_source, is_annotated
-
-    if options.shards == 1 and is_annotated(options.model):
-        options.shards = None
-        return None
-    source = find_source(options)
-    if source is not None:
-        options.shards = source.shards
-        options.plan = None
-    return source
-
-
-def _check_shards(options: argparse.Namespace) -> None:
-    auto = options.shards == "auto"
-    if not auto and options.shards < 2:
-        raise UsageError(f"--shards {options.shards} divides nothing; give 2 or more, or leave it out")
-    deep = [name for name in ("stages", "plan") if getattr(options, name) is not None]
-    if auto and deep:
-        raise UsageError(f"--shards auto looks at the whole model, and --{deep[0]} cuts it; give a number of shards")
-    if auto and any(source.startswith("kafka://") for source in options.input):
-        raise UsageError("--shards auto times sample rows, which a topic does not give beforehand; give a number")
-    if options.stage_memory is not None and not auto and not deep:
-        raise UsageError(f"--stage_memory is for --shards auto, and --shards is {options.shards}; leave one out")
-    depth = [name for name in ("stage_providers", "replan") if getattr(options, name) is not None]
-    if depth:
-        raise UsageError(f"--{depth[0]} is for a model split by depth, and --shards divides it by width; leave it out")
-
-
-def _max_failed(text: str) -> FailureLimit:
-    try:
-        return parse_limit(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _milliseconds(text: str) -> int | None:
-    if text == "off":
-        return None
-    found = re.fullmatch(r"(\d+)(ms|s|m)", text)
-    if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 'off' nor a time such as 500ms, 10s or 2m")
-    return int(found[1]) * {"ms": 1, "s": 1000, "m": 60_000}[found[2]]
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
-    if found is None or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 500ms, 60s or 2m")
-    return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-def _stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:
-    """(name, number of the GPU) of each stage."""
-    stages = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\w+)(?::(\d+))?", part.strip())
-        if match is None:
-            raise argparse.ArgumentTypeError(f"{part!r} is no provider such as cpu, cuda or cuda:1")
-        stages.append((match[1], int(match[2]) if match[2] else None))
-    return tuple(stages)
-
-
-def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else positive(text)
-
-
-def _audit(text: str) -> tuple[int, bool]:
-    from beamsplit.pipelines.job.audit import read_audit
-
-    try:
-        return read_audit(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of N, warn and N:warn, such as 100") from None
-
-
-def _capacities(text: str) -> list[float] | str:
-    if text == "measured":
-        return text
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(0 < number < float("inf") for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 'measured' nor numbers above 0 such as 1,1,2")
-    return numbers
+    return replace(options, workers=workers, parallelism=parallelism)

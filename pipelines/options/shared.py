@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, NoReturn
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.name_lists import read_csv_header, read_nulls, split_names
+from beamsplit.pipelines.options.values import option_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,6 +107,27 @@ def _types(text: str | None) -> dict[str, Any]:
     from beamsplit.transforms.read.type_names import parse_types
 
     return parse_types(text)
+
+
+def read_encoding(name: str | None) -> str | None:
+    """The encoding of `--encoding`.
+
+    Raises:
+        UsageError: Python knows none of that name.
+    """
+    if name is None:
+        return None
+    from beamsplit.transforms.read.encoding import check_encoding
+
+    return check_encoding(name)
+
+
+def groups_of(given: argparse.Namespace, groups: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """The groups' values of what argparse has found, each field by its option."""
+    return {
+        group: kind(**{one.name: getattr(given, option_of(group, one.name)) for one in fields(kind)})
+        for group, kind in groups.items()
+    }
 
 
 def check_not_empty(options: argparse.Namespace) -> None:

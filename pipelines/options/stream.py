@@ -8,6 +8,7 @@ import re
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.shared import positive
+from beamsplit.pipelines.options.values import ScoreOptions, is_given
 from beamsplit.transforms.kafka.config import is_kafka
 
 
@@ -102,18 +103,18 @@ FILE_OPTIONS = (
 """Options that a stream does not take."""
 
 
-def check_stream(options: argparse.Namespace) -> None:
+def check_stream(options: ScoreOptions) -> None:
     """Raise for an option that is for files, where the input is a topic, and for those that cannot go together."""
-    split = [name for name in ("stages", "plan", "shards") if getattr(options, name) is not None]
-    if options.model_updates and split:
+    split = [name for name in ("stages", "plan", "shards") if is_given(options, name)]
+    if options.stream.model_updates and split:
         raise UsageError(
             f"--model_updates replaces a model that each worker holds whole, and --{split[0]} divides it; "
             "leave one of them out"
         )
-    given = [name for name in FILE_OPTIONS if getattr(options, name, None)]
+    given = [name for name in FILE_OPTIONS if is_given(options, name)]
     if given:
         raise UsageError(
-            f"--{given[0]} is for an input of files, and --input {options.input[0]} is a stream; leave it out"
+            f"--{given[0]} is for an input of files, and --input {options.source.input[0]} is a stream; leave it out"
         )
 
 
@@ -137,30 +138,31 @@ NOT_BOUNDED = (
 """Options that a topic up to its end, to files, does not take."""
 
 
-def check_bounded(options: argparse.Namespace) -> None:
+def check_bounded(options: ScoreOptions) -> None:
     """Raise for what a topic cannot be read into files with."""
-    if len(options.input) != 1:
-        raise UsageError(f"--input names {len(options.input)} inputs, and one topic is read; type one")
-    given = [name for name in NOT_BOUNDED if getattr(options, name, None)]
+    names = options.source.input
+    if len(names) != 1:
+        raise UsageError(f"--input names {len(names)} inputs, and one topic is read; type one")
+    given = [name for name in NOT_BOUNDED if is_given(options, name)]
     if given:
         raise UsageError(
-            f"--{given[0]} does not go with --until_end from the topic {options.input[0]} to the file "
-            f"{options.output}; leave it out"
+            f"--{given[0]} does not go with --until_end from the topic {names[0]} to the file "
+            f"{options.sink.output}; leave it out"
         )
 
 
-def check_no_stream(options: argparse.Namespace) -> None:
+def check_no_stream(options: ScoreOptions) -> None:
     """Raise for an option of streams where the input is files."""
-    output, errors = (is_kafka(getattr(options, name) or "") for name in ("output", "errors"))
+    output, errors = (is_kafka(path or "") for path in (options.sink.output, options.sink.errors))
     of_topics = [*(["kafka_config"] if output or errors else []), *(["output_format"] if output else [])]
-    given = [name for name in STREAM_OPTIONS if getattr(options, name) and name not in of_topics]
+    given = [name for name in STREAM_OPTIONS if is_given(options, name) and name not in of_topics]
     if given:
         raise UsageError(
-            f"--{given[0]} is for a stream, and --input {options.input[0]} is none; "
+            f"--{given[0]} is for a stream, and --input {options.source.input[0]} is none; "
             "type --input kafka://HOST:PORT/TOPIC, or leave it out"
         )
-    if output and options.num_shards:
-        raise UsageError(f"--num_shards is for files, and --output {options.output} is a topic; leave it out")
+    if output and options.sink.num_shards:
+        raise UsageError(f"--num_shards is for files, and --output {options.sink.output} is a topic; leave it out")
 
 
 def _seconds(text: str) -> float:

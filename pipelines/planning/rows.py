@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -33,6 +32,7 @@ from beamsplit.pipelines.job.csv_header import with_csv_header
 from beamsplit.pipelines.job.made_up import fixed_batch, made_up_rows
 from beamsplit.pipelines.job.sample import facts_of, open_sample
 from beamsplit.pipelines.job.sample_feeds import check_feeds
+from beamsplit.pipelines.options.values import PlanOptions
 from beamsplit.pipelines.report.units import show_bytes
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.read import find_files, format_of, with_encoding
@@ -80,34 +80,34 @@ class Rows:
         return (*self.notes, f"rows are {self.independence}") if self.independence else self.notes
 
 
-def rows_for(options: argparse.Namespace, session: SessionOptions) -> Rows:
+def rows_for(options: PlanOptions, session: SessionOptions) -> Rows:
     """Bring the model and its rows together.
 
     Args:
-        options: what `pipelines.options.plan.parse` gave.
+        options: of the plan command.
         session: to try the model with.
 
     Raises:
         UsageError: the model cannot be loaded or cut, or does not take the sample rows.
     """
-    path = localize(options.model)
+    path = localize(options.binding.model)
     check_model_file(path)
-    if options.shards != "auto":
+    if options.split.shards != "auto":
         session = for_few_runs(session, path)
     size, free = model_bytes(path), free_memory()
     too_large = f"the model takes {show_bytes(size)} and this machine has {show_bytes(free)} free"
     if size <= free or session.mapped:
         rows = (
-            _made_up(path, session, facts_of(options, text_source=False))
-            if options.sample is None
+            _made_up(path, session, facts_of(options.binding, text_source=False))
+            if not options.source.input
             else _sampled(options, session)
         )
         if size <= free:
             return rows
         return replace(rows, slow=True, notes=(*rows.notes, f"{too_large}: it is run from its file, and not timed"))
-    if options.sample is not None:
+    if options.source.input:
         raise UsageError(
-            f"--sample {options.sample[0]}: {too_large}, so it cannot run on rows here; leave --sample out to "
+            f"--sample {options.source.input[0]}: {too_large}, so it cannot run on rows here; leave --sample out to "
             "plan by an estimate, or plan on a larger machine"
         )
     return _unrun(path, session, too_large)
@@ -136,14 +136,15 @@ def _spec(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), names.get(dtype, dtype.name.lower()), shape)
 
 
-def _sampled(options: argparse.Namespace, session: SessionOptions) -> Rows:
-    found = find_files(options.sample, "--sample")
-    files = with_encoding(found, format_of(found, options.input_format), options.encoding)
-    files = with_csv_header(files, options)
-    made = open_sample(options, files, session).made
+def _sampled(options: PlanOptions, session: SessionOptions) -> Rows:
+    source = options.source
+    found = find_files(source.input, "--sample")
+    format = format_of(found, source.input_format)
+    files = with_csv_header(with_encoding(found, format, source.encoding), format, source.csv_header)
+    made = open_sample(options.binding, files, format, session).made
     if made.sample is None:
         raise UsageError(
-            f"--sample {options.sample[0]} holds no rows that the model takes; give a file that does, or leave it out"
+            f"--sample {source.input[0]} holds no rows that the model takes; give a file that does, or leave it out"
         )
     return _fitted(made, session)
 

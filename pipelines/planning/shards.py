@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
 from beamsplit.models.graph.known_files import data_hash
 from beamsplit.models.shard.plan import ShardPlan, moved, to_json
 from beamsplit.models.split.saved_files import shards_with_hashes
+from beamsplit.pipelines.options.values import Parallelism, PlanOptions, SplitOptions, WorkerOptions, WrittenOptions
 from beamsplit.transforms.write.storage import local_path
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.planning.rows import Rows
 
 
-def run_shards(options: argparse.Namespace) -> ShardPlan | None:
+def run_shards(options: PlanOptions) -> ShardPlan | None:
     """Divide, show, write; None where `--shards auto` leaves the model whole.
 
     Raises:
@@ -37,26 +37,26 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
     from beamsplit.pipelines.planning.write import PLAN_FILE, folder_beside, move_files, write_text
     from beamsplit.pipelines.report import shard_table
 
-    rows = rows_for(options, _session(options))
+    rows = rows_for(options, _session(options.split))
     if rows.session is None:
         raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
     facts: list[tuple[str, str]] = []
-    if options.shards == "auto":
-        chosen = _chosen(options, rows, rows.session)
+    if options.split.shards == "auto":
+        chosen = _chosen(options.split, rows, rows.session)
         if chosen.shards == 1:
-            _tell_whole(options, chosen.line, rows.told)
+            _tell_whole(options.written, chosen.line, rows.told)
             return None
-        options.shards = chosen.shards
+        options = replace(options, split=replace(options.split, shards=chosen.shards))
         facts = [("verdict", f"--shards auto: {chosen.line}")]
-        if options.stage_memory is not None:
+        if options.split.stage_memory is not None:
             facts.append(("to run", "score --plan ... --placement distributed: each shard has workers of its own"))
-    division = _division(options, rows)
+    division = _division(options.split, rows)
     plan = division.plan
-    if options.save_shards or options.output:
+    if options.written.save_shards or options.written.output:
         plan = replace(plan, data_hash=data_hash(rows.model.path))
-    report = _report(plan) if options.report else None
-    if options.save_shards:
-        target = options.save_shards
+    report = _report(plan) if options.written.report else None
+    if options.written.save_shards:
+        target = options.written.save_shards
         with folder_beside(os.path.join(target, PLAN_FILE) if local_path(target) is not None else target) as hidden:
             division.save(hidden)
             _check(rows, rows.session, plan, hidden)
@@ -64,38 +64,41 @@ def run_shards(options: argparse.Namespace) -> ShardPlan | None:
             with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
                 file.write(to_json(plan))
             move_files(hidden, target)
-    if options.write_model:
-        with folder_beside(options.write_model) as hidden:
-            folder, _, name = options.write_model.rpartition("/")
+    if options.written.write_model:
+        with folder_beside(options.written.write_model) as hidden:
+            folder, _, name = options.written.write_model.rpartition("/")
             save_annotated(load_graph(rows.model), division.sharding, f"{hidden}/{name}")
             move_files(hidden, folder or ".")
-    if options.output:
-        write_text(options.output, to_json(_with_files_seen_from(plan, options.save_shards, options.output)))
-    if report is not None:
-        write_text(options.report, report)
+    if options.written.output:
+        write_text(
+            options.written.output,
+            to_json(_with_files_seen_from(plan, options.written.save_shards, options.written.output)),
+        )
+    if report is not None and options.written.report is not None:
+        write_text(options.written.report, report)
     shard_table.show(plan, facts)
     for note in rows.told:
         print(f"note: {note}", file=sys.stderr)
     return plan
 
 
-def _session(options: argparse.Namespace) -> SessionOptions:
+def _session(split: SplitOptions) -> SessionOptions:
     """Of the whole model; where it is timed, that of one of the workers that `score` would have."""
     from beamsplit.models.running.session import SessionOptions, resolve_providers
 
-    if options.shards == "auto":
-        return _workers(options).session
-    return SessionOptions(resolve_providers(options.providers))
+    if split.shards == "auto":
+        return _workers(split).session
+    return SessionOptions(resolve_providers(split.providers))
 
 
-def _workers(options: argparse.Namespace) -> Workers:
+def _workers(split: SplitOptions) -> Workers:
     """Those of the whole model that `score` would have."""
     from beamsplit.pipelines.execution.workers import count_workers
 
-    return count_workers(None, options.threads, options.providers, local=True)
+    return count_workers(WorkerOptions(providers=split.providers, threads=split.threads), local=True)
 
 
-def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardChoice:
+def _chosen(split: SplitOptions, rows: Rows, session: Session) -> ShardChoice:
     """Choose as `score --shards auto` does where each shard has workers of its own.
 
     Raises:
@@ -105,25 +108,23 @@ def _chosen(options: argparse.Namespace, rows: Rows, session: Session) -> ShardC
     from beamsplit.pipelines.planning.rows import choose_batch_size
 
     few = 1 if rows.row_by_row else SAMPLE_RUN_ROWS
-    timed = options.micro_batch if options.micro_batch and not rows.row_by_row else choose_batch_size(rows, session)
+    timed = split.micro_batch if split.micro_batch and not rows.row_by_row else choose_batch_size(rows, session)
     whole = Whole(rows.model, session, rows.take, timed, few)
-    job = argparse.Namespace(
-        placement="distributed", workers=None, threads=options.threads, stage_memory=options.stage_memory
-    )
+    apart = Parallelism(placement="distributed", stage_memory=split.stage_memory)
     with tempfile.TemporaryDirectory(prefix="beamsplit-plan-") as folder:
-        return choose_shards(job, whole, _workers(options), folder)
+        return choose_shards(whole, _workers(split), WorkerOptions(threads=split.threads), apart, folder)
 
 
 _OF_SHARDS = ("save_shards", "write_model", "output", "report")
 
 
-def _tell_whole(options: argparse.Namespace, line: str, notes: Sequence[str]) -> None:
+def _tell_whole(written: WrittenOptions, line: str, notes: Sequence[str]) -> None:
     """Say that the model stays whole.
 
     Raises:
         UsageError: a file was asked for that would tell of shards.
     """
-    asked = [name for name in _OF_SHARDS if getattr(options, name) is not None]
+    asked = [name for name in _OF_SHARDS if getattr(written, name) is not None]
     if asked:
         raise UsageError(
             f"--shards auto: {line}; so --{asked[0]} has no shards to write: leave it out and run score without "
@@ -134,15 +135,16 @@ def _tell_whole(options: argparse.Namespace, line: str, notes: Sequence[str]) ->
         print(f"note: {note}", file=sys.stderr)
 
 
-def _division(options: argparse.Namespace, rows: Rows) -> Division:
+def _division(split: SplitOptions, rows: Rows) -> Division:
     from beamsplit.models.shard.planner import make_division
     from beamsplit.pipelines.execution.shard_source import again, check_model
 
     feeds = rows.take(1 if rows.row_by_row else SAMPLE_RUN_ROWS)
-    if options.shard_plan is None:
-        return make_division(rows.model, feeds, options.shards)
-    check_model(options.shard_plan, rows.model, f"--plan {options.plan}")
-    return again(options.shard_plan, rows.model, feeds, f"--plan {options.plan}")
+    if split.shard_plan is None:
+        assert isinstance(split.shards, int), "auto is settled"
+        return make_division(rows.model, feeds, split.shards)
+    check_model(split.shard_plan, rows.model, f"--plan {split.plan}")
+    return again(split.shard_plan, rows.model, feeds, f"--plan {split.plan}")
 
 
 def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from beamsplit.models.strategy.candidate import Candidate
     from beamsplit.models.strategy.choose import Strategy
     from beamsplit.models.strategy.simulate import Simulated
+    from beamsplit.pipelines.options.values import PlanOptions
 
 HEADER = ("way", "workers", "memory a worker", "rows/s predicted", "simulated", "measured")
 
@@ -23,7 +23,7 @@ MOST_SHOWN = 12
 """Candidates in the table; all are in the JSON."""
 
 
-def run_strategy(options: argparse.Namespace) -> Strategy:
+def run_strategy(options: PlanOptions) -> Strategy:
     """Choose, show, write.
 
     Raises:
@@ -36,11 +36,11 @@ def run_strategy(options: argparse.Namespace) -> Strategy:
     from beamsplit.pipelines.planning.rows import choose_micro_batch, rows_for
     from beamsplit.pipelines.planning.write import write_text
 
-    limits = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
-    workers = read_cluster(options.workers or str(cores()), **limits)
-    session = SessionOptions(resolve_providers(options.providers), options.threads or 0)
+    limits = {} if options.split.bandwidth is None else {"bandwidth": options.split.bandwidth}
+    workers = read_cluster(options.split.workers or str(cores()), **limits)
+    session = SessionOptions(resolve_providers(options.split.providers), options.split.threads or 0)
     rows = rows_for(options, session)
-    micro_batch = choose_micro_batch(rows, options.micro_batch, 2)
+    micro_batch = choose_micro_batch(rows, options.split.micro_batch, 2)
     model, graph, feeds, notes = rows.model, rows.graph, rows.take(micro_batch), rows.told
     if rows.session is not None:
         drop_session(rows.session)
@@ -53,12 +53,12 @@ def run_strategy(options: argparse.Namespace) -> Strategy:
         workers=workers,
         micro_batch=micro_batch,
         options=session,
-        kind=options.strategy,
-        stage_memory=options.stage_memory,
+        kind=str(options.split.strategy),
+        stage_memory=options.split.stage_memory,
     )
-    if options.output:
-        write_text(options.output, to_json(strategy))
-    table(strategy, options.simulate).show(strong="verdict")
+    if options.written.output:
+        write_text(options.written.output, to_json(strategy))
+    table(strategy, options.split.simulate).show(strong="verdict")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return strategy

@@ -9,7 +9,6 @@ never returns say, another thread removes what there is and ends the process:
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import os
@@ -18,10 +17,13 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from beamsplit.models.owned_folder import disown_all
 from beamsplit.transforms.kafka.config import is_kafka
+
+if TYPE_CHECKING:
+    from beamsplit.pipelines.options.values import ScoreOptions
 
 NOTHING = "nothing was written"
 
@@ -172,13 +174,13 @@ def interruptible() -> Iterator[Interruptible]:
                     signal.signal(number, old)
 
 
-def what_is_left(options: argparse.Namespace) -> str:
+def what_is_left(options: ScoreOptions) -> str:
     """What a job that did not come to its end leaves behind, in words."""
-    if not is_kafka(options.output):
+    if not is_kafka(options.sink.output):
         return NOTHING
-    if any(map(is_kafka, options.input)):
+    if any(map(is_kafka, options.source.input)):
         return "what its group committed is done, and the rest will be read again"
-    return f"what was sent to {options.output} stays there, and running it again sends that again"
+    return f"what was sent to {options.sink.output} stays there, and running it again sends that again"
 
 
 def leave(code: int) -> NoReturn:

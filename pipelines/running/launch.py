@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import difflib
 import functools
 import gc
 import os
@@ -20,11 +18,13 @@ from beamsplit.pipelines.execution.divided import tell_of_parts
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.group import OffsetsNotCommittedError, holding_group
 from beamsplit.pipelines.job.job import Job, plan_job
+from beamsplit.pipelines.options.beam import check_beam_options
 from beamsplit.pipelines.options.stream import check_bounded, check_no_stream
+from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Progress, Summary, root_cause, say, summarise
 from beamsplit.pipelines.running.interrupt import Interruptible, interruptible, what_is_left
 from beamsplit.pipelines.running.job_folder import job_folder
-from beamsplit.pipelines.running.runner import dry_run, more_options, settle_runner, started_runner
+from beamsplit.pipelines.running.runner import SettledRunner, dry_run, more_options, settle_runner, started_runner
 from beamsplit.pipelines.running.stream_first import TellFirstFailures
 from beamsplit.runners.beam_patches.lean_import import import_beam
 from beamsplit.runners.direct import is_direct, run_direct
@@ -47,13 +47,13 @@ OK, FAILED, ROWS_FAILED = 0, 1, 3
 
 
 def launch(
-    options: argparse.Namespace, rest: list[str], build: Callable[..., list[tuple[str, str]]], started: float
+    options: ScoreOptions, beam_args: Sequence[str], build: Callable[..., list[tuple[str, str]]], started: float
 ) -> tuple[int, Summary | None]:
     """Plan and run a job; (exit code, summary).
 
     Args:
-        options: from `pipelines.options.score.parse`.
-        rest: options for Beam.
+        options: of the job.
+        beam_args: options for Beam.
         build: wires a job into a pipeline.
         started: `time.perf_counter()` when the command began: start-up counts.
 
@@ -61,42 +61,43 @@ def launch(
         UsageError: the job cannot work; nothing was started.
         Exception: the job failed; nothing is left of what it wrote.
     """
-    of_topic = any(map(is_kafka, options.input))
-    if of_topic and (is_kafka(options.output) or not options.until_end):
+    of_topic = any(map(is_kafka, options.source.input))
+    if of_topic and (is_kafka(options.sink.output) or not options.stream.until_end):
         from beamsplit.pipelines.running.stream import launch_stream
 
-        return launch_stream(options, rest, started)
+        return launch_stream(options, beam_args, started)
     (check_bounded if of_topic else check_no_stream)(options)
-    local = settle_runner(options, rest)
-    if local and rest:
+    settled = settle_runner(options, beam_args)
+    options, local = settled.options, settled.local
+    if local and settled.beam_args:
         import_beam()
-    check_beam_options(rest, more_options(options))
+    check_beam_options(settled.beam_args, more_options(options.runner.name))
     with interruptible() as signals, ending_with(signals.end), job_folder() as folder:
         job_dir = folder if local else None
         job = _planner(of_topic)(options, job_dir, local)
         for note in job.notes:
-            if not options.quiet and not options.dry_run_plan:
+            if not options.watching.quiet and not options.watching.dry_run_plan:
                 print(f"note: {note}", file=sys.stderr)
-        if options.dry_run_plan:
+        if options.watching.dry_run_plan:
             say(job.lines())
             return OK, None
         for gap in job.messages.gaps if job.messages is not None else ():
             print(f"warning: {gap.line}", file=sys.stderr)
-        if options.dry_run is not None:
-            say(dry_run(options, rest, build, job))
+        if options.watching.dry_run is not None:
+            say(dry_run(options.watching.dry_run, settled.beam_args, build, job))
             return OK, None
         try:
             again = functools.partial(_planner(of_topic), options, job_dir, local)
             with holding_group(job, again) as held, _reading_ahead(held, local):
-                code, summary = _run(options, rest, build, held, job_dir, local, started, signals)
+                code, summary = _run(settled, build, held, job_dir, started, signals)
         except OffsetsNotCommittedError as error:
-            told = f"the files are written, but the offsets of --group {options.group} could not be committed"
+            told = f"the files are written, but the offsets of --group {options.stream.group} could not be committed"
             print(f"error: {told}, so they would be read again: {root_cause(error)}", file=sys.stderr)
             return FAILED, summary
     return code, summary
 
 
-def _planner(of_topic: bool) -> Callable[[argparse.Namespace, str | None, bool], Job]:
+def _planner(of_topic: bool) -> Callable[[ScoreOptions, str | None, bool], Job]:
     if not of_topic:
         return plan_job
     from beamsplit.pipelines.job.topic_range import plan_bounded
@@ -105,15 +106,14 @@ def _planner(of_topic: bool) -> Callable[[argparse.Namespace, str | None, bool],
 
 
 def _run(
-    options: argparse.Namespace,
-    rest: list[str],
+    settled: SettledRunner,
     build: Callable[..., list[tuple[str, str]]],
     job: Job,
     job_dir: str | None,
-    local: bool,
     started: float,
     signals: Interruptible,
 ) -> tuple[int, Summary | None]:
+    options, rest, local = settled.options, settled.beam_args, settled.local
     if local:
         import_beam()
     import apache_beam as beam
@@ -123,11 +123,11 @@ def _run(
     first_errors = _first_errors_path(job, job_dir)
     written: list[tuple[str, str]] = []
     try:
-        with started_runner(options, rest, job, job_dir) as (runner, flags, workers):
+        with started_runner(job.runner, rest, job, job_dir, options.watching.debug) as (runner, flags, workers):
             try:
                 pipeline = beam.Pipeline(runner, QuickOptions([*flags, *rest]))
             except ValueError as error:
-                raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
+                raise UsageError(f"--runner {job.runner.name}: {' '.join(str(error).split())}") from error
             if workers is not None and job_dir is not None:
                 workers.last_words = partial(told, job_dir)
             written += build(pipeline, job, first_errors)
@@ -138,8 +138,8 @@ def _run(
             gc.freeze()
             gc.enable()
             first = TellFirstFailures(job_dir if job.messages is not None else None, job.errors)
-            with watch_rows(None if options.quiet else job_dir, job.total_rows), first:
-                if is_direct(job.runner):
+            with watch_rows(None if options.watching.quiet else job_dir, job.total_rows), first:
+                if is_direct(job.runner.name):
                     result = run_direct(pipeline, workers, _failure_watch(job, job_dir, signals))
                 else:
                     result = pipeline.run()
@@ -170,11 +170,9 @@ def _run(
         return FAILED, summary
 
 
-def _tell(
-    options: argparse.Namespace, job: Job, summary: Summary, counters: dict[str, int], first_errors: str | None
-) -> int:
+def _tell(options: ScoreOptions, job: Job, summary: Summary, counters: dict[str, int], first_errors: str | None) -> int:
     """Complete the summary of a job that is done, show and write it; the exit code."""
-    tell_of_parts(summary, job.divided, counters, summary.metrics, options.replan)
+    tell_of_parts(summary, job.divided, counters, summary.metrics, options.parallelism.replan)
     if job.messages is not None:
         _tell_gaps(job, summary)
     code = OK
@@ -187,10 +185,10 @@ def _tell(
     if first_errors:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(first_errors)
-    if not options.quiet:
+    if not options.watching.quiet:
         say(summary.lines())
-    if options.summary:
-        _write_whole(options.summary, summary.to_json().encode() + b"\n")
+    if options.watching.summary:
+        _write_whole(options.watching.summary, summary.to_json().encode() + b"\n")
     if (line := summary.last_line()) is not None:
         print(line, file=sys.stderr)
     return code
@@ -223,30 +221,6 @@ def _give_up(written: list[tuple[str, str]], workers: WorkerProcesses | None) ->
     if workers is not None:
         workers.end()
     return True
-
-
-def check_beam_options(rest: list[str], more: Sequence[str] = ()) -> None:
-    """Raise for an option that is not ours, Beam's or one of `more`: a typing mistake must not pass silently."""
-    if not rest:
-        return
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
-        add = getattr(options, "_add_argparse_args", None)
-        if add is not None:
-            with contextlib.suppress(argparse.ArgumentError):
-                add(known)
-    for name in more:
-        known.add_argument(f"--{name}", nargs="?")
-    _, unknown = known.parse_known_args(rest)
-    if unknown:
-        from beamsplit.pipelines.options.score import parser
-
-        names = [name for p in (parser(), known) for name in p._option_string_actions]
-        close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "; see --help, and Beam's options for the runner"
-        raise UsageError(f"{unknown[0]!r} is no option of score or of Beam{hint}")
 
 
 def _first_errors_path(job: Job, job_dir: str | None) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -19,13 +18,15 @@ from beamsplit.models.running.run_limit import ending_with
 from beamsplit.pipelines.execution.divided import tell_of_parts
 from beamsplit.pipelines.execution.stream_split import check_checkpoints
 from beamsplit.pipelines.job.stream import StreamJob, plan_stream
+from beamsplit.pipelines.options.beam import check_beam_options
 from beamsplit.pipelines.options.stream import check_stream
+from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Summary, say, summarise
 from beamsplit.pipelines.running.drain_limit import DrainLimit
 from beamsplit.pipelines.running.interrupt import Interruptible, interruptible, signals, what_is_left
 from beamsplit.pipelines.running.job_folder import job_folder
-from beamsplit.pipelines.running.launch import check_beam_options, read_metrics, watch_rows
-from beamsplit.pipelines.running.runner import more_options, settle_runner, started_runner
+from beamsplit.pipelines.running.launch import read_metrics, watch_rows
+from beamsplit.pipelines.running.runner import SettledRunner, more_options, settle_runner, started_runner
 from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
 from beamsplit.pipelines.running.stream_first import TellFirstFailures
 from beamsplit.pipelines.running.stream_limit import StreamLimit
@@ -49,12 +50,12 @@ if TYPE_CHECKING:
 OK, FAILED, ROWS_FAILED = 0, 1, 3
 
 
-def launch_stream(options: argparse.Namespace, rest: list[str], started: float) -> tuple[int, Summary | None]:
+def launch_stream(options: ScoreOptions, beam_args: Sequence[str], started: float) -> tuple[int, Summary | None]:
     """Plan and run a stream; (exit code, summary).
 
     Args:
-        options: from `pipelines.options.score.parse`.
-        rest: options for Beam.
+        options: of the job.
+        beam_args: options for Beam.
         started: `time.perf_counter()` when the command began.
 
     Raises:
@@ -62,34 +63,34 @@ def launch_stream(options: argparse.Namespace, rest: list[str], started: float) 
         Exception: the stream failed; what the group has committed is done, the rest will be read again.
     """
     check_stream(options)
-    check_checkpoints(options, rest)
-    if is_direct(options.runner):
-        options.runner = "PrismRunner"
-    rest = [*rest, *(["--streaming"] if "--streaming" not in rest else [])]
-    local = settle_runner(options, rest)
-    check_beam_options(rest, more_options(options))
-    if options.max_failed is not None and not local:
+    check_checkpoints(options.parallelism, beam_args)
+    if is_direct(options.runner.name):
+        options = replace(options, runner=replace(options.runner, name="PrismRunner"))
+    beam_args = [*beam_args, *(["--streaming"] if "--streaming" not in beam_args else [])]
+    settled = settle_runner(options, beam_args)
+    options, local = settled.options, settled.local
+    check_beam_options(settled.beam_args, more_options(options.runner.name))
+    if options.sink.max_failed is not None and not local:
         raise UsageError(
-            f"--max_failed {options.max_failed.text} of a stream counts on workers of this machine, and --runner "
-            f"{options.runner} has them elsewhere; leave it out"
+            f"--max_failed {options.sink.max_failed.text} of a stream counts on workers of this machine, and --runner "
+            f"{options.runner.name} has them elsewhere; leave it out"
         )
     with interruptible() as ending, ending_with(ending.end), job_folder() as folder:
         job_dir = folder if local else None
-        job = plan_stream(options, job_dir, is_prism(options.runner))
+        job = plan_stream(options, job_dir, is_prism(options.runner.name))
         for note in job.notes:
-            if not options.quiet and not options.dry_run_plan:
+            if not options.watching.quiet and not options.watching.dry_run_plan:
                 print(f"note: {note}", file=sys.stderr)
-        if options.dry_run_plan:
+        if options.watching.dry_run_plan:
             say(job.lines())
             return OK, None
         ending.left, ending.planning = what_is_left(options), False
         with DrainLimit(job.source.stop_file, ending.end):
-            return _run(options, rest, job, job_dir, started, ending)
+            return _run(settled, job, job_dir, started, ending)
 
 
 def _run(
-    options: argparse.Namespace,
-    rest: list[str],
+    settled: SettledRunner,
     job: StreamJob,
     job_dir: str | None,
     started: float,
@@ -98,12 +99,11 @@ def _run(
     end = StreamEnd(job.source.stop_file)
     source, once = job.source, job.transaction_seconds is not None
     with GroupHold(job.config, source.topic.name, source.group, once, end.end):
-        return _run_held(options, rest, job, job_dir, started, ending, end)
+        return _run_held(settled, job, job_dir, started, ending, end)
 
 
 def _run_held(
-    options: argparse.Namespace,
-    rest: list[str],
+    settled: SettledRunner,
     job: StreamJob,
     job_dir: str | None,
     started: float,
@@ -113,6 +113,7 @@ def _run_held(
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    options, rest = settled.options, settled.beam_args
     if job.transaction_seconds is not None:
         from beamsplit.transforms.kafka.transactions import pin_starts
 
@@ -120,21 +121,21 @@ def _run_held(
         job = replace(job, source=replace(job.source, gaps=tuple(gaps)))
         if job_dir is not None:
             write_gaps(job_dir, gaps)
-    with started_runner(options, rest, None) as (runner, flags, _):
+    with started_runner(options.runner, rest, None) as (runner, flags, _):
         try:
             pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
         except ValueError as error:
-            raise UsageError(f"--runner {options.runner}: {' '.join(str(error).split())}") from error
+            raise UsageError(f"--runner {options.runner.name}: {' '.join(str(error).split())}") from error
         build_stream(pipeline, job)
-        news = ShowNews(job_dir, options.quiet)
-        watched = watch_rows(None if options.quiet else job_dir, backlog=read_backlog)
-        limit = StreamLimit(options.max_failed, job_dir, job.source.stop_file)
+        news = ShowNews(job_dir, options.watching.quiet)
+        watched = watch_rows(None if options.watching.quiet else job_dir, backlog=read_backlog)
+        limit = StreamLimit(options.sink.max_failed, job_dir, job.source.stop_file)
         first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
         topic = TopicWatch(job.config, job.source.topic, end.end)
-        drained = _drained_by_signals(job.source.stop_file, options.quiet, ending)
+        drained = _drained_by_signals(job.source.stop_file, options.watching.quiet, ending)
         with drained, watched, news, limit, first, topic:
             result = pipeline.run()
-            wait_for_end(result, [] if is_prism(options.runner) else job.done_files, end, job_dir)
+            wait_for_end(result, [] if is_prism(options.runner.name) else job.done_files, end, job_dir)
         if end.reason is None and (told := topic.look_last()) is not None:
             end.end(told)
         counters, inference = read_metrics(result)
@@ -162,10 +163,10 @@ def _run_held(
         summary.tell_gaps(read_gaps(job_dir))
     if measured:
         tell_of_parts(summary, job.divided, counters, inference)
-    if not options.quiet:
+    if not options.watching.quiet:
         say(summary.lines())
-    if options.summary:
-        with open_output(options.summary) as file:
+    if options.watching.summary:
+        with open_output(options.watching.summary) as file:
             file.write(summary.to_json().encode() + b"\n")
     if (line := summary.last_line()) is not None:
         print(line, file=sys.stderr)

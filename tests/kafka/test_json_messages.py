@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -11,8 +10,10 @@ from onnx import TensorProto, helper
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.workers import count_workers
+from beamsplit.pipelines.job.json_output import json_format
 from beamsplit.pipelines.job.messages import OpenedMessages, open_messages
 from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.options.values import ScoreOptions, WorkerOptions
 from beamsplit.transforms.apply import apply_step
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.failures.row_error import RowError
@@ -21,7 +22,7 @@ from beamsplit.transforms.kafka.sink import encode_rows
 from tests.kafka.test_messages import FakeMessage
 from tests.onnx_models import save
 
-WORKERS = count_workers(1, 1, "cpu", True)
+WORKERS = count_workers(WorkerOptions(1, threads=1, providers="cpu"), True)
 
 
 @pytest.fixture
@@ -40,13 +41,15 @@ def model(tmp_path: Path):
     return make
 
 
-def given(model: str, *options: str) -> argparse.Namespace:
+def given(model: str, *options: str) -> ScoreOptions:
     ends = ["--input", "kafka://h:1/in", "--output", "kafka://h:1/out"]
     return parse(["--model", model, *ends, *options])[0]
 
 
 def opened(model: str, *options: str) -> OpenedMessages:
-    return open_messages(given(model, *options), "in", WORKERS)
+    asked = given(model, *options)
+    to_json = json_format(asked.sink) == "json"
+    return open_messages(asked.binding, asked.stream, "in", WORKERS.session, few_runs=False, to_json=to_json)
 
 
 def scored(messages: OpenedMessages, *values: object) -> tuple[list[bytes], list[RowError]]:

@@ -90,4 +90,4 @@ def test_what_a_job_that_failed_leaves_is_told(ends: tuple[str, str], said: str)
     ],
 )
 def test_a_start_is_a_word_or_a_time(text: str, start: str | int):
-    assert parse(["--model", "m", "--input", "i", "--output", "o", "--start", text])[0].start == start
+    assert parse(["--model", "m", "--input", "i", "--output", "o", "--start", text])[0].stream.start == start

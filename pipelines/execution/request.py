@@ -1,0 +1,62 @@
+"""What every way of running the model is planned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from beamsplit.models.fitting.fit import Fit
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.scoring.scorer import ScoringPlan
+from beamsplit.pipelines.execution.workers import Workers
+from beamsplit.pipelines.options.values import Parallelism, WorkerOptions
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model that is bound to its data, and where it is to run."""
+
+    model: str
+    """Its path, as the user names it."""
+
+    fit: Fit
+    """Model and sample rows brought together."""
+
+    scoring: ScoringPlan
+    """How the whole model would be run."""
+
+    batch_size: str
+    """Rows of a run of it, in words."""
+
+    workers: Workers
+    """Of the job."""
+
+    schema: pa.Schema
+    """Of the blocks that reach the model."""
+
+    keep: tuple[str, ...] = ()
+    """Columns that are copied to the output."""
+
+    job_dir: str | None = None
+    """Folder of the job on this machine; None where its workers are elsewhere."""
+
+    local: bool = True
+    """Whether workers run on this machine."""
+
+    rows_at_once: int | None = None
+    """Rows that one worker has at once, where they are known."""
+
+    parallelism: Parallelism = field(default_factory=Parallelism)
+    """How the model is to be divided."""
+
+    asked: WorkerOptions = field(default_factory=WorkerOptions)
+    """What was said of the workers."""
+
+    compare: bool = False
+    """Whether the other ways are measured too, for what is shown."""
+
+    @property
+    def planned_session(self) -> SessionOptions:
+        """Of a stage, as it is planned: one thread, unless threads were asked for."""
+        return replace(self.workers.session, threads=self.asked.threads or 1)

@@ -1,0 +1,83 @@
+"""What the texts of single options say. Each raises what argparse shows with the option's name."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from beamsplit.pipelines.options.shared import positive
+from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
+
+
+def read_workers(text: str) -> int | str:
+    """A number, or the path of a cluster.json."""
+    return text if text.endswith(".json") else positive(text)
+
+
+def read_max_failed(text: str) -> FailureLimit:
+    """A share or a number of rows."""
+    try:
+        return parse_limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def read_milliseconds(text: str) -> int | None:
+    """A time such as 500ms, 10s or 2m in milliseconds; None for off."""
+    if text == "off":
+        return None
+    found = re.fullmatch(r"(\d+)(ms|s|m)", text)
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'off' nor a time such as 500ms, 10s or 2m")
+    return int(found[1]) * {"ms": 1, "s": 1000, "m": 60_000}[found[2]]
+
+
+def read_seconds(text: str) -> float:
+    """A time such as 500ms, 60s or 2m in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 500ms, 60s or 2m")
+    return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def read_stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:
+    """(name, number of the GPU) of each stage."""
+    stages = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\w+)(?::(\d+))?", part.strip())
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{part!r} is no provider such as cpu, cuda or cuda:1")
+        stages.append((match[1], int(match[2]) if match[2] else None))
+    return tuple(stages)
+
+
+def read_batch_size(text: str) -> int | str:
+    """A number of rows, or `auto`."""
+    return text if text == "auto" else positive(text)
+
+
+AUDITED_ROWS = 100
+"""Of a job, unless said otherwise."""
+
+
+def read_audit(text: str) -> tuple[int, bool]:
+    """(rows, whether a difference is only told) of `N`, `warn` or `N:warn`."""
+    count, _, word = text.partition(":")
+    if text == "warn":
+        return AUDITED_ROWS, True
+    if not re.fullmatch(r"\d+", count) or int(count) < 1 or word not in ("", "warn") or text.endswith(":"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of N, warn and N:warn, such as 100") from None
+    return int(count), word == "warn"
+
+
+def read_capacities(text: str) -> tuple[float, ...] | str:
+    """Speeds of the workers, or `measured`."""
+    if text == "measured":
+        return text
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'measured' nor numbers above 0 such as 1,1,2")
+    return tuple(numbers)
