@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from beamsplit.models.scoring.audit import Audit, audit_rows, draw
 from beamsplit.models.scoring.scorer import Scorer
-from beamsplit.pipelines.job.audit import read_audit
+from beamsplit.pipelines.options.texts import read_audit
 from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.independence.test_judge import COUNTS, DETECTIONS, above_half, block, fitted, save
@@ -33,7 +34,7 @@ def test_how_many_and_what_then(text: str, found: tuple[int, bool]) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "7:", "7:fail", "warn:7", ""])
 def test_what_is_no_audit(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(argparse.ArgumentTypeError, match="is none of N, warn and N:warn"):
         read_audit(text)
 
 
