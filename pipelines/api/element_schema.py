@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +14,9 @@ from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_mod
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions, get_session
+from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.kafka.schema import declared, message_schema, parse_schema, wanted_fields
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def signature_of_model(model: str, constants: frozenset[str] = frozenset()) -> Signature:
@@ -59,19 +57,19 @@ def schema_of_text(text: str) -> pa.Schema:
     return message_schema("json", parse_schema(text))
 
 
-def schema_of_inputs(options: argparse.Namespace) -> pa.Schema:
+def schema_of_inputs(binding: BindingOptions) -> pa.Schema:
     """Columns of Python's own values that the model's inputs want: floats of 64 bits, lists where a row is no number.
 
     Raises:
         UsageError: more than that is wanted, so that the schema must be given.
     """
-    if options.prepare:
+    if binding.prepare:
         raise UsageError(
             "--prepare makes the model's inputs of what the elements hold; say what with schema=... or sample=..."
         )
-    signature = signature_of_model(options.model, frozenset(options.set))
-    fields = {name: _natural(spec) for name, spec in wanted_fields(signature, options.columns, options.set).items()}
-    missing = [name for name in options.keep if name not in fields]
+    signature = signature_of_model(binding.model, frozenset(binding.set))
+    fields = {name: _natural(spec) for name, spec in wanted_fields(signature, binding.columns, binding.set).items()}
+    missing = [name for name in binding.keep if name not in fields]
     if missing:
         others = [*map(declared, fields.values()), *(f"{name}:int64" for name in missing)]
         raise UsageError(
@@ -81,15 +79,15 @@ def schema_of_inputs(options: argparse.Namespace) -> pa.Schema:
     return message_schema("json", fields)
 
 
-def natural_fields(options: argparse.Namespace) -> dict[str, pa.Field]:
+def natural_fields(binding: BindingOptions) -> dict[str, pa.Field]:
     """The columns that inputs of the model take, by name, as rows of Python's own values have them.
 
     Raises:
         UsageError: the model cannot be loaded.
     """
-    if options.prepare:
+    if binding.prepare:
         return {}
-    wanted = wanted_fields(signature_of_model(options.model, frozenset(options.set)), options.columns, options.set)
+    wanted = wanted_fields(signature_of_model(binding.model, frozenset(binding.set)), binding.columns, binding.set)
     schema = message_schema("json", {name: _natural(spec) for name, spec in wanted.items()})
     return {field.name: field for field in schema}
 

@@ -12,7 +12,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.transforms.spec import did_you_mean
 
 if TYPE_CHECKING:
-    import argparse
+    from beamsplit.pipelines.options.values import ScoreOptions
 
 ELEMENTS = "the elements"
 """Stands where the command has files: for the input and the output."""
@@ -98,7 +98,7 @@ NAMES = tuple(ModelOptions.__annotations__)
 _PLAIN = re.compile(r"[^,\"=][^,=]*")
 
 
-def read_options(what: str, model: str, given: Mapping[str, Any], lacking: Sequence[str] = ()) -> argparse.Namespace:
+def read_options(what: str, model: str, given: Mapping[str, Any], lacking: Sequence[str] = ()) -> ScoreOptions:
     """The command's options for these arguments.
 
     Args:

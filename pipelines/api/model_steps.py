@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,8 @@ from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.values.tensors import column_type, output_field, ragged_to_arrow, to_arrow
 from beamsplit.pipelines.api.element_schema import signature_of_model
-from beamsplit.pipelines.execution.divided import Divided, default_workers, divide, runs_in_parts
+from beamsplit.pipelines.execution.divided import Divided, default_workers, divide
+from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_source import leave_aside
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import with_audit
@@ -25,6 +25,8 @@ from beamsplit.pipelines.job.finishing import finish_steps
 from beamsplit.pipelines.job.job import known_batch_size, user_fields, with_batch_size
 from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.pipelines.job.versions import updating_step, version_steps
+from beamsplit.pipelines.options.stream import check_stream
+from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
@@ -32,9 +34,6 @@ from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
 from beamsplit.transforms.kafka.schema import wanted_fields
 from beamsplit.transforms.step import Step
-
-if TYPE_CHECKING:
-    import argparse
 
 SAMPLE_ROWS = 4_096
 """Most rows that a model is fitted to."""
@@ -79,9 +78,7 @@ class ModelSteps:
     facts: Mapping[str, object] | None = None
 
 
-def plan_model(
-    options: argparse.Namespace, schema: pa.Schema, sample: pa.RecordBatch | None, place: Place
-) -> ModelSteps:
+def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch | None, place: Place) -> ModelSteps:
     """Check everything and decide what is left open, as a job of files does.
 
     Args:
@@ -94,45 +91,59 @@ def plan_model(
         UsageError: something cannot work; one line with the fix.
     """
     local = place.folder is not None
-    path = localize(options.model)
+    binding, asked, stream = options.binding, options.workers, options.stream
+    path = localize(binding.model)
     check_model_file(path)
     check_names(schema)
-    aside = leave_aside(options, local)
-    count = place.workers if default_workers(options) is None or place.workers is not None else default_workers(options)
-    workers = count_workers(count, options.threads, options.providers, local, options.run_timeout)
-    session = for_few_runs(workers.session, path) if runs_in_parts(options) else workers.session
+    parallelism, unfollowed = leave_aside(options.parallelism, local)
+    count = place.workers if place.workers is not None else default_workers(parallelism, asked.count)
+    workers = count_workers(replace(asked, count=count), local)
+    session = for_few_runs(workers.session, path) if parallelism.in_parts else workers.session
     read = with_origin_schema(schema)
-    prepare = fill_nulls(prepare_steps(options), read, options.nulls)
+    prepare = fill_nulls(prepare_steps(binding), read, binding.nulls)
     prepared = chain_schema(prepare, read)
-    check_keep(options.keep, prepared)
-    rows = _sample(options, schema, sample, prepare, prepared, path)
+    check_keep(binding.keep, prepared)
+    rows = _sample(binding, schema, sample, prepare, prepared, path)
     running(rows, None, session)
-    fitted = fit(path, session, prepared, rows, facts_of(options, place.text_source))
+    fitted = fit(path, session, prepared, rows, facts_of(binding, place.text_source))
     context.block = None
-    check_nulls(options.nulls, prepare, fitted.plan.binding.columns, prepared)
-    check_outputs(options.keep, [column.name for column in fitted.plan.outputs])
-    scoring, batch_fact = with_batch_size(fitted, known_batch_size(options, fitted))
-    divided = divide(
-        options, fitted, scoring, batch_fact, workers, prepared, place.folder, local, at_once=scoring.batch_size
+    check_nulls(binding.nulls, prepare, fitted.plan.binding.columns, prepared)
+    check_outputs(binding.keep, [column.name for column in fitted.plan.outputs])
+    scoring, batch_fact = with_batch_size(fitted, known_batch_size(parallelism, asked.batch_size, fitted))
+    request = Request(
+        binding.model,
+        fitted,
+        scoring,
+        batch_fact,
+        workers,
+        prepared,
+        binding.keep,
+        place.folder,
+        local,
+        rows_at_once=scoring.batch_size,
+        parallelism=parallelism,
+        asked=asked,
     )
-    infer = with_audit(options, divided.infer_step(options, workers, None), fitted, divided.apart, None)
+    divided = divide(request)
+    step = divided.infer_step(replace(request, job_dir=None))
+    infer = with_audit(asked.audit, step, fitted, divided.apart, None)
     model: Step = infer
-    if options.model_updates:
-        _check_updates(options)
-        model = updating_step(options, infer, prepared, fitted.sample)
+    if stream.model_updates:
+        check_stream(options)
+        model = updating_step(stream.model_updates, binding.model_version, infer, prepared, fitted.sample)
     after = model.output_schema(prepared)
-    finish = finish_steps(options, after, fitted)
-    if not options.model_updates:
-        finish += version_steps(options, fitted.plan.model.path, chain_schema(finish, after))
+    finish = finish_steps(binding, after, fitted)
+    if not stream.model_updates:
+        finish += version_steps(binding.model_version, fitted.plan.model.path, chain_schema(finish, after))
     made = chain_schema(finish, after)
-    needed = needed_columns(schema, prepare, [*divided.scoring.binding.columns, *options.keep])
+    needed = needed_columns(schema, prepare, [*divided.scoring.binding.columns, *binding.keep])
     steps = [("prepare", step) for step in prepare] + [("infer", model)] + [("finish", step) for step in finish]
     return ModelSteps(
         schema=pa.schema([schema.field(name) for name in schema.names if name in needed]),
         steps=tuple(steps),
         made=pa.schema(user_fields(made)),
         divided=divided,
-        notes=(*aside, *fitted.notes, *divided.notes),
+        notes=(*unfollowed, *fitted.notes, *divided.notes),
     )
 
 
@@ -145,14 +156,8 @@ def without_metrics(steps: Sequence[tuple[str, Step]]) -> tuple[tuple[str, Step]
     )
 
 
-def _check_updates(options: argparse.Namespace) -> None:
-    from beamsplit.pipelines.options.stream import check_stream
-
-    check_stream(options)
-
-
 def _sample(
-    options: argparse.Namespace,
+    binding: BindingOptions,
     schema: pa.Schema,
     sample: pa.RecordBatch | None,
     prepare: Sequence[Step],
@@ -162,12 +167,12 @@ def _sample(
     """Rows that reach the model: those given, or else made up."""
     if sample is not None and sample.num_rows:
         block = with_origin(sample.select(schema.names).slice(0, SAMPLE_ROWS), "", 0)
-        rows = prepare_sample(block, prepare, options.prepare)
+        rows = prepare_sample(block, prepare, binding.prepare)
         if rows is not None:
             return rows
     # Rows that a step makes cannot be made up before it: no random bytes are an image.
     made = pa.schema([field for field in prepared if field.name not in INTERNAL_COLUMNS])
-    block = with_origin(made_up(made, _sizes(options, path)), "", 0)
+    block = with_origin(made_up(made, _sizes(binding, path)), "", 0)
     missing = [field.name for field in prepared if field.name not in block.schema.names]
     if missing:
         columns = [
@@ -178,10 +183,10 @@ def _sample(
     return block
 
 
-def _sizes(options: argparse.Namespace, path: str) -> dict[str, tuple[int, ...]]:
+def _sizes(binding: BindingOptions, path: str) -> dict[str, tuple[int, ...]]:
     """Column -> the sizes of its rows, where the model tells."""
-    signature = signature_of_model(path, frozenset(options.set))
-    fields = wanted_fields(signature, options.columns, options.set)
+    signature = signature_of_model(path, frozenset(binding.set))
+    fields = wanted_fields(signature, binding.columns, binding.set)
     return {
         name: tuple(size if isinstance(size, int) else MADE_UP_SIZE for size in spec.shape)
         for name, spec in fields.items()
@@ -232,11 +237,11 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return cast_exactly(column, kind)[0]
 
 
-def check_inline(options: argparse.Namespace, what: str) -> None:
+def check_inline(options: ScoreOptions, what: str) -> None:
     """Raise where parts of a model are to have workers of their own, and there are no workers.
 
     Raises:
         UsageError: with what to leave out.
     """
-    if options.placement == "distributed":
+    if options.parallelism.distributed:
         raise UsageError(f"--placement distributed gives stages and shards workers of their own, and {what} has none")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 import threading
@@ -191,7 +190,7 @@ class Scorer:
         if schema is None:
             with self._lock:
                 if self._natural is None:
-                    self._natural = natural_fields(self._options)
+                    self._natural = natural_fields(self._options.binding)
             schema = schema_of_dicts(self._natural, rows)
         block, wrong = block_of_rows([[row.get(name) for row in rows] for name in schema.names], schema)
         made, _, errors = self._scored(pa.Table.from_batches([block]), wrong, text_source=True)
@@ -222,7 +221,7 @@ class Scorer:
         for first in range(0, table.num_rows, size):
             given = as_one_batch(table.slice(first, size))
             unfit = {row - first: reason for row, reason in wrong.items() if first <= row < first + size}
-            made, rows, failed = score_block(steps, given, self._options.keep, unfit)
+            made, rows, failed = score_block(steps, given, self._options.binding.keep, unfit)
             blocks.append(made)
             good.append(first + rows)
             errors += [error._replace(row=first + error.row) for error in failed]
@@ -241,7 +240,7 @@ class Scorer:
                 if rows is not None:
                     rows = conform(rows, schema)[0]
                 place = Place(workers=1, folder=self._own_folder(), text_source=text_source)
-                steps = plan_model(copy.copy(self._options), schema, rows, place)
+                steps = plan_model(self._options, schema, rows, place)
                 self._plans[schema, text_source] = steps = replace(steps, steps=without_metrics(steps.steps))
                 for old in [*self._plans][:-MOST_SCHEMAS]:
                     del self._plans[old]
