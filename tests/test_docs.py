@@ -95,3 +95,23 @@ def test_words_that_need_one_have_an_explanation(word: str):
 def test_help_says_the_fields_words(command: ModuleType, option: str, says: str):
     (found,) = (action for action in command.parser()._actions if option in action.option_strings)
     assert says in (found.help or "")
+
+
+def test_examples_in_docstrings_are_shown_as_code():
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("doctests", ROOT / "docs/doctests.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "Doubles.\n\n>>> a = 2\n>>> double(a)\n4\n\nMore.\n\n    >>> 1\n    1"
+    fences = (
+        "Doubles.\n\n```pycon\n>>> a = 2\n>>> double(a)\n4\n```\n\nMore.\n\n    ```pycon\n    >>> 1\n    1\n    ```"
+    )
+    assert module.fenced(text) == fences
+    assert module.fenced("Nothing here.") == "Nothing here."
+
+
+def test_every_page_is_in_the_sites_menu():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:")[1]
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if not re.search(rf": {re.escape(page)}$", menu, re.MULTILINE)] == []
