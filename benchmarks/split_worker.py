@@ -15,7 +15,7 @@ RUNS = 5
 
 def main(feeds_path: str, model_path: str | None = None) -> None:
     """Load the feeds and the model, and run it a few times."""
-    import beamsplit.transforms.infer.stages  # noqa: F401
+    import beamsplit.transforms.infer.run_steps  # noqa: F401
     from beamsplit.models.graph.model_file import ModelFile
     from beamsplit.models.running.providers import CPU
     from beamsplit.models.running.session import SessionOptions, get_session

@@ -16,7 +16,7 @@ RUNS = 5
 
 def main(feeds_path: str, path: str | None = None, part: str = "all") -> None:
     """Import what a worker imports, load the part's models and run each a few times on its part of the tensors."""
-    import beamsplit.transforms.infer.shards  # noqa: F401
+    import beamsplit.transforms.infer.run_steps  # noqa: F401
     from beamsplit.models.graph.model_file import ModelFile
     from beamsplit.models.running.providers import CPU
     from beamsplit.models.running.session import SessionOptions, get_session

@@ -19,7 +19,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import content_hash
 from beamsplit.models.split.plan import read_plan
 from beamsplit.pipelines.plan import main as plan_main
-from beamsplit.transforms.infer.stage_step import StageStep
+from beamsplit.transforms.infer.whole_step import WholeStep
 from tests import onnx_models
 from tests.command import Command
 
@@ -192,7 +192,7 @@ def test_a_worker_checks_what_it_loads(given: Command):
     plan = plan_of(given, "stages")
     stage = read_plan(str(plan)).stages[0]
     file = str(plan.parent / str(stage.file))
-    step = StageStep(0, file, None, None, (), None, None, sha256=stage.sha256)  # type: ignore[arg-type]
+    step = WholeStep(0, file, None, None, (), None, None, sha256=stage.sha256)  # type: ignore[arg-type]
     nudge(Path(f"{file}.data") if os.path.exists(f"{file}.data") else Path(file))
     with pytest.raises(UsageError, match="is not what the plan saved"):
         step.loaded()

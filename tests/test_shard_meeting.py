@@ -23,7 +23,7 @@ from apache_beam.utils.windowed_value import PANE_INFO_UNKNOWN
 
 from beamsplit.runners.beam_patches.timer_hold import without_hold
 from beamsplit.transforms.infer.gather import JOINED, Arrival, MeetParts, arrival
-from beamsplit.transforms.infer.shard_step import LostPartError, ShardJoin
+from beamsplit.transforms.infer.join import LostPartError, ShardJoin
 
 SHARDS = 3
 PATIENCE = 10.0

@@ -25,19 +25,12 @@ from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.runners.direct import direct_flags, direct_runner
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
 from beamsplit.transforms.failures.row_error import RowError
-from beamsplit.transforms.infer.shard_step import (
-    LostPartError,
-    Part,
-    ShardJoin,
-    ShardSteps,
-    block_id,
-    from_bytes,
-    shard_steps,
-    to_bytes,
-)
-from beamsplit.transforms.infer.shards import RunShards
-from beamsplit.transforms.infer.stage_step import StageFailure
+from beamsplit.transforms.infer.join import LostPartError, ShardJoin
+from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep, shard_steps
+from beamsplit.transforms.infer.run_steps import RunSteps
+from beamsplit.transforms.infer.shard_step import Part, block_id, from_bytes, to_bytes
 from beamsplit.transforms.infer.step import InferStep
+from beamsplit.transforms.infer.whole_step import StepFailure
 from tests import onnx_models
 from tests.shard.test_tables_and_trees import table
 from tests.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
@@ -49,7 +42,7 @@ RNG = np.random.default_rng(4)
 
 def divided(
     model: onnx.ModelProto, folder: Path, sample: pa.RecordBatch, shards: int = 2, micro_batch: int = 4
-) -> tuple[ShardSteps, InferStep]:
+) -> tuple[ModelSteps, InferStep]:
     """(the steps of the divided model, the whole model as one step)."""
     path = onnx_models.save(model, folder / "model.onnx")
     made = fit(path, CPU, sample.schema, sample, DataFacts(ignore={*INTERNAL_COLUMNS, "id"}))
@@ -63,29 +56,28 @@ def divided(
     return shard_steps(sharded, layouts, plan, sample.schema, ("id",)), InferStep(plan, CPU, keep=("id",))
 
 
-def wide(tmp_path: Path, rows: int = 11, shards: int = 2) -> tuple[ShardSteps, InferStep, pa.RecordBatch]:
+def wide(tmp_path: Path, rows: int = 11, shards: int = 2) -> tuple[ModelSteps, InferStep, pa.RecordBatch]:
     given = block(RNG.standard_normal((rows, 6)).astype(np.float32))
     return *divided(onnx_models.mlp(6, 32, 3, layers=4), tmp_path, given, shards), given
 
 
 def through(
-    steps: ShardSteps, given: pa.RecordBatch, change: object = lambda parts: parts
+    steps: ModelSteps, given: pa.RecordBatch, change: object = lambda parts: parts
 ) -> tuple[list[pa.RecordBatch], list[tuple[int, str]]]:
     """What comes out, each part sent as data, and (row, reason) of what failed; `change` acts on each block's parts."""
     blocks, failed = [given], []
     for step in steps.steps:
         made = []
         for one in blocks:
-            if not isinstance(step, tuple):
+            if not isinstance(step, ShardedStep):
                 for out in step.run(one):
-                    if isinstance(out, StageFailure):
+                    if isinstance(out, StepFailure):
                         failed.append((one["_origin_row"][out.row].as_py(), out.reason))
                     else:
                         made.append(out)
                 continue
-            shards, join = step
-            parts = [pickle.loads(pickle.dumps(tuple(shard.run(one)))) for shard in shards]  # noqa: S301
-            joined = join.join(change([Part(*part) for part in parts]))
+            parts = [pickle.loads(pickle.dumps(tuple(shard.run(one)))) for shard in step.shards]  # noqa: S301
+            joined = step.join.join(change([Part(*part) for part in parts]))
             failed += [(joined.carried["_origin_row"][one.row].as_py(), one.reason) for one in joined.failures]
             made += [] if joined.block is None else [joined.block]
         blocks = made
@@ -106,7 +98,8 @@ def test_steps_give_what_the_whole_model_gives(tmp_path: Path, shards: int):
     blocks, failed = through(steps, given)
     assert failed == [] and [one.num_rows for one in blocks] == [4, 4, 3]
     equal(blocks, whole(given).block)
-    assert max(steps.shard_bytes) < 1.2 / shards * sum(steps.shard_bytes)
+    held = [nbytes for (_, shard), nbytes in steps.weight_bytes.items() if shard is not None]
+    assert len(held) == shards and max(held) < 1.2 / shards * sum(held)
 
 
 def test_parts_in_any_order_and_repeated_give_bit_for_bit_the_same(tmp_path: Path):
@@ -212,7 +205,7 @@ def test_each_shard_has_a_process_that_holds_only_its_weights(tmp_path: Path):
     out.mkdir()
     pipeline = beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1)))
     watched = changed(steps, WatchedStep, whole=WatchedWhole)
-    made, _ = pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunShards(watched)
+    made, _ = pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunSteps(watched)
     made | beam.Map(keep, str(out))
     result = pipeline.run()
     result.wait_until_finish()
@@ -225,19 +218,19 @@ def test_a_lost_part_fails_the_job(tmp_path: Path):
     with pytest.raises(Exception, match="partial results, that of shard 1 is lost"):  # noqa: SIM117
         with beam.Pipeline(direct_runner(1, "thread"), PipelineOptions(direct_flags(1))) as pipeline:
             blocks = pipeline | beam.Create([given]).with_output_types(pa.RecordBatch)
-            blocks | RunShards(changed(steps, join=ForgetfulJoin))
+            blocks | RunSteps(changed(steps, join=ForgetfulJoin))
 
 
-def test_errors_name_stage_and_shard(tmp_path: Path):
+def test_errors_name_step_and_shard(tmp_path: Path):
     ids = np.arange(22).reshape(11, 2) % 10
     steps, _ = divided(table(10, 3), tmp_path, block(ids, "i"))
     ids[2, 1] = 50
     out = tmp_path / "errors"
     with beam.Pipeline(direct_runner(1, "thread"), PipelineOptions(direct_flags(1))) as pipeline:
         blocks = pipeline | beam.Create([block(ids, "i")]).with_output_types(pa.RecordBatch)
-        _, failed = blocks | RunShards(steps)
+        _, failed = blocks | RunSteps(steps)
         failed | beam.Map(write_error, str(out))
-    assert out.read_text() == "a.parquet 12 infer: stage 0, shard 0"
+    assert out.read_text() == "a.parquet 12 infer: step 0, shard 0"
 
 
 def write_error(error: RowError, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -17,39 +17,41 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsplit.models.running import session
 from beamsplit.runners.direct import direct_flags, direct_runner
-from beamsplit.transforms.infer.stage_step import StageFailure, StageStep
-from beamsplit.transforms.infer.stages import RunStages
+from beamsplit.transforms.infer.model_steps import ModelSteps
+from beamsplit.transforms.infer.run_steps import RunSteps
+from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
 from tests.split import chains
 from tests.test_stages import block, split
 
 
-class WatchedStep(StageStep):
+class WatchedStep(WholeStep):
     """Tells which process runs the stage and which models that has loaded."""
 
-    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
         yield from super().run(block)
-        Metrics.counter("test", f"pid/{self.stage}/{os.getpid()}").inc()
+        Metrics.counter("test", f"pid/{self.number}/{os.getpid()}").inc()
         for model, *_ in session._sessions:
-            Metrics.counter("test", f"loaded/{self.stage}/{Path(model.path).name}").inc()
+            Metrics.counter("test", f"loaded/{self.number}/{Path(model.path).name}").inc()
 
 
-class DyingStep(StageStep):
+class DyingStep(WholeStep):
     """The process that runs stage 1 dies on its first block."""
 
-    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
-        if self.stage == 1:
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
+        if self.number == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         yield from super().run(block)
 
 
-def as_kind(kind: type[StageStep], steps: tuple[StageStep, ...]) -> list[StageStep]:
-    return [kind(**{field.name: getattr(step, field.name) for field in fields(step)}) for step in steps]
+def as_kind(kind: type[WholeStep], steps: ModelSteps) -> ModelSteps:
+    made = (kind(**{field.name: getattr(step, field.name) for field in fields(step)}) for step in steps.steps)
+    return replace(steps, steps=tuple(made))
 
 
-def run(steps: list[StageStep], blocks: list[pa.RecordBatch], out: Path) -> dict[str, int]:
+def run(steps: ModelSteps, blocks: list[pa.RecordBatch], out: Path) -> dict[str, int]:
     """The counters, after the rows that came out were counted into files of `out`."""
     pipeline = beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1)))
-    made, _ = pipeline | beam.Create(blocks).with_output_types(pa.RecordBatch) | RunStages(steps)
+    made, _ = pipeline | beam.Create(blocks).with_output_types(pa.RecordBatch) | RunSteps(steps)
     made | beam.Map(keep, str(out))
     result = pipeline.run()
     result.wait_until_finish()

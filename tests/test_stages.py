@@ -15,9 +15,10 @@ from beamsplit.models.fitting.fit import DataFacts, Fit, fit
 from beamsplit.models.split.staged import StagedSession, boundary_layouts
 from beamsplit.transforms.apply import apply_step
 from beamsplit.transforms.block import COPY, INTERNAL_COLUMNS, with_origin
-from beamsplit.transforms.infer.stage_step import StageFailure, StageStep, stage_steps
-from beamsplit.transforms.infer.stages import RunStages, stage_memory
+from beamsplit.transforms.infer.model_steps import ModelSteps, stage_steps
+from beamsplit.transforms.infer.run_steps import RunSteps, worker_bytes
 from beamsplit.transforms.infer.step import InferStep
+from beamsplit.transforms.infer.whole_step import StepFailure
 from tests.split import chains
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -26,7 +27,7 @@ RNG = np.random.default_rng(3)
 
 def split(
     model: tuple[onnx.ModelProto, list[int]], folder: Path, sample: pa.RecordBatch, micro_batch: int = 4
-) -> tuple[tuple[StageStep, ...], InferStep]:
+) -> tuple[ModelSteps, InferStep]:
     """(a step a stage, the whole model as one step)."""
     staged = chains.staged(*model, folder)
     made: Fit = fit(
@@ -49,14 +50,14 @@ def block(x: np.ndarray, name: str = "x") -> pa.RecordBatch:
     return rows
 
 
-def through(steps: tuple[StageStep, ...], given: pa.RecordBatch) -> tuple[list[pa.RecordBatch], list[StageFailure]]:
+def through(steps: ModelSteps, given: pa.RecordBatch) -> tuple[list[pa.RecordBatch], list[StepFailure]]:
     """What comes out of all stages, each sent as bytes to the next, and what failed on the way with its stage."""
     blocks, failed = [given], []
-    for step in steps:
+    for step in steps.steps:
         step = pickle.loads(pickle.dumps(step))  # noqa: S301
         made = [one for each in blocks for one in step.run(each)]
-        failed += [(step.stage, one) for one in made if isinstance(one, StageFailure)]
-        blocks = [one for one in made if not isinstance(one, StageFailure)]
+        failed += [(step.number, one) for one in made if isinstance(one, StepFailure)]
+        blocks = [one for one in made if not isinstance(one, StepFailure)]
         assert all(one.schema == step.output_schema(given.schema) for one in blocks)
     return blocks, failed
 
@@ -138,7 +139,7 @@ def test_as_a_pipeline_with_an_environment_a_stage(tmp_path: Path):
     results: dict[str, list] = {}
     pipeline = beam.Pipeline(runner=RUNNER)
     blocks = pipeline | beam.Create([given]).with_output_types(pa.RecordBatch)
-    made, failed = blocks | RunStages(steps, count_done=True)
+    made, failed = blocks | RunSteps(steps, count_done=True)
     made | "Check" >> beam.Map(lambda one: check(one, whole, given))
     failed | "Errors" >> beam.Map(check_error)
     environments = pipeline.to_runner_api().components.environments
@@ -162,5 +163,5 @@ def check_error(error) -> None:
     assert (error.file, error.row, error.stage) == ("a.parquet", 11, "infer: stage 1")
 
 
-def test_memory_of_a_stage_is_above_its_weights():
-    assert stage_memory(2 << 30) > 4 << 30
+def test_memory_of_a_worker_is_above_its_weights():
+    assert worker_bytes(2 << 30) > 4 << 30

@@ -32,10 +32,10 @@ class Same:
 def parts(of: str, folder: Path) -> tuple[Any, pa.RecordBatch]:
     if of == "stages":
         given = block(np.array([1, 2, 3]), "i")
-        return SimpleNamespace(stage_steps=split(chains.picky(10), folder, given)[0], shard_steps=None), given
+        return SimpleNamespace(distributed=split(chains.picky(10), folder, given)[0]), given
     given = block(np.ones((4, 6), np.float32))
     steps, _ = divided(onnx_models.mlp(6, 32, 3, layers=4), folder, given)
-    return SimpleNamespace(stage_steps=(), shard_steps=steps), given
+    return SimpleNamespace(distributed=steps), given
 
 
 @pytest.mark.parametrize(("of", "workers"), [("stages", 3), ("shards", 3)])
@@ -66,4 +66,4 @@ def test_what_is_before_and_behind_the_model_has_the_workers_of_its_ends(of: str
 
 
 def test_a_whole_model_leaves_it_to_the_runner():
-    assert ends_of(SimpleNamespace(stage_steps=(), shard_steps=None)) == Ends()  # type: ignore[arg-type]
+    assert ends_of(SimpleNamespace(distributed=None)) == Ends()  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -43,10 +43,44 @@ def timed_out(error: BaseException | None) -> bool:
     return isinstance(error, RunTimeoutError) or getattr(error, "timed_out", False)
 
 
+Fetch: TypeAlias = Callable[[str, str], str]
+"""(where a model lies, what it must hold as its SHA-256 or empty) -> its file on this machine."""
+
+
+class RunnableModel(Protocol):
+    """A model on disk and how it is run: data, so that every process makes the same of it.
+
+    Three make one: `models.running.whole_model.WholeModel`; `models.split.staged.StagedModel`, whose stages overlap;
+    `models.shard.sharded.ShardedModel`, whose shards run side by side.
+    """
+
+    def fetched(self, fetch: Fetch) -> RunnableModel:
+        """The same with its files on this machine."""
+
+    def open(self, device: int | None = None) -> Runs:
+        """This process's session, shared by all its threads; loaded by the first call.
+
+        Args:
+            device: the GPU that falls to this worker; None, or a model in parts, takes those of its own options.
+
+        Raises:
+            UsageError: a file is missing or does not load.
+        """
+
+
+class Counts(Protocol):
+    """What a session of a model in parts did, as counters of a job."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """By name."""
+
+
 class Runs(Protocol):
     """What scoring needs of a session: `models.running.session.Session`, or `models.split.staged.StagedSession`.
 
-    One that has `run_many(feeds)` too, as the latter, overlaps runs.
+    One that has `run_many(feeds)` too, as the latter, overlaps runs. One that has `take_stats() -> Counts` tells what
+    it did since the last call.
     """
 
     load_seconds: float

@@ -23,6 +23,7 @@ from beamsplit.models.graph.signature import Signature
 from beamsplit.models.per_process import PerProcess
 from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.run_limit import context
+from beamsplit.models.running.runs import Fetch
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, drop_session, get_session
 from beamsplit.models.shard.plan import ShardPlan, ShardStagePlan
 from beamsplit.models.shard.stages import part_name
@@ -56,6 +57,18 @@ class ShardedModel:
         each = tuple(replace(options, mapped=True) for options in self.shards)
         return replace(self, shards=each, whole=replace(self.whole, mapped=True))
 
+    def fetched(self, fetch: Fetch) -> ShardedModel:
+        """Itself: shards are saved on this machine only."""
+        return self
+
+    def open(self, device: int | None = None) -> ShardedSession:
+        """This process's sessions of all shards, each on its own device; loaded by the first call.
+
+        Raises:
+            UsageError: a shard does not load.
+        """
+        return get_sharded(self)
+
     def file(self, stage: ShardStagePlan, shard: int) -> ModelFile:
         """The model that a shard runs in a stage, or its still twin."""
         file = ModelFile(os.path.join(self.folder, stage.files[shard]))
@@ -85,6 +98,12 @@ class ShardStats:
 
     joins: int = 0
     """How often the shards' results were brought together."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As counters of a job."""
+        each = {f"shard_{shard}_busy_usec": round(seconds * 1e6) for shard, seconds in enumerate(self.busy_seconds)}
+        return {**each, "shards_whole_usec": round(self.whole_seconds * 1e6), "shard_joins": self.joins}
 
 
 class ShardedSession:
@@ -124,7 +143,7 @@ class ShardedSession:
         """As `Session.run`.
 
         Raises:
-            ModelRunError: a stage failed; the message begins with the stage, and the shard.
+            ModelRunError: a step failed; the message begins with the step, and the shard.
         """
         blocks = blocks_of(self.model.plan.rewrites)
         return self._outputs(feeds) if blocks is None else blocks.run(self._outputs, feeds)
@@ -137,7 +156,7 @@ class ShardedSession:
         """Every tensor that the stages read or make, by name; a shard's part of one is `TENSOR@shardK`.
 
         Raises:
-            ModelRunError: a stage failed; the message begins with the stage, and the shard.
+            ModelRunError: a step failed; the message begins with the step, and the shard.
         """
         values = dict(feeds)
         for number in range(len(self.sessions)):
@@ -196,7 +215,7 @@ class ShardedSession:
         try:
             return session.run(feeds)
         except ModelRunError as error:
-            where = f"stage {step}" if shard is None else f"stage {step}, shard {shard}"
+            where = f"step {step}" if shard is None else f"step {step}, shard {shard}"
             raise type(error)(f"{where}: {error}") from error
         finally:
             seconds = time.perf_counter() - started

@@ -17,7 +17,7 @@ from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.per_process import PerProcess
 from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.boundary import Layout, find_layouts
-from beamsplit.models.running.runs import RunOutcome, Runs, StageRunError
+from beamsplit.models.running.runs import Fetch, RunOutcome, Runs, StageRunError
 from beamsplit.models.running.session import ModelRunError, SessionOptions, get_session
 from beamsplit.models.split.inline import InlinePipeline
 from beamsplit.models.split.plan import Plan
@@ -55,6 +55,24 @@ class StagedModel:
         each = tuple(replace(options, mapped=True) for options in self.sessions)
         return replace(self, sessions=each, shards=tuple(one and one.mapped for one in self.shards))
 
+    def fetched(self, fetch: Fetch) -> StagedModel:
+        """The same with its stages' files on this machine."""
+        if "://" not in self.folder:
+            return self
+        files = [fetch(f"{self.folder}/{stage.file}", stage.sha256) for stage in self.plan.stages]
+        folder = os.path.dirname(files[0])
+        each = zip(self.plan.stages, files, strict=True)
+        stages = tuple(replace(stage, file=os.path.relpath(file, folder)) for stage, file in each)
+        return replace(self, folder=folder, plan=replace(self.plan, stages=stages))
+
+    def open(self, device: int | None = None) -> StagedSession:
+        """This process's sessions of all stages, each on its own device; loaded by the first call.
+
+        Raises:
+            UsageError: a stage does not load.
+        """
+        return get_staged(self)
+
     @property
     def period(self) -> float:
         """Seconds between two micro-batches as planned, with the threads that the stages begin with."""
@@ -86,9 +104,7 @@ class StagedModel:
             session = get_session(file, self.sessions[stage])
             self.check_names(stage, session)
             return session
-        from beamsplit.models.shard.sharded import get_sharded
-
-        return get_sharded(divided)
+        return divided.open()
 
     def check_names(self, stage: int, session: Runs) -> None:
         """Raise unless a stage's model reads and makes what the plan says.

@@ -103,6 +103,17 @@ class PipelineStats:
         return PipelineStats(stages, self.active_seconds - other.active_seconds)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """As counters of a job."""
+        told = {"stages_active_usec": self.active_seconds * 1e6}
+        for stage, one in enumerate(self.stages):
+            told[f"stage_{stage}_busy_usec"] = one.busy_seconds * 1e6
+            told[f"stage_{stage}_offered_usec"] = one.offered_seconds * 1e6
+            told[f"stage_{stage}_queue_usec"] = one.queue_seconds * 1e6
+            told[f"stage_{stage}_runs"] = one.runs
+        return {name: round(value) for name, value in told.items()}
+
+    @property
     def bubble_share(self) -> float:
         """Share of the workers' time in which they waited for one another; 0 where nothing ran."""
         offered = sum(stage.offered_seconds for stage in self.stages)

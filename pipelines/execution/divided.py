@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from beamsplit.models.shard.plan import ShardPlan
     from beamsplit.pipelines.execution.shards import Shards
     from beamsplit.pipelines.execution.stages import Split
-    from beamsplit.transforms.infer.shard_step import ShardSteps
-    from beamsplit.transforms.infer.stage_step import StageStep
+    from beamsplit.transforms.infer.model_steps import ModelSteps
 
 
 @dataclass(frozen=True)
@@ -40,27 +39,22 @@ class Divided:
         return self.split is not None or self.shards is not None
 
     @property
+    def distributed(self) -> ModelSteps | None:
+        """Its steps, where they have workers of their own."""
+        made = self.split or self.shards
+        return made.distributed if made is not None else None
+
+    @property
     def apart(self) -> bool:
         """Whether its parts have workers of their own."""
-        return bool(self.stage_steps) or self.shard_steps is not None
-
-    @property
-    def stage_steps(self) -> tuple[StageStep, ...]:
-        """A step a stage, where stages have workers of their own."""
-        return self.split.steps if self.split is not None else ()
-
-    @property
-    def shard_steps(self) -> ShardSteps | None:
-        """The steps of shards, those of stages included, where they have workers of their own."""
-        made = self.shards or self.split
-        return made.shard_steps if made is not None else None
+        return self.distributed is not None
 
     @property
     def division(self) -> ShardPlan | None:
         """How it is divided over shards that tell what they did; None where it is not."""
         if self.shards is not None:
             return self.shards.model.plan
-        if self.split is None or self.split.shard_steps is None:
+        if self.split is None or not self.split.wide or self.split.distributed is None:
             return None
         from beamsplit.models.split.sharded_stages import one_chain
 
@@ -80,6 +74,7 @@ class Divided:
 
     def infer_step(self, request: Request) -> InferStep:
         """The step that runs it, whole or with all parts in one worker."""
+        made = self.split or self.shards
         return InferStep(
             self.scoring,
             request.workers.session,
@@ -87,8 +82,7 @@ class Divided:
             request.keep,
             request.workers.gpus,
             request.job_dir,
-            staged=self.split.model if self.split is not None and not self.apart else None,
-            sharded=self.shards.model if self.shards is not None and not self.apart else None,
+            model=made.model if made is not None and made.distributed is None else None,
         )
 
 
@@ -147,7 +141,7 @@ def tell_of_parts(
         replan: file for the plan that follows from the measured seconds of the stages.
     """
     rows = inference.get("num_inferences", 0)
-    if divided.split is not None and divided.split.shard_steps is None:
+    if divided.split is not None and divided.division is None:
         from beamsplit.pipelines.report.stages import after_run
 
         summary.split = after_run(divided.split, counters, rows, replan)

@@ -10,10 +10,10 @@ from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.job.sample_feeds import feeds_at
 from beamsplit.transforms.block import COPY
-from beamsplit.transforms.infer.shard_step import ShardSteps, shard_steps
+from beamsplit.transforms.infer.model_steps import ModelSteps, shard_steps
 
 
-def placed(request: Request, model: ShardedModel, session: ShardedSession) -> ShardSteps:
+def placed(request: Request, model: ShardedModel, session: ShardedSession) -> ModelSteps:
     """The steps of a divided model, whose sessions in this process are dropped.
 
     Args:

@@ -23,7 +23,7 @@ from beamsplit.pipelines.job.sample_feeds import graph_feeds
 from beamsplit.pipelines.options.values import Parallelism
 
 if TYPE_CHECKING:
-    from beamsplit.transforms.infer.shard_step import ShardSteps
+    from beamsplit.transforms.infer.model_steps import ModelSteps
 
 
 BUDGET_SECONDS = 0.3
@@ -121,7 +121,7 @@ def _in_own_folder(model: StagedModel, folder: str) -> StagedModel:
     return replace(model, folder=folder)
 
 
-def placed_apart(request: Request, model: StagedModel) -> ShardSteps:
+def placed_apart(request: Request, model: StagedModel) -> ModelSteps:
     """The steps of all stages with workers of their own; the sessions of this process are dropped.
 
     Raises:

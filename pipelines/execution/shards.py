@@ -20,7 +20,7 @@ from beamsplit.pipelines.job.sample_feeds import check_apart, graph_feeds, sampl
 from beamsplit.pipelines.options.values import Parallelism
 
 if TYPE_CHECKING:
-    from beamsplit.transforms.infer.shard_step import ShardSteps
+    from beamsplit.transforms.infer.model_steps import ModelSteps
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Shards:
     scoring: ScoringPlan
     """With the rows of a micro-batch as batch size."""
 
-    shard_steps: ShardSteps | None
+    distributed: ModelSteps | None
     """The steps where each shard has workers of its own; None where every worker runs all shards."""
 
     facts: dict[str, str | list[str]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -31,11 +30,9 @@ from beamsplit.pipelines.job.sample_feeds import check_apart, feeds_at, graph_fe
 from beamsplit.pipelines.options.values import Parallelism
 from beamsplit.pipelines.report.stages import placed, planned_lines
 from beamsplit.transforms.block import COPY
-from beamsplit.transforms.infer.stage_step import StageStep, localize_stages, stage_steps
+from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.infer.model_steps import ModelSteps, stage_steps
 from beamsplit.transforms.write.storage import open_input
-
-if TYPE_CHECKING:
-    from beamsplit.transforms.infer.shard_step import ShardSteps
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,6 @@ class Split:
     scoring: ScoringPlan
     """With the rows of a micro-batch as batch size."""
 
-    steps: tuple[StageStep, ...]
-    """A step a stage where each has workers of its own; empty where every worker runs all stages."""
-
     facts: dict[str, str | list[str]]
     """The split in words, for --dry_run_plan and the summary."""
 
@@ -57,13 +51,11 @@ class Split:
 
     notes: tuple[str, ...] = ()
 
-    shard_steps: ShardSteps | None = None
-    """The steps of all stages where each is divided over shards, with workers of their own."""
+    distributed: ModelSteps | None = None
+    """The steps of all stages where these have workers of their own; None where every worker runs all stages."""
 
-    @property
-    def apart(self) -> bool:
-        """Whether stages have workers of their own."""
-        return bool(self.steps) or self.shard_steps is not None
+    wide: bool = False
+    """Whether stages are divided over shards."""
 
 
 def default_workers(parallelism: Parallelism) -> int:
@@ -106,10 +98,9 @@ def plan_split(request: Request) -> Split:
         model = deep_job.as_shards(replace(request, scoring=scoring), model)
         plan, folder = model.plan, model.folder
     checked, layouts = _checked(model, made, scoring, apart=asked.distributed)
-    steps: tuple[StageStep, ...] = ()
-    shard_steps = None
+    steps: ModelSteps | None = None
     if asked.distributed and wide:
-        shard_steps = deep_job.placed_apart(replace(request, scoring=scoring), model)
+        steps = deep_job.placed_apart(replace(request, scoring=scoring), model)
     # What checked it is no longer needed: a job that splits a model may not have the memory for it twice.
     drop_session(made.session)
     if asked.distributed and not wide:
@@ -137,7 +128,7 @@ def plan_split(request: Request) -> Split:
         memory = asked.stage_memory
         return plan_again(plan, seconds, scoring.model, feeds, session, workers=count, stage_memory=memory)
 
-    return Split(model, scoring, steps, facts, replan, (*plan.notes, *checked), shard_steps)
+    return Split(model, scoring, facts, replan, (*plan.notes, *checked), steps, wide)
 
 
 def _check_copies(asked: Parallelism, scoring: ScoringPlan, schema: pa.Schema) -> None:
@@ -289,7 +280,7 @@ def _checked(
     """How far the stages are from the whole model, and how the boundary tensors lie."""
     from beamsplit.models.split.chain import Chain, check_chain, check_same, still_parts, tolerance_of
 
-    here = localize_stages(model)
+    here = model.fetched(localize)
     # Workers of their own open the stages anew.
     passing = apart and made.session.options.mapped
     here = here.mapped if passing else here

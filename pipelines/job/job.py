@@ -206,12 +206,12 @@ def _planned(
     after_infer = infer.output_schema(prepared)
     finish = finish_steps(binding, after_infer, made)
     around: list[str] = []
-    if infer.staged is not None:
+    if divided.split is not None and not divided.apart:
         from beamsplit.pipelines.execution.side_stages import time_ends
 
         ends = time_ends(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
         if asked.count is None and local:
-            workers = replace(workers, count=ends.workers(infer.staged.period, cores()))
+            workers = replace(workers, count=ends.workers(divided.split.model.period, cores()))
         around = ends.lines(workers.count)
     finish += version_steps(binding.model_version, made.plan.model.path, chain_schema(finish, after_infer))
     finish += steps_for_format(sink, chain_schema(finish, after_infer), binding.keep)

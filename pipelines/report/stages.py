@@ -51,7 +51,7 @@ def after_run(split: Split, counters: Mapping[str, int], rows: int, replan: str 
     """What the stages did with so many rows, for the summary; writes the better plan where one is asked for."""
     plan = split.model.plan
     seen = seen_in(counters, len(plan.stages), rows)
-    workers = [stage.replicas for stage in plan.stages] if split.steps else staged_workers(split.model)
+    workers = [stage.replicas for stage in plan.stages] if split.distributed else staged_workers(split.model)
     told = stage_lines(plan, seen, workers)
     if replan is not None and all(stage.runs for stage in seen.stages):
         # Stages are cut anew, whatever files the plan that ran had.

@@ -120,7 +120,7 @@ def started_runner(
         from beamsplit.runners.room import check_room
         from beamsplit.runners.worker_processes import worker_processes
 
-        parts = len(job.divided.stage_steps) or len(job.divided.shard_steps.steps if job.divided.shard_steps else ())
+        parts = len(job.divided.distributed.steps) if job.divided.distributed is not None else 0
         with _as_usage_errors():
             check_room(job.workers * (1 + parts))
         with worker_processes(job_dir, debug) as processes:

@@ -25,17 +25,12 @@ class Ends:
 def ends_of(divided: Divided) -> Ends:
     """The workers of the model's first and last step: what they have need not be handed over, which on a stream takes a
     bundle's end. Empty where every worker has the whole model."""
-    if divided.shard_steps is not None:
-        from beamsplit.transforms.infer.shards import worker_memory
-
-        memory, stages = worker_memory(divided.shard_steps), divided.shard_steps.depths or (0,)
-        first, last = memory[stages[0], None], memory[stages[-1], None]
-    elif divided.stage_steps:
-        from beamsplit.transforms.infer.stages import stage_worker
-
-        first, last = stage_worker(divided.stage_steps[0]), stage_worker(divided.stage_steps[-1])
-    else:
+    if divided.distributed is None:
         return Ends()
+    from beamsplit.transforms.infer.run_steps import worker_memory
+
+    memory, stages = worker_memory(divided.distributed), divided.distributed.stages
+    first, last = memory[stages[0], None], memory[stages[-1], None]
     return Ends({"min_ram": first}, {"min_ram": last})
 
 
@@ -61,16 +56,11 @@ def run_steps(
     hints = ends.before
     for number, (stage, step) in enumerate(steps):
         last = number == len(steps) - 1
-        if stage == "infer" and divided.stage_steps:
-            from beamsplit.transforms.infer.stages import RunStages
+        if stage == "infer" and divided.distributed is not None:
+            from beamsplit.transforms.infer.run_steps import RunSteps
 
             hints = ends.behind
-            blocks, unscored = blocks | f"{number}: stages" >> RunStages(divided.stage_steps, last)
-        elif stage == "infer" and divided.shard_steps is not None:
-            from beamsplit.transforms.infer.shards import RunShards
-
-            hints = ends.behind
-            blocks, unscored = blocks | f"{number}: shards" >> RunShards(divided.shard_steps, last)
+            blocks, unscored = blocks | f"{number}: model" >> RunSteps(divided.distributed, last)
         else:
             applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job_dir, last).with_resource_hints(
                 **hints

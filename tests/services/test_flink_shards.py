@@ -10,7 +10,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsplit.runners.flink import FlinkOptions, flink_runner
-from beamsplit.transforms.infer.shards import RunShards
+from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
 from tests.command import Command
 from tests.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
@@ -26,7 +26,7 @@ def test_each_shard_has_a_process_that_holds_only_its_weights(services: None, tm
     with flink_runner(FlinkOptions(parallelism=1)) as (runner, flags):
         pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
         watched = changed(steps, WatchedStep, whole=WatchedWhole)
-        pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunShards(watched)
+        pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunSteps(watched)
         result = pipeline.run()
         result.wait_until_finish()
         told = told_by(result)

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsplit.runners.flink import FlinkOptions, flink_runner
 from beamsplit.runners.local import FlinkCluster
-from beamsplit.transforms.infer.stages import RunStages
+from beamsplit.transforms.infer.run_steps import RunSteps
 from tests.command import Command, lines, write_table
 from tests.split import chains
 from tests.test_stage_processes import WatchedStep, as_kind, pids_and_models
@@ -24,7 +24,7 @@ def test_each_stage_has_a_process_that_loads_only_its_model(cluster: FlinkCluste
     steps, _ = split(chains.by_rows(), tmp_path, given)
     with flink_runner(FlinkOptions(master=cluster.address, parallelism=1)) as (runner, flags):
         pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
-        pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunStages(as_kind(WatchedStep, steps))
+        pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunSteps(as_kind(WatchedStep, steps))
         result = pipeline.run()
         result.wait_until_finish()
         counters = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}

@@ -24,8 +24,8 @@ from apache_beam.runners.runner import PipelineState
 from beamsplit.runners.flink import FlinkOptions, flink_runner
 from beamsplit.runners.local import FlinkCluster
 from beamsplit.transforms.infer.gather import PATIENCE_SECONDS
-from beamsplit.transforms.infer.shard_step import ShardSteps
-from beamsplit.transforms.infer.shards import RunShards
+from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
+from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
 from tests.services.steps import ROWS, AsBlock, Count, Write, as_line, numbered
 from tests.services.streams import Stream, origins, rows
@@ -86,15 +86,15 @@ def test_what_is_committed_is_there_and_a_command_that_was_killed_loses_nothing(
     assert stream.committed("g1") == sent
 
 
-def noting(steps: ShardSteps, folder: Path) -> ShardSteps:
+def noting(steps: ModelSteps, folder: Path) -> ModelSteps:
     """The same steps, which tell in files of this folder who runs them, and are hit as files there say."""
     folder.mkdir()
     made = changed(steps, HitStep, whole=NotedWhole).steps
     return replace(
         steps,
         steps=tuple(
-            (tuple(replace(shard, job_dir=str(folder)) for shard in one[0]), one[1])
-            if isinstance(one, tuple)
+            replace(one, shards=tuple(replace(shard, job_dir=str(folder)) for shard in one.shards))
+            if isinstance(one, ShardedStep)
             else replace(one, job_dir=str(folder))
             for one in made
         ),
@@ -119,7 +119,7 @@ class Running:
             pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
             numbers = pipeline | ReadFromUnboundedSource(Count(str(self._final), 0.02), max_read_time_seconds=0.2)
             blocks = numbers | beam.ParDo(AsBlock()).with_output_types(pa.RecordBatch)
-            scored, _ = blocks | RunShards(self._steps, patience=self._patience)
+            scored, _ = blocks | RunSteps(self._steps, patience=self._patience)
             scored | beam.Map(as_line) | beam.ParDo(Write(str(self._out)))
             self._result = pipeline.run()
             self._stack = stack.pop_all()

@@ -196,7 +196,7 @@ def test_a_failed_run_names_stage_and_shard(tmp_path: Path):
     path = onnx_models.save(table(8, 2), tmp_path / "table.onnx")
     plan = divide(ModelFile(path), {"i": np.zeros((2, 3), np.int64)}, 2, str(tmp_path / "shards"))
     session = opened(plan, tmp_path / "shards", path)
-    with pytest.raises(ModelRunError, match=r"^stage 0, shard \d: .*out of"):
+    with pytest.raises(ModelRunError, match=r"^step 0, shard \d: .*out of"):
         session.run({"i": np.full((1, 1), 8)})
     assert session.run({"i": np.full((1, 1), 7)})[0].shape == (1, 1, 2)
 

@@ -17,8 +17,10 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beamsplit.models.running import session
-from beamsplit.transforms.infer.shard_step import Part, ShardJoin, ShardStep, ShardSteps
-from beamsplit.transforms.infer.stage_step import StageFailure, StageStep
+from beamsplit.transforms.infer.join import ShardJoin
+from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
+from beamsplit.transforms.infer.shard_step import Part, ShardStep
+from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
 
 # Where pandas is installed PyArrow imports it as soon as it looks at a Python object: all processes have it, or none.
 with contextlib.suppress(ImportError):
@@ -48,10 +50,10 @@ class WatchedStep(ShardStep):
         return part
 
 
-class WatchedWhole(StageStep):
+class WatchedWhole(WholeStep):
     """A whole step."""
 
-    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
         yield from super().run(block)
         _tell("whole")
 
@@ -102,10 +104,10 @@ class HitStep(NotedStep):
         return True
 
 
-class NotedWhole(StageStep):
+class NotedWhole(WholeStep):
     """A whole step, which does so too."""
 
-    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
         yield from super().run(block)
         _note(self.job_dir, "whole")
 
@@ -126,11 +128,11 @@ def as_kind(kind: type, value: Any) -> Any:
     return kind(**{field.name: getattr(value, field.name) for field in fields(value)})
 
 
-def changed(steps: ShardSteps, step: type = ShardStep, join: type = ShardJoin, whole: type = StageStep) -> ShardSteps:
+def changed(steps: ModelSteps, step: type = ShardStep, join: type = ShardJoin, whole: type = WholeStep) -> ModelSteps:
     """The same steps, of other classes."""
     made = [
-        (tuple(as_kind(step, shard) for shard in one[0]), as_kind(join, one[1]))
-        if isinstance(one, tuple)
+        ShardedStep(tuple(as_kind(step, shard) for shard in one.shards), as_kind(join, one.join))
+        if isinstance(one, ShardedStep)
         else as_kind(whole, one)
         for one in steps.steps
     ]

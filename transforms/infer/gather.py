@@ -26,7 +26,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
 from beamsplit.runners.beam_patches.timer_hold import without_hold
-from beamsplit.transforms.infer.shard_step import ShardJoin, lost_parts
+from beamsplit.transforms.infer.join import ShardJoin, lost_parts
 
 PATIENCE_SECONDS = 600.0
 """How long a block waits for its next part before that counts as lost, and how long a block that was joined is

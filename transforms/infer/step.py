@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.running.runs import Runs
-from beamsplit.models.running.session import SessionOptions, get_session
+from beamsplit.models.running.runs import Counts, RunnableModel, Runs
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.running.whole_model import WholeModel
 from beamsplit.models.scoring.audit import Audit, AuditFailed, audit_rows, draw
 from beamsplit.models.scoring.scorer import Scored, Scorer, ScoringPlan
 from beamsplit.transforms.block import INTERNAL_COLUMNS, origin_of
@@ -18,11 +19,6 @@ from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
 from beamsplit.transforms.step import RowFailure, StepResult
 from beamsplit.transforms.worker import device_in_turn
-
-if TYPE_CHECKING:
-    from beamsplit.models.shard.sharded import ShardedModel, ShardStats
-    from beamsplit.models.split.staged import StagedModel
-    from beamsplit.models.split.worker import PipelineStats
 
 NAMESPACE = "BeamML_OnnxRuntime"
 
@@ -52,11 +48,8 @@ class InferStep:
     counted: bool = True
     """Whether Beam's metrics are told of each run: not of those that plan the job."""
 
-    staged: StagedModel | None = None
-    """The model split into stages, which this worker runs itself, overlapping; None runs it whole."""
-
-    sharded: ShardedModel | None = None
-    """The model divided over shards, which this worker runs itself, side by side; None runs it whole."""
+    model: RunnableModel | None = None
+    """How this worker runs it: in stages that overlap, in shards side by side, or both; None runs it whole."""
 
     audit: Audit | None = None
     """Rows that are scored once more, each alone, and compared; None for none."""
@@ -78,11 +71,7 @@ class InferStep:
             if self.audit is not None:
                 self._compare(self.audit, scorer, block, scored)
             self._tell_of_loading(scorer.session)
-            if self.staged is not None:
-                # What the stages did since any thread of this process told of it.
-                _tell_of_stages(scorer.session.take_stats())  # type: ignore[attr-defined]
-            if self.sharded is not None:
-                _tell_of_shards(scorer.session.take_stats())  # type: ignore[attr-defined]
+            _tell_of_parts(scorer.session)
         else:
             scored = scorer.score(block)
         carried = [*self.keep, *(name for name in block.schema.names if name in INTERNAL_COLUMNS)]
@@ -108,18 +97,11 @@ class InferStep:
         return scorer
 
     def _session(self) -> Runs:
-        if self.staged is not None:
-            from beamsplit.models.split.staged import get_staged
-            from beamsplit.transforms.infer.stage_step import localize_stages
-
-            return get_staged(localize_stages(self.staged))
-        if self.sharded is not None:
-            from beamsplit.models.shard.sharded import get_sharded
-
-            return get_sharded(self.sharded)
-        options = self.session_options()
-        model = replace(self.plan.model, path=localize(self.source)) if self.source else self.plan.model
-        return get_session(model, options)
+        model = self.model
+        if model is None:
+            file = replace(self.plan.model, path=self.source) if self.source else self.plan.model
+            model = WholeModel(file, self.session_options())
+        return model.fetched(localize).open()
 
     def session_options(self) -> SessionOptions:
         """Those of this worker: with the GPU that falls to it."""
@@ -199,23 +181,13 @@ def _observe(rows: int, seconds: float) -> None:
     metrics.latency.update(round(seconds * 1e6))
 
 
-def _tell_of_stages(spent: PipelineStats) -> None:
+def _tell_of_parts(session: Runs) -> None:
+    """What the parts of a model did since any thread of this process told of it."""
+    take = getattr(session, "take_stats", None)
+    if take is None:
+        return
     from apache_beam.metrics import Metrics
 
-    told = {"stages_active_usec": spent.active_seconds * 1e6}
-    for stage, one in enumerate(spent.stages):
-        told[f"stage_{stage}_busy_usec"] = one.busy_seconds * 1e6
-        told[f"stage_{stage}_offered_usec"] = one.offered_seconds * 1e6
-        told[f"stage_{stage}_queue_usec"] = one.queue_seconds * 1e6
-        told[f"stage_{stage}_runs"] = one.runs
-    for name, value in told.items():
-        Metrics.counter("beamsplit", name).inc(round(value))
-
-
-def _tell_of_shards(spent: ShardStats) -> None:
-    from apache_beam.metrics import Metrics
-
-    told = {f"shard_{shard}_busy_usec": seconds * 1e6 for shard, seconds in enumerate(spent.busy_seconds)}
-    told |= {"shards_whole_usec": spent.whole_seconds * 1e6, "shard_joins": spent.joins}
-    for name, value in told.items():
-        Metrics.counter("beamsplit", name).inc(round(value))
+    counts: Counts = take()
+    for name, value in counts.counts.items():
+        Metrics.counter("beamsplit", name).inc(value)

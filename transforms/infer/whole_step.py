@@ -1,24 +1,22 @@
-"""One stage of a split model, as a worker of its own runs it; no Beam.
+"""A whole step of a model, a stage or what stays whole between shards, as a worker of its own runs it; no Beam.
 
-Between two stages a block is one micro-batch: the boundary tensors as columns, beside the kept columns and the origin
+Between two steps a block is one micro-batch: the boundary tensors as columns, beside the kept columns and the origin
 of each row. It is taken apart only to find the rows that make a run fail.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.boundary import Boundary, Layout
+from beamsplit.models.running.boundary import Boundary
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.runs import timed_out
-from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.session import ModelRunError, SessionOptions
 from beamsplit.models.scoring.scorer import (
     Array,
     OutputColumn,
@@ -30,32 +28,30 @@ from beamsplit.models.scoring.scorer import (
     rows_of_outputs,
     runs_of,
 )
-from beamsplit.models.split.staged import StagedModel
 from beamsplit.models.values.tensors import ragged_to_arrow, to_arrow
 from beamsplit.transforms.block import COPY, INTERNAL_COLUMNS
 from beamsplit.transforms.finish.mean import starts_of_originals
-from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.infer.loads_once import LoadsOnce
 from beamsplit.transforms.infer.running_rows import running
-from beamsplit.transforms.worker import device_in_turn
 
 
-class StageFailure(NamedTuple):
-    """A row that did not come out of a stage."""
+class StepFailure(NamedTuple):
+    """A row that did not come out of a step."""
 
     row: int
     """Position in the block that went in, from 0."""
 
     reason: str
     ran: bool = True
-    """Whether the stage ran it; False where its data could not be fed to the model."""
+    """Whether the step ran it; False where its data could not be fed to the model."""
 
 
 @dataclass(frozen=True)
-class StageStep:
-    """One stage of a split model, run on micro-batches."""
+class WholeStep(LoadsOnce):
+    """A step that one worker runs as it is, on micro-batches."""
 
-    stage: int
-    """From 0."""
+    number: int
+    """Position among all steps of the model, from 0."""
 
     file: str | None
     """Its ONNX file, where every worker can read it; None where it only makes micro-batches of the data."""
@@ -64,16 +60,16 @@ class StageStep:
     """Provider and threads of each worker's session."""
 
     scoring: ScoringPlan
-    """Of the whole model: the first stage needs its binding, the last one its outputs."""
+    """Of the whole model: the first step needs its binding, the last one its outputs."""
 
     keep: tuple[str, ...]
     """Columns of the input that stand before the predictions in the output."""
 
     before: Boundary | None
-    """What comes in; None for the first stage, which takes blocks of data."""
+    """What comes in; None for the first step, which takes blocks of data."""
 
     after: Boundary | None
-    """What goes out; None for the last stage."""
+    """What goes out; None for the last step."""
 
     weight_bytes: int = 0
     devices: int = 0
@@ -93,8 +89,8 @@ class StageStep:
         internal = [field for field in carried if field.name in INTERNAL_COLUMNS]
         return pa.schema([*(carried.field(name) for name in self.keep), *self.scoring.fields, *internal])
 
-    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StageFailure]:
-        """Blocks for the next stage, and rows (by their position in `block`) that failed.
+    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
+        """Blocks for the next step, and rows (by their position in `block`) that failed.
 
         A run that fails is bisected where its tensors allow, else all its rows fail. Of one that does not return, rows
         that do so alone are run together once more: blocks of one row would take long behind this.
@@ -102,7 +98,7 @@ class StageStep:
         running(block, self.job_dir, self.session)
         source = _Data(self, block) if self.before is None else _MicroBatch(self.before, block)
         for row, reason in source.bad:
-            yield StageFailure(row, reason, ran=False)
+            yield StepFailure(row, reason, ran=False)
         waiting = list(reversed(source.runs))
         returned: set[int] = set()
         """First rows of runs whose rows are known to return alone."""
@@ -117,7 +113,7 @@ class StageStep:
                 if len(parts) == count_of(run) > 1 and timed_out(error) and _first(run) not in returned:
                     parts = [part for part in parts if not self._stops(source, part)]
                     late = sorted({*_positions(run)} - {row for part in parts for row in _positions(part)})
-                    yield from (StageFailure(row, f"the model failed: {error}") for row in late)
+                    yield from (StepFailure(row, f"the model failed: {error}") for row in late)
                     parts = _joined(parts)
                     returned.update(map(_first, parts))
                     waiting.extend(reversed(parts))
@@ -129,7 +125,7 @@ class StageStep:
                 if count_of(run) > 1 and source.whole:
                     reason += f" (one of {count_of(run)} rows, which the tensor {source.whole[0]!r} keeps together)"
                 for row in _positions(run):
-                    yield StageFailure(row, reason)
+                    yield StepFailure(row, reason)
 
     def _stops(self, source: _Data | _MicroBatch, run: Run) -> bool:
         """Whether the model does not return on a run; other failures show when it is run again."""
@@ -159,80 +155,9 @@ class StageStep:
         rest = [carried.column(name) for name in schema.names[len(kept) + len(made) :]]
         return pa.RecordBatch.from_arrays([*kept, *made, *rest], schema=schema)
 
-    def loaded(self) -> Session:
-        """This worker's session; loaded by the first call."""
-        # One a DoFn instance, so one a worker: a GPU is chosen once. Not a field, so it does not travel.
-        session: Session | None = self.__dict__.get("_made_session")
-        if session is None:
-            assert self.file is not None, "there is no model to load"
-            options = self.session
-            if self.devices:
-                options = replace(options, device=device_in_turn(self.job_dir, self.devices))
-            session = self.__dict__["_made_session"] = get_session(ModelFile(localize(self.file, self.sha256)), options)
-        return session
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the session."""
-        return {name: value for name, value in self.__dict__.items() if name != "_made_session"}
-
-
-def stage_steps(
-    model: StagedModel,
-    layouts: Sequence[Sequence[Layout]],
-    scoring: ScoringPlan,
-    schema: pa.Schema,
-    keep: tuple[str, ...],
-    *,
-    folder: str | None = None,
-    devices: int = 0,
-    job_dir: str | None = None,
-) -> tuple[StageStep, ...]:
-    """A step a stage.
-
-    Args:
-        model: the split model.
-        layouts: for each cut the tensors that cross it, from `boundary_layouts`.
-        scoring: of the whole model; `batch_size` is the rows of a micro-batch.
-        schema: of the blocks of data.
-        keep: columns that stand before the predictions.
-        folder: where workers find the stages' files; None for the model's own.
-        devices: GPUs in a machine, which workers take in turn.
-        job_dir: folder that local workers share.
-    """
-    carried = carried_schema(schema, keep)
-    cuts = [None, *(Boundary(tuple(one), carried) for one in layouts), None]
-    folder = model.folder if folder is None else folder
-    return tuple(
-        StageStep(
-            stage.index,
-            f"{folder}/{stage.file}",
-            options,
-            scoring,
-            keep,
-            cuts[stage.index],
-            cuts[stage.index + 1],
-            stage.weight_bytes,
-            devices,
-            job_dir,
-            stage.sha256,
-        )
-        for stage, options in zip(model.plan.stages, model.sessions, strict=True)
-    )
-
-
-def localize_stages(model: StagedModel) -> StagedModel:
-    """The same model with its stages' files on this machine."""
-    if "://" not in model.folder:
-        return model
-    files = [localize(f"{model.folder}/{stage.file}", stage.sha256) for stage in model.plan.stages]
-    folder = os.path.dirname(files[0])
-    each = zip(model.plan.stages, files, strict=True)
-    stages = tuple(replace(stage, file=os.path.relpath(file, folder)) for stage, file in each)
-    return replace(model, folder=folder, plan=replace(model.plan, stages=stages))
-
 
 def carried_schema(schema: pa.Schema, keep: Sequence[str]) -> pa.Schema:
-    """The columns of blocks of data that travel with the rows to the last stage: those kept, and the origin."""
+    """The columns of blocks of data that travel with the rows to the last step: those kept, and the origin."""
     internal = [field for field in schema if field.name in INTERNAL_COLUMNS]
     return pa.schema([*(schema.field(name) for name in keep), *internal])
 
@@ -244,9 +169,9 @@ def _to_column(column: OutputColumn, values: Array) -> pa.Array:
 
 
 class _Data:
-    """A block of data as the first stage takes it."""
+    """A block of data as the first step takes it."""
 
-    def __init__(self, step: StageStep, block: pa.RecordBatch) -> None:
+    def __init__(self, step: WholeStep, block: pa.RecordBatch) -> None:
         plan = step.scoring
         self._bound = plan.binding.open(block, reuse=False)
         self._carried = block.select(carried_schema(block.schema, step.keep).names)
@@ -270,7 +195,7 @@ class _Data:
 
 
 class _MicroBatch:
-    """A block that an earlier stage made."""
+    """A block that an earlier step made."""
 
     def __init__(self, boundary: Boundary, block: pa.RecordBatch) -> None:
         self._boundary = boundary
