@@ -30,7 +30,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 MODULES = {PLAIN: "kafka_loop", TUNED: "kafka_tuned_loop", QUIX: "quix_stream", BYTEWAX: "bytewax_stream"}
 
 WAIT_MS = 20
-"""How long a batch may wait for company, in each program that can be told."""
+"""Longest wait for more messages before a batch is run (linger), in each program that can be told."""
 
 CHECKPOINT_SECONDS = 10
 """Between Flink's checkpoints."""

@@ -14,12 +14,12 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names; gives its exit code, or ends the process if there is no `argv`."""
     if argv is None:
-        from beamsplit.pipelines.running.interrupt import leave, own_process
+        from beamsplit.pipelines.running.interrupt import exit_now, own_process
         from beamsplit.pipelines.utf8 import speak_utf8
 
         speak_utf8()
         own_process()
-        leave(main(sys.argv[1:]))
+        exit_now(main(sys.argv[1:]))
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: beamsplit COMMAND [options]; beamsplit COMMAND --help tells more\n")
         print("\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items()))

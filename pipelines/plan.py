@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.plan import parse
 from beamsplit.pipelines.options.values import PlanOptions
-from beamsplit.pipelines.running.interrupt import interruptible, is_own_process, leave, own_process
+from beamsplit.pipelines.running.interrupt import exit_now, interruptible, is_own_process, own_process
 from beamsplit.pipelines.running.job_folder import job_folder
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.without_pandas import leave_pandas_out
@@ -259,4 +259,4 @@ def _fail(line: str, argv: Sequence[str], code: int) -> int:
 if __name__ == "__main__":
     speak_utf8()
     own_process()
-    leave(main())
+    exit_now(main())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
-from beamsplit.pipelines.running.interrupt import is_own_process, leave, own_process, what_is_left
+from beamsplit.pipelines.running.interrupt import exit_now, is_own_process, own_process, what_is_left
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.direct import is_direct
 from beamsplit.runners.without_pandas import leave_pandas_out
@@ -166,4 +166,4 @@ def _show(line: str, debug: bool) -> None:
 if __name__ == "__main__":
     speak_utf8()
     own_process()
-    leave(main())
+    exit_now(main())

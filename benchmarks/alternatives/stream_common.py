@@ -26,7 +26,7 @@ class StreamJob:
     """Most messages of one run."""
 
     wait_seconds: float
-    """How long a batch may wait for company."""
+    """Longest wait for more messages before a batch is run (linger)."""
 
 
 def parse() -> StreamJob:

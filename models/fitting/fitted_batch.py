@@ -7,7 +7,7 @@ import numpy as np
 from beamsplit.models.fitting.batch_size import CANDIDATES, BatchSizeChoice, find_batch_size
 from beamsplit.models.fitting.fitted import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.running.blocks import blocks_of
-from beamsplit.models.running.mapped import as_it_scores
+from beamsplit.models.running.mapped import unmapped
 from beamsplit.models.running.session import ModelRunError, Session
 from beamsplit.models.scoring.scorer import Array
 
@@ -19,7 +19,7 @@ def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_
     """Measure how many rows a run should take; None where there is no sample to measure with, or no memory."""
     if made.sample is None or made.plan.row_by_row:
         return None
-    with as_it_scores(made.session) as session:
+    with unmapped(made.session) as session:
         return None if session is None else _measured_batch_size(made, session, memory_cap, budget_seconds)
 
 

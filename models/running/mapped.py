@@ -33,7 +33,7 @@ def for_few_runs(options: SessionOptions, path: str) -> SessionOptions:
 
 
 @contextmanager
-def as_it_scores(session: Session) -> Iterator[Session | None]:
+def unmapped(session: Session) -> Iterator[Session | None]:
     """The session as who scores rows has it, to be timed, and gone behind the block; None without memory for it."""
     if not session.options.mapped:
         yield session

@@ -17,7 +17,7 @@ from beamsplit.models.values.tensors import column_type, output_field, ragged_to
 from beamsplit.pipelines.api.element_schema import signature_of_model
 from beamsplit.pipelines.execution.divided import Divided, default_workers, divide
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.execution.shard_source import leave_aside
+from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import with_audit
 from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
@@ -95,7 +95,7 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     path = localize(binding.model)
     check_model_file(path)
     check_names(schema)
-    parallelism, unfollowed = leave_aside(options.parallelism, local)
+    parallelism, unfollowed = drop_unsupported_annotations(options.parallelism, local)
     count = place.workers if place.workers is not None else default_workers(parallelism, asked.count)
     workers = count_workers(replace(asked, count=count), local)
     session = for_few_runs(workers.session, path) if parallelism.in_parts else workers.session

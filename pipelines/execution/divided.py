@@ -124,7 +124,7 @@ def divide(request: Request) -> Divided:
     return Divided(scoring, request.batch_size)
 
 
-def tell_of_parts(
+def add_parallel_summary(
     summary: Summary,
     divided: Divided,
     counters: Mapping[str, int],

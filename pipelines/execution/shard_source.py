@@ -89,7 +89,9 @@ def find_source(asked: Parallelism, model: str, updating: bool) -> ShardSource |
     return None if annotation is None else ShardSource(annotation)
 
 
-def leave_aside(asked: Parallelism, local: bool, sampled: bool = True) -> tuple[Parallelism, tuple[str, ...]]:
+def drop_unsupported_annotations(
+    asked: Parallelism, local: bool, sampled: bool = True
+) -> tuple[Parallelism, tuple[str, ...]]:
     """(the model run whole where its annotations cannot be followed, a line that says so).
 
     Args:

@@ -12,7 +12,7 @@ from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
 from beamsplit.pipelines.execution.divided import Divided, default_workers, divide
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.execution.shard_source import leave_aside
+from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.shards import check_local
 from beamsplit.pipelines.execution.strategy import CannotDivide, settle_strategy, trying
 from beamsplit.pipelines.execution.workers import Workers, choose_worker_type, cores, count_workers
@@ -138,7 +138,7 @@ def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = Tr
     files = with_csv_header(with_encoding(files, format, source.encoding), format, source.csv_header)
     check_written(options, [binding.model, *(file.path for file in files)])
     topics = find_topics(options.sink, options.stream.kafka_config, local)
-    parallelism, unfollowed = leave_aside(options.parallelism, local)
+    parallelism, unfollowed = drop_unsupported_annotations(options.parallelism, local)
     parallelism, undivided = leave_undivided(parallelism, files, format)
     settled = settle_strategy(replace(options, parallelism=parallelism), files, format, local)
     why_so = (*left_out_notes(left_out), *unfollowed, *undivided)
@@ -172,7 +172,7 @@ def _planned(
     format = format_of(files, options.source.input_format)
     to_text = json_format(sink) is not None
     sample = open_sample(binding, files, format, workers.session, few_runs=parallelism.in_parts, to_text=to_text)
-    parallelism, unfollowed = leave_aside(parallelism, local, sample.made.sample is not None)
+    parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, sample.made.sample is not None)
     schema, prepare, prepared, made = sample.schema, sample.prepare, sample.prepared, sample.made
     text = format in TEXT_FORMATS
     check_outputs(binding.keep, [output.name for output in made.plan.outputs])

@@ -9,7 +9,7 @@ from typing import Any
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.divided import Divided, divide
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.execution.shard_source import leave_aside
+from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.stream_split import check_placement
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
@@ -43,7 +43,7 @@ from beamsplit.transforms.kafka.source import (
 from beamsplit.transforms.step import Step
 
 MAX_LATENCY_MS = 20
-"""How long a block waits for company, unless said otherwise."""
+"""Longest wait for more messages before a block is emitted (linger), unless said otherwise."""
 
 TRANSACTION_MS = 200
 """How long a transaction lasts, unless said otherwise: longer ones cost less, and outputs are read later."""
@@ -113,7 +113,7 @@ def plan_stream(options: ScoreOptions, job_dir: str | None, on_prism: bool) -> S
     prepared, made = messages.prepared, messages.made
     plan, batch_fact = with_batch_size(made, asked.batch_size)
     local = job_dir is not None
-    parallelism, unfollowed = leave_aside(parallelism, local, made.sample is not None)
+    parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, made.sample is not None)
     if parallelism.by_depth or parallelism.shards is not None:
         check_placement(parallelism, stream.delivery, on_prism)
     request = Request(
@@ -201,7 +201,7 @@ def plan_stream(options: ScoreOptions, job_dir: str | None, on_prism: bool) -> S
             "batch size": divided.batch_size,
             **divided.facts,
             **({"event time": stream.event_time} if stream.event_time else {}),
-            "latency": f"a block waits {latency_ms} ms for company",
+            "latency": f"a block waits {latency_ms} ms at most for more messages",
             "workers": f"{workers.count} readers, {workers.session.threads} threads a session",
             "providers": ", ".join(workers.session.providers),
             "output": f"{output}, {output_format}",

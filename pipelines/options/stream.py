@@ -39,7 +39,10 @@ def add_stream(p: argparse.ArgumentParser) -> None:
         help="where partitions begin that the group has no offset for (default: committed, then earliest)",
     )
     stream.add_argument(
-        "--max_latency_ms", type=positive, metavar="MS", help="how long a block waits for company (default: 20)"
+        "--max_latency_ms",
+        type=positive,
+        metavar="MS",
+        help="longest wait for more messages before a block is scored: the linger of producers (default: 20)",
     )
     stream.add_argument(
         "--delivery",

@@ -22,7 +22,7 @@ from beamsplit.models.independence.judge import coupling
 from beamsplit.models.independence.proof import prove
 from beamsplit.models.independence.rows_axis import input_axes_candidates, verify_rows
 from beamsplit.models.running.blocks import blocks_of
-from beamsplit.models.running.mapped import as_it_scores, for_few_runs
+from beamsplit.models.running.mapped import for_few_runs, unmapped
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
 from beamsplit.models.running.still_session import still
 from beamsplit.models.split.cuts import SplitGraph, split_graph
@@ -247,7 +247,7 @@ def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
     if session is None or rows.slow:
         return NOT_MEASURED
     bytes_per_row = _bytes_per_row(rows, session)
-    with as_it_scores(session) as timed:
+    with unmapped(session) as timed:
         if timed is None:
             return NOT_MEASURED
         choice = find_micro_batch(lambda size: timed.run(rows.take(size)), bytes_per_row=bytes_per_row, stages=stages)

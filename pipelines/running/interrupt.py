@@ -183,7 +183,7 @@ def what_is_left(options: ScoreOptions) -> str:
     return f"what was sent to {options.sink.output} stays there, and running it again sends that again"
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End the process. If the job did not come to its end, its threads are not waited for.
 
     They may be in ONNX Runtime or Arrow, which abort the process when Python ends beneath them.

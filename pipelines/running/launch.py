@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.running.run_limit import ending_with, told
-from beamsplit.pipelines.execution.divided import tell_of_parts
+from beamsplit.pipelines.execution.divided import add_parallel_summary
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.group import OffsetsNotCommittedError, holding_group
 from beamsplit.pipelines.job.job import Job, plan_job
@@ -172,7 +172,7 @@ def _run(
 
 def _tell(options: ScoreOptions, job: Job, summary: Summary, counters: dict[str, int], first_errors: str | None) -> int:
     """Complete the summary of a job that is done, show and write it; the exit code."""
-    tell_of_parts(summary, job.divided, counters, summary.metrics, options.parallelism.replan)
+    add_parallel_summary(summary, job.divided, counters, summary.metrics, options.parallelism.replan)
     if job.messages is not None:
         _tell_gaps(job, summary)
     code = OK

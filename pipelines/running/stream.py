@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.running.run_limit import ending_with
-from beamsplit.pipelines.execution.divided import tell_of_parts
+from beamsplit.pipelines.execution.divided import add_parallel_summary
 from beamsplit.pipelines.execution.stream_split import check_checkpoints
 from beamsplit.pipelines.job.stream import StreamJob, plan_stream
 from beamsplit.pipelines.options.beam import check_beam_options
@@ -162,7 +162,7 @@ def _run_held(
         summary.tell_failures(read_tallies(job_dir))
         summary.tell_gaps(read_gaps(job_dir))
     if measured:
-        tell_of_parts(summary, job.divided, counters, inference)
+        add_parallel_summary(summary, job.divided, counters, inference)
     if not options.watching.quiet:
         say(summary.lines())
     if options.watching.summary:

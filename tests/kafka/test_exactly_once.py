@@ -71,7 +71,7 @@ def insist(*errors) -> int:
         if left:
             raise confluent_kafka.KafkaException(left.pop(0))
 
-    one._insist(call)
+    one._retry(call)
     return len(calls)
 
 

@@ -61,14 +61,14 @@ def test_a_full_block_that_is_there_waits_for_nobody(reading):
     assert reader.offsets == {0: 64}
 
 
-def test_a_first_message_waits_so_long_for_company_and_no_longer(reading):
+def test_a_first_message_waits_so_long_for_more_and_no_longer(reading):
     reader, consumer = reading([0.1, 0.11, 0.119, 0.121])
     assert reader.advance()
     assert reader.get_current().column(ORIGIN_ROW).to_pylist() == [0, 1, 2]
     assert consumer.now == pytest.approx(100.12)
 
 
-def test_company_that_fills_the_block_ends_the_wait(reading):
+def test_messages_that_fill_the_block_end_the_wait(reading):
     reader, consumer = reading([0.1, 0.105, 0.11, 0.12], block_rows=2)
     assert reader.advance() and reader.get_current().num_rows == 2
     assert consumer.now == pytest.approx(100.105)

@@ -120,7 +120,7 @@ def crash_before_offsets(one: Transactions) -> None:
 
 def crash_before_commit(one: Transactions) -> None:
     commit = one._deliveries.producer.commit_transaction
-    one._insist = lambda call, *given: call(*given) if call != commit else None  # type: ignore[method-assign]
+    one._retry = lambda call, *given: call(*given) if call != commit else None  # type: ignore[method-assign]
     one.commit(one.end)
 
 

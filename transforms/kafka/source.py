@@ -63,7 +63,7 @@ class KafkaSource(UnboundedSource):
     """Which of them this is, from 0; None before it is split."""
 
     latency_seconds: float = 0.02
-    """How long a block waits for company."""
+    """Longest wait for more messages before a block is emitted (linger)."""
 
     block_rows: int | None = None
     """Most messages of a block; None finds what pays within `latency_seconds`."""

@@ -84,7 +84,7 @@ class Transactions:
         self._alone_is_over = False
         self._deliveries = Deliveries(group.config, output, transactional_id(group, partition), errors_topic=errors)
         try:
-            self._insist(self._deliveries.producer.init_transactions, CALL_SECONDS)
+            self._retry(self._deliveries.producer.init_transactions, CALL_SECONDS)
             self._committed = committed_end(consumer, group.topic, partition)
             self.end = self._committed
             """Offsets below are done or admitted; None where the group has none yet."""
@@ -119,7 +119,7 @@ class Transactions:
         if self.bundle is None:
             if self._alone_is_over:
                 self._reopen(alone=False)
-            self._insist(self._deliveries.producer.begin_transaction)
+            self._retry(self._deliveries.producer.begin_transaction)
             self.bundle = bundle
 
     def refused(self, messages: Messages) -> dict[int, str]:
@@ -165,8 +165,8 @@ class Transactions:
             self._flush()
         done = [kafka.TopicPartition(self._group.topic, self._partition, end)]
         producer = self._deliveries.producer
-        self._insist(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
-        self._insist(producer.commit_transaction, CALL_SECONDS)
+        self._retry(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
+        self._retry(producer.commit_transaction, CALL_SECONDS)
         self.bundle, self._committed, self._sent = None, end, []
         self._alone_is_over = self._deliveries.alone
 
@@ -240,7 +240,7 @@ class Transactions:
         self._deliveries = Deliveries(
             old.config, old.topic, old.transactional_id, errors_topic=self._errors, alone=alone
         )
-        self._insist(self._deliveries.producer.init_transactions, CALL_SECONDS)
+        self._retry(self._deliveries.producer.init_transactions, CALL_SECONDS)
         if committed_end(self._consumer, self._group.topic, self._partition) != self._committed:
             raise RuntimeError(self._taken_over())
 
@@ -255,7 +255,7 @@ class Transactions:
         with contextlib.suppress(*lost):
             self._deliveries.abandon()
 
-    def _insist(self, call: Callable[..., Any], *arguments: Any) -> None:
+    def _retry(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Call, again while the client says that it may help."""
         kafka = require_client()
         deadline = time.monotonic() + PATIENCE_SECONDS
