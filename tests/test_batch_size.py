@@ -63,6 +63,17 @@ def test_a_model_whose_weights_are_most_of_the_work_gets_many_rows() -> None:
     assert slower.runs == [1, 1]
 
 
+def test_a_slow_models_search_ends_after_as_long_as_twenty_runs_of_one_row() -> None:
+    # 0.2 s a row and 4 s in all: after 1.64 s four rows are expected to take 2.48 s, which is too long.
+    machine = Machine({1: 0.2, 2: 1.24}.__getitem__)
+    assert machine.choose(budget_seconds=0.15).measured == ((1, 0.2), (2, pytest.approx(1.24)))
+    assert machine.runs == [1, 1, 2]
+    # Where they are expected to take 2.36 s, they are tried.
+    machine = Machine({1: 0.2, 2: 1.18, 4: 9.0}.__getitem__)
+    machine.choose(budget_seconds=0.15)
+    assert machine.runs == [1, 1, 2, 4]
+
+
 def test_the_memory_cap_leaves_sizes_out() -> None:
     machine = Machine(lambda rows: 1e-3)
     choice = machine.choose(bytes_per_row=1024, memory_cap=64 * 1024)

@@ -158,3 +158,104 @@ def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(monkeypatch: pytest.Mo
     monkeypatch.setattr(flink, "_ask", ask)
     with pytest.raises(flink.FlinkFailed, match=r"the job 1f \(ours\) may still run on .* c:8081: for 0 s it was told"):
         flink.cancel_on_cluster("c:8081", "ours", seconds=0.0)
+
+
+class Clock:
+    """In place of `time`: goes on when it is slept."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def slots(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many of 4 slots are free, each time that is asked; the last from then on."""
+    free: list[int] = []
+    monkeypatch.setattr(flink, "time", Clock())
+    monkeypatch.setattr(
+        flink, "_overview", lambda _: {"slots-total": 4, "slots-available": free.pop(0) if len(free) > 1 else free[0]}
+    )
+    jobs = [{"jid": "1f", "name": "theirs", "state": "RUNNING"}, {"jid": "2e", "name": "old", "state": "FINISHED"}]
+    monkeypatch.setattr(flink, "_ask", lambda *_: {"jobs": jobs})
+    return free
+
+
+@pytest.mark.parametrize(("free", "waited"), [([2], False), ([4], False), ([0, 1, 1, 3], True)])
+def test_a_start_waits_for_slots_and_says_so_once(
+    slots: list[int], free: list[int], waited: bool, capsys: pytest.CaptureFixture[str]
+):
+    slots += free
+    flink.wait_for_slots("c:8081", 2)
+    said = (
+        "waiting for slots, 60 s at most: 0 of the 4 slots of the Flink cluster at c:8081 are free, and the job needs "
+        "2; the others are held by theirs (1f, running)\n"
+    )
+    assert capsys.readouterr().err == said * waited
+
+
+def test_a_start_waits_no_longer_than_it_says(slots: list[int]):
+    slots += [1]
+    with pytest.raises(RunnerError, match=r"^after 9 s 1 of the 4 slots .* needs 2; .* theirs \(1f, running\); cancel"):
+        flink.wait_for_slots("c:8081", 2, seconds=9.0)
+    assert 9.0 <= flink.time.monotonic() < 10.0
+
+
+def test_more_slots_than_there_are_are_not_waited_for(slots: list[int]):
+    slots += [0]
+    with pytest.raises(RunnerError, match=r"--parallelism 5 needs as many slots, .* has 4; start more TaskManagers"):
+        flink.wait_for_slots("c:8081", 5)
+    assert flink.time.monotonic() == 0.0
+
+
+class Pool:
+    """A worker pool whose workers could not start."""
+
+    address, failure = "localhost:1", "no module named beam"
+
+    def __init__(self, _: Path):
+        self.failed = None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Server(contextlib.nullcontext):
+    """A job server that is not started."""
+
+    endpoint = "localhost:2"
+
+    def __init__(self, *_: object):
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("own_workers", "error", "raised"),
+    [
+        (
+            False,
+            ValueError("the job failed"),
+            flink.FlinkFailed("the job's workers cannot start: no module named beam"),
+        ),
+        (False, KeyboardInterrupt(), KeyboardInterrupt()),
+        (True, ValueError("failed"), ValueError("failed")),
+    ],
+)
+def test_a_job_that_failed_since_no_worker_could_start_says_that(
+    own_workers: bool, error: BaseException, raised: BaseException, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker_pool, "WorkerPool", Pool)
+    monkeypatch.setattr(flink, "FlinkJobServer", Server)
+    monkeypatch.setattr(flink, "job_server_command", lambda *_, **__: ["java"])
+    with pytest.raises(type(raised)) as told, flink_runner(FlinkOptions(own_workers=own_workers)) as (_, flags):
+        assert ("--environment_config=localhost:1" in flags) != own_workers
+        raise error
+    assert str(told.value) == str(raised)

@@ -163,7 +163,7 @@ def node_flops(node: ir.Node, shapes: Mapping[str, Dims]) -> float:
     if count is not None:
         try:
             return max(count(node, ins, outs), made)
-        except (IndexError, TypeError, KeyError):
+        except (IndexError, TypeError, KeyError, ValueError):
             return made  # A shape that it needs is not known.
     if node.op_type in _OVER_INPUT:
         made = max(made, *(float(math.prod(one)) for one in ins[:1] if one is not None), 0.0)
@@ -223,16 +223,26 @@ def _pool(node: ir.Node, ins: _Shapes, outs: _Shapes) -> float:
 
 def _einsum(node: ir.Node, ins: _Shapes, outs: _Shapes) -> float:
     equation = node.attributes["equation"].as_string().replace(" ", "").split("->")[0]
-    sizes = {letter: size for term, shape in zip(equation.split(","), ins, strict=True)
-             for letter, size in zip(term.replace("...", "")[::-1], reversed(_some(shape)), strict=False)}  # fmt: skip
+    sizes: dict[str, int] = {}
+    for term, shape in zip(equation.split(","), ins, strict=True):
+        before, dots, behind = term.partition("...")
+        dims = _some(shape)
+        # Axes that dots stand for meet from behind, as in broadcasting.
+        axes = [f"...{at}" for at in range(len(dims) - len(before) - len(behind), 0, -1)] if dots else []
+        for axis, size in zip([*before, *axes, *behind], dims, strict=True):
+            sizes[axis] = max(size, sizes.get(axis, 1))
     return 2.0 * math.prod(sizes.values())
 
 
 def _trees(node: ir.Node, ins: _Shapes, outs: _Shapes) -> float:
-    name = "nodes_treeids" if "nodes_treeids" in node.attributes else "tree_roots"
-    trees = node.attributes[name].as_ints()
-    number = len(set(trees))
-    depth = math.log2(max(len(trees) / max(number, 1), 2.0))
+    if "nodes_treeids" in node.attributes:
+        trees = node.attributes["nodes_treeids"].as_ints()
+        number, nodes = len(set(trees)), len(trees)
+    else:
+        number = len(node.attributes["tree_roots"].as_ints())
+        # Leaves are listed apart: each tree has one more than it has nodes that decide.
+        nodes = 2 * len(node.attributes["nodes_featureids"].as_ints()) + number
+    depth = math.log2(max(nodes / max(number, 1), 2.0))
     # A step down a tree waits for memory: as long as some ten operations.
     return 10.0 * _some(ins[0])[0] * number * depth
 

@@ -45,6 +45,13 @@ def test_rows_are_drawn_by_their_share_and_one_at_least(share: float, rows: int,
     assert (np.diff(drawn) > 0).all() and drawn.max() < rows
 
 
+def test_what_a_share_leaves_over_a_whole_row_is_drawn_as_often() -> None:
+    rng = np.random.default_rng(0)
+    counts = [len(draw(Audit(0.25), 10, rng, first=False)) for _ in range(400)]
+    assert set(counts) == {2, 3}
+    assert abs(np.mean(counts) - 2.5) < 0.1
+
+
 def test_rows_of_a_mixing_model_differ_and_others_do_not(tmp_path: Path) -> None:
     path = save("g (float[N,3] x) => (float[N,3] y) { m = ReduceMax<axes=[0]>(x) y = Div(x, m) }", tmp_path)
     values = np.array([[1, 1, 1], [4, 4, 4], [2, 2, 2]], np.float32)

@@ -150,6 +150,20 @@ def test_kept_fields_come_out_as_they_came(model, age: str):
     assert data == RIGHT and not errors
 
 
+@pytest.mark.parametrize(
+    ("options", "came"),
+    [
+        ([], ("age",)),
+        (["--output_format", "json"], ("age",)),
+        (["--output_format", "arrow"], ()),
+        (["--format", "arrow"], ()),
+        (["--format", "arrow", "--output_format", "arrow"], ()),
+    ],
+)
+def test_fields_come_out_as_they_came_from_json_to_json_alone(model, options: list[str], came: tuple[str, ...]):
+    assert opened(model({"age": [1]}), "--keep", "age", *options).as_came == came
+
+
 @pytest.mark.parametrize("keep", ["id", "id,meta", "age,id,meta"])
 @pytest.mark.parametrize("format", ["json", "arrow"])
 def test_the_schema_that_an_error_suggests_works_when_it_is_pasted(model, keep: str, format: str):

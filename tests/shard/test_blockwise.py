@@ -304,3 +304,29 @@ def test_a_table_by_its_rows(kind: str, rows: int, columns: int, zero: bool, sha
     ]
     sharding = check(table(kind, rows, columns, 16, zero, ids), feeds[0], shards, feeds[1], tolerance=0.0)
     assert (sharding.sharded_bytes > 0) == (rows >= shards)
+
+
+@needs_new_runtime
+def test_ids_that_lie_on_the_shards_are_joined_before_a_table_of_bits():
+    proto = table("bytes", 8, 16, 16, False, INT64)
+    del proto.graph.input[:]
+    proto.graph.input.append(helper.make_tensor_value_info("x", FLOAT, ["n", 4]))
+    proto.graph.initializer.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"))
+    named = [helper.make_node("MatMul", ["x", "w"], ["f"], name="f"), helper.make_node("Cast", ["f"], ["i"], to=INT64)]
+    look = proto.graph.node.pop()
+    proto.graph.node.extend([*named, look])
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    sharding = check(proto, {"x": x}, 2, {"x": x[:1]}, tolerance=0.0)
+    assert {"f", "look"} <= sharding.decisions.keys() and "i" in sharding.joined
+
+
+@needs_new_runtime
+def test_a_table_of_bits_whose_ids_are_constant_stays_whole():
+    proto = table("bytes", 8, 16, 16, False, INT64)
+    del proto.graph.input[:]
+    proto.graph.input.append(helper.make_tensor_value_info("x", FLOAT, ["n", 1, 16]))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([[1, 5, 7]]), "i"))
+    proto.graph.node[0].output[0] = "found"
+    proto.graph.node.append(helper.make_node("Add", ["found", "x"], ["y"]))
+    x = np.ones((2, 1, 16), np.float32)
+    assert not check(proto, {"x": x}, 2, {"x": x[:1]}, tolerance=0.0).decisions

@@ -42,6 +42,27 @@ def test_an_id_outside_the_table_fails_as_in_the_whole_model(wrong: int):
         run_stages(stages, {"i": np.full((1, 1), wrong)}, ["y"])
 
 
+def test_ids_that_lie_on_the_shards_are_joined_before_the_table():
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["f"], name="f"),
+        helper.make_node("Cast", ["f"], ["i"], to=INT64),
+        helper.make_node("Gather", ["t", "i"], ["y"], name="look"),
+    ]
+    ends = [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4, 3])]
+    proto = build(nodes, *ends, {"t": numbers(8, 3), "w": np.eye(4, dtype=np.float32)})
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    sharding = check(proto, {"x": x}, 2, {"x": x[:1]}, tolerance=0.0)
+    assert {"f", "look"} <= sharding.decisions.keys() and "i" in sharding.joined
+
+
+def test_a_table_whose_ids_are_constant_stays_whole():
+    nodes = [helper.make_node("Gather", ["t", "i"], ["found"]), helper.make_node("Add", ["found", "x"], ["y"])]
+    ends = [("x", FLOAT, ["n", 3])], [("y", FLOAT, ["n", 3])]
+    proto = build(nodes, *ends, {"t": numbers(8, 3), "i": np.array([5])})
+    x = np.ones((2, 3), np.float32)
+    assert not check(proto, {"x": x}, 2, {"x": x[:1]}, tolerance=0.0).decisions
+
+
 X = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32)
 NUMBER = X[:, 0] * 2 + np.sin(X[:, 1])
 TWO = (X[:, 0] + X[:, 1] ** 2 > 0.5).astype(int)

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from beamsplit.models.cost.estimate import MachineRate, bind_shapes, estimate_profile, node_flops
+from beamsplit.models.cost.estimate import Dims, MachineRate, bind_shapes, estimate_profile, node_flops
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from tests import onnx_models
@@ -53,6 +54,42 @@ def test_products_and_recurrences_are_counted_from_their_shapes(tmp_path: Path):
     flops = {node.name: node_flops(node, shapes) for node in model.graph}
     assert flops["lstm"] == 2 * 7 * 3 * (24 * 5 + 24 * 6)
     assert flops["product"] == 2 * 7 * 3 * 9 * 6
+
+
+FLOPS: dict[str, tuple[str, list[Dims | None], Dims, dict[str, object], float]] = {
+    "product": ("MatMul", [(7, 3, 4), (4, 5)], (7, 3, 5), {}, 2 * 7 * 3 * 4 * 5),
+    "gemm": ("Gemm", [(3, 4), (4, 5)], (3, 5), {}, 2 * 3 * 4 * 5),
+    "gemm, turned": ("Gemm", [(4, 3), (4, 5)], (3, 5), {"transA": 1}, 2 * 3 * 4 * 5),
+    "gemm, said not to be turned": ("Gemm", [(3, 4), (4, 5)], (3, 5), {"transA": 0}, 2 * 3 * 4 * 5),
+    "quantised product": ("QLinearMatMul", [(3, 4), (), (), (4, 5)], (3, 5), {}, 2 * 3 * 4 * 5),
+    "groups of channels": ("Conv", [(2, 4, 8, 8), (6, 2, 3, 3)], (2, 6, 6, 6), {}, 2 * 2 * 6 * 36 * 2 * 9),
+    "quantised conv": ("QLinearConv", [(2, 4, 8, 8), (), (), (6, 4, 3, 3)], (2, 6, 6, 6), {}, 2 * 2 * 6 * 36 * 4 * 9),
+    "transposed conv": ("ConvTranspose", [(2, 4, 5, 5), (4, 3, 2, 2)], (2, 3, 6, 6), {}, 2 * 2 * 4 * 25 * 3 * 4),
+    "recurrence": ("GRU", [(7, 3, 5), (2, 18, 5), (2, 18, 6)], (7, 2, 3, 6), {}, 2 * 7 * 3 * 2 * 18 * (5 + 6)),
+    "attention of heads": ("MultiHeadAttention", [(2, 5, 8)] * 3, (2, 5, 8), {}, 4 * 2 * 5 * 5 * 8),
+    "windows": ("MaxPool", [(2, 3, 8, 8)], (2, 3, 4, 4), {"kernel_shape": [3, 2]}, 2 * 3 * 16 * 6),
+    "letters": ("Einsum", [(7, 3, 4), (4, 5)], (7, 3, 5), {"equation": "b i j, jk -> bik"}, 2 * 7 * 3 * 4 * 5),
+    "dots": ("Einsum", [(7, 3, 4), (4, 5)], (7, 3, 5), {"equation": "...ij,jk->...ik"}, 2 * 7 * 3 * 4 * 5),
+    "what is added up": ("ReduceSum", [(7, 100)], (7, 1), {}, 700),
+    "the largest": ("TopK", [(7, 100), (1,)], (7, 2), {}, 20 * 700),
+    "something for each number": ("Exp", [(7, 100)], (7, 100), {}, 8 * 700),
+    "an operator that nobody counts": ("Add", [(7, 100), (1,)], (7, 100), {}, 700),
+    "a shape that is not known": ("MatMul", [None, (4, 5)], (3, 5), {}, 15),
+    "trees": ("TreeEnsembleRegressor", [(7, 3)], (7, 1), {"nodes_treeids": [0] * 8 + [1] * 8}, 10 * 7 * 2 * 3),
+    "trees of opset 5": (
+        "TreeEnsemble", [(7, 3)], (7, 1), {"tree_roots": [0, 3], "nodes_featureids": [0] * 7}, 10 * 7 * 2 * 3
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLOPS)
+def test_operations_are_counted(name: str):
+    op, ins, out, attributes, expected = FLOPS[name]
+    values = [ir.Value(name=f"in{at}") for at in range(len(ins))]
+    node = ir.node(op, values, attributes)
+    node.outputs[0].name = "out"
+    shapes = {f"in{at}": shape for at, shape in enumerate(ins) if shape is not None}
+    assert node_flops(node, {**shapes, "out": out}) == expected
 
 
 @pytest.mark.parametrize(("op", "fused"), [("Attention", True), ("MultiHeadAttention", False)])

@@ -253,6 +253,24 @@ def test_counts_add_up_and_bubbles_are_what_is_not_busy():
     assert 0 <= spent.queue_depth(1) <= 2 and 0 < spent.busy_share(0) <= 1
 
 
+def test_counts_are_up_to_now_and_idle_time_is_none():
+    now, during = [0.0], []
+
+    def run(feeds: dict) -> list:
+        now[0] += 2.0
+        during.append(pipeline.stats())
+        now[0] += 3.0
+        return list(feeds.values())
+
+    pipeline = InlinePipeline(stages(run), ["t0"], moving=False, clock=lambda: now[0])
+    for done in (0, 1):
+        now[0] += 100.0
+        assert len(list(pipeline.run_many(feeds(1)))) == 1
+        assert during[done].active_seconds == during[done].stages[0].offered_seconds == 5.0 * done + 2.0
+        assert during[done].stages[0].runs == done
+        assert pipeline.stats().active_seconds == pipeline.stats().stages[0].busy_seconds == 5.0 * (done + 1)
+
+
 def test_workers_move_to_the_stage_that_takes_longer_than_planned():
     class Own(threading.local):
         """Each thread's time, which goes on by what its runs take and by nothing else."""

@@ -127,6 +127,14 @@ def test_one_kind_may_be_asked_for(widths: list[Width], kind: str):
     assert kind in strategy.chosen.kind and all(kind in one.kind for one in strategy.candidates)
 
 
+def test_what_the_choice_is_compared_with(widths: list[Width]):
+    only = choose(widths, workers(2), model="m.onnx", kind="shards")
+    assert len(only.candidates) == 1 and only.verdict.endswith("; there is no other way.")
+    tight = choose(widths, workers(4, memory_bytes=1.5 * LAYER_BYTES), model="m", kind="shards", together=False)
+    assert [one.fits for one in tight.candidates].count(True) == 1 and len(tight.candidates) == 2
+    assert tight.verdict.endswith("; nothing else fits.")
+
+
 def test_stages_of_shards_may_be_left_out(widths: list[Width]):
     assert all(
         1 in (one.stages, one.shards) for one in choose(widths, workers(4), model="m", together=False).candidates
