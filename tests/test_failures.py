@@ -179,7 +179,7 @@ def test_errors_as_csv_and_parquet(tmp_path: Path, format: str, errors: list[Row
 
 @pytest.mark.parametrize("name", ["e.xlsx", "e.jsonl.gz", "e.arrow"])
 def test_errors_of_no_format(name: str):
-    with pytest.raises(UsageError, match=r"names no format for errors; end the name in .jsonl, .csv or .parquet"):
+    with pytest.raises(UsageError, match=r"names no format for errors; end the name in .jsonl, .parquet"):
         errors_format(name)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-FORMATS = ("parquet", "csv", "jsonl", "arrow", "files")
-
 CsvHeader = bool | tuple[str, ...] | None
 """Whether the first line of a CSV file names its columns; or their names, where that line is a row too. None: it names
 them, and one that looks like a row is refused."""
@@ -20,7 +18,7 @@ class Split:
     """
 
     format: str
-    """One of `FORMATS`."""
+    """The name of one of `transforms.formats.FORMATS`."""
 
     paths: tuple[str, ...]
     """The file; for format `files`, each path is one row."""
@@ -29,7 +27,7 @@ class Split:
     """(number of the file, number of the split in it), both from 0: sorting by it gives input order."""
 
     start: int
-    """First row group (parquet), record batch (arrow) or byte (csv, jsonl); number of the first path (files)."""
+    """First row group (parquet), record batch (arrow), stripe or byte (text); number of the first path (files)."""
 
     stop: int
     """One past the last, in the unit of `start`."""
@@ -54,6 +52,9 @@ class Split:
 
     header: CsvHeader = None
     """Of a CSV file."""
+
+    delimiter: str | None = None
+    """Between the cells of a CSV file; None: as its name says."""
 
     def origin_file(self) -> str:
         """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from beamsplit.transforms.block import data_columns
 from beamsplit.transforms.columns import drop_rows
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.step import RowFailure, StepResult
 
 _FIRST_DAY, _LAST_DAY = -12_687_427, 11_248_736
@@ -26,10 +27,12 @@ def allowed(kind: pa.DataType, format: str) -> tuple[int, int] | None:
     ((0, 86399), None, (-9223372036854775, 9223372036854775))
     """
     types = pa.types
-    if format == "parquet":
-        # It is written as milliseconds.
-        most = int(_INT64.max) // 1000
-        return (-most, most) if types.is_timestamp(kind) and kind.unit == "s" else None
+    written_in = FORMATS[format].times if format in FORMATS else "text"
+    if written_in != "text":
+        if not types.is_timestamp(kind) or _A_SECOND[kind.unit] >= _A_SECOND[written_in]:
+            return None
+        most = int(_INT64.max) // (_A_SECOND[written_in] // _A_SECOND[kind.unit])
+        return -most, most
     if types.is_time(kind):
         return 0, 86_400 * _A_SECOND[kind.unit] - 1
     if types.is_date32(kind):
@@ -51,7 +54,7 @@ class TimesInRange:
     """A last step of a job that keeps dates or times."""
 
     format: str
-    """`parquet`, or one of text."""
+    """Name of the output's format, or `json` of messages."""
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from beamsplit.models.errors import UsageError
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.read import InputFile
 
 
@@ -23,7 +24,7 @@ def with_csv_header(
     """
     if header is None:
         return files
-    if format != "csv":
+    if not FORMATS[format].header:
         raise UsageError(
             f"--csv_header is for CSV, and {files[0].path} is read as {format}; leave it out, or say --input_format csv"
         )

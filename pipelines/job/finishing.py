@@ -14,6 +14,7 @@ from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.models.values.tensors import ColumnType, column_type, unpack
 from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.block import COPY
+from beamsplit.transforms.formats import written_by_extension
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.step import Step
 
@@ -112,7 +113,8 @@ def _check_names(block: pa.RecordBatch, labels: Sequence[str], classes: ClassNam
 
 def list_cells(output: str, schema: pa.Schema, made: Fit) -> tuple[str, ...]:
     """A note for outputs that are lists in the cells of a CSV file, where a column a value may be wanted."""
-    if not output.lower().endswith((".csv", ".tsv")):
+    format = written_by_extension(output)
+    if format is None or not format.cells:
         return ()
     outputs = {one.name for one in made.plan.outputs}
     lists = [field.name for field in schema if field.name in outputs and _is_list(column_type(field.type))]

@@ -27,7 +27,7 @@ from beamsplit.pipelines.job.depths import input_depths, narrower_floats
 from beamsplit.pipelines.job.finishing import finish_steps, list_cells
 from beamsplit.pipelines.job.json_output import json_format, steps_for_format
 from beamsplit.pipelines.job.no_rows import leave_undivided
-from beamsplit.pipelines.job.sample import TEXT_FORMATS, open_sample
+from beamsplit.pipelines.job.sample import open_sample
 from beamsplit.pipelines.job.topic_ends import TopicEnds, check_columns_written, find_topics
 from beamsplit.pipelines.job.versions import check_version, version_steps
 from beamsplit.pipelines.options.values import Parallelism, RunnerOptions, ScoreOptions
@@ -36,6 +36,7 @@ from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.failures.formats import errors_format
 from beamsplit.transforms.failures.limit import FailureLimit
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.kafka.config import is_kafka
 from beamsplit.transforms.read import InputFile, ReadOptions, find_files, format_of, total_rows, with_encoding
@@ -66,7 +67,7 @@ class Job:
 
     files: tuple[InputFile, ...]
     format: str
-    """Of the files, one of `transforms.split.FORMATS`."""
+    """Of the files, the name of one of `transforms.formats.FORMATS`."""
 
     total_rows: int | None
     """Rows in the input; an estimate for text formats, None where nothing is known."""
@@ -112,7 +113,7 @@ class Job:
     @property
     def total_exact(self) -> bool:
         """Whether `total_rows` is no estimate."""
-        return self.total_rows is not None and self.messages is None and self.format not in TEXT_FORMATS
+        return self.total_rows is not None and self.messages is None and not FORMATS[self.format].text
 
     def lines(self) -> list[str]:
         """The plan as text."""
@@ -174,7 +175,7 @@ def _planned(
     sample = open_sample(binding, files, format, workers.session, few_runs=parallelism.in_parts, to_text=to_text)
     parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, sample.made.sample is not None)
     schema, prepare, prepared, made = sample.schema, sample.prepare, sample.prepared, sample.made
-    text = format in TEXT_FORMATS
+    text = FORMATS[format].text
     check_outputs(binding.keep, [output.name for output in made.plan.outputs])
 
     plan, batch_fact = with_batch_size(made, known_batch_size(parallelism, asked.batch_size, made))
@@ -230,7 +231,7 @@ def _planned(
         verbatim=sample.verbatim,
         derived=sample.derived,
         declared=tuple(binding.types),
-        depths=input_depths(plan.binding, schema, leave) if plain and format == "jsonl" else (),
+        depths=input_depths(plan.binding, schema, leave) if plain and FORMATS[format].objects else (),
         fed=narrower_floats(plan.binding, schema) if plain else (),
         **limits,
     )
@@ -309,9 +310,9 @@ def _settled_shards(
 
 
 def _input_fact(files: int, format: str, rows: int | None) -> str:
-    about = "about " if format in TEXT_FORMATS else ""
+    about = "about " if FORMATS[format].text else ""
     known = f", {about}{rows:,} rows" if rows is not None else ""
-    kind = "" if format == "files" else f"{format} "
+    kind = "" if FORMATS[format].files else f"{format} "
     return f"{files:,} {kind}file{'s' * (files != 1)}{known}"
 
 

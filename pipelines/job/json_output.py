@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import SinkOptions
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.json_numbers import NumbersForJson
 from beamsplit.transforms.kafka.config import is_kafka
 from beamsplit.transforms.null_tensors import NoNullTensors, tensor_columns
@@ -17,9 +18,11 @@ from beamsplit.transforms.write.names import output_format
 
 
 def json_format(sink: SinkOptions) -> str | None:
-    """`json`, `jsonl` or `csv`; None where the output is of another format, which has no JSON in it."""
-    format = (sink.output_format or "json") if is_kafka(sink.output) else output_format(sink.output)
-    return format if format in ("json", "jsonl", "csv") else None
+    """`json` of messages, or the format of files with JSON in them; None where the output has none."""
+    if is_kafka(sink.output):
+        return "json" if sink.output_format in (None, "json") else None
+    format = FORMATS[output_format(sink.output)]
+    return format.name if format.json else None
 
 
 def steps_for_format(sink: SinkOptions, schema: pa.Schema, keep: Collection[str]) -> tuple[Step, ...]:
@@ -40,11 +43,12 @@ def steps_for_format(sink: SinkOptions, schema: pa.Schema, keep: Collection[str]
                 f"--json_nan {sink.json_nan} is for JSON, and --output {sink.output} is none: NaN and infinity "
                 "stay as they are; leave it out"
             )
-        if is_kafka(sink.output) or output_format(sink.output) != "parquet":
+        if is_kafka(sink.output):
             return ()
-        tensors = bool(set(tensor_columns(schema)) & set(keep))
-        return (*_times(schema, "parquet"), *((NoNullTensors(),) if tensors else ()))
-    step = NumbersForJson(sink.json_nan or "error", nested_only=format == "csv")
+        written = FORMATS[output_format(sink.output)]
+        tensors = not written.null_tensors and bool(set(tensor_columns(schema)) & set(keep))
+        return (*_times(schema, written.name), *((NoNullTensors(),) if tensors else ()))
+    step = NumbersForJson(sink.json_nan or "error", nested_only=format != "json" and FORMATS[format].cells)
     return (*_times(schema, format), *((step,) if step.columns(schema) else ()))
 
 

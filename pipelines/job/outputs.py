@@ -60,11 +60,12 @@ def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Wr
     """Wire the job's output, complete only when `after` is; of a topic it is wired already."""
     if job.topics is not None and job.topics.output is not None:
         return []
+    from beamsplit.transforms.formats import FORMATS
     from beamsplit.transforms.read import check_unchanged
     from beamsplit.transforms.write import WriteBlocks
 
     # Elsewhere a file's number and times may be others, or the file not be there.
-    here = job.infer.job_dir is not None and job.format != "files"
+    here = job.infer.job_dir is not None and not FORMATS[job.format].files
     check = partial(check_unchanged, job.files) if here and job.files else None
     write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, job.workers == 1, after, check)
     blocks | "Write" >> write

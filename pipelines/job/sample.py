@@ -18,6 +18,7 @@ from beamsplit.pipelines.job.kept import as_json, as_texts, only_kept
 from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
@@ -44,15 +45,13 @@ others, and of inputs in which each file is a row."""
 SAMPLE_BYTES = 4 << 20
 """Most bytes of prepared sample rows: a few images are enough."""
 
-TEXT_FORMATS = ("csv", "jsonl")
-
 
 @dataclass(frozen=True)
 class Sample:
     """Sample rows, and the model that takes them."""
 
     format: str
-    """Of the files, one of `transforms.split.FORMATS`."""
+    """Of the files, the name of one of `transforms.formats.FORMATS`."""
 
     schema: pa.Schema
     """Of the files."""
@@ -106,7 +105,7 @@ def open_sample(
     try:
         inferred = infer_schema(files, format)
     except NoColumns as error:
-        if format == "csv" and not any(file.header is False for file in files):  # Not even a header.
+        if FORMATS[format].header and not any(file.header is False for file in files):  # Not even a header.
             raise
         inferred = InferredSchema(_columns_of_nothing(binding, path, session, error))
     folders = partition_types(file.path for file in files)
@@ -125,13 +124,14 @@ def open_sample(
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(binding.keep, prepared)
     inferred.check(derived.of_files([*binding.keep, *(name for names in binding.columns.values() for name in names)]))
-    text = format in TEXT_FORMATS
+    text = FORMATS[format].text
     verbatim: tuple[str, ...] = ()
     if text and binding.keep:
         verbatim = only_kept(binding, get_session(ModelFile(path), session).signature, schema, prepare)
         own = {*binding.types, *derived.names, *(way[0] for _, way in derived.fields)}
         verbatim = tuple(name for name in verbatim if name not in own)
-        schema = as_texts(schema, verbatim) if format == "csv" else as_json(schema, verbatim, text=to_text)
+        objects = FORMATS[format].objects
+        schema = as_json(schema, verbatim, text=to_text) if objects else as_texts(schema, verbatim)
         prepared = chain_schema(prepare, with_origin_schema(schema))
     codes = partition_codes(file.path for file in files) & {*derived.partitions} & {*binding.keep} - of_folders
     if codes:
@@ -223,7 +223,7 @@ def facts_of(binding: BindingOptions, text_source: bool) -> DataFacts:
 
 
 def _sample_rows(format: str, prepared: bool) -> int:
-    if format == "files":
+    if FORMATS[format].files:
         return SAMPLE_FILES
     return SAMPLE_PREPARED if prepared else SAMPLE_ROWS
 

@@ -24,6 +24,7 @@ from beamsplit.pipelines.options.shared import (
     stages_count,
 )
 from beamsplit.pipelines.options.values import PLAN_GROUPS, PlanOptions
+from beamsplit.transforms.formats import FORMATS
 
 EXAMPLES = """\
 examples:
@@ -72,7 +73,7 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
     )
     job.add_argument(
         "--input_format",
-        choices=("parquet", "csv", "jsonl", "arrow", "files"),
+        choices=tuple(FORMATS),
         help="of the sample; default: by extension",
     )
     job.add_argument("--encoding", metavar="latin-1", help="of a sample of CSV or JSON Lines that is not UTF-8")

@@ -37,6 +37,7 @@ from beamsplit.pipelines.options.texts import (
     read_workers,
 )
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.kafka.config import is_kafka
 
 EXAMPLES = """\
@@ -137,7 +138,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     )
     job.add_argument(
         "--input_format",
-        choices=("parquet", "csv", "jsonl", "arrow", "files"),
+        choices=tuple(FORMATS),
         help="default: by extension; files: each file is one row (columns path, bytes)",
     )
     add_csv_header(job)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import pyarrow as pa
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamsplit.models.errors import UsageError
+from beamsplit.transforms.formats import FORMATS, PARQUET
 from beamsplit.transforms.read import ReadOptions, find_files, infer_schema, input_schema, read_all, split_file
-from beamsplit.transforms.read.infer_schema import MOST_FILES, sampled
+from beamsplit.transforms.read.infer_schema import sampled
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.unify import unify_types
 
@@ -205,12 +207,12 @@ def test_json_fields_are_what_most_values_of_all_files_are(tmp_path, names):
 def test_of_many_files_some_are_looked_at_the_first_and_the_last_too(monkeypatch):
     files = [InputFile(f"/{at}.parquet", 1) for at in range(5_000)]
     seen = sampled(files, "parquet")
-    assert len(seen) == MOST_FILES["parquet"] == len(set(seen))
+    assert len(seen) == PARQUET.most_files == len(set(seen))
     assert (seen[0], seen[-1]) == (files[0], files[-1])
 
 
 def test_a_file_that_was_not_looked_at_fails_its_rows_only(tmp_path, monkeypatch):
-    monkeypatch.setitem(MOST_FILES, "parquet", 2)
+    monkeypatch.setitem(FORMATS, "parquet", replace(PARQUET, most_files=2))
     for name, column in (("a", [1, 2]), ("b", ["x", "3"]), ("c", [3, 4])):
         pq.write_table(pa.table({"x": column}), tmp_path / f"{name}.parquet")
     kind, rows, failures = rows_of(tmp_path, "parquet")

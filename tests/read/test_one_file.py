@@ -11,6 +11,7 @@ import pytest
 from beamsplit.transforms.kafka.arrow_messages import arrow_messages, parse_arrow
 from beamsplit.transforms.read import arrow_ipc, parquet
 from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.inputs import InputFile
 
 Maker = Callable[[int], bytes]
 
@@ -66,7 +67,7 @@ def test_parquet_files_behind_one_another_are_refused(tmp_path, make: Maker, row
     path.write_bytes(b"".join(parts))
     at = sum(map(len, parts[:-1]))
     with pytest.raises(DamagedFile, match=f"several Parquet files behind one another .the last begins at byte {at:,}."):
-        parquet.schema(str(path))
+        parquet.schema(InputFile(str(path), 0))
 
 
 @pytest.mark.parametrize("make", PARQUETS)
@@ -74,7 +75,7 @@ def test_parquet_files_behind_one_another_are_refused(tmp_path, make: Maker, row
 def test_a_parquet_file_alone_is_read(tmp_path, make: Maker, rows: int):
     path = tmp_path / "one.parquet"
     path.write_bytes(make(rows))
-    assert parquet.schema(str(path)).names == table(0).schema.names
+    assert parquet.schema(InputFile(str(path), 0)).names == table(0).schema.names
 
 
 @pytest.mark.parametrize("padding", [b"\0" * 5000, b"PAR1" * 1000])
@@ -94,7 +95,10 @@ def test_arrow_files_behind_one_another_are_refused(tmp_path, make: Maker, rows:
     parts = [make(number) for number in rows]
     path.write_bytes(b"".join(parts))
     at = sum(map(len, parts[:-1]))
-    for look in (lambda: arrow_ipc.schema(str(path)), lambda: arrow_ipc.split(str(path), 0, 1000, 10)):
+    for look in (
+        lambda: arrow_ipc.schema(InputFile(str(path), 0)),
+        lambda: arrow_ipc.split(InputFile(str(path), 1000), 0, 10),
+    ):
         with pytest.raises(
             DamagedFile, match=f"several Arrow files behind one another .the last begins at byte {at:,}."
         ):
@@ -106,8 +110,8 @@ def test_arrow_files_behind_one_another_are_refused(tmp_path, make: Maker, rows:
 def test_an_arrow_file_alone_is_read(tmp_path, make: Maker, rows: int):
     path = tmp_path / "one.arrow"
     path.write_bytes(make(rows))
-    assert len(arrow_ipc.schema(str(path))) == 3
-    assert sum(split.rows for split in arrow_ipc.split(str(path), 0, 1000, 10)) == rows
+    assert len(arrow_ipc.schema(InputFile(str(path), 0))) == 3
+    assert sum(split.rows for split in arrow_ipc.split(InputFile(str(path), 1000), 0, 10)) == rows
 
 
 def test_a_message_of_several_arrow_streams_is_bad():

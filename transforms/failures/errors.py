@@ -13,6 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.transforms.failures.formats import count_errors, errors_format, write_errors_as
 from beamsplit.transforms.failures.row_error import RowError
+from beamsplit.transforms.formats import JSONL
 from beamsplit.transforms.split import Split, parse_origin_file
 from beamsplit.transforms.write.names import check_replaceable, check_writable, temp_folder
 from beamsplit.transforms.write.point_of_no_return import wanted
@@ -53,7 +54,7 @@ def row_bases(
         begin, rows = max(before) if before else (0, 0)
         for byte in sorted(found):
             if byte > begin:
-                rows += count_rows(Split("jsonl", (path,), (0, 0), begin, byte, None, None, byte - begin))
+                rows += count_rows(Split(JSONL.name, (path,), (0, 0), begin, byte, None, None, byte - begin))
                 begin = byte
             bases[path, byte] = rows
     return bases
@@ -70,7 +71,7 @@ def absolute_origin(file: str, row: int) -> tuple[str, int]:
 
 
 class WriteErrors(beam.PTransform):
-    """PCollection[RowError] -> PCollection[str]: one JSON line an error in exactly one file, or that as CSV or Parquet.
+    """PCollection[RowError] -> PCollection[str]: one JSON line an error in exactly one file, or that in another format.
 
     Each bundle writes a file of its own; the last step puts them together in the order of the input, with row
     numbers that count from the start of each file, and renames the result. Where there are no errors the file is
@@ -164,7 +165,7 @@ def _finish(
         with out:
             merge_errors(failures, out)
         format = errors_format(path)
-        if format != "jsonl":
+        if format != JSONL.name:
             lines, merged = merged, f"{folder}/{uuid.uuid4().hex}"
             with wanted(job_id):
                 out = open_output(merged)

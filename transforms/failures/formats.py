@@ -1,4 +1,4 @@
-"""What an errors file may be: JSON Lines, or the same as CSV or Parquet, by its name. No Beam."""
+"""What an errors file may be: JSON Lines, or the same in any format that is written, by its name. No Beam."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.write.storage import open_input
-
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", "": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+from beamsplit.transforms.formats import CSV, FORMATS, JSONL, written_by_extension
+from beamsplit.transforms.write.storage import open_input, size_of
 
 ROWS_AT_ONCE = 10_000
 
 
 def errors_format(path: str, growing: bool = False) -> str:
-    """`jsonl`, `csv` or `parquet`, by the extension.
+    """The name of the format that the extension tells; JSON Lines where there is none.
 
     Args:
         path: as the user gave it.
@@ -29,36 +28,36 @@ def errors_format(path: str, growing: bool = False) -> str:
         UsageError: it is none of them.
     """
     extension = os.path.splitext(path)[1].lower()
-    format = FORMATS.get(extension)
-    if format is None or (growing and format != "jsonl"):
+    format = written_by_extension(path) if extension else JSONL
+    if format is None or (growing and not format.grows):
         why = "a stream adds JSON lines to it" if growing else f"the extension [{extension}] names no format for errors"
-        fix = ".jsonl" if growing else ".jsonl, .csv or .parquet"
+        written = [one.extensions[0] for one in FORMATS.values() if one.written_extensions and one is not JSONL]
+        fix = JSONL.extensions[0] if growing else ", ".join([JSONL.extensions[0], *written[:-1]]) + f" or {written[-1]}"
         raise UsageError(f"--errors {path}: {why}; end the name in {fix}")
-    return format
+    return format.name
 
 
 def write_errors_as(format: str, lines: str, out: BinaryIO, like: Mapping[str, Any]) -> None:
     """Write a file of JSON lines as another format.
 
     Args:
-        format: `csv` or `parquet`.
+        format: name of one that is written.
         lines: the file of JSON lines, one an error.
         out: what to write to.
         like: an error as those lines have it: names and types of the columns.
     """
-    names = list(like)
-    if format == "csv":
-        _write_csv(names, _rows(lines), out)
+    if format == CSV.name:
+        _write_csv(list(like), _rows(lines), out)
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     types = [pa.int64() if isinstance(value, int) else pa.string() for value in like.values()]
-    schema = pa.schema(list(zip(names, types, strict=True)))
-    with pq.ParquetWriter(out, schema) as writer:
-        rows = _rows(lines)
-        while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(some, schema))
+    schema = pa.schema(list(zip(like, types, strict=True)))
+    file = FORMATS[format].writer.open_file(out, schema)
+    rows = _rows(lines)
+    while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
+        file.write(pa.RecordBatch.from_pylist(some, schema))
+    file.close()
 
 
 def _write_csv(names: list[str], rows: Iterator[dict[str, Any]], out: BinaryIO) -> None:
@@ -87,11 +86,8 @@ def _rows(lines: str) -> Iterator[dict[str, Any]]:
 
 def count_errors(path: str, format: str) -> int:
     """Errors in a file."""
-    with open_input(path) as file:
-        if format == "parquet":
-            import pyarrow.parquet as pq
+    from beamsplit.transforms.read.inputs import InputFile
+    from beamsplit.transforms.read.splits import count_rows, split_file
 
-            return int(pq.ParquetFile(file).metadata.num_rows)
-        if format == "csv":
-            return sum(1 for _ in csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))) - 1
-        return sum(data.count(b"\n") for data in iter(lambda: file.read(4 << 20), b""))
+    file = InputFile(path, size_of(path) or 0, header=True if format == CSV.name else None)
+    return sum(count_rows(split) for split in split_file(file, 0, format, file.size + 1))

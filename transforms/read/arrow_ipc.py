@@ -9,10 +9,12 @@ import pyarrow as pa
 
 from beamsplit.transforms.read.arrow_batch import BatchFile, Unsupported
 from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.one_file import check_one_arrow
 from beamsplit.transforms.read.plain_types import plain_schema
 from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from beamsplit.transforms.read.streams import is_local, open_arrow, open_stream
+from beamsplit.transforms.read.text_counts import enough
 from beamsplit.transforms.split import Split
 
 LEAST_ROWS = 65_536
@@ -28,8 +30,9 @@ def is_file(path: str) -> bool:
         return stream.read(6) == b"ARROW1"
 
 
-def schema(path: str) -> pa.Schema:
+def schema(file: InputFile, head: int = 0) -> pa.Schema:
     """The schema at the head of the file."""
+    path = file.path
     with open_arrow(path) as source:
         if not is_file(path):
             return plain_schema(pa.ipc.open_stream(source).schema)
@@ -38,8 +41,9 @@ def schema(path: str) -> pa.Schema:
         return plain_schema(found)
 
 
-def split(path: str, number: int, size: int, target_bytes: int) -> list[Split]:
+def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
     """Splits of about `target_bytes`; a stream is one split, as its batches can only be found in turn."""
+    path, size = file.path, file.size
     if not is_file(path):
         return [Split("arrow", (path,), (number, 0), 0, 1, 0, None, size)]
     with open_arrow(path) as source:
@@ -125,13 +129,8 @@ def _check_end(source: pa.NativeFile, path: str) -> None:
 
 
 def count(split: Split) -> int:
-    """Rows in the split."""
-    return sum(batch.num_rows for batch in _batches(split, []))
-
-
-def any_rows(split: Split) -> bool:
-    """Whether there is a row in the split."""
-    return any(batch.num_rows for batch in _batches(split, []))
+    """Rows in the split; where it has a `row_stop` that many are enough."""
+    return enough((batch.num_rows for batch in _batches(split, [])), split.row_stop)
 
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:

@@ -31,12 +31,14 @@ _HEAD_BYTES = 1 << 16
 """Read to find the first line, at least."""
 
 
-def delimiter_of(path: str) -> str:
-    """A tab for `.tsv`, else a comma."""
-    return "\t" if without_extension(path).endswith(".tsv") else ","
+def delimiter_of(path: str, given: str | None = None) -> str:
+    """As given, else a tab for `.tsv` and a comma for others."""
+    return given or ("\t" if without_extension(path).endswith(".tsv") else ",")
 
 
-def header(path: str, encoding: str | None = None, given: CsvHeader = None) -> tuple[list[str], int]:
+def header(
+    path: str, encoding: str | None = None, given: CsvHeader = None, delimiter: str | None = None
+) -> tuple[list[str], int]:
     """The column names of a file and the byte (of its text) at which its rows start; no names where it is empty.
 
     Raises:
@@ -44,13 +46,14 @@ def header(path: str, encoding: str | None = None, given: CsvHeader = None) -> t
             or has other delimiters.
     """
     stamp = (os.stat(path).st_size, os.stat(path).st_mtime_ns) if is_local(path) else (0, 0)
-    names, start = _header(path, stamp, encoding, given)
+    names, start = _header(path, stamp, encoding, given, delimiter_of(path, delimiter))
     return list(names), start
 
 
 @lru_cache(maxsize=64)
-def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvHeader) -> tuple[tuple[str, ...], int]:
-    delimiter = delimiter_of(path)
+def _header(
+    path: str, stamp: tuple[int, int], encoding: str | None, given: CsvHeader, delimiter: str
+) -> tuple[tuple[str, ...], int]:
     with open_text(path, encoding) as stream:
         head, begin, end = _first_row(stream, lines.csv_first_end(delimiter))
     text = head[begin:end]
@@ -79,7 +82,7 @@ def _header(path: str, stamp: tuple[int, int], encoding: str | None, given: CsvH
             f"{path} has a cell in its first line that is too large for a name: if it is a row, say "
             "--csv_header no, or name the columns with it"
         )
-    _check_names(path, first, rows, given is True)
+    _check_names(path, first, rows, given is True, delimiter)
     return tuple(first), end
 
 
@@ -91,9 +94,8 @@ def _rows(text: bytes, delimiter: str) -> Iterator[list[str]]:
         yield from csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=delimiter)
 
 
-def _check_names(path: str, names: list[str], rows: bytes, sure: bool) -> None:
+def _check_names(path: str, names: list[str], rows: bytes, sure: bool, delimiter: str) -> None:
     """Raise unless the first line can be one of names, which the user is `sure` it is."""
-    delimiter = delimiter_of(path)
     shown = delimiter.join(names)[:60]
     if not sure and (_is_numbers(names) or _is_row(names, rows, delimiter)):
         made = ",".join(f"c{at}" for at in range(len(names)))

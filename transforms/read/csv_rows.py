@@ -24,14 +24,16 @@ from beamsplit.transforms.read.encoding import (
     open_text,
     recode,
 )
+from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from beamsplit.transforms.read.streams import is_compressed, open_stream
+from beamsplit.transforms.read.text_counts import enough, judged
 from beamsplit.transforms.read.wide_numbers import Fed, unheld
-from beamsplit.transforms.split import CsvHeader, Split
+from beamsplit.transforms.split import Split
 
 
-def schema(path: str, sample_bytes: int, encoding: str | None = None, given: CsvHeader = None) -> pa.Schema | None:
-    """Names from the first line or as `given`, types as the first `sample_bytes` suggest; None of an empty file.
+def schema(file: InputFile, head: int) -> pa.Schema | None:
+    """Names from the first line or as given, types as the first `head` bytes suggest; None of an empty file.
 
     A column without any value yet is of type null. One of which a number would lose something is taken for strings:
     leading zeros (`00123`), a plus, or digits of a whole number that is too large.
@@ -39,15 +41,16 @@ def schema(path: str, sample_bytes: int, encoding: str | None = None, given: Csv
     Raises:
         UsageError: as `header`, or most rows have another number of cells than names are given.
     """
-    names, start = header(path, encoding, given)
+    path, given = file.path, file.header
+    names, start = header(path, file.encoding, given, file.delimiter)
     if not names:
         return None
     from pyarrow import csv
 
-    delimiter = delimiter_of(path)
-    with open_text(path, encoding) as stream:
+    delimiter = delimiter_of(path, file.delimiter)
+    with open_text(path, file.encoding) as stream:
         skip(stream, start)
-        run = recode(next(lines.runs(stream, None, lines.csv_end(delimiter), sample_bytes), b""), encoding)
+        run = recode(next(lines.runs(stream, None, lines.csv_end(delimiter), head), b""), file.encoding)
     if not run.strip(b"\r\n"):
         return pa.schema([pa.field(name, pa.null()) for name in names])
     if not is_utf8(run):
@@ -100,25 +103,24 @@ def _lossy(run: bytes, names: list[str], schema: pa.Schema, delimiter: str) -> s
     return found
 
 
-def split(
-    path: str, number: int, size: int, target_bytes: int, encoding: str | None = None, given: CsvHeader = None
-) -> list[Split]:
+def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
     """Byte ranges of about `target_bytes` that hold whole rows.
 
     Where there is more than one, the file is read through: a line end in quotes is known by the quotes before
     it. The rows are counted on the way.
     """
-    names, start = header(path, encoding, given)
+    path, size = file.path, file.size
+    names, start = header(path, file.encoding, file.header, file.delimiter)
     if not names:
         return []
-    told: dict[str, Any] = {"encoding": encoding, "header": given}
-    if is_compressed(path) or is_wide(encoding):
+    told: dict[str, Any] = {"encoding": file.encoding, "header": file.header, "delimiter": file.delimiter}
+    if is_compressed(path) or is_wide(file.encoding):
         return [Split("csv", (path,), (number, 0), 0, size, 0, None, size, **told)]
     if start >= size:
         return []
     if size - start <= target_bytes:
         return [Split("csv", (path,), (number, 0), start, size, 0, None, size - start, **told)]
-    delimiter = delimiter_of(path)
+    delimiter = delimiter_of(path, file.delimiter)
     splits: list[Split] = []
     first_row = rows = length = 0
     scan = lines.CsvScan(delimiter)
@@ -143,7 +145,7 @@ def split(
 def text_of(split: Split) -> Iterator[bytes]:
     """The rows of the split as runs of bytes."""
     path = split.paths[0]
-    _, start = header(path, split.encoding, split.header)
+    _, start = header(path, split.encoding, split.header, split.delimiter)
     with open_text(path, split.encoding, size=split.stop) as stream:
         if is_compressed(path) or is_wide(split.encoding):
             skip(stream, start)
@@ -151,7 +153,7 @@ def text_of(split: Split) -> Iterator[bytes]:
         else:
             stream.seek(split.start)
             size = split.stop - split.start
-        end = lines.csv_end(delimiter_of(path))
+        end = lines.csv_end(delimiter_of(path, split.delimiter))
         for run in lines.whole_runs(stream, size, end, lines.run_bytes(split.row_stop), path):
             yield recode(run, split.encoding)
 
@@ -166,22 +168,25 @@ def skip(stream: BinaryIO, size: int) -> None:
 
 
 def count(split: Split) -> int:
-    """Rows in the split, bad ones too."""
-    delimiter = delimiter_of(split.paths[0])
-    return sum(lines.count_csv(run, delimiter) for run in text_of(split))
+    """Rows in the split, bad ones too; where it has a `row_stop` that many are enough."""
+    delimiter = delimiter_of(split.paths[0], split.delimiter)
+    return enough((lines.count_csv(run, delimiter) for run in text_of(split)), split.row_stop)
 
 
-def any_rows(split: Split) -> bool:
-    """Whether there is a row in the split, bad ones too."""
-    delimiter = delimiter_of(split.paths[0])
-    return any(lines.count_csv(run, delimiter) for run in text_of(split))
+def rows_about(file: InputFile) -> float | None:
+    """Rows of the file, judged by its beginning; None where it is compressed or has an encoding of wide characters."""
+    if is_compressed(file.path) or is_wide(file.encoding):
+        return None
+    _, start = header(file.path, file.encoding, file.header, file.delimiter)
+    delimiter = delimiter_of(file.path, file.delimiter)
+    return judged(file, start, lambda head: lines.count_csv(head, delimiter))
 
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; rows that do not parse come as failures."""
     path = split.paths[0]
-    names, _ = header(path, split.encoding, split.header)
-    delimiter = delimiter_of(path)
+    names, _ = header(path, split.encoding, split.header, split.delimiter)
+    delimiter = delimiter_of(path, split.delimiter)
     missing = next((field for field in options.data_schema if field.name not in names), None)
     fed = dict(options.fed)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.transforms.block import ORIGIN_FIELDS
+from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.result import ReadFailure, ReadOptions, ReadResult, conform
 from beamsplit.transforms.read.streams import open_stream
 from beamsplit.transforms.split import Split
@@ -20,8 +21,19 @@ MOST_FILES = 10_000
 _LARGEST = 2**31 - 1
 
 
-def split(paths: Sequence[str], sizes: Sequence[int], first: int, target_bytes: int, target_files: int) -> list[Split]:
+def schema(file: InputFile, head: int = 0) -> pa.Schema:
+    """Of every file."""
+    return SCHEMA
+
+
+def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
+    """The file by itself."""
+    return split_list([file], number, target_bytes, 1)
+
+
+def split_list(files: Sequence[InputFile], first: int, target_bytes: int, target_files: int) -> list[Split]:
     """Lists of files of about `target_bytes` and not many more than `target_files` files each."""
+    paths, sizes = [file.path for file in files], [file.size for file in files]
     splits: list[Split] = []
     begin = weight = 0
     most = max(1, min(target_files, MOST_FILES))

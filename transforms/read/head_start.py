@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pyarrow as pa
 
-from beamsplit.transforms.read import parquet
+from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.formats.interfaces import EarlyReader
 from beamsplit.transforms.read.derived import of_files
 from beamsplit.transforms.read.result import ReadOptions
 from beamsplit.transforms.split import Split
@@ -32,7 +34,7 @@ def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> I
         options: what the readers will be asked for; with other columns they take nothing of this.
         workers: how many read at a time.
     """
-    first = [split for split in splits[:workers] if split.format == "parquet"]
+    first = [split for split in splits[:workers] if FORMATS[split.format].begun_early]
     if not first:
         yield
         return
@@ -44,7 +46,12 @@ def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> I
     finally:
         stop.set()
         thread.join()
-        parquet.forget_decoders()
+        for format in {split.format for split in first}:
+            _reader(format).forget_decoders()
+
+
+def _reader(format: str) -> EarlyReader:
+    return cast(EarlyReader, FORMATS[format].reader)
 
 
 def _decode(splits: Sequence[Split], options: ReadOptions, stop: threading.Event) -> None:
@@ -52,7 +59,7 @@ def _decode(splits: Sequence[Split], options: ReadOptions, stop: threading.Event
     asked = of_files(options)
     # A file that cannot be read is found by the reader too, which knows how to tell.
     with contextlib.suppress(pa.ArrowException, OSError):
-        left = [decoder for split in splits for decoder in parquet.start_decoders(split, asked)]
+        left = [decoder for split in splits for decoder in _reader(split.format).start_decoders(split, asked)]
         for decoder in left:
             # Where the next worker begins.
             begins = [other.begin for other in left if other.group == decoder.group and other.begin > decoder.begin]

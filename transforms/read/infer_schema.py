@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.read import files
+from beamsplit.transforms.formats import FORMATS, Format
+from beamsplit.transforms.formats.interfaces import ObjectReader
 from beamsplit.transforms.read.compression import DamagedFile, kind_by_name
-from beamsplit.transforms.read.formats import reader
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.read.unify import unify_types
 
 T = TypeVar("T")
 
-MOST_FILES = {"parquet": 1_000, "arrow": 1_000, "csv": 256, "jsonl": 256}
-"""Of how many local files, spread evenly over the input, the schemas are looked at before the job starts."""
-
 MOST_REMOTE = 64
-"""Of how many files that are not local."""
+"""Of how many files that are not local the schemas are looked at before the job starts."""
 
 SAMPLE_BYTES = 1 << 20
 """Text looked at in a file, where there are few of them."""
@@ -129,13 +126,14 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
         NoColumns: no file has columns.
         UsageError: a file is not of the format.
     """
-    if format == "files":
-        return InferredSchema(files.SCHEMA)
+    kind = FORMATS[format]
+    if kind.files:
+        return InferredSchema(cast(pa.Schema, kind.reader.schema(InputFile("", 0), 0)))
     _check_not_empty(inputs, format)
     seen = sampled(inputs, format)
     head = max(LEAST_BYTES, min(SAMPLE_BYTES, TEXT_BYTES // max(1, len(seen))))
-    if format == "jsonl":
-        schema = _of_objects(seen, head)
+    if kind.objects:
+        schema = _of_objects(seen, kind, head)
         return InferredSchema(_named(inputs, schema))
     found = [
         (file, schema)
@@ -146,23 +144,23 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
         given = next((file.header for file in inputs if isinstance(file.header, tuple)), None)
         schema = None if given is None else pa.schema([pa.field(name, pa.null()) for name in given])
         return _filled(InferredSchema(_named(inputs, schema)))
-    return _together(found, text=format == "csv")
+    return _together(found, kind.text)
 
 
 def _check_declared(name: str, kind: pa.DataType, inferred: InferredSchema, format: str) -> None:
     from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
     names = inferred.schema.names
-    if format == "files":
+    if FORMATS[format].files:
         raise UsageError(f"--types names {name!r}, and each file is a row of path and bytes; leave --types out")
     if name not in names:
         more = ", ..." if len(names) > 20 else ""
         raise UsageError(
             f"--types names {name!r}, and the data has the columns {', '.join(names[:20])}{more}; name one of them"
         )
-    if format == "csv" and pa.types.is_nested(kind):
+    if FORMATS[format].cells and pa.types.is_nested(kind):
         raise UsageError(f"--types {name}:{kind}: a cell of CSV is no list; give it a type of single values")
-    if format in ("csv", "jsonl") or name in inferred.wrong:
+    if FORMATS[format].text or name in inferred.wrong:
         return  # Texts may hold anything.
     have = inferred.schema.field(name).type
     try:
@@ -176,7 +174,7 @@ def _check_declared(name: str, kind: pa.DataType, inferred: InferredSchema, form
 def _check_not_empty(inputs: Sequence[InputFile], format: str) -> None:
     """A text file may well be empty; others are not even then."""
     for file in inputs:
-        kind = kind_by_name(file.path) or (format if format in ("parquet", "arrow") else None)
+        kind = kind_by_name(file.path) or (None if FORMATS[format].text else format)
         if not file.size and kind:
             raise UsageError(
                 f"{file.path} has 0 bytes, and a {kind} file has some even without rows, so it was not written to its "
@@ -187,7 +185,7 @@ def _check_not_empty(inputs: Sequence[InputFile], format: str) -> None:
 def sampled(inputs: Sequence[InputFile], format: str) -> list[InputFile]:
     """The files that are looked at: all, or as many as are allowed, spread evenly."""
     full = [file for file in inputs if file.size]
-    most = MOST_FILES[format] if all(is_local(file.path) for file in full) else MOST_REMOTE
+    most = FORMATS[format].most_files if all(is_local(file.path) for file in full) else MOST_REMOTE
     if len(full) <= most:
         return full
     return [full[at * (len(full) - 1) // (most - 1)] for at in range(most)]
@@ -211,12 +209,7 @@ def _named(inputs: Sequence[InputFile], schema: pa.Schema | None) -> pa.Schema:
 
 
 def _schema(file: InputFile, format: str, head: int) -> pa.Schema | None:
-    look = reader(format)
-    schema: pa.Schema | None = _opened(
-        file,
-        format,
-        lambda: look.schema(file.path, head, file.encoding, file.header) if format == "csv" else look.schema(file.path),
-    )
+    schema: pa.Schema | None = _opened(file, format, lambda: FORMATS[format].reader.schema(file, head))
     if schema is None:
         return None
     schema = pa.schema([pa.field(field.name, field.type) for field in schema])
@@ -241,12 +234,11 @@ def _opened(file: InputFile, format: str, look: Callable[[], T]) -> T:
         ) from error
 
 
-def _of_objects(seen: Sequence[InputFile], head: int) -> pa.Schema | None:
+def _of_objects(seen: Sequence[InputFile], kind: Format, head: int) -> pa.Schema | None:
     """The fields of the objects of all the files together: what most of them have in a field is its type."""
-    look: Any = reader("jsonl")
-    objects = _each(lambda file: _opened(file, "jsonl", lambda: look.objects(file.path, head, file.encoding)), seen)
-    schema: pa.Schema | None = look.schema_of([one for some in objects for one in some])
-    return schema
+    look = cast(ObjectReader, kind.reader)
+    objects = _each(lambda file: _opened(file, kind.name, lambda: look.objects(file, head)), seen)
+    return look.schema_of([one for some in objects for one in some])
 
 
 def _together(found: Sequence[tuple[InputFile, pa.Schema]], text: bool) -> InferredSchema:

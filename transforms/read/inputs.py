@@ -8,25 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from beamsplit.models.errors import UsageError
+from beamsplit.transforms.formats import FORMATS, format_by_extension
 from beamsplit.transforms.read.choice import hidden_part, is_hidden
 from beamsplit.transforms.read.compression import kind_by_name, without_extension
 from beamsplit.transforms.read.streams import is_local
-from beamsplit.transforms.split import FORMATS, CsvHeader
-
-_EXTENSIONS = {
-    ".parquet": "parquet",
-    ".parq": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".arrow": "arrow",
-    ".arrows": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
+from beamsplit.transforms.split import CsvHeader
 
 
 @dataclass(frozen=True)
@@ -47,6 +33,9 @@ class InputFile:
 
     header: CsvHeader = None
     """Of a CSV file."""
+
+    delimiter: str | None = None
+    """Between the cells of a CSV file; None: as its name says."""
 
 
 class InputChanged(RuntimeError):
@@ -196,11 +185,11 @@ def with_encoding(inputs: Sequence[InputFile], format: str, encoding: str | None
     """
     if encoding is None:
         return tuple(inputs)
-    if format not in ("csv", "jsonl"):
+    if not FORMATS[format].text:
         raise UsageError(f"--encoding is for CSV and JSON Lines, and the input is {format}; leave --encoding out")
     return tuple(replace(file, encoding=encoding) for file in inputs)
 
 
 def _format_by_name(path: str) -> str | None:
-    kind = _EXTENSIONS.get(os.path.splitext(without_extension(path))[1])
-    return kind if not kind_by_name(path) or kind in ("csv", "jsonl") else None
+    found = format_by_extension(without_extension(path))
+    return None if found is None or (kind_by_name(path) and not found.text) else found.name

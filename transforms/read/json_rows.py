@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from beamsplit.transforms.read import lines
 from beamsplit.transforms.read.encoding import check_utf8, is_wide, open_text, recode
+from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.json_array import ArrayLines, is_array, open_lines
 from beamsplit.transforms.read.json_parse import Rules, parse, read_text
 from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow
 from beamsplit.transforms.read.streams import is_compressed, open_stream
+from beamsplit.transforms.read.text_counts import enough, judged
 from beamsplit.transforms.split import Split
 
 _BOM = b"\xef\xbb\xbf"
@@ -29,10 +31,16 @@ def _open_lines(path: str, encoding: str | None, size: int | None = None) -> Bin
     return cast(BinaryIO, ArrayLines(stream, path)) if array else stream
 
 
-def objects(path: str, sample_bytes: int, encoding: str | None = None) -> list[bytes]:
-    """The objects among the lines of the first `sample_bytes`."""
+def schema(file: InputFile, head: int) -> pa.Schema | None:
+    """The fields of the objects in the first `head` bytes of one file."""
+    return schema_of(objects(file, head))
+
+
+def objects(file: InputFile, head: int) -> list[bytes]:
+    """The objects among the lines of the first `head` bytes."""
+    path, encoding = file.path, file.encoding
     with _open_lines(path, encoding) as stream:
-        run = next(lines.runs(stream, None, lines.line_end, sample_bytes), b"").removeprefix(_BOM)
+        run = next(lines.runs(stream, None, lines.line_end, head), b"").removeprefix(_BOM)
     if run.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         check_utf8(path, run, encoding)
     run = recode(run, None if is_array(path) else encoding)
@@ -115,8 +123,9 @@ def _no_null(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def split(path: str, number: int, size: int, target_bytes: int, encoding: str | None = None) -> list[Split]:
+def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
     """Byte ranges of about `target_bytes` that hold whole lines; the rows before them are not counted."""
+    path, size, encoding = file.path, file.size, file.encoding
     if is_compressed(path) or is_wide(encoding) or size <= target_bytes or is_array(path):
         starts = [0] if size else []
     else:
@@ -143,13 +152,15 @@ def text_of(split: Split) -> Iterator[bytes]:
 
 
 def count(split: Split) -> int:
-    """Rows in the split, bad ones too."""
-    return sum(lines.count_json(run) for run in text_of(split))
+    """Rows in the split, bad ones too; where it has a `row_stop` that many are enough."""
+    return enough((lines.count_json(run) for run in text_of(split)), split.row_stop)
 
 
-def any_rows(split: Split) -> bool:
-    """Whether there is a row in the split, bad ones too."""
-    return any(lines.count_json(run) for run in text_of(split))
+def rows_about(file: InputFile) -> float | None:
+    """Rows of the file, judged by its beginning; None where it is compressed, an array, or of wide characters."""
+    if is_compressed(file.path) or is_wide(file.encoding) or is_array(file.path):
+        return None
+    return judged(file, 0, lines.count_json)
 
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.one_file import check_one_parquet
 from beamsplit.transforms.read.plain_types import plain_schema
 from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
@@ -50,13 +51,14 @@ def _kept_footer(path: str, stamp: tuple[int, int]) -> pq.FileMetaData:
     return _read_footer(path)
 
 
-def schema(path: str) -> pa.Schema:
+def schema(file: InputFile, head: int = 0) -> pa.Schema:
     """The Arrow schema of the file."""
-    return plain_schema(footer(path).schema.to_arrow_schema())
+    return plain_schema(footer(file.path).schema.to_arrow_schema())
 
 
-def split(path: str, number: int, target_bytes: int) -> list[Split]:
+def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
     """Splits of about `target_bytes` uncompressed bytes: small row groups together, large ones cut by rows."""
+    path = file.path
     meta = footer(path)
     splits: list[Split] = []
     first_row = start = rows = weight = 0

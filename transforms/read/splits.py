@@ -1,4 +1,4 @@
-"""The same five operations for every format: split, read, count, and cut a split."""
+"""The same operations for every format: split, read, count, and cut a split."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import cast
 
 import pyarrow as pa
 
-from beamsplit.transforms.read import files, lines
+from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.formats.interfaces import CountingReader, EarlyReader, TextReader
+from beamsplit.transforms.read import files
 from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.derived import derive_all, of_files
-from beamsplit.transforms.read.encoding import is_wide
-from beamsplit.transforms.read.formats import reader
 from beamsplit.transforms.read.infer_schema import sampled
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
-from beamsplit.transforms.read.streams import is_compressed, is_local, open_stream, read_ahead
+from beamsplit.transforms.read.streams import is_local, read_ahead
 from beamsplit.transforms.split import Split
 
 LEAST_BYTES = 1 << 20
@@ -25,9 +26,6 @@ LEAST_BYTES = 1 << 20
 
 SPLITS_PER_WORKER = 4
 """So that workers that are done early find more to do."""
-
-CUTTABLE = ("parquet", "arrow", "files")
-"""Formats whose splits can be entered at any row at little cost."""
 
 MOST_BYTES = 256 << 20
 """Splits are made no larger where the file can be cut, so that progress can be seen and work shared."""
@@ -59,16 +57,18 @@ def target_bytes(inputs: Sequence[InputFile], target_splits: int, least: int = L
 def make_splits(inputs: Sequence[InputFile], format: str, target_splits: int) -> list[Split]:
     """About `target_splits` splits of all the files (more where they are large), in input order."""
     size = target_bytes(inputs, target_splits)
-    if format == "files":
+    if FORMATS[format].files:
         each = -(-len(inputs) // max(target_splits, 1))
         least = target_bytes(inputs, target_splits, least=1)
-        return files.split([f.path for f in inputs], [f.size for f in inputs], 0, max(least, 1), each)
+        return files.split_list(inputs, 0, max(least, 1), each)
     return [split for at, file in enumerate(inputs) for split in split_file(file, at, format, size)]
 
 
 def splits_at_once(inputs: Sequence[InputFile], format: str, workers: int) -> list[Split] | None:
     """The splits as they are dealt to the workers; None for many or remote files, which workers split themselves."""
-    if format != "files" and (len(inputs) > FILES_SPLIT_AT_ONCE or not all(is_local(file.path) for file in inputs)):
+    if not FORMATS[format].files and (
+        len(inputs) > FILES_SPLIT_AT_ONCE or not all(is_local(file.path) for file in inputs)
+    ):
         return None
     return deal_in_order(make_splits(inputs, format, target_splits(workers)), workers)
 
@@ -104,7 +104,7 @@ def deal_in_order(splits: Sequence[Split], workers: int) -> list[Split]:
     """
     if workers < 2 or not splits:
         return list(splits)
-    if all(split.format in CUTTABLE and split.rows is not None for split in splits):
+    if all(FORMATS[split.format].cuttable and split.rows is not None for split in splits):
         rows = sum(count_rows(split) for split in splits)
         ranges: list[list[Split]] = [[] for _ in range(workers)]
         for worker, split in assign_splits(splits, contiguous_bounds(rows, workers)):
@@ -134,16 +134,8 @@ def _cut_into(splits: list[Split], count: int) -> None:
 
 def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> list[Split]:
     """Splits of about `split_bytes` bytes of one file, the `number`-th of the input. An empty file has none."""
-    if format == "files":
-        return files.split([file.path], [file.size], number, split_bytes, 1)
-    if not file.size:
-        return []
-    if format == "parquet":
-        return list(reader(format).split(file.path, number, split_bytes))
-    if format in ("csv", "jsonl"):
-        given = (file.header,) if format == "csv" else ()
-        return list(reader(format).split(file.path, number, file.size, split_bytes, file.encoding, *given))
-    return list(reader(format).split(file.path, number, file.size, split_bytes))
+    kind = FORMATS[format]
+    return kind.reader.split(file, number, split_bytes) if file.size or kind.files else []
 
 
 def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
@@ -155,7 +147,7 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
         OSError: the file is damaged; names it.
     """
-    results = _named(split, reader(split.format).read(split, of_files(options)))
+    results = _named(split, FORMATS[split.format].reader.read(split, of_files(options)))
     if not is_local(split.paths[0]):
         results = read_ahead(results)
     return results if options.derived == NO_DERIVED else derive_all(results, options)
@@ -173,7 +165,7 @@ def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
 
 def count_rows(split: Split) -> int:
     """The rows of the split, `row_start` and `row_stop` applied; reads the text where nothing has counted them."""
-    rows = split.rows if split.rows is not None else reader(split.format).count(split)
+    rows = split.rows if split.rows is not None else cast(CountingReader, FORMATS[split.format].reader).count(split)
     stop = rows if split.row_stop is None else min(split.row_stop, rows)
     return max(0, stop - split.row_start)
 
@@ -217,8 +209,8 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
                             break
         if left <= 0:
             break
-    if format == "parquet":
-        reader(format).forget_decoders()
+    if FORMATS[format].begun_early:
+        cast(EarlyReader, FORMATS[format].reader).forget_decoders()
     if not blocks:
         return None
     return pa.concat_batches(_one_dictionary(blocks))
@@ -242,14 +234,14 @@ def has_rows(inputs: Sequence[InputFile], format: str) -> bool:
     """Whether there is a row in any file, be it bad; reads on until it is found."""
     for at, file in enumerate(inputs):
         for split in split_file(file, at, format, max(1, file.size)):
-            if split.rows or (split.rows is None and reader(format).any_rows(split)):
+            if split.rows or (split.rows is None and count_rows(replace(split, row_stop=1))):
                 return True
     return False
 
 
 def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
     """The rows of all the files; for text, and for many or remote files, judged by the first ones; None if unknown."""
-    if format == "files":
+    if FORMATS[format].files:
         return len(inputs)
     full = [file for file in inputs if file.size]
     looked_at = [file for file in full if is_local(file.path)][:FILES_COUNTED] or full[:1]
@@ -264,22 +256,10 @@ def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
 
 
 def _rows_about(file: InputFile, format: str) -> float | None:
-    if format == "parquet":
-        return float(reader("parquet").footer(file.path).num_rows)
-    if is_compressed(file.path) or is_wide(file.encoding):
-        return None
-    if format == "jsonl" and reader("jsonl").is_array(file.path):
-        return None
-    if format in ("csv", "jsonl"):
-        end = reader("csv").header(file.path, file.encoding, file.header)[1] if format == "csv" else 0
-        with open_stream(file.path) as stream:
-            stream.seek(end)
-            head = stream.read(1 << 18)
-        rows = (
-            lines.count_csv(head, reader("csv").delimiter_of(file.path)) if format == "csv" else lines.count_json(head)
-        )
-        return rows * (file.size - end) / max(len(head), 1)
-    splits = reader("arrow").split(file.path, 0, file.size, file.size)
+    kind = FORMATS[format]
+    if kind.text:
+        return cast(TextReader, kind.reader).rows_about(file)
+    splits = kind.reader.split(file, 0, file.size)
     if any(split.rows is None for split in splits):
         return None
     return float(sum(count_rows(split) for split in splits))

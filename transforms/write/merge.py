@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from beamsplit.transforms.write.point_of_no_return import check_wanted, wanted
-from beamsplit.transforms.write.storage import size_of
-from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
+from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.write.point_of_no_return import wanted
+from beamsplit.transforms.write.storage import open_output, size_of
+from beamsplit.transforms.write.temp_file import Target, TempFile
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,10 @@ def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
         file = plan.parts[0].file
         return TempFile(file.path, file.rows, file.bytes, order)
     path = target.new_path()
-    if target.format == "parquet":
-        from beamsplit.transforms.write.parquet_file import read_parquet_rows
-
-        with wanted(target.job_id):
-            merged = open_block_file(target.format, path, target.schema)
-        for part in plan.parts:
-            for block in read_parquet_rows(part.file.path, part.start, part.stop):
-                merged.write(block)
-        merged.close()
-    else:
-        from beamsplit.transforms.write.text_file import merge_text
-
-        check_wanted(target.job_id)
-        parts = [(part.file.path, part.start, part.stop, part.file.rows) for part in plan.parts]
-        merge_text(path, target.format, target.schema, parts)
+    with wanted(target.job_id):
+        out = open_output(path)
+    parts = [(part.file.path, part.start, part.stop, part.file.rows) for part in plan.parts]
+    FORMATS[target.format].writer.merge(out, target.schema, parts)
     return TempFile(path, sum(part.stop - part.start for part in plan.parts), size_of(path) or 0, order)
 
 

@@ -8,24 +8,23 @@ import tempfile
 from collections.abc import Iterable
 
 from beamsplit.models.errors import UsageError
+from beamsplit.transforms.formats import written_by_extension, written_extensions
 from beamsplit.transforms.write.storage import local_path
-
-EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 
 
 def output_format(output: str) -> str:
-    """`parquet`, `csv` or `jsonl`, by the extension.
+    """The name of the format that the extension tells.
 
     Raises:
-        UsageError: the extension is none of `EXTENSIONS`.
+        UsageError: it tells none that is written.
     """
-    extension = os.path.splitext(output)[1]
-    if extension.lower() not in EXTENSIONS:
+    format = written_by_extension(output)
+    if format is None:
         raise UsageError(
-            f"--output {output}: the extension [{extension}] names no format that can be written; "
-            f"end the name in one of {', '.join(EXTENSIONS)}"
+            f"--output {output}: the extension [{os.path.splitext(output)[1]}] names no format that can be written; "
+            f"end the name in one of {', '.join(written_extensions())}"
         )
-    return EXTENSIONS[extension.lower()]
+    return format.name
 
 
 def split_name(output: str) -> tuple[str, str, str]:

@@ -6,16 +6,17 @@ import contextlib
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Protocol
 
 import pyarrow as pa
 
 from beamsplit.transforms.block import ORIGIN_FILE, data_columns, origin_of
+from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.formats.interfaces import BlockFile
 from beamsplit.transforms.split import parse_origin_file
 from beamsplit.transforms.write.behind import WriteBehind
 from beamsplit.transforms.write.names import output_format, temp_folder
 from beamsplit.transforms.write.point_of_no_return import wanted
-from beamsplit.transforms.write.storage import remove, size_of
+from beamsplit.transforms.write.storage import open_output, remove, size_of
 
 Order = tuple[str, int, int]
 """(path, byte that rows are counted from or 0, row): sorting by it gives the order of the input."""
@@ -59,7 +60,7 @@ class Target:
 
     @property
     def format(self) -> str:
-        """`parquet`, `csv` or `jsonl`."""
+        """The name of the files' format."""
         return output_format(self.output)
 
     @property
@@ -72,28 +73,10 @@ class Target:
         return f"{self.folder}/{uuid.uuid4().hex}"
 
 
-class BlockFile(Protocol):
-    """A file that is open for writing."""
-
-    def write(self, block: pa.RecordBatch) -> None:
-        """Add the rows of a block of the file's schema."""
-
-    def close(self) -> None:
-        """Write what waits."""
-
-    def abort(self) -> None:
-        """Let go of the file, whose content is of no use."""
-
-
 def open_block_file(format: str, path: str, schema: pa.Schema) -> BlockFile:
     """Start a file of the format."""
-    if format == "parquet":
-        from beamsplit.transforms.write.parquet_file import ParquetFile
-
-        return ParquetFile(path, schema)
-    from beamsplit.transforms.write.text_file import CsvFile, JsonLinesFile
-
-    return CsvFile(path, schema) if format == "csv" else JsonLinesFile(path, schema)
+    writer = FORMATS[format].writer
+    return writer.open_file(open_output(path), schema)
 
 
 def written_columns(schema: pa.Schema) -> pa.Schema:
