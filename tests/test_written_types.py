@@ -56,7 +56,7 @@ def test_each_format_tells_what_it_cannot_hold(kind, refused):
 def test_fixed_size_lists_within_structs_come_back(tmp_path):
     rows = [{"l": [1, 2], "m": [("k", [1])]}, None, {"l": None, "m": [("k", None)]}]
     block = pa.record_batch({"c": pa.array(rows, ODD)})
-    file = ParquetFile(str(tmp_path / "c.parquet"), block.schema)
+    file = ParquetFile(pa.OSFile(str(tmp_path / "c.parquet"), "wb"), block.schema)
     file.write(block)
     file.close()
     assert pq.read_table(tmp_path / "c.parquet")["c"].to_pylist() == rows

@@ -134,9 +134,11 @@ JSONL = Format(
     times="text",
 )
 ARROW = Format("arrow", (".arrow", ".arrows", ".feather", ".ipc"), "read.arrow_ipc", cuttable=True)
+AVRO = Format("avro", (".avro",), "formats.avro", "formats.avro", cuttable=True)
+ORC = Format("orc", (".orc",), "formats.orc", "formats.orc", cuttable=True, times="ns")
 FILES = Format("files", (), "read.files", files=True, cuttable=True)
 
-FORMATS: dict[str, Format] = {one.name: one for one in (PARQUET, CSV, JSONL, ARROW, FILES)}
+FORMATS: dict[str, Format] = {one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, FILES)}
 """Every format, by its name."""
 
 

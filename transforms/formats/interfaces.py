@@ -88,8 +88,8 @@ class Writer(Protocol):
     def open_file(self, out: Any, schema: pa.Schema) -> BlockFile:
         """Start a file: `out` is a binary file open for writing, which the `BlockFile` closes."""
 
-    def check_type(self, kind: pa.DataType) -> None:
-        """Raise for a type of columns that cannot be written, and read again.
+    def check_field(self, field: pa.Field) -> None:
+        """Raise for a column that cannot be written, and read again.
 
         Raises:
             pa.ArrowException, TypeError, ValueError, NotImplementedError: it cannot; says why.

@@ -30,6 +30,9 @@ TEXT_BYTES = 4 << 20
 LEAST_BYTES = 16 << 10
 """Text looked at in a file, however many there are."""
 
+UNREADABLE = b"unreadable"
+"""Metadata of a field whose values no Arrow type holds: why."""
+
 SIDE_BY_SIDE = 16
 """Files opened at a time."""
 
@@ -144,7 +147,22 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
         given = next((file.header for file in inputs if isinstance(file.header, tuple)), None)
         schema = None if given is None else pa.schema([pa.field(name, pa.null()) for name in given])
         return _filled(InferredSchema(_named(inputs, schema)))
-    return _together(found, kind.text)
+    unreadable = {name: why for file, schema in found for name, why in _unreadable(file, schema).items()}
+    together = _together([(file, _plain_fields(schema)) for file, schema in found], kind.text)
+    return replace(together, wrong={**unreadable, **together.wrong}) if unreadable else together
+
+
+def _unreadable(file: InputFile, schema: pa.Schema) -> dict[str, str]:
+    """The columns of which the file's values have no type of Arrow, and why."""
+    return {
+        field.name: f"column {field.name!r} of {file.path} is {field.metadata[UNREADABLE].decode()}"
+        for field in schema
+        if UNREADABLE in (field.metadata or {})
+    }
+
+
+def _plain_fields(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([pa.field(field.name, field.type) for field in schema])
 
 
 def _check_declared(name: str, kind: pa.DataType, inferred: InferredSchema, format: str) -> None:
@@ -212,7 +230,6 @@ def _schema(file: InputFile, format: str, head: int) -> pa.Schema | None:
     schema: pa.Schema | None = _opened(file, format, lambda: FORMATS[format].reader.schema(file, head))
     if schema is None:
         return None
-    schema = pa.schema([pa.field(field.name, field.type) for field in schema])
     twice = (
         [name for name in schema.names if schema.names.count(name) > 1] if len(set(schema.names)) < len(schema) else []
     )

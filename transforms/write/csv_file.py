@@ -48,13 +48,13 @@ def merge(out: Any, schema: pa.Schema, parts: Sequence[Rows]) -> None:
     merge_text(out, parts, csv_header(schema), quotes=True)
 
 
-def check_type(kind: pa.DataType) -> None:
-    """Raise for a type that no cell can hold."""
-    if is_plain(kind):
+def check_field(field: pa.Field) -> None:
+    """Raise for a column that no cell can hold."""
+    if is_plain(field.type):
         return
     from pyarrow import csv
 
-    csv.write_csv(pa.table({"c": csv_column(pa.nulls(2, kind))}), pa.BufferOutputStream())
+    csv.write_csv(pa.table({"c": csv_column(pa.nulls(2, field.type))}), pa.BufferOutputStream())
 
 
 def csv_header(schema: pa.Schema) -> bytes:

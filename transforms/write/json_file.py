@@ -42,10 +42,10 @@ def merge(out: Any, schema: pa.Schema, parts: Sequence[Rows]) -> None:
     merge_text(out, parts)
 
 
-def check_type(kind: pa.DataType) -> None:
-    """Raise for a type that is no JSON."""
-    if is_plain(kind):
+def check_field(field: pa.Field) -> None:
+    """Raise for a column that is no JSON."""
+    if is_plain(field.type):
         return
     from beamsplit.transforms.write.json_text import json_text
 
-    json_text(pa.nulls(2, kind))
+    json_text(pa.nulls(2, field.type))

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beamsplit.transforms.write.plain_columns import plain_values
+
 _ODD = r'["\\\x00-\x1f]'
 
 
@@ -41,7 +43,7 @@ def json_text(column: pa.Array, nan_as_text: bool = False) -> pa.Array:
     if isinstance(type_, pa.JsonType):
         return column.storage.cast(pa.string())
     if isinstance(column, pa.ExtensionArray):
-        return json_text(_plain(column), nan_as_text)
+        return json_text(plain_values(column), nan_as_text)
     if types.is_dictionary(type_):
         return json_text(column.dictionary_decode(), nan_as_text)
     if types.is_null(type_):
@@ -108,25 +110,6 @@ def _strings(column: pa.Array) -> pa.Array:
         return quoted
     escaped = [json.dumps(value, ensure_ascii=False) for value in column.filter(odd).to_pylist()]
     return pc.replace_with_mask(quoted, odd.fill_null(False), pa.array(escaped, pa.string()))
-
-
-def _plain(column: pa.ExtensionArray) -> pa.Array:
-    """The values of an extension type as lists and numbers; tensors in their logical order of axes."""
-    if not isinstance(column, pa.FixedShapeTensorArray):
-        return column.storage
-    shape, storage = list(column.type.shape), column.storage
-    size = int(np.prod(shape)) if shape else 1
-    values = storage.values.slice(storage.offset * size, len(storage) * size)
-    if column.type.permutation is not None and column.type.permutation != sorted(column.type.permutation):
-        order = list(column.type.permutation)
-        laid_out = values.to_numpy(zero_copy_only=False).reshape([len(storage), *shape])
-        moved = laid_out.transpose([0, *(axis + 1 for axis in order)])
-        values, shape = pa.array(moved.reshape(-1), values.type), list(moved.shape[1:])
-    for width in reversed(shape):
-        values = pa.FixedSizeListArray.from_arrays(values, width)
-    if storage.null_count and shape:
-        values = pa.FixedSizeListArray.from_arrays(values.flatten(), shape[0], mask=storage.is_null())
-    return values
 
 
 def _lists(column: pa.Array, nan_as_text: bool) -> pa.Array:

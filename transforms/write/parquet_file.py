@@ -94,14 +94,14 @@ def merge(out: Any, schema: pa.Schema, parts: Sequence[Rows]) -> None:
     merged.close()
 
 
-def check_type(kind: pa.DataType) -> None:
-    """Raise for a type that cannot be written, or not be read again."""
-    if is_plain(kind):
+def check_field(field: pa.Field) -> None:
+    """Raise for a column that cannot be written, or not be read again."""
+    if is_plain(field.type):
         return
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    written = parquet_schema(pa.schema([pa.field("c", kind)]))
+    written = parquet_schema(pa.schema([field]))
     pq.write_table(pa.table([pa.nulls(2, written.field(0).type)], schema=written), sink)
     # Arrow writes some types that it does not read.
     pq.read_table(pa.BufferReader(sink.getvalue()))
