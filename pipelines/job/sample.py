@@ -18,8 +18,8 @@ from beamsplit.pipelines.job.kept import as_json, as_texts, only_kept
 from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
-from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
+from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
 from beamsplit.transforms.read import (
