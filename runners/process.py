@@ -56,7 +56,7 @@ class Process:
             pid = int(self._pid_file.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return pid if str(self.folder) in _command_line(pid) else None
+        return pid if str(self.folder) in command_line(pid) else None
 
     def start(self) -> None:
         """Start it; what it prints is added to the log. Nothing happens if it runs."""
@@ -140,7 +140,7 @@ class Process:
             self._pid_file.unlink(missing_ok=True)
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
     """The command of a running process; empty if there is none."""
     proc = Path("/proc")
     if (proc / "self").exists():

@@ -17,6 +17,8 @@ from typing import Any
 from beamsplit.runners.cache import made_once
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.java import OPENED, QUICK, classpath, find_java
+from beamsplit.runners.listeners import describe_listener
+from beamsplit.runners.local.ports import keep_ports, kept_ports
 from beamsplit.runners.process import Process, free_ports, listens
 
 VERSION = "1.19.3"
@@ -103,7 +105,7 @@ class FlinkCluster:
         self.folder = Path(folder).absolute()
         self.slots = slots
         self._settings, self._heap, self._java_options = dict(settings or {}), heap, java_options
-        ports = self._kept_ports() or free_ports(3)
+        ports = kept_ports(self.folder, 3) or free_ports(3)
         self.port, self._rpc_port, self._blob_port = port or ports[0], *ports[1:]
         self.job_manager = Process("jobmanager", self.folder)
         self.task_managers = [Process(f"taskmanager-{k}", self.folder) for k in range(task_managers)]
@@ -130,7 +132,10 @@ class FlinkCluster:
         common = [*self._java_options, *OPENED, logging, "-cp", jars]
         options = ["--configDir", str(config)]
         if self.job_manager.pid is None and listens(self.port):
-            raise RunnerError(f"port {self.port} is taken; choose another, or end what listens there")
+            raise RunnerError(
+                f"port {self.port} is taken ({describe_listener(self.port)}): end that, or choose another "
+                "with --flink_port"
+            )
         self.job_manager.command = [java, "-Xmx512m", *common, JOB_MANAGER, *options]
         for each in self.task_managers:
             name = f"-Dtaskmanager.resource-id={each.name}"
@@ -188,16 +193,12 @@ class FlinkCluster:
     def _heap_of_process(self) -> int:
         return int(self._heap.removesuffix("m")) + 128  # Flink's own share, as configured below
 
-    def _kept_ports(self) -> list[int] | None:
-        kept = self.folder / "ports.json"
-        return json.loads(kept.read_text()) if kept.exists() else None
-
     def _configure(self) -> Path:
         config = self.folder / "conf"
         config.mkdir(parents=True, exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
         (self.folder / "tmp").mkdir(exist_ok=True)
-        (self.folder / "ports.json").write_text(json.dumps([self.port, self._rpc_port, self._blob_port]))
+        keep_ports(self.folder, [self.port, self._rpc_port, self._blob_port])
         (config / "log4j.properties").write_text(LOGGING)
         settings = {
             "jobmanager.rpc.address": "127.0.0.1",

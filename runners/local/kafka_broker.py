@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import subprocess
 import uuid
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.java import QUICK, classpath, find_java
+from beamsplit.runners.listeners import describe_listener
+from beamsplit.runners.local.ports import keep_ports, kept_ports
 from beamsplit.runners.maven import maven_jars
 from beamsplit.runners.process import Process, free_ports, listens
 
@@ -65,7 +66,7 @@ class KafkaBroker:
         self.folder = Path(folder).absolute()
         self._users, self._settings, self._memory = dict(users or {}), dict(settings or {}), memory
         self._java_options = list(java_options)
-        ports = self._kept_ports() or free_ports(3)
+        ports = kept_ports(self.folder, 3) or free_ports(3)
         self.port, self._controller_port, self._sasl_port = port or ports[0], *ports[1:]
         self.process = Process("kafka", self.folder)
 
@@ -88,7 +89,10 @@ class KafkaBroker:
         if self.process.pid is not None:
             return self
         if listens(self.port):
-            raise RunnerError(f"port {self.port} is taken; choose another, or end what listens there")
+            raise RunnerError(
+                f"port {self.port} is taken ({describe_listener(self.port)}): end that, or choose another "
+                "with --kafka_port"
+            )
         java, jars = find_java(JAVA), classpath(maven_jars(*ARTIFACTS))
         config = self._configure()
         if not (self.folder / "data" / "meta.properties").exists():
@@ -127,15 +131,10 @@ class KafkaBroker:
         admin.create_topics([topic], operation_timeout=30)[name].result(60)
         return name
 
-    def _kept_ports(self) -> list[int] | None:
-        # A broker that was set up here keeps its ports, which its clients know.
-        kept = self.folder / "ports.json"
-        return json.loads(kept.read_text()) if kept.exists() else None
-
     def _configure(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         ports = [self.port, self._controller_port, self._sasl_port]
-        (self.folder / "ports.json").write_text(json.dumps(ports))
+        keep_ports(self.folder, ports)
         (self.folder / "log4j2.properties").write_text(LOGGING)
         listeners = {"PLAINTEXT": self.port} | ({"SASL": self._sasl_port} if self._users else {})
         addresses = [f"{name}://127.0.0.1:{port}" for name, port in listeners.items()]
