@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.running.interrupt import exit_now, is_own_process, own_process, what_is_left
+from beamsplit.pipelines.typed import as_typed
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.direct import is_direct
 from beamsplit.runners.without_pandas import leave_pandas_out
@@ -160,7 +161,7 @@ def _left(argv: Sequence[str]) -> str:
 def _show(line: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    print(line, file=sys.stderr)
+    print(as_typed(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

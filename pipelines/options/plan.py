@@ -24,6 +24,7 @@ from beamsplit.pipelines.options.shared import (
     stages_count,
 )
 from beamsplit.pipelines.options.values import PLAN_GROUPS, PlanOptions
+from beamsplit.pipelines.typed import typed
 from beamsplit.transforms.formats import FORMATS
 
 EXAMPLES = """\
@@ -52,10 +53,11 @@ exit codes: 0 planned, 1 it failed, 2 a wrong option or model, or a split that c
 """
 
 
-def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of `plan`."""
     p = Parser(
-        prog=prog,
+        prog=prog or typed("plan"),
+        usage="%(prog)s --model M.onnx [--sample PATTERN] [options]",
         description="Plan how a model is split by depth over workers, and whether that is better than replicas of it; "
         "or divide it by width.",
         epilog=EXAMPLES,
@@ -142,7 +144,7 @@ def parser(prog: str = "python -m pipelines.plan") -> argparse.ArgumentParser:
 _OF_PLANNING = ("stage_memory", "bandwidth", "workers", "micro_batch", "threads")
 
 
-def parse(argv: Sequence[str], prog: str = "python -m pipelines.plan") -> PlanOptions:
+def parse(argv: Sequence[str], prog: str | None = None) -> PlanOptions:
     """The options.
 
     Raises:

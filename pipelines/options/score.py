@@ -37,6 +37,7 @@ from beamsplit.pipelines.options.texts import (
     read_workers,
 )
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
+from beamsplit.pipelines.typed import typed
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.kafka.config import is_kafka
 
@@ -87,10 +88,11 @@ def _steps_help() -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
-def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of `score`; whatever it does not know goes to Beam."""
     p = _Parser(
-        prog=prog,
+        prog=prog or typed("score"),
+        usage="%(prog)s --model M.onnx --input PATTERN --output FILE [options]",
         description="Score files with an ONNX model: read, prepare, run the model, finish, write.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -289,7 +291,7 @@ def parser(prog: str = "python -m pipelines.score") -> argparse.ArgumentParser:
     return p
 
 
-def parse(argv: Sequence[str], prog: str = "python -m pipelines.score") -> tuple[ScoreOptions, list[str]]:
+def parse(argv: Sequence[str], prog: str | None = None) -> tuple[ScoreOptions, list[str]]:
     """(our options, what is left for Beam).
 
     Raises:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from beamsplit.pipelines.report.table import Table
 from beamsplit.pipelines.report.units import show_bytes, show_rate, show_seconds
+from beamsplit.pipelines.typed import typed
 
 if TYPE_CHECKING:
     from beamsplit.models.strategy.candidate import Candidate
@@ -98,7 +99,7 @@ def table(strategy: Strategy, told: bool = False) -> Table:
     if left:
         facts.append(("others", f"{left} slower ways, or ways that do not fit; --output writes all"))
     facts.append(("verdict", strategy.verdict))
-    facts.append(("to run", f"python -m pipelines.score ... {command(strategy.chosen)}"))
+    facts.append(("to run", f"{typed('score')} ... {command(strategy.chosen)}"))
     facts += [("note", note) for note in strategy.notes]
     if (strategy.chosen.measured or 0.0) > UNEVEN * strategy.bound:
         facts.append(("note", "more was measured than the bound: the machine did other work while the model was timed"))

@@ -19,6 +19,7 @@ from beamsplit.pipelines.report.html.stage_drawing import (
     draw_weights,
 )
 from beamsplit.pipelines.report.units import show_bytes, show_rate, show_seconds
+from beamsplit.pipelines.typed import as_typed
 
 
 def render_report(plan: Plan, graph: CoarseGraph | None = None, run: MeasuredRun | None = None) -> str:
@@ -65,7 +66,7 @@ def page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"bytes": show_bytes, "seconds": show_seconds, "rate": show_rate}
-    return environment.get_template(template).render(values)
+    return as_typed(environment.get_template(template).render(values))
 
 
 def check_renderer() -> None:
