@@ -16,10 +16,12 @@ if not os.path.isdir(os.path.join(_HERE, "models")):
 
 if TYPE_CHECKING:
     from beamsplit.models.errors import UsageError
+    from beamsplit.pipelines.api.handler import OnnxModelHandler
     from beamsplit.pipelines.api.scorer import RowsFailed, ScoredRows, Scorer
     from beamsplit.transforms.failures.row_error import RowError
 
 _WHERE = {
+    "OnnxModelHandler": "pipelines.api.handler",
     "RowError": "transforms.failures.row_error",
     "RowsFailed": "pipelines.api.scorer",
     "ScoredRows": "pipelines.api.scorer",
@@ -28,7 +30,7 @@ _WHERE = {
 }
 """Public name -> module."""
 
-__all__ = ["RowError", "RowsFailed", "ScoredRows", "Scorer", "UsageError"]
+__all__ = ["OnnxModelHandler", "RowError", "RowsFailed", "ScoredRows", "Scorer", "UsageError"]
 
 
 def __getattr__(name: str) -> Any:

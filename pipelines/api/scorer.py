@@ -183,9 +183,23 @@ class Scorer:
         plain = next(iter(outputs.values())) if len(outputs) == 1 else outputs
         return plain if self._errors == "raise" else ScoredRows(plain, errors)
 
-    def _of_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        if not rows:
-            return [] if self._errors == "raise" else ScoredRows([], [])
+    def score_columns(self, columns: Mapping[str, Any]) -> tuple[pa.Table, list[RowError]]:
+        """(the rows that were scored, the errors) of a dict of numpy arrays.
+
+        Raises:
+            RowsFailed: there are errors, and `errors` is `"raise"`.
+            UsageError: the data does not fit the model.
+        """
+        table, _, errors = self._scored(self._rows(columns).table)
+        return table, errors
+
+    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, list[RowError]]:
+        """(the rows that were scored, the errors) of a list of dicts, one at least.
+
+        Raises:
+            RowsFailed: there are errors, and `errors` is `"raise"`.
+            UsageError: the data does not fit the model.
+        """
         schema = self._schema
         if schema is None:
             with self._lock:
@@ -193,13 +207,19 @@ class Scorer:
                     self._natural = natural_fields(self._options.binding)
             schema = schema_of_dicts(self._natural, rows)
         block, wrong = block_of_rows([[row.get(name) for row in rows] for name in schema.names], schema)
-        made, _, errors = self._scored(pa.Table.from_batches([block]), wrong, text_source=True)
+        table, _, errors = self._scored(pa.Table.from_batches([block]), wrong, text_source=True)
+        return table, errors
+
+    def _of_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        if not rows:
+            return [] if self._errors == "raise" else ScoredRows([], [])
+        made, errors = self.score_rows(rows)
         values = [python_values(column.combine_chunks()) for column in made.columns]
         predictions = [dict(zip(made.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
         return predictions if self._errors == "raise" else ScoredRows(predictions, errors)
 
     def _rows(self, data: Any) -> Rows:
-        if isinstance(data, dict):
+        if isinstance(data, Mapping):
             with self._lock:
                 for name, values in data.items():
                     shape = np.shape(values)[1:]

@@ -1,0 +1,263 @@
+"""ONNX models for Beam's own RunInference: every input, every output, examples of any kind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.ml.inference.base import ModelHandler, PredictionResult
+
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.api.element_schema import signature_of_model
+from beamsplit.pipelines.api.model_options import NAMES, ModelOptions, read_options
+from beamsplit.pipelines.api.scorer import Scorer
+from beamsplit.transforms.elements.tables import as_one_batch
+from beamsplit.transforms.elements.values import array_of_column
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+NAMESPACE = "BeamML_Onnx"
+"""That of Beam's own ONNX handler, so that what watches its metrics goes on."""
+
+
+class HandlerOptions(ModelOptions, total=False):
+    """Arguments of `OnnxModelHandler`: those of `ModelOptions`, and Beam's own on batching and sharing."""
+
+    min_batch_size: int
+    max_batch_size: int
+    max_batch_duration_secs: int
+    max_batch_weight: int
+    element_size_fn: Callable[[Any], int]
+    batch_length_fn: Callable[[Any], int]
+    batch_bucket_boundaries: list[int]
+    large_model: bool
+    model_copies: int
+    env_vars: dict[str, str]
+
+
+OF_BEAM = tuple(name for name in HandlerOptions.__annotations__ if name not in NAMES)
+LACKING = ("model_updates",)
+"""Options that RunInference has in words of its own: `watch_model_pattern`."""
+
+
+class OnnxModelHandler(ModelHandler[Any, PredictionResult, "LoadedModel"]):
+    """An ONNX model for `apache_beam.ml.inference.base.RunInference`.
+
+    >>> import apache_beam as beam
+    >>> from apache_beam.ml.inference.base import RunInference
+    >>> import beamsplit as bs
+    >>> with beam.Pipeline() as pipeline:
+    ...     rows = pipeline | beam.Create([np.array([30, 180, 75], "float32")])
+    ...     scored = rows | RunInference(bs.OnnxModelHandler("examples/mlp.onnx"))
+    ...     _ = scored | beam.Map(lambda result: print(result.inference.shape, result.model_id))
+    (4,) examples/mlp.onnx
+
+    An example is a row, or many of them:
+
+    | example | inference |
+    |---|---|
+    | an array (or number, or text) for the only input | the output of that row |
+    | a dict, `beam.Row` or NamedTuple: a column a name | the same |
+    | an array with an axis of rows before it | the outputs of all of them, rows first |
+    | a pyarrow RecordBatch or Table | a RecordBatch or Table of `keep` columns and outputs |
+
+    Of a model with several outputs, or with `keep`, an inference is a dict by name. Rows of a batch may have unlike
+    shapes. A row that cannot be scored fails its batch (`with_exception_handling` gives it with the reason), or with
+    `errors="return"` has a `RowError` as its inference while the rows beside it are scored.
+
+    Args:
+        model: the ONNX file, local, gs:// or s3://; `watch_model_pattern` and `model_metadata_pcoll` replace it.
+        errors: `"raise"` or `"return"`, see above.
+        schema: of rows as dicts or tables; default: as they come.
+        sample: a few rows as they will come, to bring them together with the model before the first batch.
+        options: as of `Scorer`, and Beam's own: `min_batch_size`, `max_batch_size`, `max_batch_duration_secs`,
+            `max_batch_weight`, `element_size_fn`, `batch_length_fn`, `batch_bucket_boundaries`, `large_model`,
+            `model_copies`, `env_vars`. `inference_args` of RunInference are inputs that are no columns, as `set`.
+
+    Raises:
+        UsageError: an argument is wrong, in the words of the command.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        errors: str = "raise",
+        schema: pa.Schema | None = None,
+        sample: Any = None,
+        **options: Unpack[HandlerOptions],
+    ) -> None:
+        given: dict[str, Any] = dict(options)
+        super().__init__(**{name: given.pop(name) for name in OF_BEAM if name in given})
+        self._model = os.fspath(model)
+        self._how: dict[str, Any] = {"errors": errors, "schema": schema, "sample": sample}
+        self._options = given
+        read_options("OnnxModelHandler", self._model, given, LACKING)
+        if errors not in ("raise", "return"):
+            raise UsageError(f"errors is {errors!r}; it is 'raise' or 'return'")
+
+    def load_model(self) -> LoadedModel:
+        """The model, loaded and ready for batches."""
+        return LoadedModel(self._model, self._how, self._options)
+
+    def run_inference(
+        self, batch: Sequence[Any], model: LoadedModel, inference_args: dict[str, Any] | None = None
+    ) -> Iterable[PredictionResult]:
+        """A PredictionResult an example.
+
+        Args:
+            batch: examples, all of one kind; or many rows as they stand, of a handler `with_no_batching`.
+            model: from `load_model`.
+            inference_args: inputs that are no columns, by name.
+
+        Raises:
+            RowsFailed: a row cannot be scored, and `errors` is `"raise"`.
+            UsageError: the examples do not fit the model.
+        """
+        if isinstance(batch, (pa.RecordBatch, pa.Table)):
+            return [PredictionResult(batch, model.predict([batch], inference_args)[0], self._model)]
+        made = model.predict(batch, inference_args)
+        name = self._model
+        return [PredictionResult(example, one, name) for example, one in zip(batch, made, strict=True)]
+
+    def get_num_bytes(self, batch: Sequence[Any]) -> int:
+        """Bytes of the examples: of arrays and tables what their values take."""
+        if hasattr(batch, "nbytes"):
+            return int(batch.nbytes)
+        if all(hasattr(example, "nbytes") for example in batch):
+            return sum(int(example.nbytes) for example in batch)
+        return len(pickle.dumps(batch))
+
+    def get_metrics_namespace(self) -> str:
+        """That of Beam's own ONNX handler."""
+        return NAMESPACE
+
+    def validate_inference_args(self, inference_args: dict[str, Any] | None) -> None:
+        """Raise unless they are values by input.
+
+        Raises:
+            UsageError: with what is wanted.
+        """
+        if inference_args is not None:
+            read_options("inference_args", self._model, {"set": inference_args})
+
+    def update_model_path(self, model_path: str | None = None) -> None:
+        """Take another model from the next `load_model` on; an empty path keeps the one there is."""
+        self._model = model_path or self._model
+
+
+class LoadedModel:
+    """A model in a worker, whichever process that is; `predict` is all that is asked of it."""
+
+    def __init__(self, model: str, how: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self._model, self._how, self._options = model, how, options
+        self._lock = threading.Lock()
+        self._scorers: dict[str, Scorer] = {"": Scorer(model, **how, **options)}
+        signature = signature_of_model(model, frozenset(options.get("set") or ()))
+        inputs = [spec for spec in signature.inputs if spec.name not in (options.get("set") or ())]
+        self._input = inputs[0].name if len(inputs) == 1 else None
+        self._inputs = [spec.name for spec in inputs]
+        shape = inputs[0].shape if inputs else None
+        self._dims = None if shape is None else len(shape)
+
+    def predict(self, batch: Sequence[Any], inference_args: Mapping[str, Any] | None = None) -> list[Any]:
+        """The inference of each example.
+
+        Raises:
+            RowsFailed: a row cannot be scored, and errors are raised.
+            UsageError: the examples do not fit the model.
+        """
+        if not len(batch):
+            return []
+        scorer = self._scorer(inference_args)
+        first = batch[0]
+        if isinstance(first, (pa.RecordBatch, pa.Table)):
+            return [_predictions(scorer(example)) for example in batch]
+        if isinstance(first, Mapping):
+            return self._rows(scorer, batch)
+        names = getattr(first, "_fields", None) or (tuple(first.__dict__) if _is_row(first) else None)
+        if names is not None:
+            return self._rows(scorer, [{name: getattr(example, name) for name in names} for example in batch])
+        return self._arrays(scorer, batch)
+
+    def _scorer(self, inference_args: Mapping[str, Any] | None) -> Scorer:
+        if not inference_args:
+            return self._scorers[""]
+        key = repr(sorted((name, np.asarray(value).tolist()) for name, value in inference_args.items()))
+        with self._lock:
+            if key not in self._scorers:
+                sets = {**(self._options.get("set") or {}), **inference_args}
+                self._scorers[key] = Scorer(self._model, **self._how, **{**self._options, "set": sets})
+            return self._scorers[key]
+
+    def _rows(self, scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        table, errors = scorer.score_rows(rows)
+        return _dealt(len(rows), _by_row(table), [(error.row, error) for error in errors])
+
+    def _arrays(self, scorer: Scorer, batch: Sequence[Any]) -> list[Any]:
+        if self._input is None:
+            raise UsageError(
+                f"an example is a {type(batch[0]).__name__}, and the model has the inputs {', '.join(self._inputs)}; "
+                "give dicts with a value for each of them"
+            )
+        if isinstance(batch, np.ndarray):
+            return self._stacked(scorer, batch)
+        arrays = [np.asarray(example) for example in batch]
+        if self._dims is not None and all(array.ndim == self._dims for array in arrays):
+            return [self._block(scorer, array) for array in arrays]
+        if len({(array.shape, array.dtype) for array in arrays}) == 1:
+            return self._stacked(scorer, np.stack(arrays))
+        ragged = np.empty(len(arrays), dtype=object)
+        ragged[:] = arrays
+        return self._stacked(scorer, ragged)
+
+    def _stacked(self, scorer: Scorer, values: np.ndarray[Any, Any]) -> list[Any]:
+        table, errors = scorer.score_columns({str(self._input): values})
+        return _dealt(len(values), _by_row(table), [(error.row, error) for error in errors])
+
+    def _block(self, scorer: Scorer, values: np.ndarray[Any, Any]) -> Any:
+        table, errors = scorer.score_columns({str(self._input): values})
+        if errors:
+            return errors
+        outputs = _outputs(table)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def _is_row(example: Any) -> bool:
+    from apache_beam.pvalue import Row
+
+    return isinstance(example, Row)
+
+
+def _predictions(made: Any) -> Any:
+    """Of tables: what was scored, and nothing else where all was."""
+    errors = getattr(made, "errors", None)
+    return made if errors else getattr(made, "predictions", made)
+
+
+def _outputs(table: pa.Table) -> dict[str, Any]:
+    block = as_one_batch(table)
+    return {name: array_of_column(column) for name, column in zip(block.schema.names, block.columns, strict=True)}
+
+
+def _by_row(table: pa.Table) -> list[Any]:
+    """The inference of each row: the only column's value, or a dict."""
+    outputs = _outputs(table)
+    if len(outputs) == 1:
+        return list(next(iter(outputs.values())))
+    names = list(outputs)
+    return [dict(zip(names, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
+
+
+def _dealt(count: int, made: list[Any], errors: list[tuple[int, Any]]) -> list[Any]:
+    if not errors:
+        return made
+    failed = dict(errors)
+    good = iter(made)
+    return [failed[row] if row in failed else next(good) for row in range(count)]
