@@ -26,6 +26,10 @@ NAMESPACE = "BeamML_Onnx"
 """That of Beam's own ONNX handler, so that what watches its metrics goes on."""
 
 
+_result: Callable[[Any, Any, str], PredictionResult] = PredictionResult
+"""It, to who checks types: Beam does not say of what."""
+
+
 class HandlerOptions(ModelOptions, total=False):
     """Arguments of `OnnxModelHandler`: those of `ModelOptions`, and Beam's own on batching and sharing."""
 
@@ -121,10 +125,10 @@ class OnnxModelHandler(ModelHandler[Any, PredictionResult, "LoadedModel"]):
             UsageError: the examples do not fit the model.
         """
         if isinstance(batch, (pa.RecordBatch, pa.Table)):
-            return [PredictionResult(batch, model.predict([batch], inference_args)[0], self._model)]
+            return [_result(batch, model.predict([batch], inference_args)[0], self._model)]
         made = model.predict(batch, inference_args)
         name = self._model
-        return [PredictionResult(example, one, name) for example, one in zip(batch, made, strict=True)]
+        return [_result(example, one, name) for example, one in zip(batch, made, strict=True)]
 
     def get_num_bytes(self, batch: Sequence[Any]) -> int:
         """Bytes of the examples: of arrays and tables what their values take."""

@@ -17,7 +17,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
 from beamsplit.pipelines.api.element_schema import natural_fields, schema_of_dicts, sole_input
 from beamsplit.pipelines.api.model_options import read_options
-from beamsplit.pipelines.api.model_steps import ModelSteps, Place, check_inline, plan_model, without_metrics
+from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, check_inline, plan_model, without_metrics
 from beamsplit.transforms.block import data_columns, with_origin
 from beamsplit.transforms.columns import drop_rows
 from beamsplit.transforms.elements.conform import conform
@@ -124,7 +124,7 @@ class Scorer:
         self._options = read_options("Scorer", self._model, self._given)
         check_inline(self._options, "a Scorer")
         self._lock = threading.RLock()
-        self._plans: dict[tuple[pa.Schema, bool], ModelSteps] = {}
+        self._plans: dict[tuple[pa.Schema, bool], PlannedSteps] = {}
         self._natural: dict[str, pa.Field] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._varying: set[str] = set()
@@ -250,7 +250,7 @@ class Scorer:
         result = pa.Table.from_batches(blocks, schema=steps.made)
         return result, np.concatenate(good) if errors else None, errors
 
-    def _planned_for(self, table: pa.Table, text_source: bool = False) -> ModelSteps:
+    def _planned_for(self, table: pa.Table, text_source: bool = False) -> PlannedSteps:
         schema = (self._schema if self._schema is not None else table.schema).remove_metadata()
         with self._lock:
             steps = self._plans.get((schema, text_source))
@@ -276,7 +276,7 @@ class Scorer:
 
 
 def score_block(
-    steps: ModelSteps, block: pa.RecordBatch, names: Sequence[str], unfit: Mapping[int, str] = {}
+    steps: PlannedSteps, block: pa.RecordBatch, names: Sequence[str], unfit: Mapping[int, str] = {}
 ) -> tuple[pa.RecordBatch, np.ndarray[Any, Any], list[RowError]]:
     """(what comes out of a block, the positions of its rows, the errors, by position).
 

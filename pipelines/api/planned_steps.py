@@ -57,7 +57,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class ModelSteps:
+class PlannedSteps:
     """What is done to a block of rows of one schema."""
 
     schema: pa.Schema
@@ -78,7 +78,7 @@ class ModelSteps:
     facts: Mapping[str, object] | None = None
 
 
-def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch | None, place: Place) -> ModelSteps:
+def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch | None, place: Place) -> PlannedSteps:
     """Check everything and decide what is left open, as a job of files does.
 
     Args:
@@ -138,7 +138,7 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     made = chain_schema(finish, after)
     needed = needed_columns(schema, prepare, [*divided.scoring.binding.columns, *binding.keep])
     steps = [("prepare", step) for step in prepare] + [("infer", model)] + [("finish", step) for step in finish]
-    return ModelSteps(
+    return PlannedSteps(
         schema=pa.schema([schema.field(name) for name in schema.names if name in needed]),
         steps=tuple(steps),
         made=pa.schema(user_fields(made)),
