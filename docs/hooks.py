@@ -92,6 +92,20 @@ def steps_of_finish() -> str:
     return table_of_steps(list_finish())
 
 
+def table_of_formats() -> str:
+    """A row a file format: its extensions, and what is known of it."""
+    from beamsplit.transforms.formats import FORMATS
+
+    lines = ["| `--input_format` | read, by extension | written, by extension | values are text |", "|---|---|---|---|"]
+    for one in FORMATS.values():
+        read, written = (
+            ", ".join(f"`{extension}`" for extension in extensions)
+            for extensions in (one.extensions, one.written_extensions)
+        )
+        lines.append(f"| `{one.name}` | {read or 'any other'} | {written} | {'yes' if one.text else ''} |")
+    return "\n".join(lines)
+
+
 def python_api() -> str:
     """The public names of the package, each with its docstring."""
     import beamsplit
@@ -104,6 +118,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "options of plan": options_of_plan,
     "steps of --prepare": steps_of_prepare,
     "steps of --finish": steps_of_finish,
+    "table of file formats": table_of_formats,
     "Python API": python_api,
 }
 """What a page may ask for -> what makes it."""

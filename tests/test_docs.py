@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from beamsplit.pipelines.options import plan, score
+from beamsplit.transforms.formats import FORMATS
 
 ROOT = Path(__file__).parent.parent
 MARKDOWN = sorted((ROOT / "docs").rglob("*.md")) + [
@@ -40,6 +41,12 @@ def test_every_step_stands_in_the_reference(hooks: ModuleType):
     page = hooks.fill((ROOT / "docs/reference/steps.md").read_text(encoding="utf-8"))
     for name in ("image", "augment", "text", "bytes", "scale", "onehot", "softmax", "argmax", "top_k", "expand"):
         assert f"| `{name}` |" in page
+
+
+def test_every_format_stands_in_the_table(hooks: ModuleType):
+    page = hooks.fill((ROOT / "docs/data.md").read_text(encoding="utf-8"))
+    for one in FORMATS.values():
+        assert re.search(rf"^\| `{one.name}` \|", page, re.MULTILINE)
 
 
 def test_a_page_that_asks_for_something_unknown_fails(hooks: ModuleType):
