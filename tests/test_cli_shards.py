@@ -113,7 +113,7 @@ def test_auto_divides_until_a_worker_has_the_memory(command: Command):
 
 def test_refusals_of_auto(command: Command, tmp_path: Path):
     assert "add --placement distributed" in command.error("--shards", "auto", "--stage_memory", "6KB")
-    few = command.error("--shards", "auto", "--stage_memory", "100", "--placement", "distributed")
+    few = command.error("--shards", "auto", "--stage_memory", "100B", "--placement", "distributed")
     assert "--stage_memory is 100 bytes, but of " in few
     assert "--stage_memory is for --shards auto, and --shards is 2" in command.error(
         "--shards", 2, "--stage_memory", "6KB"

@@ -246,6 +246,7 @@ def test_refusals(command: Command):
     )
     assert "runs the whole model on each worker" in error
     assert "is no number of bytes" in command.error("--stages", 2, "--stage_memory", "much")
+    assert "--stage_memory 20 has no unit: write 20GB" in command.error("--stages", 2, "--stage_memory", "20")
     rewritten = command.folder / "rewritten.json"
     rewritten.write_text(to_json(replace(read_plan(str(plan)), rewrites=("dynamic_rows",))))
     assert "was made of the model rewritten (dynamic_rows)" in command.error("--plan", rewritten)

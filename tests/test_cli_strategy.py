@@ -204,8 +204,8 @@ def test_the_least_memory_that_is_told_is_enough_and_a_little_less_is_not(comman
     _, _, err = plan(command, *given, "--stage_memory", "1KB")
     least = parse_bytes(re.search(r"the least is ([\d.]+ .?B) in each", err)[1].replace(" ", ""))
     # It is told in three digits.
-    assert plan(command, *given, "--stage_memory", str(round(least * 1.005)))[0] == 0
-    assert plan(command, *given, "--stage_memory", str(round(least * 0.98)))[0] == 2
+    assert plan(command, *given, "--stage_memory", f"{round(least * 1.005)}B")[0] == 0
+    assert plan(command, *given, "--stage_memory", f"{round(least * 0.98)}B")[0] == 2
 
 
 def test_a_way_that_fails_is_left_out(command: Command, monkeypatch: pytest.MonkeyPatch):

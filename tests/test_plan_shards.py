@@ -171,8 +171,9 @@ def test_refusals_of_auto(command: Command, tmp_path: Path):
         (["--stages", 2], "--shards auto looks at the whole model, and --stages cuts it; give a number of shards"),
         (["--plan", first], "has 2 shards and --shards says auto; leave --shards out"),
         (["--workers", 2], "--workers is for a model split by depth, and --shards divides it by width"),
+        (["--stage_memory", "20"], "--stage_memory 20 has no unit: write 20GB or 20MB, or 20B if you mean bytes"),
         (["--stage_memory", "much"], "--stage_memory much is no number of bytes"),
-        (["--stage_memory", "100"], "--stage_memory is 100 bytes, but of "),
+        (["--stage_memory", "100B"], "--stage_memory is 100 bytes, but of "),
         (["--save_stages", "x"], "--save_stages is for a model split by depth"),
     ):
         code, out, err = plan(command, "--shards", "auto", *options)

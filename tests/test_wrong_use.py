@@ -115,6 +115,6 @@ def test_the_memory_that_is_told_is_enough(
     """Rounded to the nearest it is too little half of the time."""
     monkeypatch.chdir(made)
     given = [*PLAN, "--stages", "2", "--micro_batch", "8", "--stage_memory"]
-    assert main([*given, "1"]) == 2
+    assert main([*given, "1B"]) == 2
     typed = capsys.readouterr().err.split("use --stage_memory ")[1].split(",")[0]
     assert main([*given, typed]) == 0, capsys.readouterr().err

@@ -191,9 +191,12 @@ def parse_bytes(text: str, option: str = "--stage_memory") -> float:
     """Bytes of a text, e.g. `parse_bytes("2GB")` is 2e9 and `parse_bytes("2GiB")` 2147483648.
 
     Raises:
-        UsageError: it is no size above 0.
+        UsageError: it is no size above 0, or has no unit: who types 20 means no 20 bytes.
     """
-    match = re.fullmatch(rf"{_NUMBER}([KMGT]?I?)B?\s*", text.upper())
+    if re.fullmatch(_NUMBER, text) and float(text):
+        plain = text.strip()
+        raise UsageError(f"{option} {plain} has no unit: write {plain}GB or {plain}MB, or {plain}B if you mean bytes")
+    match = re.fullmatch(rf"{_NUMBER}([KMGT]?I?)(?:B|BYTES?)?\s*", text.upper())
     found = float(match[1]) * _BYTES[match[2]] if match and match[2] in _BYTES else 0.0
     if not 0 < found < math.inf:
         raise UsageError(f"{option} {text} is no number of bytes: write e.g. 2GB, 512MB or 1.5GiB")

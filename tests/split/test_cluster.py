@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_unlike_workers_from_a_file(tmp_path: Path):
         [
             {"name": "gpu-box", "speed": {"cpu": 1, "cuda": 12}, "memory": "16GB", "bandwidth": "10Gbit"},
             {"speed": 0.5, "count": 2},
-            {"name": "old", "count": 2, "memory": 500},
+            {"name": "old", "count": 2, "memory": "500B"},
         ],
     )
     gpu, second, third, fourth, fifth = read_cluster(path, memory_bytes=1e9, bandwidth=5e8)
@@ -66,6 +67,7 @@ def test_unlike_workers_from_a_file(tmp_path: Path):
         ([{"speed": {}}], "speed names no provider"),
         ([{"speed": {"gpux": 2}}], "'gpux' is no provider: use one of"),
         ([{"count": 0}], "count is 0, but a whole number from 1 is wanted"),
+        ([{"memory": 500}], "memory 500 has no unit: write 500GB or 500MB, or 500B if you mean bytes"),
         ([{"memory": "2 apples"}], "memory 2 apples is no number of bytes: write e.g. 2GB"),
         ([{"memory": True}], 'memory is True, but a size is wanted: e.g. "memory": "2GB"'),
         ([{"bandwidth": "10"}], "bandwidth 10 is no bandwidth: write e.g. 10Gbit"),
@@ -94,13 +96,22 @@ def test_no_such_file():
         ("2G", 2e9),
         ("1.5 GiB", 1.5 * 2**30),
         ("512mb", 512e6),
-        ("100", 100),
+        ("100B", 100),
+        ("7 bytes", 7),
         (".5kB", 500),
         ("1KiB", 1024),
     ],
 )
 def test_bytes(text: str, nbytes: float):
     assert parse_bytes(text) == nbytes
+
+
+@pytest.mark.parametrize("text", ["20", " 20 ", "1.5", ".5"])
+def test_bytes_without_a_unit_are_refused(text: str):
+    plain = text.strip()
+    told = f"--stage_memory {plain} has no unit: write {plain}GB or {plain}MB, or {plain}B if you mean bytes"
+    with pytest.raises(UsageError, match=re.escape(told)):
+        parse_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "2 Gbit", "1e9", "inf"])
