@@ -19,9 +19,10 @@ from beamsplit.models.strategy.cost import Stage, Team
 from beamsplit.models.strategy.planner import from_json
 from beamsplit.pipelines.__main__ import main
 from beamsplit.pipelines.execution import strategy as strategy_job
-from beamsplit.pipelines.execution.divided import Divided, divide
+from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.strategy import as_many_as_pods, settle_strategy
+from beamsplit.pipelines.execution.ways import plan_execution
 from beamsplit.pipelines.job import job
 from beamsplit.pipelines.options.score import score_options
 from beamsplit.pipelines.planning.strategy import table
@@ -213,13 +214,13 @@ def test_a_way_that_fails_is_left_out(command: Command, monkeypatch: pytest.Monk
         found = {(one.stages, one.shards): one for one in reversed(ways)}
         return sorted(found.values(), key=lambda one: -one.stages)
 
-    def fails(request: Request) -> Divided:
+    def fails(request: Request) -> Execution:
         if request.parallelism.stages is not None:
             raise ValueError("not enough values to unpack")
-        return divide(request)
+        return plan_execution(request)
 
     monkeypatch.setattr(strategy_job, "_unlike", stages_first)
-    monkeypatch.setattr(job, "divide", fails)
+    monkeypatch.setattr(job, "plan_execution", fails)
     code, out, err = command.run("--strategy", "auto", "--workers", 2, "--quiet", "--keep", "id", columns=None)
     assert code == 0, err
     assert command.rows().num_rows == 40

@@ -8,7 +8,7 @@ import pytest
 
 from beamsplit.pipelines.execution import shards as shard_job
 from beamsplit.pipelines.execution import stages as split_job
-from beamsplit.pipelines.execution.divided import default_workers
+from beamsplit.pipelines.execution.ways import default_workers
 from beamsplit.pipelines.options.values import Parallelism
 from tests.command import Command
 

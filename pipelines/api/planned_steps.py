@@ -15,9 +15,10 @@ from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.values.tensors import column_type, output_field, ragged_to_arrow, to_arrow
 from beamsplit.pipelines.api.element_schema import signature_of_model
-from beamsplit.pipelines.execution.divided import Divided, default_workers, divide
+from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
+from beamsplit.pipelines.execution.ways import default_workers, plan_execution
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import with_audit
 from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
@@ -69,7 +70,7 @@ class PlannedSteps:
     made: pa.Schema
     """Of what comes out: `keep` columns and outputs, without the origin."""
 
-    divided: Divided
+    divided: Execution
     """How the model is run."""
 
     notes: tuple[str, ...] = ()
@@ -124,9 +125,9 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
         parallelism=parallelism,
         asked=asked,
     )
-    divided = divide(request)
+    divided = plan_execution(request)
     step = divided.infer_step(replace(request, job_dir=None))
-    infer = with_audit(asked.audit, step, fitted, divided.apart, None)
+    infer = with_audit(asked.audit, step, fitted, divided.is_distributed, None)
     model: Step = infer
     if stream.model_updates:
         check_stream(options)

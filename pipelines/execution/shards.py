@@ -1,121 +1,35 @@
-"""A job whose model is divided by width: the shards are made, saved, checked and placed."""
+"""A model divided by width (tensor parallelism): shards side by side in every worker, or with workers of their own."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
-from beamsplit.models.running.session import SessionOptions, drop_session
-from beamsplit.models.scoring.scorer import ScoringPlan
-from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
-from beamsplit.models.split.chain import check_same, tolerance_of
+from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.execution.shard_count import shard_sessions
-from beamsplit.pipelines.execution.shard_source import divided
 from beamsplit.pipelines.execution.workers import cores
-from beamsplit.pipelines.job.sample_feeds import check_apart, graph_feeds, sample_feeds
 from beamsplit.pipelines.options.values import Parallelism
 
-if TYPE_CHECKING:
-    from beamsplit.transforms.infer.model_steps import ModelSteps
+
+def wanted(asked: Parallelism) -> bool:
+    """By `--shards`, a saved plan of shards, or the model's annotations."""
+    return asked.shards is not None
 
 
-@dataclass(frozen=True)
-class Shards:
-    """A division that runs."""
-
-    model: ShardedModel
-    scoring: ScoringPlan
-    """With the rows of a micro-batch as batch size."""
-
-    distributed: ModelSteps | None
-    """The steps where each shard has workers of its own; None where every worker runs all shards."""
-
-    facts: dict[str, str | list[str]]
-    """The division in words, for --dry_run_plan and the summary."""
-
-    notes: tuple[str, ...] = ()
-
-
-def default_workers(parallelism: Parallelism) -> int:
-    """Workers where the user left it open: inline, each takes a core a shard; with `auto` for the whole model."""
-    if not isinstance(parallelism.shards, int):
+def default_workers(asked: Parallelism) -> int:
+    """Inline, each takes a core a shard; with `auto` as for the whole model."""
+    if not isinstance(asked.shards, int):
         return cores()
-    return 1 if parallelism.distributed else max(1, cores() // parallelism.shards)
+    return 1 if asked.distributed else max(1, cores() // asked.shards)
 
 
-def plan_shards(request: Request) -> Shards:
+def plan(request: Request) -> Execution:
     """Divide the model, save the shards and compare them with the whole model.
 
     Raises:
         UsageError: no layer can be divided, the shards differ from the whole model, or workers run elsewhere.
     """
-    job_dir = check_local(request.local, request.job_dir)
-    asked, made, scoring = request.parallelism, request.fit, request.scoring
-    assert isinstance(asked.shards, int), "auto is settled"
-    if asked.micro_batch is not None and not scoring.row_by_row:
-        scoring = replace(scoring, batch_size=asked.micro_batch)
-    check_apart(scoring, asked.placement)
-    few = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
-    source = asked.shard_source
-    plan, folder = divided(
-        source,
-        scoring.model,
-        lambda: graph_feeds(made, scoring, few),
-        asked.shards,
-        os.path.join(job_dir, "shards"),
-    )
-    model = ShardedModel(plan, folder, *_sessions(request, asked.shards), made.session.signature)
-    if not asked.distributed:
-        session = get_sharded(model)
-    else:
-        # This process runs the shards only to check them.
-        session = ShardedSession(model.mapped if made.session.options.mapped else model)
-    checked = _checked(session, made, scoring, few)
-    session.take_stats()  # Of the check, which is no part of the job.
-    steps = None
-    if asked.distributed:
-        from beamsplit.pipelines.execution.shard_placement import placed
+    from beamsplit.pipelines.execution.saved_shards import plan_shards
 
-        steps = placed(replace(request, scoring=scoring), model, session)
-    # What checked it is no longer needed: a job that divides a model may not have the memory for it twice.
-    drop_session(made.session)
-    kind = (
-        f"inline: every worker runs all {plan.shards} shards, side by side"
-        if not asked.distributed
-        else f"distributed: workers of their own for each of {plan.shards} shards, and for the whole steps"
-    )
-    facts: dict[str, str | list[str]] = {"shards": list(plan.lines), "placement": kind, "check": checked}
-    return Shards(model, scoring, steps, facts, source.notes if source is not None else ())
-
-
-def _sessions(request: Request, shards: int) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
-    """Options of each shard's sessions, and of whole steps."""
-    workers, threads = request.workers, request.asked.threads
-    if not request.parallelism.distributed:
-        return shard_sessions(workers, threads, shards, workers.session.threads)
-    session = replace(workers.session, threads=threads or workers.session.threads, device=None)
-    return (session,) * shards, replace(session, device=workers.session.device)
-
-
-def _checked(session: ShardedSession, made: Fit, scoring: ScoringPlan, few: int) -> list[str]:
-    """How far the shards are from the whole model, at the micro-batch's rows and at the few it was divided on."""
-    tolerance = tolerance_of(scoring.model.path)
-    lines: list[str] = []
-    for rows in dict.fromkeys([few, scoring.batch_size]):
-        check = check_same(
-            made.session,
-            session,
-            sample_feeds(made, scoring, rows),
-            tolerance,
-            of="the shards do",
-            fix="leave --shards out, or use --stages",
-        )
-        lines = [f"shards beside the whole model: {line}" for line in check.lines]
-    return lines
+    return plan_shards(request, check_local(request.local, request.job_dir))
 
 
 def check_local(local: bool, job_dir: str | None) -> str:

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
-from beamsplit.pipelines.execution.divided import Divided, default_workers, divide
+from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.shards import check_local
 from beamsplit.pipelines.execution.strategy import CannotDivide, settle_strategy, trying
+from beamsplit.pipelines.execution.ways import default_workers, plan_execution
 from beamsplit.pipelines.execution.workers import Workers, choose_worker_type, cores, count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
 from beamsplit.pipelines.job.columns import (
@@ -77,7 +78,7 @@ class Job:
 
     prepare: tuple[Step, ...]
     infer: InferStep
-    divided: Divided
+    divided: Execution
     """How the model is run."""
 
     finish: tuple[Step, ...]
@@ -201,18 +202,18 @@ def _planned(
         compare=options.watching.dry_run_plan,
     )
     with trying(parallelism, job_dir):
-        divided = divide(request)
+        divided = plan_execution(request)
     plan = divided.scoring
-    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.apart, rows)
+    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.is_distributed, rows)
     after_infer = infer.output_schema(prepared)
     finish = finish_steps(binding, after_infer, made)
     around: list[str] = []
-    if divided.split is not None and not divided.apart:
+    if divided.overlap is not None:
         from beamsplit.pipelines.execution.side_stages import time_ends
 
         ends = time_ends(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
         if asked.count is None and local:
-            workers = replace(workers, count=ends.workers(divided.split.model.period, cores()))
+            workers = replace(workers, count=ends.workers(divided.overlap.period, cores()))
         around = ends.lines(workers.count)
     finish += version_steps(binding.model_version, made.plan.model.path, chain_schema(finish, after_infer))
     finish += steps_for_format(sink, chain_schema(finish, after_infer), binding.keep)
@@ -238,7 +239,7 @@ def _planned(
     steps = (*prepare, replace(infer, counted=False), *finish)
     worker_type, why = asked.worker_type, ""
     if divided.in_parts and worker_type is None:
-        worker_type = "process" if divided.apart else "thread"
+        worker_type = "process" if divided.is_distributed else "thread"
     if worker_type is None:
         worker_type, why = choose_worker_type(
             steps, sample.raw, read.block_rows, workers.count, rows, asked.run_timeout
@@ -369,7 +370,7 @@ def with_batch_size(made: Fit, wanted: int | str) -> tuple[Any, str]:
     )
 
 
-def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool, divided: Divided) -> dict[str, Any]:
+def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool, divided: Execution) -> dict[str, Any]:
     if not prepared:
         # Decoded rows that stay in cache until they are scored, and pages that the next block uses again.
         return {"block_rows": PLAIN_BLOCK_ROWS, "block_bytes": 32 << 20}
@@ -377,8 +378,8 @@ def _block_limits(sample: pa.RecordBatch | None, batch_size: int, prepared: bool
     rows = max(1, PREPARED_BLOCK_BYTES // max(1, row_bytes))
     # Whole runs of the model, so that no run is left half empty at the end of each block.
     rows = max(batch_size, rows // batch_size * batch_size)
-    if divided.split is not None and not divided.apart:
+    if divided.overlap is not None:
         # So many micro-batches that the stages overlap for most of the time.
-        wanted = batch_size * MICRO_BATCHES_A_STAGE * len(divided.split.model.sessions)
+        wanted = batch_size * MICRO_BATCHES_A_STAGE * divided.overlap.stages
         rows = max(rows, min(wanted, max(1, SPLIT_BLOCK_BYTES // max(1, row_bytes)) // batch_size * batch_size))
     return {"block_rows": min(rows, 65_536), "block_bytes": 64 << 20}

@@ -7,10 +7,11 @@ from math import inf
 from typing import Any
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.execution.divided import Divided, divide
+from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.stream_split import check_placement
+from beamsplit.pipelines.execution.ways import plan_execution
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
 from beamsplit.pipelines.job.finishing import finish_steps
@@ -57,7 +58,7 @@ class StreamJob:
     parse: ParseMessages
     prepare: tuple[Step, ...]
     infer: InferStep
-    divided: Divided
+    divided: Execution
     """How the model is run."""
 
     finish: tuple[Step, ...]
@@ -132,8 +133,8 @@ def plan_stream(options: ScoreOptions, job_dir: str | None, on_prism: bool) -> S
         asked=asked,
         compare=options.watching.dry_run_plan,
     )
-    divided = divide(request)
-    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.apart, None)
+    divided = plan_execution(request)
+    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.is_distributed, None)
     updating = None
     if stream.model_updates:
         updating = updating_step(stream.model_updates, binding.model_version, infer, prepared, made.sample)
@@ -157,10 +158,10 @@ def plan_stream(options: ScoreOptions, job_dir: str | None, on_prism: bool) -> S
         latency_seconds=latency_ms / 1000,
         block_rows=asked.batch_size if isinstance(asked.batch_size, int) else None,
         transactional=transaction_ms is not None,
-        parted=divided.apart,
+        parted=divided.is_distributed,
         idle_seconds=min(IDLE_WAIT_SECONDS, (transaction_ms or 1000) / 1000),
         bundle_seconds=(
-            PARTED_BUNDLE_SECONDS if divided.apart else LONG_BUNDLE_SECONDS if on_prism else BUNDLE_SECONDS
+            PARTED_BUNDLE_SECONDS if divided.is_distributed else LONG_BUNDLE_SECONDS if on_prism else BUNDLE_SECONDS
         ),
         until_end=stream.until_end,
         stop_after_idle=stream.stop_after_idle,

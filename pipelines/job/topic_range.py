@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.execution.divided import default_workers, divide
 from beamsplit.pipelines.execution.request import Request
+from beamsplit.pipelines.execution.ways import default_workers, plan_execution
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
 from beamsplit.pipelines.job.finishing import finish_steps, list_cells
@@ -122,9 +122,9 @@ def plan_bounded(options: ScoreOptions, job_dir: str | None, local: bool) -> Job
         asked=asked,
         compare=options.watching.dry_run_plan,
     )
-    divided = divide(request)
+    divided = plan_execution(request)
     total = sum(end - begin for begin, end in spans.values())
-    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.apart, total)
+    infer = with_audit(asked.audit, divided.infer_step(request), made, divided.is_distributed, total)
     after_infer = infer.output_schema(prepared)
     finish = finish_steps(binding, after_infer, made)
     finish += version_steps(binding.model_version, made.plan.model.path, chain_schema(finish, after_infer))
@@ -159,7 +159,7 @@ def plan_bounded(options: ScoreOptions, job_dir: str | None, local: bool) -> Job
         max_failed=sink.max_failed,
         num_shards=sink.num_shards,
         workers=workers.count,
-        worker_type=asked.worker_type or ("process" if divided.apart else "thread"),
+        worker_type=asked.worker_type or ("process" if divided.is_distributed else "thread"),
         partition=None,
         capacities=None,
         seed=asked.seed,

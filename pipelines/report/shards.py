@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from beamsplit.models.shard.plan import ShardPlan
 from beamsplit.pipelines.report.units import show_bytes, show_seconds
+
+
+@dataclass(frozen=True)
+class ShardsReport:
+    """What the shards did, for the summary."""
+
+    plan: ShardPlan
+    """With stages, that of their chain."""
+
+    def __call__(self, counters: Mapping[str, int], rows: int, replan: str | None) -> Mapping[str, dict[str, Any]]:
+        """Of so many rows; `after_shards`."""
+        return {"shards": after_shards(self.plan, counters, rows)}
 
 
 def after_shards(plan: ShardPlan, counters: Mapping[str, int], rows: int) -> dict[str, Any]:

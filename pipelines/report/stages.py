@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import data_hash
@@ -17,9 +17,6 @@ from beamsplit.models.split.seen import Seen, as_data, better_plan, full_seconds
 from beamsplit.models.split.staged import StagedModel, staged_workers
 from beamsplit.pipelines.report.units import show_bytes, show_seconds
 from beamsplit.transforms.write.storage import open_output
-
-if TYPE_CHECKING:
-    from beamsplit.pipelines.execution.stages import Split
 
 
 def planned_lines(model: StagedModel, layouts: Sequence[Sequence[Layout]]) -> list[str]:
@@ -47,29 +44,49 @@ def placed(placement: str, plan: Plan) -> str:
     return kind + about
 
 
-def after_run(split: Split, counters: Mapping[str, int], rows: int, replan: str | None) -> dict[str, Any]:
-    """What the stages did with so many rows, for the summary; writes the better plan where one is asked for."""
-    plan = split.model.plan
-    seen = seen_in(counters, len(plan.stages), rows)
-    workers = [stage.replicas for stage in plan.stages] if split.distributed else staged_workers(split.model)
-    told = stage_lines(plan, seen, workers)
-    if replan is not None and all(stage.runs for stage in seen.stages):
-        # Stages are cut anew, whatever files the plan that ran had.
-        better = without_files(_better(split, seen, workers))
-        better = replace(better, data_hash=data_hash(split.scoring.model.path))
-        with open_output(replan) as file:
-            file.write(to_json(better).encode())
-        told.append(f"replan   {replan}: {better.rows_per_second:,.0f} rows/s predicted ({better.method})")
-    return {**as_data(plan, seen, workers), "lines": told}
+@dataclass(frozen=True)
+class StagesReport:
+    """What the stages did, for the summary; writes the better plan where one is asked for."""
 
+    model: StagedModel
+    file: str
+    """Path of the whole model."""
 
-def _better(split: Split, seen: Seen, workers: Sequence[int]) -> Plan:
-    """Cut anew where the model can be profiled; else the same stages with measured seconds."""
-    try:
-        return split.replan(split.model.plan, full_seconds(split.model.plan, seen), sum(workers))
-    except (UsageError, ModelRunError):
-        # The plan in hand came from elsewhere, e.g. from an estimate.
-        return better_plan(split.model.plan, seen, workers)
+    again: Callable[[Plan, Sequence[float], int], Plan]
+    """A plan by the measured seconds of each stage, for so many workers."""
+
+    distributed: bool
+    """Whether each stage has workers of its own."""
+
+    def __call__(self, counters: Mapping[str, int], rows: int, replan: str | None) -> Mapping[str, dict[str, Any]]:
+        """Of so many rows.
+
+        Args:
+            counters: of the job, by name.
+            rows: that came through.
+            replan: file for the better plan; None for none.
+        """
+        plan = self.model.plan
+        seen = seen_in(counters, len(plan.stages), rows)
+        workers = [stage.replicas for stage in plan.stages] if self.distributed else staged_workers(self.model)
+        told = stage_lines(plan, seen, workers)
+        if replan is not None and all(stage.runs for stage in seen.stages):
+            # Stages are cut anew, whatever files the plan that ran had.
+            better = without_files(self._better(seen, workers))
+            better = replace(better, data_hash=data_hash(self.file))
+            with open_output(replan) as file:
+                file.write(to_json(better).encode())
+            told.append(f"replan   {replan}: {better.rows_per_second:,.0f} rows/s predicted ({better.method})")
+        return {"split": {**as_data(plan, seen, workers), "lines": told}}
+
+    def _better(self, seen: Seen, workers: Sequence[int]) -> Plan:
+        """Cut anew where the model can be profiled; else the same stages with measured seconds."""
+        plan = self.model.plan
+        try:
+            return self.again(plan, full_seconds(plan, seen), sum(workers))
+        except (UsageError, ModelRunError):
+            # The plan in hand came from elsewhere, e.g. from an estimate.
+            return better_plan(plan, seen, workers)
 
 
 def stage_lines(plan: Plan, seen: Seen, workers: Sequence[int]) -> list[str]:

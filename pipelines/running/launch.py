@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.running.run_limit import ending_with, told
-from beamsplit.pipelines.execution.divided import add_parallel_summary
+from beamsplit.pipelines.execution.execution import add_parallel_summary
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.group import OffsetsNotCommittedError, holding_group
 from beamsplit.pipelines.job.job import Job, plan_job

@@ -112,7 +112,7 @@ def started_runner(
             yield prism_runner(), flags, None
     elif is_direct(asked.name):
         assert job is not None, "streams run on Prism here"
-        apart = job.divided.apart
+        apart = job.divided.is_distributed
         flags = direct_flags(job.workers)
         if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
             yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None

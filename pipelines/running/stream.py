@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.running.run_limit import ending_with
-from beamsplit.pipelines.execution.divided import add_parallel_summary
+from beamsplit.pipelines.execution.execution import add_parallel_summary
 from beamsplit.pipelines.execution.stream_split import check_checkpoints
 from beamsplit.pipelines.job.stream import StreamJob, plan_stream
 from beamsplit.pipelines.options.beam import check_beam_options

@@ -11,7 +11,7 @@ from beamsplit.transforms.step import Step
 if TYPE_CHECKING:
     from apache_beam.pvalue import PCollection
 
-    from beamsplit.pipelines.execution.divided import Divided
+    from beamsplit.pipelines.execution.execution import Execution
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Ends:
     behind: Mapping[str, str] = field(default_factory=dict)
 
 
-def ends_of(divided: Divided) -> Ends:
+def ends_of(divided: Execution) -> Ends:
     """The workers of the model's first and last step: what they have need not be handed over, which on a stream takes a
     bundle's end. Empty where every worker has the whole model."""
     if divided.distributed is None:
@@ -37,7 +37,7 @@ def ends_of(divided: Divided) -> Ends:
 def run_steps(
     blocks: PCollection,
     steps: Sequence[tuple[str, Step]],
-    divided: Divided,
+    divided: Execution,
     job_dir: str | None,
     ends: Ends = Ends(),
 ) -> tuple[PCollection, list[PCollection]]:
