@@ -9,7 +9,7 @@ import pytest
 
 from beamsplit.models.split.plan import read_plan, to_json
 from beamsplit.models.split.saved_files import with_hashes
-from beamsplit.pipelines.execution import sharded_stages as deep_job
+from beamsplit.pipelines.execution import divided_stages as deep_job
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.split import chains

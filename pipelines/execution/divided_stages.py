@@ -17,9 +17,12 @@ from beamsplit.models.split.plan import Plan, StagePlan
 from beamsplit.models.split.sharded_stages import divide_stages, one_chain, sharded_stages, shards_of
 from beamsplit.models.split.staged import StagedModel, tensors_of
 from beamsplit.models.values.tensors import Array
+from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
+from beamsplit.pipelines.execution.saved_stages import compared, execution_of
 from beamsplit.pipelines.execution.shard_placement import placed
 from beamsplit.pipelines.job.sample_feeds import graph_feeds
+from beamsplit.pipelines.report.shards import ShardsReport
 
 if TYPE_CHECKING:
     from beamsplit.transforms.infer.model_steps import ModelSteps
@@ -27,6 +30,26 @@ if TYPE_CHECKING:
 
 BUDGET_SECONDS = 0.3
 """For the timed runs of one stage as shards, about."""
+
+
+def plan_saved(request: Request, model: StagedModel) -> Execution:
+    """Divide saved stages and compare them with the whole model.
+
+    Args:
+        request: from `saved_stages.save_stages`.
+        model: the stages.
+
+    Raises:
+        UsageError: no stage can be divided so, the parts differ from the whole model, or workers run elsewhere.
+    """
+    model = as_shards(request, model)
+    checked = compared(request, model)
+    steps = placed_apart(request, model) if request.parallelism.distributed else None
+    made = execution_of(request, model, checked, steps, {"shards": division_lines(model.plan)})
+    if steps is None:
+        return made
+    # Shards with workers of their own tell what they did, and not their stages.
+    return replace(made, summary=ShardsReport(one_chain(replace(model.plan, outputs=model.outputs))))
 
 
 def as_shards(request: Request, model: StagedModel) -> StagedModel:

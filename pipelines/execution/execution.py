@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AfterRun: TypeAlias = Callable[[Mapping[str, int], int, "str | None"], Mapping[str, dict[str, Any]]]
 """(counters of a job, rows that the model ran on, file for a better plan) -> what its parts did.
 
-By the names of the `Summary`'s fields.
+By the names in `Summary.parts`.
 """
 
 
@@ -101,5 +101,4 @@ def add_parallel_summary(
         inference: Beam's inference metrics, by name.
         replan: file for the plan that follows from the measured seconds of the stages.
     """
-    for name, told in execution.summary(counters, inference.get("num_inferences", 0), replan).items():
-        setattr(summary, name, told)
+    summary.parts |= execution.summary(counters, inference.get("num_inferences", 0), replan)

@@ -26,12 +26,13 @@ def plan(request: Request) -> Execution:
     """
     from beamsplit.models.split.sharded_stages import shards_of
     from beamsplit.pipelines.execution.saved_stages import compared, execution_of, save_stages
-    from beamsplit.pipelines.execution.sharded_stages import plan_saved
     from beamsplit.transforms.infer.model_steps import stage_steps
 
     request, model = save_stages(request)
     if shards_of(model.plan) > 1:
         # As the plan says that was saved.
+        from beamsplit.pipelines.execution.divided_stages import plan_saved
+
         return plan_saved(request, model)
     checked = compared(request, model)
     if not request.parallelism.distributed:

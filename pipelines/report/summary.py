@@ -89,16 +89,17 @@ class Summary:
     metrics: dict[str, Any] = field(default_factory=dict)
     """Beam's inference metrics by name."""
 
-    split: dict[str, Any] = field(default_factory=dict)
-    """Of a model split by depth: what each stage did beside what was planned, and that in words (`lines`)."""
+    parts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"split": {}, "shards": {}})
+    """What the parts of the model did, by the kind of part, with that in words (`lines`).
 
-    shards: dict[str, Any] = field(default_factory=dict)
-    """Of a model divided by width: what each shard did and holds, the joins, and that in words (`lines`)."""
+    `split`: of a model split by depth what each stage did beside what was planned. `shards`: of one divided by width what
+    each shard did and holds, and the joins.
+    """
 
     def to_json(self) -> str:
         """One JSON object."""
         told = asdict(self) | {"failed_by_reason": [kind._asdict() for kind in self.failed_by_reason]}
-        return json.dumps(told, indent=2)
+        return json.dumps(told | told.pop("parts"), indent=2)
 
     def tell_failures(self, kinds: FailureKinds) -> None:
         """Take in how many rows failed, and why."""
@@ -145,7 +146,7 @@ class Summary:
             lines.append(f"NaN      {self.rows_with_null_for_nan:,} rows with NaN or infinity, written as null")
         if stages:
             lines.append(f"stages   {', '.join(stages)} (all workers together)")
-        lines += [*self.split.get("lines", []), *self.shards.get("lines", [])]
+        lines += [line for part in self.parts.values() for line in part.get("lines", [])]
         if self.rows_audited:
             told = f"{self.rows_audited_differing:,} came out otherwise" if self.rows_audited_differing else "all alike"
             lines.append(f"audit    {self.rows_audited:,} rows scored again, each alone: {told}")
