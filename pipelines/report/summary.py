@@ -92,14 +92,15 @@ class Summary:
     parts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"split": {}, "shards": {}})
     """What the parts of the model did, by the kind of part, with that in words (`lines`).
 
-    `split`: of a model split by depth what each stage did beside what was planned. `shards`: of one divided by width what
-    each shard did and holds, and the joins.
+    `split`: of a model split by depth, what each stage did beside what was planned. `shards`: of one divided by width,
+    what each shard did and holds, and the joins.
     """
 
     def to_json(self) -> str:
         """One JSON object."""
         told = asdict(self) | {"failed_by_reason": [kind._asdict() for kind in self.failed_by_reason]}
-        return json.dumps(told | told.pop("parts"), indent=2)
+        parts = told.pop("parts")
+        return json.dumps({**told, **parts}, indent=2)
 
     def tell_failures(self, kinds: FailureKinds) -> None:
         """Take in how many rows failed, and why."""
