@@ -17,6 +17,7 @@ if not os.path.isdir(os.path.join(_HERE, "models")):
 if TYPE_CHECKING:
     from beamsplit.models.errors import UsageError
     from beamsplit.pipelines.api.handler import OnnxModelHandler
+    from beamsplit.pipelines.api.score_transform import Score, ScoreResult
     from beamsplit.pipelines.api.scorer import RowsFailed, ScoredRows, Scorer
     from beamsplit.transforms.failures.row_error import RowError
 
@@ -24,13 +25,15 @@ _WHERE = {
     "OnnxModelHandler": "pipelines.api.handler",
     "RowError": "transforms.failures.row_error",
     "RowsFailed": "pipelines.api.scorer",
+    "Score": "pipelines.api.score_transform",
+    "ScoreResult": "pipelines.api.score_transform",
     "ScoredRows": "pipelines.api.scorer",
     "Scorer": "pipelines.api.scorer",
     "UsageError": "models.errors",
 }
 """Public name -> module."""
 
-__all__ = ["OnnxModelHandler", "RowError", "RowsFailed", "ScoredRows", "Scorer", "UsageError"]
+__all__ = ["OnnxModelHandler", "RowError", "RowsFailed", "Score", "ScoreResult", "ScoredRows", "Scorer", "UsageError"]
 
 
 def __getattr__(name: str) -> Any:

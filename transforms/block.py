@@ -31,7 +31,12 @@ MODEL_VERSION = "_model_version"
 AS_CAME = "_as_came"
 """Column with the JSON of fields that the model reads and that are kept as they came, a struct of texts."""
 
-INTERNAL_COLUMNS = frozenset({ORIGIN_FILE, ORIGIN_ROW, COPY, KEY, HEADERS, TIME, MODEL_VERSION, AS_CAME})
+EVENT_TIME = "_event_time"
+"""Column with the timestamp of the element that a row was, in microseconds since 1970."""
+
+EVENT_TIME_FIELD = pa.field(EVENT_TIME, pa.int64(), nullable=False)
+
+INTERNAL_COLUMNS = frozenset({ORIGIN_FILE, ORIGIN_ROW, COPY, KEY, HEADERS, TIME, MODEL_VERSION, AS_CAME, EVENT_TIME})
 
 ORIGIN_FIELDS = (
     pa.field(ORIGIN_FILE, pa.dictionary(pa.int32(), pa.string()), nullable=False),

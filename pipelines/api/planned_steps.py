@@ -28,7 +28,7 @@ from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_ste
 from beamsplit.pipelines.job.versions import updating_step, version_steps
 from beamsplit.pipelines.options.stream import check_stream
 from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions
-from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin, with_origin_schema
+from beamsplit.transforms.block import EVENT_TIME_FIELD, INTERNAL_COLUMNS, data_columns, with_origin, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
@@ -101,10 +101,13 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     workers = count_workers(replace(asked, count=count), local)
     session = for_few_runs(workers.session, path) if parallelism.in_parts else workers.session
     read = with_origin_schema(schema)
+    if parallelism.distributed:
+        # Rows of several elements are one block, and each is to have its own timestamp again.
+        read = read.append(EVENT_TIME_FIELD)
     prepare = fill_nulls(prepare_steps(binding), read, binding.nulls)
     prepared = chain_schema(prepare, read)
     check_keep(binding.keep, prepared)
-    rows = _sample(binding, schema, sample, prepare, prepared, path)
+    rows = _sample(binding, read, sample, prepare, prepared, path)
     running(rows, None, session)
     fitted = fit(path, session, prepared, rows, facts_of(binding, place.text_source))
     context.block = None
@@ -159,7 +162,7 @@ def without_metrics(steps: Sequence[tuple[str, Step]]) -> tuple[tuple[str, Step]
 
 def _sample(
     binding: BindingOptions,
-    schema: pa.Schema,
+    read: pa.Schema,
     sample: pa.RecordBatch | None,
     prepare: Sequence[Step],
     prepared: pa.Schema,
@@ -167,21 +170,26 @@ def _sample(
 ) -> pa.RecordBatch:
     """Rows that reach the model: those given, or else made up."""
     if sample is not None and sample.num_rows:
-        block = with_origin(sample.select(schema.names).slice(0, SAMPLE_ROWS), "", 0)
-        rows = prepare_sample(block, prepare, binding.prepare)
+        block = with_origin(sample.select(data_columns(read)).slice(0, SAMPLE_ROWS), "", 0)
+        rows = prepare_sample(_with_missing(block, read), prepare, binding.prepare)
         if rows is not None:
             return rows
     # Rows that a step makes cannot be made up before it: no random bytes are an image.
     made = pa.schema([field for field in prepared if field.name not in INTERNAL_COLUMNS])
     block = with_origin(made_up(made, _sizes(binding, path)), "", 0)
-    missing = [field.name for field in prepared if field.name not in block.schema.names]
-    if missing:
-        columns = [
-            block.column(field.name) if field.name not in missing else pa.array([0] * block.num_rows, field.type)
-            for field in prepared
-        ]
-        block = pa.RecordBatch.from_arrays(columns, schema=prepared)
-    return block
+    return _with_missing(block, prepared)
+
+
+def _with_missing(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The block with 0 in columns of ours that it lacks: numbers of copies, times."""
+    missing = [field.name for field in schema if field.name not in block.schema.names]
+    if not missing:
+        return block
+    columns = [
+        block.column(field.name) if field.name not in missing else pa.array([0] * block.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _sizes(binding: BindingOptions, path: str) -> dict[str, tuple[int, ...]]:

@@ -6,11 +6,12 @@ import base64
 import datetime
 import decimal
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from beamsplit.transforms.block import ORIGIN_FILE, data_columns, origin_of
 from beamsplit.transforms.failures.row_error import RowError
 
 MOST = 1_000
@@ -26,9 +27,18 @@ def describe_row(block: pa.RecordBatch, row: int, names: Sequence[str] = ()) -> 
     >>> describe_row(pa.record_batch({"id": [7], "x": [[0.5] * 20]}), 0, ["id"])
     '{"id": 7}'
     """
-    names = [name for name in names if name in block.schema.names] or block.schema.names
-    values = {name: _short(block.column(name)[row].as_py()) for name in names}
-    text = json.dumps(values, ensure_ascii=False, default=str)
+    names = [name for name in names if name in block.schema.names] or data_columns(block.schema)
+    return describe_values({name: block.column(name)[row].as_py() for name in names})
+
+
+def describe_values(values: Mapping[str, Any]) -> str:
+    """A row's values as JSON; long lists and bytes cut short.
+
+    >>> describe_values({"x": list(range(20))})
+    '{"x": [0, 1, 2, 3, 4, 5, 6, 7, "…"]}'
+    """
+    short = {name: _short(value) for name, value in values.items()}
+    text = json.dumps(short, ensure_ascii=False, default=str)
     return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
 
 
@@ -40,6 +50,8 @@ def name_rows(errors: Iterable[RowError], block: pa.RecordBatch, names: Sequence
         block: as it came.
         names: columns that tell which row it is; empty: all do.
     """
+    if ORIGIN_FILE in block.schema.names:
+        return [RowError(*origin_of(block, error.row), error.stage, error.reason) for error in errors]
     return [error._replace(file=describe_row(block, error.row, names)) for error in errors]
 
 

@@ -1,0 +1,159 @@
+"""Elements as blocks for the steps of a model in several workers, and back: each row keeps its timestamp and window.
+
+rows, batches -> [to blocks] -> a step a ParDo, an exchange between -> [from blocks] -> rows, batches
+                     one window a block; timestamps and origins are columns that travel along
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beamsplit.transforms.apply import FAILED
+from beamsplit.transforms.block import EVENT_TIME, EVENT_TIME_FIELD, data_columns, with_origin_schema
+from beamsplit.transforms.columns import drop_rows
+from beamsplit.transforms.elements.conform import conform
+from beamsplit.transforms.elements.described import describe_row, describe_values
+from beamsplit.transforms.elements.scoring import columns_of, is_batch, names_of, value_of
+from beamsplit.transforms.elements.tables import as_one_batch
+from beamsplit.transforms.elements.values import block_of_rows, python_values
+from beamsplit.transforms.failures.row_error import RowError
+
+
+class _ToBlocks(beam.DoFn):
+    def __init__(self, schema: pa.Schema, keep: Sequence[str], most_rows: int, linger: float | None) -> None:
+        self._schema, self._keep, self._most, self._linger = schema, tuple(keep), most_rows, linger
+        self._waiting: dict[Any, list[tuple[Any, Any]]] = {}
+        self._first = 0.0
+        self._next = 0
+
+    def setup(self) -> None:
+        # Where the rows came from tells blocks apart: no two rows of a pipeline may have the same number.
+        self._next = uuid.uuid4().int >> 66
+
+    def start_bundle(self) -> None:
+        self._waiting = {}
+
+    def process(
+        self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        if is_batch(element):
+            yield from self._batch(element, timestamp, window)
+            return
+        if not self._waiting:
+            self._first = time.monotonic()
+        rows = self._waiting.setdefault(window, [])
+        rows.append((element, timestamp))
+        if len(rows) >= self._most:
+            yield from self._block(window, self._waiting.pop(window))
+        elif self._linger is not None and time.monotonic() - self._first > self._linger:
+            yield from self.finish_bundle()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        waiting, self._waiting = self._waiting, {}
+        for window, rows in waiting.items():
+            yield from self._block(window, rows)
+
+    def _block(self, window: Any, rows: list[tuple[Any, Any]]) -> Iterator[Any]:
+        elements, times = [row for row, _ in rows], [timestamp for _, timestamp in rows]
+        block, wrong = block_of_rows(columns_of(elements, self._schema.names), self._schema)
+        told = [describe_values({n: value_of(row, n) for n in self._keep or names_of(row)}) for row in elements]
+        for row, reason in wrong.items():
+            error = RowError(told[row], 0, "read", reason)
+            yield TaggedOutput(FAILED, WindowedValue(error, times[row], (window,)))
+        made = self._with_origin(block, told, [timestamp.micros for timestamp in times])
+        made = drop_rows(made, sorted(wrong))
+        if made.num_rows:
+            yield WindowedValue(made, min(times), (window,))
+
+    def _batch(self, batch: pa.RecordBatch | pa.Table, timestamp: Any, window: Any) -> Iterator[Any]:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        for first in range(0, table.num_rows, self._most):
+            given = as_one_batch(table.slice(first, self._most))
+            block, wrong = conform(given, self._schema)
+            told = [describe_row(given, row, self._keep) for row in range(given.num_rows)]
+            for row, reason in wrong.items():
+                yield TaggedOutput(FAILED, RowError(told[row], first + row, "read", reason))
+            good = [one for row, one in enumerate(told) if row not in wrong]
+            if block.num_rows:
+                made = self._with_origin(block, good, [timestamp.micros] * block.num_rows)
+                yield WindowedValue(made, timestamp, (window,))
+
+    def _with_origin(self, block: pa.RecordBatch, told: list[str], micros: list[int]) -> pa.RecordBatch:
+        rows = np.arange(self._next, self._next + block.num_rows)
+        self._next += block.num_rows
+        columns = [*block.columns, pa.array(told).dictionary_encode(), pa.array(rows), pa.array(micros, pa.int64())]
+        schema = with_origin_schema(block.schema).append(EVENT_TIME_FIELD)
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class _FromBlocks(beam.DoFn):
+    def __init__(self, as_: str) -> None:
+        self._as = as_
+
+    def process(self, block: pa.RecordBatch, window: Any = beam.DoFn.WindowParam) -> Iterator[Any]:
+        names = data_columns(block.schema)
+        times = block.column(EVENT_TIME).to_pylist()
+        if self._as in ("batch", "table"):
+            made = block.select(names)
+            whole = made if self._as == "batch" else pa.Table.from_batches([made])
+            yield WindowedValue(whole, Timestamp(micros=min(times)), (window,))
+            return
+        for row, micros in zip(
+            zip(*(python_values(block.column(name)) for name in names), strict=True), times, strict=True
+        ):
+            values = dict(zip(names, row, strict=True))
+            made = values if self._as == "dict" else beam.Row(**values)
+            yield WindowedValue(made, Timestamp(micros=micros), (window,))
+
+
+class ToBlocks(beam.PTransform):
+    """PCollection of rows or batches -> (blocks of the schema with origin and event time, PCollection of RowError).
+
+    Args:
+        schema: of the blocks.
+        keep: columns by which errors tell what row they are of; empty: all.
+        most_rows: of a block.
+        linger_seconds: longest that a row waits for others while more come; None: for the end of the bundle.
+    """
+
+    def __init__(self, schema: pa.Schema, keep: Sequence[str], most_rows: int, linger_seconds: float | None) -> None:
+        super().__init__()
+        self._dofn = _ToBlocks(schema, keep, most_rows, linger_seconds)
+
+    def expand(self, elements: PCollection) -> tuple[PCollection, PCollection]:
+        """Wire: one ParDo with two outputs."""
+        made = elements | beam.ParDo(self._dofn).with_output_types(pa.RecordBatch).with_outputs(FAILED, main="blocks")
+        made[FAILED].element_type = RowError
+        return made.blocks, made[FAILED]
+
+
+class FromBlocks(beam.PTransform):
+    """PCollection of blocks -> rows or batches.
+
+    Args:
+        as_: `row`, `dict`, `batch` or `table`.
+        element_type: of what comes out.
+    """
+
+    def __init__(self, as_: str, element_type: Any) -> None:
+        super().__init__()
+        self._dofn, self._type = _FromBlocks(as_), element_type
+
+    def expand(self, blocks: PCollection) -> PCollection:
+        """Wire: one ParDo."""
+        return blocks | beam.ParDo(self._dofn).with_output_types(self._type)
+
+
+def without_number(error: RowError) -> RowError:
+    """An error of a row that is its own origin: the number that told rows apart tells a user nothing."""
+    return error._replace(row=0)
