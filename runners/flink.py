@@ -10,9 +10,7 @@ worker pool ---- workers                         worker pool ---- workers ---- T
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
+from beamsplit.runners.session_cluster import CANCEL_SECONDS, ClusterJob, FlinkFailed, overview, wait_for_slots
 
 if TYPE_CHECKING:
     from beamsplit.runners.worker_pool import WorkerPool
@@ -45,14 +44,6 @@ What a worker is to read next lies in Flink's buffer until then: with Beam's sec
 
 PAUSE_MS = 200
 """From a checkpoint's end to the next one's barrier at least, milliseconds: all tasks have heard of the end by then."""
-
-CANCEL_SECONDS = 120.0
-
-SLOT_SECONDS = 60.0
-"""How long a start waits for free slots of a cluster: those of a job that was just cancelled come back in a few."""
-
-OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
-"""Flink's states of a job that no longer runs."""
 
 JOB_SERVER_OPTIONS = (
     "checkpoint_timeout_millis",
@@ -99,12 +90,11 @@ class FlinkOptions:
     job_server_jar: str | None = None
     version: str = FLINK_VERSION
 
+    job_name: str = ""
+    """On Flink's page; empty for one that no other job has."""
+
     own_workers: bool = False
     """The user has given an environment (`--environment_type ...`), so no worker pool is started here."""
-
-
-class FlinkFailed(RuntimeError):
-    """The job failed since workers could not start; the message has the end of their log."""
 
 
 def pool_of_this_machine(rest: Sequence[str]) -> bool:
@@ -120,98 +110,10 @@ def default_parallelism(master: str | None, cores: int) -> int:
     """
     if master is None:
         return cores
-    slots = int(_overview(master)["slots-total"])
+    slots = int(overview(master)["slots-total"])
     if not slots:
         raise RunnerError(f"the Flink cluster at {master} has no slots; start a TaskManager")
     return slots
-
-
-def _overview(master: str) -> dict[str, Any]:
-    try:
-        return _ask(master, "/overview")
-    except (OSError, ValueError) as error:
-        raise RunnerError(
-            f"--flink_master {master} does not answer as Flink's REST service ({error}); start a cluster there "
-            "(python -m runners.local up --flink), or leave --flink_master out to run Flink on this machine"
-        ) from error
-
-
-def _ask(master: str, path: str, method: str = "GET") -> dict[str, Any]:
-    import urllib.request
-
-    url = master if "://" in master else f"http://{master}"
-    with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method=method), timeout=10) as answer:
-        return dict(json.load(answer))
-
-
-def cancel_on_cluster(master: str, name: str, seconds: float = CANCEL_SECONDS) -> None:
-    """Cancel the jobs of that name which are not over, and wait until they are.
-
-    Beam's job server forgets a job of a session cluster when it is told to cancel it: the job would run on.
-
-    Raises:
-        FlinkFailed: they still run after `seconds`, or the cluster does not answer; with the job's id.
-    """
-    deadline = time.monotonic() + seconds
-    running: list[str] = []
-    reason = ""
-    while True:
-        try:
-            jobs = _ask(master, "/jobs/overview")["jobs"]
-            running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in OVER]
-            if not running:
-                return
-            for job in running:
-                _ask(master, f"/jobs/{job}?mode=cancel", "PATCH")
-            reason = "it was told to cancel it and still runs it"
-        except (OSError, ValueError) as error:
-            reason = f"it does not answer ({error})"
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(0.2)
-    known = f"{', '.join(running)} ({name})" if running else name
-    raise FlinkFailed(
-        f"the job {known} may still run on the Flink cluster at {master}: for {seconds:.0f} s {reason}; cancel it there"
-    )
-
-
-def wait_for_slots(master: str, wanted: int, seconds: float = SLOT_SECONDS) -> None:
-    """Wait until a cluster has as many free slots as a job has tasks side by side, and say so while it does not.
-
-    Flink itself takes a job that it has no slots for and tries again for ever.
-
-    Raises:
-        RunnerError: there were too few after `seconds`; with the jobs that hold them.
-    """
-    deadline = time.monotonic() + seconds
-    told = False
-    while True:
-        overview = _overview(master)
-        free, total = int(overview["slots-available"]), int(overview["slots-total"])
-        if wanted > total:
-            raise RunnerError(
-                f"--parallelism {wanted} needs as many slots, and the Flink cluster at {master} has {total}; "
-                "start more TaskManagers, or give a smaller --parallelism"
-            )
-        if free >= wanted:
-            return
-        state = f"{free} of the {total} slots of the Flink cluster at {master} are free, and the job needs {wanted}"
-        holders = f"the others are held by {_holders(master)}"
-        if time.monotonic() >= deadline:
-            raise RunnerError(
-                f"after {seconds:.0f} s {state}; {holders}; cancel one, start more TaskManagers, or give a smaller "
-                "--parallelism"
-            )
-        if not told:
-            print(f"waiting for slots, {seconds:.0f} s at most: {state}; {holders}", file=sys.stderr, flush=True)
-            told = True
-        time.sleep(0.5)
-
-
-def _holders(master: str) -> str:
-    jobs = _ask(master, "/jobs/overview")["jobs"]
-    held = [f"{job['name']} ({job['jid']}, {job['state'].lower()})" for job in jobs if job["state"] not in OVER]
-    return ", ".join(held) or "no job: TaskManagers that are going, or jobs that have just ended"
 
 
 @contextlib.contextmanager
@@ -231,9 +133,9 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
     keep_tracebacks_quiet()
     workers = options.parallelism
     if options.master is not None:
-        overview = _overview(options.master)
+        known = overview(options.master)
         # Of each TaskManager: with more, steps beyond the first would start workers beyond the slots.
-        workers = min(workers, max(1, -(-int(overview["slots-total"]) // max(1, int(overview["taskmanagers"])))))
+        workers = min(workers, max(1, -(-int(known["slots-total"]) // max(1, int(known["taskmanagers"])))))
         host = options.master.split("://")[-1].rsplit(":", 1)[0]
         if not options.own_workers and host not in LOOPBACK:
             raise RunnerError(
@@ -272,7 +174,7 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
 
 def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, workers: int) -> list[str]:
     flags = [
-        f"--job_name=beamsplit-{os.urandom(6).hex()}",
+        f"--job_name={options.job_name or f'beamsplit-{os.urandom(6).hex()}'}",
         f"--job_endpoint={endpoint}",
         f"--parallelism={options.parallelism}",
         f"--sdk_worker_parallelism={workers}",
@@ -299,12 +201,15 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
     class Runner(PortableRunner):
         """Remembers its job, and gives it up when workers cannot start: Flink would try again for ever."""
 
+        cluster_job: ClusterJob | None = None
+        """As a session cluster knows it, once it is submitted."""
+
         _result: Any = None
-        _name = ""
         _done = False
 
         def run_portable_pipeline(self, pipeline: Any, options: Any) -> Any:
-            self._name = options.view_as(GoogleCloudOptions).job_name
+            if master is not None:
+                self.cluster_job = ClusterJob(master, options.view_as(GoogleCloudOptions).job_name)
             self._result = super().run_portable_pipeline(pipeline, options)
             if pool is not None:
                 threading.Thread(target=self._watch, args=(pool,), name="flink-watch", daemon=True).start()
@@ -322,8 +227,8 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
             self._done = self._result.state == PipelineState.DONE
             if PipelineState.is_terminal(self._result.state):
                 return
-            if master is not None:
-                cancel_on_cluster(master, self._name)
+            if self.cluster_job is not None:
+                self.cluster_job.cancel()
             self._result.cancel()
             deadline = time.monotonic() + CANCEL_SECONDS
             while not PipelineState.is_terminal(self._result.state) and time.monotonic() < deadline:
@@ -331,7 +236,7 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
 
         def see_it_over(self) -> None:
             """Cancel what a cluster still runs: Beam calls a job cancelled which its job server has only let go of."""
-            if master is not None and self._name and not self._done:
-                cancel_on_cluster(master, self._name)
+            if self.cluster_job is not None and not self._done:
+                self.cluster_job.cancel()
 
     return Runner()

@@ -13,7 +13,7 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.running.runner import settle_runner, started_runner
-from beamsplit.runners import flink, worker_pool
+from beamsplit.runners import flink, session_cluster, worker_pool
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
 from beamsplit.runners.flink_job_server import DRIVER, job_server_command, staged_jars
@@ -67,7 +67,7 @@ def test_a_cluster_is_sent_beam_and_not_flink():
 
 
 def test_workers_of_another_machine_need_a_pool_there(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flink, "_overview", lambda master: {"slots-total": 2, "taskmanagers": 1})
+    monkeypatch.setattr(flink, "overview", lambda master: {"slots-total": 2, "taskmanagers": 1})
     options = FlinkOptions(master="flink.example.org:8081")
     with pytest.raises(RunnerError, match="--environment_config localhost:50000"), flink_runner(options):
         pass
@@ -149,15 +149,68 @@ def test_what_a_failure_on_flink_shows_beside_its_line(
     assert capsys.readouterr().err == shown
 
 
-def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(monkeypatch: pytest.MonkeyPatch):
-    def ask(master: str, path: str, method: str = "GET") -> dict[str, object]:
+class Cluster:
+    """A cluster's REST service, in place of `ask`, which cancels a job when it is asked the second time."""
+
+    def __init__(self, **jobs: str):
+        self.jobs = {f"{name}-1": (name, state) for name, state in jobs.items()}
+        self.cancelled: list[str] = []
+        self.obeys = True
+
+    def __call__(self, master: str, path: str, method: str = "GET") -> dict[str, object]:
+        if method == "PATCH":
+            job = path.split("/")[2].split("?")[0]
+            self.cancelled.append(job)
+            if self.obeys:
+                self.jobs[job] = self.jobs[job][0], "CANCELED"
         return {
-            "jobs": [{"jid": "1f", "name": "ours", "state": "RUNNING"}, {"jid": "2e", "name": "x", "state": "RUNNING"}]
+            "jobs": [
+                {"jid": job, "name": name, "state": state, "start-time": at}
+                for at, (job, (name, state)) in enumerate(self.jobs.items())
+            ]
         }
 
-    monkeypatch.setattr(flink, "_ask", ask)
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = Cluster(ours="RUNNING", theirs="RUNNING")
+    monkeypatch.setattr(session_cluster, "ask", made)
+    monkeypatch.setattr(session_cluster, "time", Clock())
+    return made
+
+
+def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(cluster: Cluster):
+    job = session_cluster.ClusterJob("c:8081", "ours")
+    cluster.jobs["1f"] = "ours", "RUNNING"
+    cluster.obeys = False
     with pytest.raises(flink.FlinkFailed, match=r"the job 1f \(ours\) may still run on .* c:8081: for 0 s it was told"):
-        flink.cancel_on_cluster("c:8081", "ours", seconds=0.0)
+        job.cancel(seconds=0.0)
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_jobs_of_the_same_name_are_left_alone(cluster: Cluster, found: bool):
+    job = session_cluster.ClusterJob("c:8081", "ours")
+    assert job.find() is None and job.page == "http://c:8081"
+    cluster.jobs["1f"] = "ours", "RUNNING"
+    if found:
+        assert job.find() == "1f" and job.page == "http://c:8081/#/job/running/1f"
+        # It is known by its id from then on: one that came later is another's.
+        cluster.jobs["2e"] = "ours", "RUNNING"
+    job.cancel()
+    assert cluster.cancelled == ["1f"]
+    job.cancel()
+    assert cluster.cancelled == ["1f"]
+
+
+def test_a_cluster_that_does_not_answer_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError("refused")
+
+    monkeypatch.setattr(session_cluster, "ask", refuse)
+    with pytest.raises(
+        RunnerError, match=r"--flink_master c:8081 does not answer .*\(refused\); start a cluster there"
+    ):
+        session_cluster.ClusterJob("c:8081", "ours")
 
 
 class Clock:
@@ -177,12 +230,14 @@ class Clock:
 def slots(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many of 4 slots are free, each time that is asked; the last from then on."""
     free: list[int] = []
-    monkeypatch.setattr(flink, "time", Clock())
+    monkeypatch.setattr(session_cluster, "time", Clock())
     monkeypatch.setattr(
-        flink, "_overview", lambda _: {"slots-total": 4, "slots-available": free.pop(0) if len(free) > 1 else free[0]}
+        session_cluster,
+        "overview",
+        lambda _: {"slots-total": 4, "slots-available": free.pop(0) if len(free) > 1 else free[0]},
     )
     jobs = [{"jid": "1f", "name": "theirs", "state": "RUNNING"}, {"jid": "2e", "name": "old", "state": "FINISHED"}]
-    monkeypatch.setattr(flink, "_ask", lambda *_: {"jobs": jobs})
+    monkeypatch.setattr(session_cluster, "ask", lambda *_: {"jobs": jobs})
     return free
 
 
@@ -191,7 +246,7 @@ def test_a_start_waits_for_slots_and_says_so_once(
     slots: list[int], free: list[int], waited: bool, capsys: pytest.CaptureFixture[str]
 ):
     slots += free
-    flink.wait_for_slots("c:8081", 2)
+    session_cluster.wait_for_slots("c:8081", 2)
     said = (
         "waiting for slots, 60 s at most: 0 of the 4 slots of the Flink cluster at c:8081 are free, and the job needs "
         "2; the others are held by theirs (1f, running)\n"
@@ -202,15 +257,15 @@ def test_a_start_waits_for_slots_and_says_so_once(
 def test_a_start_waits_no_longer_than_it_says(slots: list[int]):
     slots += [1]
     with pytest.raises(RunnerError, match=r"^after 9 s 1 of the 4 slots .* needs 2; .* theirs \(1f, running\); cancel"):
-        flink.wait_for_slots("c:8081", 2, seconds=9.0)
-    assert 9.0 <= flink.time.monotonic() < 10.0
+        session_cluster.wait_for_slots("c:8081", 2, seconds=9.0)
+    assert 9.0 <= session_cluster.time.monotonic() < 10.0
 
 
 def test_more_slots_than_there_are_are_not_waited_for(slots: list[int]):
     slots += [0]
     with pytest.raises(RunnerError, match=r"--parallelism 5 needs as many slots, .* has 4; start more TaskManagers"):
-        flink.wait_for_slots("c:8081", 5)
-    assert flink.time.monotonic() == 0.0
+        session_cluster.wait_for_slots("c:8081", 5)
+    assert session_cluster.time.monotonic() == 0.0
 
 
 class Pool:

@@ -28,7 +28,7 @@ def test_lists_may_be_given_at_once_or_one_by_one():
 
 
 def test_what_is_not_known_is_left_for_beam():
-    assert parse([*NEEDED, "--job_name", "x", "--region=y"])[1] == ["--job_name", "x", "--region=y"]
+    assert parse([*NEEDED, "--project", "x", "--region=y"])[1] == ["--project", "x", "--region=y"]
     assert parse([*NEEDED, "--work", "3"])[1] == ["--work", "3"], "no option is abbreviated"
 
 

@@ -29,7 +29,7 @@ from beamsplit.transforms.failures.formats import errors_format
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.updating import UpdatingInferStep
 from beamsplit.transforms.kafka.clients import check_topic
-from beamsplit.transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
+from beamsplit.transforms.kafka.config import ClientConfig, Topic, default_group, is_kafka, parse_topic, read_properties
 from beamsplit.transforms.kafka.event_time import check_event_time
 from beamsplit.transforms.kafka.gaps import check_gaps
 from beamsplit.transforms.kafka.messages import ParseMessages
@@ -152,7 +152,7 @@ def plan_stream(options: ScoreOptions, job_dir: str | None, on_prism: bool) -> S
     source = KafkaSource(
         config,
         topic,
-        stream.group or f"beamsplit-{topic.name}-{output.name}",
+        stream.group or default_group(topic.name, output.name),
         start=stream.start or "committed",
         readers=workers.count,
         latency_seconds=latency_ms / 1000,

@@ -169,7 +169,18 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
 
     workers = p.add_argument_group("workers")
-    workers.add_argument("--runner", default="DirectRunner", help="a Beam runner (default: %(default)s, in-process)")
+    workers.add_argument(
+        "--runner",
+        default="DirectRunner",
+        metavar="NAME",
+        help="DirectRunner (default: this machine, in threads or processes; streams on Prism), PrismRunner, "
+        "FlinkRunner (this machine, or --flink_master), DataflowRunner (files); others of Beam's get the job, untested",
+    )
+    workers.add_argument(
+        "--job_name",
+        metavar="NAME",
+        help="of the job on its runner's page (default: beamsplit-GROUP of a stream, beamsplit-OUTPUT of files)",
+    )
     workers.add_argument(
         "--workers",
         type=read_workers,

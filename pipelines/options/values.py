@@ -157,6 +157,7 @@ class RunnerOptions:
     """Which of Beam's runners, and what it must know."""
 
     name: str = "DirectRunner"
+    job_name: str | None = None
     flink_master: str | None = None
     parallelism: int | None = None
     """Tasks of a step side by side."""

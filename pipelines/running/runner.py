@@ -14,6 +14,7 @@ from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.job import Job
 from beamsplit.pipelines.options.beam import read_direct
 from beamsplit.pipelines.options.values import RunnerOptions, ScoreOptions
+from beamsplit.pipelines.running.job_name import job_name
 from beamsplit.runners.dataflow import check_dataflow, is_dataflow, write_job
 from beamsplit.runners.direct import direct_flags, direct_runner, is_direct, needs_processes
 from beamsplit.runners.errors import RunnerError
@@ -49,9 +50,13 @@ def settle_runner(options: ScoreOptions, beam_args: Sequence[str]) -> SettledRun
         workers, rest = read_direct(workers, rest)
     if is_dataflow(runner.name):
         _check_dataflow(options, rest)
+    name = job_name(options)
     if not _is_flink(runner.name):
         local = is_direct(runner.name) or is_prism(runner.name)
-        return SettledRunner(replace(options, workers=workers), rest, local)
+        if not local and runner.job_name is not None:
+            rest.append(f"--job_name={name}")
+        named = replace(runner, job_name=name)
+        return SettledRunner(replace(options, workers=workers, runner=named), rest, local)
     from beamsplit.runners.flink import default_parallelism, pool_of_this_machine
 
     if workers.worker_type == "thread":
@@ -67,7 +72,7 @@ def settle_runner(options: ScoreOptions, beam_args: Sequence[str]) -> SettledRun
     options = replace(
         options,
         workers=replace(workers, worker_type="process", count=count),
-        runner=replace(runner, parallelism=tasks),
+        runner=replace(runner, parallelism=tasks, job_name=name),
     )
     return SettledRunner(options, rest, pool_of_this_machine(rest))
 
@@ -109,7 +114,7 @@ def started_runner(
         from apache_beam.version import __version__
 
         with _as_usage_errors(), prism(find_prism(asked.prism_location, __version__)) as flags:
-            yield prism_runner(), flags, None
+            yield prism_runner(), [*flags, f"--job_name={asked.job_name}"], None
     elif is_direct(asked.name):
         assert job is not None, "streams run on Prism here"
         apart = job.divided.is_distributed
@@ -135,6 +140,7 @@ def started_runner(
             streaming="--streaming" in beam_args,
             checkpoint_ms=asked.checkpoint,
             job_server_jar=asked.flink_job_server_jar,
+            job_name=asked.job_name or "",
             own_workers=not pool_of_this_machine(beam_args),
         )
         try:

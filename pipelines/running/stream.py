@@ -31,6 +31,7 @@ from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
 from beamsplit.pipelines.running.stream_first import TellFirstFailures
 from beamsplit.pipelines.running.stream_limit import StreamLimit
 from beamsplit.pipelines.running.stream_news import ShowNews
+from beamsplit.pipelines.running.stream_start import TellStart, where_it_begins
 from beamsplit.pipelines.running.wiring import ends_of, run_steps
 from beamsplit.runners.direct import is_direct
 from beamsplit.runners.prism import is_prism
@@ -121,6 +122,7 @@ def _run_held(
         job = replace(job, source=replace(job.source, gaps=tuple(gaps)))
         if job_dir is not None:
             write_gaps(job_dir, gaps)
+    begins = None if options.watching.quiet else where_it_begins(job.source)
     with started_runner(options.runner, rest, None) as (runner, flags, _):
         try:
             pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
@@ -133,7 +135,8 @@ def _run_held(
         first = TellFirstFailures(job_dir, str(job.errors) if job.errors else None)
         topic = TopicWatch(job.config, job.source.topic, end.end)
         drained = _drained_by_signals(job.source.stop_file, options.watching.quiet, ending)
-        with drained, watched, news, limit, first, topic:
+        start = TellStart(job, begins, options.runner, runner)
+        with drained, watched, news, limit, first, topic, start:
             result = pipeline.run()
             wait_for_end(result, [] if is_prism(options.runner.name) else job.done_files, end, job_dir)
         if end.reason is None and (told := topic.look_last()) is not None:

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.flink import OVER, wait_for_slots
 from beamsplit.runners.local import FlinkCluster
+from beamsplit.runners.session_cluster import OVER, wait_for_slots
 from tests.services.streams import Stream, rows
 from tests.waiting import DEADLINE, wait_until
 
@@ -36,6 +36,7 @@ def test_no_job_is_left_on_the_cluster(cluster: FlinkCluster, stream: Stream, ho
     assert not alive(cluster), err
     assert len(stream.read(stream.output)) == 40
     assert "Traceback" not in err
+    assert f"; job beamsplit-g-{how} (" in err and f") on Flink, http://{cluster.address}/#/job/running/" in err
 
 
 def test_a_second_stream_is_told_who_holds_the_slots(

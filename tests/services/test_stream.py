@@ -108,6 +108,9 @@ def test_a_signal_drains_commits_and_prints_the_summary(stream: Stream):
     out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert "draining" in err and "300 in, 300 scored, 0 failed" in out
+    begins = f"group g1 of {stream.uri(stream.input)} begins at partition 0 at offset 0 (earliest), 1 at 0 (earliest)"
+    first = next(line for line in err.splitlines() if not line.startswith("note: "))
+    assert first == f"stream: {begins}; job beamsplit-g1 on Prism; Ctrl-C drains, commits and ends it"
     assert stream.committed("g1") == 300
 
 

@@ -186,3 +186,12 @@ def _from_java(properties: dict[str, str], source: str) -> dict[str, str]:
                 f"--kafka_config {source}: {name} is a property of the Java client; librdkafka takes {_OF_JAVA[name]}"
             )
     return properties
+
+
+def default_group(topic: str, output: str) -> str:
+    """The consumer group of a stream from one topic to another, unless said otherwise.
+
+    >>> default_group("in", "out")
+    'beamsplit-in-out'
+    """
+    return f"beamsplit-{topic}-{output}"
