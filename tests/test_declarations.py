@@ -117,6 +117,14 @@ def test_a_name_of_unlike_sizes_counts_where_the_model_fails_on_them(tmp_path: P
         scored(path, tensors(a=a, b=b))
 
 
+def test_rows_that_run_tell_of_sizes_whatever_the_rows_beside_them_lack(tmp_path: Path) -> None:
+    path, a, b = written(tmp_path / "m.onnx", TWO), floats(9, 3), floats(9, 5, seed=1)
+    holes = pa.array([one.tolist() if at % 2 == 0 else None for at, one in enumerate(a)], pa.list_(pa.float32(), 3))
+    _, found = scored(path, pa.record_batch([holes, pa.array(b.tolist(), pa.list_(pa.float32(), 5))], names=["a", "b"]))
+    assert [row for row, _ in found.failures] == [1, 3, 5, 7]
+    np.testing.assert_array_equal(as_arrays(found.columns[0]), np.concatenate([a, b], 1)[::2])
+
+
 def test_rows_of_unlike_sizes_by_the_row(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", TWO)
 

@@ -84,6 +84,13 @@ def test_older_opsets(tmp_path: Path, opset: int) -> None:
     check(path, DYNAMIC, tensors(x=x), copied(path, x=x))
 
 
+@pytest.mark.parametrize("target", ["4, 1, 3", "4, -1, 1", "12, 1"])
+def test_targets_that_are_attributes_of_old_opsets(tmp_path: Path, target: str) -> None:
+    body = f"a = Reshape<shape=[{target}]>(x) b = Identity(a) y = Reshape<shape=[4, 3]>(b)"
+    path, x = model(tmp_path / "m.onnx", body, {}, opset=4, ir=3), floats(9, 3)
+    check(path, DYNAMIC, tensors(x=x), copied(path, x=x))
+
+
 def test_a_batch_as_large_as_a_row(tmp_path: Path) -> None:
     body = "a = Reshape(x, s) b = MatMul(a, w) y = Reshape(b, t)"
     weights = {"s": [4, 1, 4], "w": floats(4, 4), "t": [4, 4]}

@@ -335,6 +335,15 @@ def test_a_resize_to_constant_sizes_is_mended(tmp_path: Path) -> None:
     assert verify_rows(open_session(path).run, open_session(path, DYNAMIC_ROWS).run, {"x": floats(3, 2, 3, 3)}) is None
 
 
+def test_a_list_of_one_is_made_dynamic_and_a_scalar_is_left_alone(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["x", "k"], ["y"])]
+    ends = [("x", TensorProto.FLOAT, [1]), ("k", TensorProto.FLOAT, [])], [("y", TensorProto.FLOAT, [1])]
+    path = onnx_models.save(onnx_models.build(nodes, *ends, {}), tmp_path / "m.onnx")
+    session = open_session(path, DYNAMIC_ROWS)
+    assert [(spec.name, spec.shape) for spec in session.signature.inputs] == [("x", ("rows",)), ("k", ())]
+    assert session.run({"x": np.float32([1, 2, 3]), "k": np.array(2, np.float32)})[0].tolist() == [2.0, 4.0, 6.0]
+
+
 def test_dynamic_rows_needs_a_first_dimension_of_one(tmp_path: Path) -> None:
     path = onnx_models.save(onnx_models.mlp(batch=2), tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="no input has a first dimension of 1"):

@@ -33,6 +33,23 @@ def test_pandas_is_neither_needed_nor_spoilt(tmp_path: Path):
     assert done.stdout.split() == ["False", "tzutc()"], done.stderr
 
 
+def test_what_is_used_while_beam_is_imported_stays_imported(tmp_path: Path):
+    (tmp_path / "apache_beam").mkdir()
+    (tmp_path / "apache_beam" / "__init__.py").write_text(
+        "import sys, yaml\nUSED = yaml.safe_load('[1]')\nREAL = sys.modules['yaml']\n"
+        "import httplib2\ndel sys.modules['httplib2']\n"
+    )
+    code = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+from beamsplit.runners.beam_patches import lean_import
+lean_import._import_beam()
+import apache_beam, httplib2, yaml
+print(apache_beam.USED, yaml is apache_beam.REAL, httplib2.Http.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.stdout == "[1] True Http\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "prints"),
     [

@@ -194,6 +194,18 @@ def test_micro_batch_is_measured(made: Path, capsys: pytest.CaptureFixture[str])
     assert "micro-batches of" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("of", ["made up", "a sample"])
+@pytest.mark.parametrize("way", [["--stages", "2"], ["--strategy", "auto", "--workers", "2"]])
+def test_more_rows_at_once_than_memory_holds_are_told(
+    made: Path, capsys: pytest.CaptureFixture[str], way: list[str], of: str
+):
+    rows = sampled(made) if of == "a sample" else ()
+    assert main(["plan", "--model", f"{made}/mlp.onnx", "--micro_batch", str(10**12), *way, *rows]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1, shown.err
+    assert shown.err.startswith("error: 1,000,000,000,000 rows ") and "GB are free: give " in shown.err
+
+
 def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as end:
         main(["plan", "--help"])

@@ -70,6 +70,20 @@ def test_nothing_lies_on_another_or_outside(stages: int):
         assert before.y + before.height < after.y
 
 
+@pytest.mark.parametrize("stages", [2, 12])
+def test_lines_keep_to_the_drawing_however_many_pass_stages_by(stages: int):
+    drawing = draw_graph(*residual_plan(stages, 6))
+    far = [line.path for line in drawing.lines if line.far]
+    assert len(far) > 5 or stages == 2
+    for line in drawing.lines:
+        places = [float(number) for number in re.findall(r"-?[0-9.]+", line.path)]
+        assert all(0 <= x <= drawing.width for x in places[::2]), line.path
+        assert all(0 <= y <= drawing.height for y in places[1::2]), line.path
+    # Five lanes beside one another; what comes then shares them.
+    lanes = [re.findall(r"L([0-9.]+),", path)[0] for path in far]
+    assert len(set(lanes)) == min(5, len(far)) and lanes[:5] == sorted(set(lanes), key=float)
+
+
 def test_a_tensor_that_passes_through_is_drawn_as_such():
     plan, graph = residual_plan(12, 6)
     made = {name: stage.index for stage in plan.stages for name in stage.outputs} | {"image": -1}

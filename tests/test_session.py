@@ -29,6 +29,14 @@ def load(model: onnx.ModelProto, folder: Path) -> Session:
     return Session(ModelFile(onnx_models.save(model, folder / "m.onnx")), ONE_THREAD)
 
 
+@pytest.mark.parametrize("threads", [1, 3, None, 0])
+def test_threads_are_as_many_as_given_and_all_cores_unless_told(tmp_path: Path, threads: int | None) -> None:
+    path = onnx_models.save(onnx_models.mlp(), tmp_path / "m.onnx")
+    settings = Session(ModelFile(path), SessionOptions(threads=threads)).raw.get_session_options()
+    assert settings.intra_op_num_threads == (threads or os.cpu_count())
+    assert settings.inter_op_num_threads == 1
+
+
 # Signatures
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,8 @@ def infer(node: onnx.NodeProto, known: Mapping[str, Known], opsets: list[onnx.Op
     version = next((one.version for one in opsets if one.domain in (domain, node.domain)), None)
     if version is None:
         return {}
+    if node.op_type == "Reshape" and not domain and version < _RESHAPE_TELLS:
+        return infer(*_with_target(node, known), [helper.make_opsetid("", _RESHAPE_TELLS)])
     try:
         schema = onnx.defs.get_schema(node.op_type, version, domain)
     except onnx.defs.SchemaError:
@@ -129,6 +132,18 @@ def infer(node: onnx.NodeProto, known: Mapping[str, Known], opsets: list[onnx.Op
             shapes = [_shape(one[name], pair[size]) if name in one else None for size, one in enumerate(found)]
             made[name] = Known(found[0][name].tensor_type.elem_type, (shapes[0], shapes[1]), pair)
     return made
+
+
+_RESHAPE_TELLS = 5
+"""The opset from which on a Reshape has its target as an input, and ONNX tells what it makes."""
+
+
+def _with_target(node: onnx.NodeProto, known: Mapping[str, Known]) -> tuple[onnx.NodeProto, Mapping[str, Known]]:
+    """A Reshape whose target is an attribute as it is from opset 5 on."""
+    target = np.array(next((one.ints for one in node.attribute if one.name == "shape"), ()), np.int64)
+    name = f"{node.output[0]}/target"
+    later = helper.make_node("Reshape", [node.input[0], name], node.output)
+    return later, ChainMap({name: Known(onnx.TensorProto.INT64, ((len(target),),) * 2, (target, target))}, known)
 
 
 def _shape(kind: onnx.TypeProto, value: np.ndarray[Any, Any] | None) -> Shape | None:

@@ -191,6 +191,27 @@ def test_a_batch_of_one_made_dynamic_is_proven_as_it_is_then(tmp_path: Path) -> 
     assert "ReduceMax 'm'" in proof_of(mixed, tmp_path, DYNAMIC_ROWS)[0].line
 
 
+BRANCHES = """<then_branch = a () => (float p) { p = Relu(x) },
+    else_branch = b () => (float q) { m = ReduceMax<axes=[0]>(x) q = Sub(x, m) }> }"""
+"""Rows meet where the condition does not hold."""
+
+
+@pytest.mark.parametrize(
+    ("condition", "proven"),
+    [
+        ("c = Constant<value: tensor = bool {1}>()", True),
+        ("c = Constant<value: tensor = bool {0}>()", False),
+        # Of a weight, whose values are not read: it holds for all rows, or for none.
+        ("m2 = ReduceMax<keepdims=0>(w) z = Constant<value_float=1.0>() c = Greater(m2, z)", False),
+    ],
+)
+def test_the_branch_that_may_be_taken_counts(tmp_path: Path, condition: str, proven: bool) -> None:
+    text = X + "{ " + condition + " y = If(c) " + BRANCHES
+    assert proof_of(model_of(text, weights={"w": w(9, 9)}), tmp_path)[0].holds == proven
+    both = text.replace("m = ReduceMax<axes=[0]>(x) q = Sub(x, m)", "q = Neg(x)")
+    assert proof_of(model_of(both, weights={"w": w(9, 9)}), tmp_path)[0].holds
+
+
 def test_functions_are_followed(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 9, opset_import: ["" : 17, "own" : 1]> g (float[N,4] x) => (float[N,4] y)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beamsplit.transforms.kafka.arrow_messages import arrow_messages, parse_arrow
-from beamsplit.transforms.read import arrow_ipc, parquet
+from beamsplit.transforms.read import arrow_ipc, one_file, parquet
 from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.inputs import InputFile
 
@@ -68,6 +68,20 @@ def test_parquet_files_behind_one_another_are_refused(tmp_path, make: Maker, row
     at = sum(map(len, parts[:-1]))
     with pytest.raises(DamagedFile, match=f"several Parquet files behind one another .the last begins at byte {at:,}."):
         parquet.schema(InputFile(str(path), 0))
+
+
+def test_the_file_before_is_searched_for_as_far_as_it_says(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    last = parquet_file(write_page_index=True)(500)
+    path = tmp_path / "two.parquet"
+    path.write_bytes(parquet_file()(3) + last)
+    footer = len(last) - 8 - int.from_bytes(last[-8:-4], "little")
+    rows_end = one_file._end_of_rows(pq.read_metadata(pa.BufferReader(last)))
+    assert footer > rows_end  # an index of pages lies between
+    monkeypatch.setattr(one_file, "LONGEST_SEARCH", footer - rows_end)
+    with pytest.raises(DamagedFile, match="several Parquet files"):
+        parquet.schema(str(path))
+    monkeypatch.setattr(one_file, "LONGEST_SEARCH", footer - rows_end - 1)
+    assert parquet.schema(str(path)).names == table(0).schema.names
 
 
 @pytest.mark.parametrize("make", PARQUETS)
