@@ -64,9 +64,9 @@ def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Wr
     from beamsplit.transforms.read import check_unchanged
     from beamsplit.transforms.write import WriteBlocks
 
-    # Elsewhere a file's number and times may be others, or the file not be there.
-    here = job.infer.job_dir is not None and not FORMATS[job.format].files
-    check = partial(check_unchanged, job.files) if here and job.files else None
+    # Elsewhere a file's number and times may be others, or the file not be there. Of a topic there are none.
+    here = job.files and job.infer.job_dir is not None and not FORMATS[job.format].files
+    check = partial(check_unchanged, job.files) if here else None
     write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, job.workers == 1, after, check)
     blocks | "Write" >> write
     return [(job.output, write.job_id)]
