@@ -94,3 +94,31 @@ def test_parquet_has_them_all(broker: Broker, log: Run, tmp_path: Path):
     code, out, err = log(tmp_path / "p.parquet", "--json_nan", "null")
     assert (code, out) == (2, "") and "--json_nan null is for JSON, and --output" in err
     assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.parametrize("formats", [(), ("--format", "arrow", "--output_format", "tensor")])
+def test_a_stream_is_planned(broker: Broker, command: Command, formats: tuple[str, ...]):
+    broker.send(b"", topic="out")
+    broker.send(b"")
+    ends = {"input": broker.uri(), "output": broker.uri("out"), "columns": "x=x"}
+    code, out, err = command.run("--dry_run_plan", "--workers", "1", "--batch_size", "8", *formats, **ends)
+    assert code == 0, err
+    plan = dict(line.split(maxsplit=1) for line in out.splitlines() if len(line.split(maxsplit=1)) == 2)
+    assert plan["input"].startswith(broker.uri()) and plan["inputs"].startswith("x: float32[")
+    assert plan["output"] == f"{broker.uri('out')}, {'tensor' if formats else 'json'}"
+
+
+def test_files_go_to_a_topic_and_come_back(broker: Broker, command: Command, tmp_path: Path):
+    broker.send(b"{}")
+    broker.send(b"{}", topic="out")
+    code, _, err = command.run("--keep", "id", "--workers", "1", "--quiet", output=broker.uri("out"))
+    assert code == 0, err
+    consumer = kafka.Consumer({"bootstrap.servers": broker.uri().split("/")[2], "group.id": "g"})
+    consumer.assign([kafka.TopicPartition("out", at, kafka.OFFSET_BEGINNING) for at in range(4)])
+    rows: list[Any] = []
+    while len(rows) < 601:
+        found = consumer.consume(601, 60)
+        assert found and not any(one.error() for one in found)
+        rows += [json.loads(one.value()) for one in found]
+    consumer.close()
+    assert sorted(row["id"] for row in rows if row) == list(range(600))
