@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +142,7 @@ def _with_target(node: onnx.NodeProto, known: Mapping[str, Known]) -> tuple[onnx
     target = np.array(next((one.ints for one in node.attribute if one.name == "shape"), ()), np.int64)
     name = f"{node.output[0]}/target"
     later = helper.make_node("Reshape", [node.input[0], name], node.output)
-    return later, ChainMap({name: Known(onnx.TensorProto.INT64, ((len(target),),) * 2, (target, target))}, known)
+    return later, {**known, name: Known(onnx.TensorProto.INT64, ((len(target),),) * 2, (target, target))}
 
 
 def _shape(kind: onnx.TypeProto, value: np.ndarray[Any, Any] | None) -> Shape | None:
