@@ -37,7 +37,7 @@ from beamsplit.models.split.stage import save_stages
 from beamsplit.models.split.staged import tensors_of
 from beamsplit.models.strategy.candidate import candidates
 from beamsplit.models.strategy.exchange import measure_exchange
-from beamsplit.models.strategy.here import measure_here
+from beamsplit.models.strategy.local_timings import time_locally
 from beamsplit.models.strategy.planner import HERE_SECONDS
 from beamsplit.models.strategy.simulate import simulate
 from beamsplit.models.strategy.teams import apart
@@ -124,7 +124,7 @@ class Case:
 
     def simulated(self, way: Way) -> float:
         """Rows a second, from the whole model's profile alone, timed anew: what else the machine does falls on both."""
-        here = measure_here(self.model, self.feeds, ONE, HERE_SECONDS, own_weights=way.pods > 1)
+        here = time_locally(self.model, self.feeds, ONE, HERE_SECONDS, own_weights=way.pods > 1)
         if way.processes == 1:
             here = replace(here, together=here.alone)
         seen = here.profile(self.alone)

@@ -22,7 +22,7 @@ from beamsplit.models.running.providers import CPU
 from beamsplit.models.running.session import Session, SessionOptions, drop_session, get_session
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.balance import CannotSplit, balance, equal_count, equal_weight_bytes, evaluate
-from beamsplit.models.split.chain import Chain, check_chain
+from beamsplit.models.split.chain import StageChain, check_chain
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.planner import make_plan
@@ -172,7 +172,7 @@ def _difference(model: ModelFile, staged: StagedModel, feeds: dict[str, Array]) 
     whole = get_session(model, SessionOptions((CPU,), core_count()))
     sessions = [get_session(staged.stage_file(k), staged.sessions[k]) for k in range(len(staged.sessions))]
     try:
-        return max(check_chain(whole, Chain(sessions, staged.plan), feeds).differences.values())
+        return max(check_chain(whole, StageChain(sessions, staged.plan), feeds).differences.values())
     finally:
         for session in (whole, *sessions):
             drop_session(session)

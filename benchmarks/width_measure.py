@@ -38,7 +38,7 @@ from beamsplit.models.split.stage_times import time_together
 from beamsplit.models.split.verdict import EVEN
 from beamsplit.models.strategy.candidate import candidates
 from beamsplit.models.strategy.choose import LeftOut
-from beamsplit.models.strategy.here import measure_here
+from beamsplit.models.strategy.local_timings import time_locally
 from beamsplit.models.strategy.measure import Machine
 from beamsplit.models.strategy.planner import HERE_SECONDS
 from beamsplit.models.strategy.teams import shard_counts
@@ -168,7 +168,7 @@ def _plan(model: ModelFile, feeds: Feeds, rows: int, counts: Sequence[int]) -> t
     workers = read_cluster(str(core_count()))
     graph = split_graph(load_graph(model))
     profile = profile_model(graph, model, feeds, one, rows, None)
-    here = measure_here(model, feeds, one, HERE_SECONDS)
+    here = time_locally(model, feeds, one, HERE_SECONDS)
     among = [shards for shards in shard_counts(len(workers)) if shards in counts]
     widths, _ = make_widths(model, feeds, graph, here.profile(profile), among)
     found = candidates(widths, workers, rows, 1, here.links)

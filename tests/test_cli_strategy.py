@@ -15,7 +15,7 @@ from beamsplit.models.cost.cluster import parse_bytes
 from beamsplit.models.errors import UsageError
 from beamsplit.models.strategy.candidate import Candidate, Pod
 from beamsplit.models.strategy.choose import Strategy
-from beamsplit.models.strategy.cost import Stage, Team
+from beamsplit.models.strategy.cost import ReplicaTeam, Stage
 from beamsplit.models.strategy.planner import from_json
 from beamsplit.pipelines.__main__ import main
 from beamsplit.pipelines.execution import strategy as strategy_job
@@ -164,7 +164,7 @@ def test_a_cluster_is_for_a_strategy(command: Command):
 
 
 def test_what_was_measured_in_another_moment_is_told():
-    pod = Pod(2, (Stage((Team(),), 1.0),))
+    pod = Pod(2, (Stage((ReplicaTeam(),), 1.0),))
     ran = Candidate(1, 1, (pod,), 20.0, 1e6, 2, measured=20.5)
     strategy = Strategy("m.onnx", 10, 2, ran, (ran,), 20.0, "2 replicas.")
     note = "more was measured than the bound"

@@ -23,7 +23,7 @@ from beamsplit.transforms.read import (
     slice_split,
     split_file,
 )
-from beamsplit.transforms.write.merge import Part, ShardPlan, merge_shard
+from beamsplit.transforms.write.merge import OutputShard, Part, merge_shard
 from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 from tests.command import ROWS, Command
 
@@ -133,7 +133,7 @@ def test_parts_of_files_are_put_together(tmp_path: Path, format: Format):
         return TempFile(path, sum(one.num_rows for one in blocks), Path(path).stat().st_size, ("", 0, 0))
 
     one, other = temp(block, block.slice(5, 4)), temp(block)
-    merged = merge_shard(ShardPlan(0, (Part(one, 2, 15), Part(other, 0, 12), Part(one, 3, 3))), target)
+    merged = merge_shard(OutputShard(0, (Part(one, 2, 15), Part(other, 0, 12), Part(one, 3, 3))), target)
     assert merged.rows == 25
     whole = pa.Table.from_batches([block, block.slice(5, 4)]).slice(2, 13)
     found, expected = read(format, merged.path), read(format, temp(*whole.to_batches(), block).path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from beamsplit.models.graph.model_copy import model_version
-from beamsplit.transforms.infer.model_watch import Candidate, candidates, check_watched, state_of
+from beamsplit.transforms.infer.model_watch import FoundModel, candidates, check_watched, state_of
 from tests import onnx_models
 from tests.command import Command, write_table
 from tests.onnx_models import save
@@ -38,7 +38,7 @@ def test_the_newest_model_of_a_folder_is_the_first(tmp_path):
 
 
 def test_the_state_has_the_data_of_the_model(tmp_path):
-    model = Candidate(str(tmp_path / "m.onnx"), 5.0, 7)
+    model = FoundModel(str(tmp_path / "m.onnx"), 5.0, 7)
     missing = state_of(model, ("w.bin",))
     (tmp_path / "w.bin").write_bytes(b"123")
     assert state_of(model, ()) == ((model.path, 5.0, 7),)

@@ -28,7 +28,7 @@ from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.join import LostPartError, ShardJoin
 from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep, shard_steps
 from beamsplit.transforms.infer.run_steps import RunSteps
-from beamsplit.transforms.infer.shard_step import Part, block_id, from_bytes, to_bytes
+from beamsplit.transforms.infer.shard_step import ShardResult, block_id, from_bytes, to_bytes
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.whole_step import StepFailure
 from tests import onnx_models
@@ -77,7 +77,7 @@ def through(
                         made.append(out)
                 continue
             parts = [pickle.loads(pickle.dumps(tuple(shard.run(one)))) for shard in step.shards]  # noqa: S301
-            joined = step.join.join(change([Part(*part) for part in parts]))
+            joined = step.join.join(change([ShardResult(*part) for part in parts]))
             failed += [(joined.carried["_origin_row"][one.row].as_py(), one.reason) for one in joined.failures]
             made += [] if joined.block is None else [joined.block]
         blocks = made
@@ -107,7 +107,7 @@ def test_parts_in_any_order_and_repeated_give_bit_for_bit_the_same(tmp_path: Pat
     expected, _ = through(steps, given)
     shuffled = random.Random(5)
 
-    def disturbed(parts: list[Part]) -> list[Part]:
+    def disturbed(parts: list[ShardResult]) -> list[ShardResult]:
         again = [*parts, *parts, parts[1]]
         shuffled.shuffle(again)
         return again
@@ -127,7 +127,7 @@ def test_a_lost_part_is_an_error(tmp_path: Path, lost: int):
 def test_parts_of_unlike_rows_are_an_error(tmp_path: Path):
     steps, _, given = wide(tmp_path)
 
-    def exchanged(parts: list[Part]) -> list[Part]:
+    def exchanged(parts: list[ShardResult]) -> list[ShardResult]:
         tensors = from_bytes(parts[1].tensors)
         rows = pa.array(np.asarray(tensors["_origin_row"]) + 1)
         wrong = tensors.set_column(tensors.schema.get_field_index("_origin_row"), tensors.schema.field(-1), rows)
@@ -188,7 +188,7 @@ def test_the_id_of_a_block_is_that_of_its_rows():
 class ForgetfulJoin(ShardJoin):
     """Sees shard 0's part twice and never that of shard 1."""
 
-    def join(self, parts: Iterable[Part]) -> object:
+    def join(self, parts: Iterable[ShardResult]) -> object:
         return super().join([part for part in parts if part.shard == 0] * 2)
 
 

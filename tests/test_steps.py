@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beamsplit.pipelines.running.wiring import Ends, ends_of, run_steps
+from beamsplit.pipelines.running.wiring import SideWorkers, run_steps, side_workers
 from beamsplit.transforms.step import StepResult
 from tests import onnx_models
 from tests.split import chains
@@ -42,7 +42,7 @@ def parts(of: str, folder: Path) -> tuple[Any, pa.RecordBatch]:
 def test_what_is_before_and_behind_the_model_has_the_workers_of_its_ends(of: str, workers: int, tmp_path: Path):
     """So none has workers of its own: a stage each, or a shard each and what stays whole."""
     model, given = parts(of, tmp_path)
-    ends = ends_of(model)
+    ends = side_workers(model)
     pipeline = beam.Pipeline()
     blocks = pipeline | "Read" >> beam.Create([given]).with_output_types(pa.RecordBatch).with_resource_hints(
         **ends.before
@@ -66,4 +66,4 @@ def test_what_is_before_and_behind_the_model_has_the_workers_of_its_ends(of: str
 
 
 def test_a_whole_model_leaves_it_to_the_runner():
-    assert ends_of(SimpleNamespace(distributed=None)) == Ends()  # type: ignore[arg-type]
+    assert side_workers(SimpleNamespace(distributed=None)) == SideWorkers()  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamsplit.transforms.write.json_text import json_lines, json_text
-from beamsplit.transforms.write.merge import Part, ShardPlan, merge_shard
+from beamsplit.transforms.write.merge import OutputShard, Part, merge_shard
 from beamsplit.transforms.write.parquet_file import ROW_GROUP_ROWS, read_parquet_rows
 from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
@@ -266,6 +266,6 @@ def test_parts_of_text_files_are_cut_at_rows(tmp_path_factory, texts, data, exte
     whole = write(texts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("beamsplit.transforms.write.text_file.CHUNK", chunk)
-        merged = merge_shard(ShardPlan(0, (Part(whole, start, cut), Part(whole, 0, len(texts)))), target)
+        merged = merge_shard(OutputShard(0, (Part(whole, start, cut), Part(whole, 0, len(texts)))), target)
     with open(merged.path, "rb") as found, open(write(texts[start:cut] + texts).path, "rb") as wanted:
         assert found.read() == wanted.read()

@@ -21,7 +21,7 @@ _IN_PLACE = frozenset(
 )
 
 
-class Step(NamedTuple):
+class ArenaNode(NamedTuple):
     """A node that runs."""
 
     operator: str
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     makes: Sequence[str]
 
 
-def live_bytes(steps: Sequence[Step], sizes: Mapping[str, float], outputs: Iterable[str]) -> Iterator[float]:
+def live_bytes(steps: Sequence[ArenaNode], sizes: Mapping[str, float], outputs: Iterable[str]) -> Iterator[float]:
     """While each node runs, the bytes of the tensors that nodes made and that are still read; inputs are the caller's.
 
     Args:
@@ -59,7 +59,7 @@ def live_bytes(steps: Sequence[Step], sizes: Mapping[str, float], outputs: Itera
             total -= held.pop(name, 0.0)
 
 
-def _written_over(step: Step, held: Collection[str], last: Mapping[str, int], at: int) -> str | None:
+def _written_over(step: ArenaNode, held: Collection[str], last: Mapping[str, int], at: int) -> str | None:
     if step.operator not in _IN_PLACE:
         return None
     return next((name for name in step.reads if name in held and last[name] == at), None)

@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from beamsplit.models.cost.profile import Profile
-from beamsplit.models.graph.parts import Part, parts_of
+from beamsplit.models.graph.parts import NodeView, parts_of
 from beamsplit.models.running.providers import CPU
 
 _STRING_BYTES = 16.0
@@ -127,7 +127,7 @@ def bind_shapes(model: ir.Model, input_shapes: Mapping[str, Sequence[int]], rows
 
 
 def _seconds(
-    part: Part,
+    part: NodeView,
     shapes: Mapping[str, Dims],
     nbytes: Mapping[str, float],
     rate: MachineRate,

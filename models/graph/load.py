@@ -12,7 +12,7 @@ from onnx_ir.passes.common.naming import SimpleNameGenerator
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import DROP_ZIPMAP, ModelFile, check_model_file, external_folder, parse_model
-from beamsplit.models.graph.parts import Part, bodies, parts_of
+from beamsplit.models.graph.parts import NodeView, bodies, parts_of
 from beamsplit.models.graph.targets import fix_targets
 from beamsplit.models.graph.types import ask_types, infer_types
 
@@ -115,7 +115,7 @@ def _has_map(kind: onnx.TypeProto) -> bool:
     return False
 
 
-def _drop_unneeded(graph: ir.Graph, parts: dict[str, Part]) -> None:
+def _drop_unneeded(graph: ir.Graph, parts: dict[str, NodeView]) -> None:
     """Remove what leads to no output. (`RemoveUnusedNodesPass` keeps what the body of a removed If captured.)"""
     needed = {str(value.name) for value in graph.outputs}
     for part in reversed(parts.values()):

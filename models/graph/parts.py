@@ -16,7 +16,7 @@ _KEPT_ATTRIBUTE = 1024
 
 
 @dataclass(frozen=True)
-class Part:
+class NodeView:
     """A node seen from outside."""
 
     node: ir.Node
@@ -34,7 +34,7 @@ class Part:
     """Its outputs."""
 
 
-def parts_of(model: ir.Model) -> dict[str, Part]:
+def parts_of(model: ir.Model) -> dict[str, NodeView]:
     """Every node of the graph by name, in topological order."""
     parts = {}
     for index, node in enumerate(model.graph):
@@ -45,7 +45,7 @@ def parts_of(model: ir.Model) -> dict[str, Part]:
         if attribute_bytes(node) >= _KEPT_ATTRIBUTE:
             weights.append(name)
         makes = tuple(str(value.name) for value in node.outputs if value.name)
-        parts[name] = Part(node, index, reads, tuple(weights), makes)
+        parts[name] = NodeView(node, index, reads, tuple(weights), makes)
     return parts
 
 
@@ -78,7 +78,7 @@ def attribute_bytes(node: ir.Node) -> int:
     return total
 
 
-def weight_bytes(model: ir.Model, parts: dict[str, Part]) -> dict[str, int]:
+def weight_bytes(model: ir.Model, parts: dict[str, NodeView]) -> dict[str, int]:
     """Bytes of every weight of the graph, and of the nodes whose attributes count as one."""
     sizes = {}
     for name, value in model.graph.initializers.items():

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from beamsplit.models.graph.saving import save_alone
 from beamsplit.models.shard.annotation import CONFIGURATION, PLAN_KEY, TREES_KEY
-from beamsplit.models.shard.placement import Layout, Split, Whole
+from beamsplit.models.shard.placement import Placement, Replicated, Sharded
 from beamsplit.models.shard.propagate import Sharding, data_inputs
 from beamsplit.models.shard.trees import PLAIN
 
@@ -76,7 +76,7 @@ def _specs(node: ir.Node, sharding: Sharding, level: dict[str, int | None], tree
     decision = sharding.decisions.get(name)
     if decision is None and not trees:
         return ()
-    found: dict[ir.Value, Layout] = {}
+    found: dict[ir.Value, Placement] = {}
     data = set(data_inputs(node, sharding.constants))
     for position, value in enumerate(node.inputs):
         if value is None:
@@ -86,25 +86,25 @@ def _specs(node: ir.Node, sharding: Sharding, level: dict[str, int | None], tree
             part = decision.slices[position]
             # Several parts that are cut each have no word in the standard: the node's output tells.
             if not part.sections:
-                found[value] = Split(part.axis, part.pieces)
+                found[value] = Sharded(part.axis, part.pieces)
         elif tensor in data:
             # What was joined before this node comes to it whole.
-            used = level.get(tensor) == sharding.levels.get(name) and tensor in sharding.layouts
-            found[value] = sharding.layouts[tensor] if used else Whole()
+            used = level.get(tensor) == sharding.levels.get(name) and tensor in sharding.placements
+            found[value] = sharding.placements[tensor] if used else Replicated()
     for value in node.outputs:
         if decision is not None and value.name in decision.outputs:
             found[value] = decision.outputs[str(value.name)]
-    specs = (_spec(value, layout, sharding.shards) for value, layout in found.items())
+    specs = (_spec(value, placement, sharding.shards) for value, placement in found.items())
     return tuple(spec for spec in specs if spec is not None)
 
 
-def _spec(value: ir.Value, layout: Layout, shards: int) -> ir.ShardingSpec | None:
+def _spec(value: ir.Value, placement: Placement, shards: int) -> ir.ShardingSpec | None:
     every = tuple(range(shards))
-    if isinstance(layout, Whole):
+    if isinstance(placement, Replicated):
         return ir.ShardingSpec(value, (-1,), (ir.IndexToDeviceGroupMapEntry(-1, every),))
-    if not isinstance(layout, Split):
+    if not isinstance(placement, Sharded):
         return None
-    parts = [ir.SimpleShardedDim(sum(layout.pieces), shards)]
-    if layout.outer != 1:
+    parts = [ir.SimpleShardedDim(sum(placement.pieces), shards)]
+    if placement.outer != 1:
         parts.insert(0, ir.SimpleShardedDim(num_shards=1))
-    return ir.ShardingSpec(value, every, (), (ir.ShardedDim(layout.axis, tuple(parts)),))
+    return ir.ShardingSpec(value, every, (), (ir.ShardedDim(placement.axis, tuple(parts)),))

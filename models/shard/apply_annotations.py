@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from beamsplit.models.shard.annotation import Annotation, AxisSpec, WrongSpecError
 from beamsplit.models.shard.cutting import Cutting
-from beamsplit.models.shard.decision import Context, Decision, Maker
-from beamsplit.models.shard.placement import NeedsGranule, NeedsParts, Split, Whole, bounds
+from beamsplit.models.shard.decision import Decision, Maker, RuleContext
+from beamsplit.models.shard.placement import NeedsGranule, NeedsParts, Replicated, Sharded, bounds
 from beamsplit.models.shard.propagate import Pass, Sharding, data_inputs
 from beamsplit.models.shard.requested import Ask, fixed_shapes, is_named, name_at
 from beamsplit.models.shard.rules import rule_of
@@ -118,9 +118,9 @@ def _enter(
     entries[name, str(made.name)] = _Entry(str(slicing.name), axis)
 
 
-def _lies(layout: Split, spec: AxisSpec) -> bool:
+def _lies(placement: Sharded, spec: AxisSpec) -> bool:
     """Whether a tensor is divided as it is asked for."""
-    return layout.axis == spec.axis and (layout.outer != 1) == spec.merged
+    return placement.axis == spec.axis and (placement.outer != 1) == spec.merged
 
 
 class _FollowedPass(Pass):
@@ -139,7 +139,9 @@ class _FollowedPass(Pass):
     ):
         super().__init__(graph, annotation.shards, shapes, opsets, 1, cutting)
         weights = {name: ask.weights for name, ask in asks.items()}
-        self.context = Context(annotation.shards, self.seen, self.shapes, self.made.constants, cutting, opsets, weights)
+        self.context = RuleContext(
+            annotation.shards, self.seen, self.shapes, self.made.constants, cutting, opsets, weights
+        )
         self.asks, self.entries = asks, {entry.node: entry for entry in entries.values()}
         self.fixed = fixed_shapes(graph)
         self.unmet: list[tuple[str, str, int, int]] = []
@@ -168,11 +170,11 @@ class _FollowedPass(Pass):
         return (ask is not None and ask.divides) or name in self.entries or not decision.sharded_bytes
 
     def _entered(self, node: ir.Node, entry: _Entry) -> Decision | None:
-        layout, name = self.context.layout(node.inputs[0]), str(node.outputs[0].name)
+        placement, name = self.context.placement(node.inputs[0]), str(node.outputs[0].name)
         shape = self.context.shape(node.inputs[0])
-        if isinstance(layout, Split) and layout.axis == entry.axis and layout.outer == 1:
-            return Decision({name: layout})
-        if not isinstance(layout, Whole) or shape is None:
+        if isinstance(placement, Sharded) and placement.axis == entry.axis and placement.outer == 1:
+            return Decision({name: placement})
+        if not isinstance(placement, Replicated) or shape is None:
             return None
         split = self.context.begin(node, entry.axis, shape[entry.axis])
         if split is None:
@@ -216,9 +218,9 @@ class _FollowedPass(Pass):
         level, runs = self.made.levels[name], name in self.made.decisions
         lacking = []
         for tensor, axis in ask.inputs.items():
-            layout = self.made.layouts.get(tensor)
-            used = runs and layout is not None and self.shard_level[tensor] == level and self._usable(node, tensor)
-            if axis is None or (used and isinstance(layout, Split) and _lies(layout, axis)):
+            placement = self.made.placements.get(tensor)
+            used = runs and placement is not None and self.shard_level[tensor] == level and self._usable(node, tensor)
+            if axis is None or (used and isinstance(placement, Sharded) and _lies(placement, axis)):
                 continue
             lacking.append((tensor, axis))
         if not lacking:
@@ -239,7 +241,7 @@ class _FollowedPass(Pass):
         return True
 
     def _least_level(self, name: str, divided: bool) -> int:
-        if name not in self.made.layouts:
+        if name not in self.made.placements:
             return max(self.floor, self.whole_level[name])
         divided = divided and self._made_in[name] == self.stage
         return self.shard_level[name] if divided else self.shard_level[name] + 1
@@ -270,10 +272,10 @@ class _FollowedPass(Pass):
                     f"inputs {found}"
                 )
         for tensor, spec in ask.outputs.items():
-            layout = decision.outputs.get(tensor)
-            if spec is None or (isinstance(layout, Split) and _lies(layout, spec)):
+            placement = decision.outputs.get(tensor)
+            if spec is None or (isinstance(placement, Sharded) and _lies(placement, spec)):
                 continue
-            comes = f"divided along axis {layout.axis}" if isinstance(layout, Split) else "as terms of a sum"
+            comes = f"divided along axis {placement.axis}" if isinstance(placement, Sharded) else "as terms of a sum"
             self.wrong.append(
                 f"node {ask.label} asks for axis {spec.axis} of its output {tensor}, which comes out {comes}"
             )

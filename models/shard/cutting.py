@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from beamsplit.models.shard.placement import NeedsGranule, NeedsParts, Split, cut_evenly
+from beamsplit.models.shard.placement import NeedsGranule, NeedsParts, Sharded, cut_evenly
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Cutting:
         for known in (self.granules, self.parts, self.barred):
             known.clear()
 
-    def granule(self, split: Split) -> int:
+    def granule(self, split: Sharded) -> int:
         """Of whose multiples the slices of a split are."""
         return int(np.lcm.reduce([self.granules.get(one.node, 1) * one.each for one in split.origins] or [1]))
 

@@ -10,7 +10,15 @@ import numpy as np
 import onnx_ir as ir
 
 from beamsplit.models.shard.cutting import Cutting
-from beamsplit.models.shard.placement import WHOLE, Layout, NeedsGranule, NeedsParts, Origin, Split, cut_evenly
+from beamsplit.models.shard.placement import (
+    REPLICATED,
+    NeedsGranule,
+    NeedsParts,
+    Placement,
+    Sharded,
+    ShardingOrigin,
+    cut_evenly,
+)
 
 
 class Maker(Protocol):
@@ -39,7 +47,7 @@ def input_at(node: ir.Node, position: int) -> ir.Value | None:
     return node.inputs[position] if position < len(node.inputs) else None
 
 
-def along(split: Split, axis: int, each: int = 1) -> Slice:
+def along(split: Sharded, axis: int, each: int = 1) -> Slice:
     """The slices of a constant's axis that go with a split; where it is `each` times as long, that many for one."""
     sections = tuple(tuple(each * piece for piece in section) for section in split.sections)
     return Slice(axis, tuple(each * piece for piece in split.pieces), sections)
@@ -49,8 +57,8 @@ def along(split: Split, axis: int, each: int = 1) -> Slice:
 class Decision:
     """One node over the shards. What is not named stays as it is in the whole model."""
 
-    outputs: dict[str, Layout]
-    """Layout of each output, by name."""
+    outputs: dict[str, Placement]
+    """Placement of each output, by name."""
 
     slices: dict[int, Slice] = field(default_factory=dict)
     """Constant inputs, by position, that are sliced."""
@@ -83,13 +91,13 @@ class Decision:
     """Data inputs, by position, that come whole and of which each shard uses a slice."""
 
 
-class Context:
-    """What a rule sees: layouts and shapes of tensors, and which inputs are constants."""
+class RuleContext:
+    """What a rule sees: placements and shapes of tensors, and which inputs are constants."""
 
     def __init__(
         self,
         shards: int,
-        layouts: Mapping[str, Layout],
+        placements: Mapping[str, Placement],
         shapes: Mapping[str, Sequence[int]],
         constants: frozenset[str],
         cutting: Cutting,
@@ -99,7 +107,7 @@ class Context:
         self.shards = shards
         self._asked = asked or {}
         self.opsets = opsets
-        self._layouts = layouts
+        self._placements = placements
         self._shapes = shapes
         self._constants = constants
         self.cutting = cutting
@@ -113,11 +121,11 @@ class Context:
         self.reasons[str(node.name)] = f"{node.op_type}: {why}"
         return None
 
-    def layout(self, value: ir.Value | None) -> Layout:
-        """Layout of an input; constants and absent inputs are whole."""
+    def placement(self, value: ir.Value | None) -> Placement:
+        """Placement of an input; constants and absent inputs are whole."""
         if value is None or value.name is None:
-            return WHOLE
-        return self._layouts.get(value.name, WHOLE)
+            return REPLICATED
+        return self._placements.get(value.name, REPLICATED)
 
     def is_constant(self, value: ir.Value | None) -> bool:
         """Whether the input is a weight or computed from weights alone."""
@@ -134,7 +142,7 @@ class Context:
         """The axis along which the model's annotations divide a constant input; None where they say nothing."""
         return self._asked.get(str(node.name), {}).get(position)
 
-    def begin(self, node: ir.Node, axis: int, size: int, granule: int = 1, in_parts: bool = False) -> Split | None:
+    def begin(self, node: ir.Node, axis: int, size: int, granule: int = 1, in_parts: bool = False) -> Sharded | None:
         """A split of a result that begins at this node; None where there are too few places to cut.
 
         Args:
@@ -145,42 +153,42 @@ class Context:
             in_parts: whether the node can cut several parts of its result each, if that is wanted (`along`).
         """
         name = str(node.name)
-        origins = frozenset([Origin(name)])
+        origins = frozenset([ShardingOrigin(name)])
         if in_parts and name not in self.not_in_parts:
             sections = self.cutting.in_parts(name, self.shards)
             pieces = tuple(map(sum, zip(*sections, strict=True)))
             if sections and sum(pieces) == size:
-                return Split(axis, pieces, origins, sections=sections)
+                return Sharded(axis, pieces, origins, sections=sections)
         cut = cut_evenly(size, self.shards, int(np.lcm(granule, self.cutting.granules.get(name, 1))))
-        return None if cut is None else Split(axis, cut, origins)
+        return None if cut is None else Sharded(axis, cut, origins)
 
-    def ask_for_parts(self, layout: Split, sizes: tuple[int, ...], places: int) -> None:
+    def ask_for_parts(self, placement: Sharded, sizes: tuple[int, ...], places: int) -> None:
         """Have the origins of a split cut several parts each, if they were not asked before and there is room.
 
         Raises:
             NeedsParts: they are to be cut so.
         """
-        new = all(one.each == 1 and one.node not in self.cutting.parts for one in layout.origins)
-        if not new or layout.outer != 1 or sum(sizes) != sum(layout.pieces):
+        new = all(one.each == 1 and one.node not in self.cutting.parts for one in placement.origins)
+        if not new or placement.outer != 1 or sum(sizes) != sum(placement.pieces):
             return
-        granule = int(np.lcm.reduce([self.cutting.granules.get(one.node, 1) for one in layout.origins]))
-        if layout.origins and cut_evenly(places, self.shards, granule) is not None:
-            raise NeedsParts(layout.origins, sizes, places)
+        granule = int(np.lcm.reduce([self.cutting.granules.get(one.node, 1) for one in placement.origins]))
+        if placement.origins and cut_evenly(places, self.shards, granule) is not None:
+            raise NeedsParts(placement.origins, sizes, places)
 
-    def cut_at(self, layout: Split, granule: int) -> bool:
+    def cut_at(self, placement: Sharded, granule: int) -> bool:
         """Whether the slices of a split are multiples of a granule; False where they cannot be.
 
         Raises:
             NeedsGranule: they can be, if the origins of the split are cut so.
         """
-        if not any(piece % granule for piece in layout.pieces):
+        if not any(piece % granule for piece in placement.pieces):
             return True
-        wanted = int(np.lcm(granule, self.cutting.granule(layout)))
-        if cut_evenly(sum(layout.pieces), self.shards, wanted) is None:
+        wanted = int(np.lcm(granule, self.cutting.granule(placement)))
+        if cut_evenly(sum(placement.pieces), self.shards, wanted) is None:
             return False
-        raise NeedsGranule(layout.origins, granule)
+        raise NeedsGranule(placement.origins, granule)
 
-    def agree(self, one: Split, other: Split) -> frozenset[Origin]:
+    def agree(self, one: Sharded, other: Sharded) -> frozenset[ShardingOrigin]:
         """The origins of two splits that a node uses side by side.
 
         Raises:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from beamsplit.models.cost import arena
-from beamsplit.models.cost.arena import ARENA_TIMES, Step
+from beamsplit.models.cost.arena import ARENA_TIMES, ArenaNode
 from beamsplit.models.shard.propagate import data_inputs
 from beamsplit.models.shard.weights import constant_names
 
@@ -29,7 +29,7 @@ def live_bytes(graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> float:
     nodes = [node for node in graph if not all(output.name in constants for output in node.outputs)]
     sizes = {str(value.name): _bytes(value, shapes) for node in nodes for value in node.outputs if value.name}
     steps = [
-        Step(node.op_type, data_inputs(node, constants), [str(value.name) for value in node.outputs if value.name])
+        ArenaNode(node.op_type, data_inputs(node, constants), [str(value.name) for value in node.outputs if value.name])
         for node in nodes
     ]
     return max(arena.live_bytes(steps, sizes, [str(value.name) for value in graph.outputs]), default=0.0)

@@ -1,9 +1,9 @@
-"""How one tensor lies on the shards of a model.
+"""The placement of one tensor on the shards of a model: replicated, sharded along an axis, or partial, as in DTensor.
 
-whole      every shard has all of it
-split      shard k has a slice along one axis       joined by Concat
-partial    shard k has a term of the tensor         joined by Sum
-sizes      a shape vector with shard k's own sizes  joined by writing the whole sizes into it
+replicated  every shard has all of it
+sharded     shard k has a slice along one axis       joined by Concat (all-gather)
+partial     shard k has a term of the tensor         joined by Sum (all-reduce)
+sizes       a shape vector with shard k's own sizes  joined by writing the whole sizes into it
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True)
-class Whole:
+class Replicated:
     """Every shard has the whole tensor."""
 
 
-class Origin(NamedTuple):
+class ShardingOrigin(NamedTuple):
     """A node at which a split began: its granule decides where that is cut."""
 
     node: str
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Split:
+class Sharded:
     """Each shard has a slice along one axis, in the order of the shards."""
 
     axis: int
@@ -40,7 +40,7 @@ class Split:
     pieces: tuple[int, ...]
     """Length of each shard's slice; they add up to the axis."""
 
-    origins: frozenset[Origin] = field(default=frozenset(), compare=False)
+    origins: frozenset[ShardingOrigin] = field(default=frozenset(), compare=False)
     """The nodes at which the split began."""
 
     outer: int = 1
@@ -69,15 +69,15 @@ class Sizes:
     """(position in the vector, length of each shard's slice)."""
 
 
-Layout: TypeAlias = Whole | Split | Partial | Sizes
+Placement: TypeAlias = Replicated | Sharded | Partial | Sizes
 
-WHOLE, PARTIAL = Whole(), Partial()
+REPLICATED, PARTIAL = Replicated(), Partial()
 
 
 class NeedsGranule(Exception):
     """A split is cut where a later node cannot use it: `origins` must cut at multiples of `granule` only."""
 
-    def __init__(self, origins: frozenset[Origin], granule: int):
+    def __init__(self, origins: frozenset[ShardingOrigin], granule: int):
         super().__init__(f"{', '.join(sorted(one.node for one in origins))} must be cut at multiples of {granule}")
         self.origins = origins
         self.granule = granule
@@ -92,7 +92,7 @@ class NeedsParts(Exception):
         places: at how many places each may be cut: it divides all sizes, and all are cut alike.
     """
 
-    def __init__(self, origins: frozenset[Origin], sizes: tuple[int, ...], places: int):
+    def __init__(self, origins: frozenset[ShardingOrigin], sizes: tuple[int, ...], places: int):
         super().__init__(f"{', '.join(sorted(one.node for one in origins))} must be cut in parts of {list(sizes)}")
         self.origins = origins
         self.sizes = sizes
@@ -121,28 +121,28 @@ def bounds(pieces: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(zip([0, *ends[:-1]], ends, strict=True))
 
 
-def move_split(layout: Split, source: tuple[int, ...], result: tuple[int, ...]) -> Split | None:
+def move_sharded(placement: Sharded, source: tuple[int, ...], result: tuple[int, ...]) -> Sharded | None:
     """Where the split lies after a reshape; None if its slices would not stay in one piece.
 
-    >>> move_split(Split(2, (64, 32)), (3, 7, 96), (3, 7, 3, 32)).pieces
+    >>> move_sharded(Sharded(2, (64, 32)), (3, 7, 96), (3, 7, 3, 32)).pieces
     (2, 1)
-    >>> move_split(Split(1, (2, 1)), (5, 3, 4, 4), (5, 48)).pieces
+    >>> move_sharded(Sharded(1, (2, 1)), (5, 3, 4, 4), (5, 48)).pieces
     (32, 16)
-    >>> move_split(Split(1, (2, 1)), (5, 3, 4), (15, 4)).outer
+    >>> move_sharded(Sharded(1, (2, 1)), (5, 3, 4), (15, 4)).outer
     5
     """
-    before, behind = prod(source[: layout.axis]) * layout.outer, prod(source[layout.axis + 1 :])
+    before, behind = prod(source[: placement.axis]) * placement.outer, prod(source[placement.axis + 1 :])
     axis = next((at for at in range(len(result)) if prod(result[:at]) <= before < prod(result[: at + 1])), None)
     if axis is None or before % prod(result[:axis]):
         return None
     outer, inner = before // prod(result[:axis]), prod(result[axis + 1 :])
-    size = sum(layout.pieces)
+    size = sum(placement.pieces)
     if result[axis] * inner != outer * size * behind:
         return None
     # One step along the new axis covers `inner` elements, one along the old axis `behind`.
-    if any(piece * behind % inner for piece in layout.pieces):
+    if any(piece * behind % inner for piece in placement.pieces):
         step = inner // gcd(inner, behind)
         if size % step:
             return None
-        raise NeedsGranule(layout.origins, step)
-    return Split(axis, tuple(piece * behind // inner for piece in layout.pieces), layout.origins, outer)
+        raise NeedsGranule(placement.origins, step)
+    return Sharded(axis, tuple(piece * behind // inner for piece in placement.pieces), placement.origins, outer)

@@ -22,7 +22,7 @@ from beamsplit.models.graph.saving import save_models
 from beamsplit.models.shard.annotation import FIX, Annotation, WrongSpecError
 from beamsplit.models.shard.apply_annotations import follow
 from beamsplit.models.shard.observe import observed_shapes
-from beamsplit.models.shard.placement import Partial, Sizes, Split
+from beamsplit.models.shard.placement import Partial, Sharded, Sizes
 from beamsplit.models.shard.plan import Join, KeptWhole, ShardedLayer, ShardPlan, ShardStagePlan, to_json
 from beamsplit.models.shard.propagate import Sharding, shard_graph
 from beamsplit.models.shard.requested import asks_of, divided_trees, order_by_stage
@@ -167,7 +167,7 @@ def _layers(graph: ir.Graph, sharding: Sharding, stages: Sequence[ShardStage]) -
         decision = sharding.decisions.get(str(node.name))
         if decision is None or not decision.sharded_bytes:
             continue
-        makes = "slices" if any(isinstance(one, Split) for one in decision.outputs.values()) else "terms"
+        makes = "slices" if any(isinstance(one, Sharded) for one in decision.outputs.values()) else "terms"
         held = {at: weight_bytes(node.inputs[at]) for at in decision.slices}
         at = max(held, key=lambda at: held[at], default=None)
         axis, pieces = (None, decision.trees) if at is None else (decision.slices[at].axis, decision.slices[at].pieces)
@@ -197,12 +197,12 @@ def _stage_plan(number: int, stage: ShardStage, floors: Sequence[int]) -> ShardS
     return ShardStagePlan(stage.sharded, stage.inputs, stage.outputs, sizes, files, depth)
 
 
-_HOW: tuple[tuple[type, str], ...] = ((Split, "concat"), (Partial, "sum"), (Sizes, "sizes"))
+_HOW: tuple[tuple[type, str], ...] = ((Sharded, "concat"), (Partial, "sum"), (Sizes, "sizes"))
 
 
 def _joins(stages: tuple[ShardStage, ...], sharding: Sharding) -> tuple[Join, ...]:
     return tuple(
-        Join(tensor, number, next(how for kind, how in _HOW if isinstance(sharding.layouts[tensor], kind)))
+        Join(tensor, number, next(how for kind, how in _HOW if isinstance(sharding.placements[tensor], kind)))
         for number, stage in enumerate(stages)
         if stage.sharded
         for tensor in stage.outputs

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from beamsplit.models.shard.cutting import Cutting
-from beamsplit.models.shard.decision import Context, Decision
-from beamsplit.models.shard.placement import WHOLE, Layout, NeedsGranule, NeedsParts, Split, Whole
+from beamsplit.models.shard.decision import Decision, RuleContext
+from beamsplit.models.shard.placement import REPLICATED, NeedsGranule, NeedsParts, Placement, Replicated, Sharded
 from beamsplit.models.shard.rules import decide
 from beamsplit.models.shard.weights import CannotSlice, Constants, constant_names, weight_bytes
 
@@ -35,7 +35,7 @@ class Sharding:
     levels: dict[str, int] = field(default_factory=dict)
     """Level of each node, by node name."""
 
-    layouts: dict[str, Layout] = field(default_factory=dict)
+    placements: dict[str, Placement] = field(default_factory=dict)
     """Of each tensor that is not whole, before any join."""
 
     joined: dict[str, int] = field(default_factory=dict)
@@ -93,8 +93,8 @@ class Pass:
         constants = constant_names(graph)
         self.made = Sharding(shards, constants)
         self.shapes = {**shapes, **constant_shapes(graph)}
-        self.seen: dict[str, Layout] = {}
-        self.context = Context(shards, self.seen, self.shapes, constants, cutting, opsets)
+        self.seen: dict[str, Placement] = {}
+        self.context = RuleContext(shards, self.seen, self.shapes, constants, cutting, opsets)
         self.whole_level: dict[str, int] = {str(value.name): 0 for value in graph.inputs}
         self.shard_level: dict[str, int] = {}
 
@@ -119,16 +119,16 @@ class Pass:
         if decision is None:
             self._stay_whole(node, data)
             return
-        splits = [one for one in data if not isinstance(self.seen.get(one, WHOLE), Whole)]
+        splits = [one for one in data if not isinstance(self.seen.get(one, REPLICATED), Replicated)]
         level = self.shard_level[splits[0]] if splits else max((self.whole_level[one] for one in data), default=0)
         self.made.decisions[name], self.made.levels[name] = decision, level
-        for output, layout in decision.outputs.items():
-            self.made.layouts[output] = layout
+        for output, placement in decision.outputs.items():
+            self.made.placements[output] = placement
             self.shard_level[output] = level
 
     def _usable(self, node: ir.Node, name: str) -> bool:
         """Whether the node may use the input as the shards have it."""
-        return name in self.made.layouts
+        return name in self.made.placements
 
     def _rule(self, node: ir.Node) -> Decision | None:
         return decide(node, self.context)
@@ -145,18 +145,18 @@ class Pass:
             level = max(self.shard_level[name] for name in split)
             for name in split:
                 if self.shard_level[name] == level:
-                    self.seen[name] = self.made.layouts[name]
+                    self.seen[name] = self.made.placements[name]
             rest = [name for name in data if name not in self.seen]
             if any(self._level_if_whole(name) > level for name in rest):
                 return None
         return self._try(node)
 
     def _level_if_whole(self, name: str) -> int:
-        return self.shard_level[name] + 1 if name in self.made.layouts else self.whole_level[name]
+        return self.shard_level[name] + 1 if name in self.made.placements else self.whole_level[name]
 
     def _try(self, node: ir.Node) -> Decision | None:
         name = str(node.name)
-        begins = all(isinstance(layout, Whole) for layout in self.seen.values())
+        begins = all(isinstance(placement, Replicated) for placement in self.seen.values())
         if begins and name in self.barred:
             return None
         decision = self._rule(node)
@@ -172,9 +172,9 @@ class Pass:
             if any(part.sections for part in decision.slices.values()) and name not in self.context.not_in_parts:
                 self.context.not_in_parts.add(name)
                 return self._try(node)
-            for layout in self.seen.values():
-                if error.granule and isinstance(layout, Split) and layout.pieces == part.pieces:
-                    self.context.cut_at(layout, error.granule)
+            for placement in self.seen.values():
+                if error.granule and isinstance(placement, Sharded) and placement.pieces == part.pieces:
+                    self.context.cut_at(placement, error.granule)
             self.made.kept_whole[name] = str(error)
             return None
         for other in data_inputs(node, self.made.constants):
@@ -198,7 +198,7 @@ class Pass:
             self.made.kept_whole.setdefault(name, reason)
 
     def _join(self, name: str) -> None:
-        if name in self.made.layouts and name not in self.made.joined:
+        if name in self.made.placements and name not in self.made.joined:
             self.made.joined[name] = self.whole_level[name] = self.shard_level[name] + 1
 
 

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision
+from beamsplit.models.shard.decision import Decision, RuleContext
 
-Decide: TypeAlias = Callable[[ir.Node, Context], "Decision | None"]
+Decide: TypeAlias = Callable[[ir.Node, RuleContext], "Decision | None"]
 """What becomes of a node on each shard; None where it needs whole inputs, which are joined before it then."""
 
 DataBeside: TypeAlias = Callable[[ir.Node, Mapping[int, int], Mapping[int, Sequence[int]]], Mapping[int, "int | None"]]
@@ -31,8 +31,8 @@ class Rule:
 
     >>> from beamsplit.models.shard.placement import Split
     >>> def relu(node, context):
-    ...     layout = context.layout(node.inputs[0])
-    ...     return Decision({str(node.outputs[0].name): layout}) if isinstance(layout, Split) else None
+    ...     placement = context.placement(node.inputs[0])
+    ...     return Decision({str(node.outputs[0].name): placement}) if isinstance(placement, Split) else None
     >>> RULES = {("", "Relu"): Rule(relu, merged=True)}
     """
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from beamsplit.models.shard.decision import Decision, Slice
-from beamsplit.models.shard.placement import Partial, Sizes, Split, bounds
+from beamsplit.models.shard.placement import Partial, Sharded, Sizes, bounds
 from beamsplit.models.shard.propagate import Sharding, captured, data_inputs
 from beamsplit.models.shard.weights import Constants
 
@@ -99,7 +99,7 @@ def _whole_stage(model: ir.Model, sharding: Sharding, level: int, needs: Sequenc
         value = _value(graph, name)
         parts = [build.input(part_name(name, shard), value) for shard in range(sharding.shards)]
         inputs += [part_name(name, shard) for shard in range(sharding.shards)]
-        build.values[name] = build.join(sharding.layouts[name], parts, name, value)
+        build.values[name] = build.join(sharding.placements[name], parts, name, value)
     for node in nodes:
         for name in data_inputs(node, sharding.constants):
             if name not in build.values:
@@ -174,13 +174,13 @@ class _Builder:
         made = self.values[name] = ir.Value(name=name, type=like.type, shape=shape)
         return made
 
-    def join(self, layout: object, parts: Sequence[ir.Value], name: str, like: ir.Value) -> ir.Value:
+    def join(self, placement: object, parts: Sequence[ir.Value], name: str, like: ir.Value) -> ir.Value:
         """The whole tensor of the shards' parts, always added in the same order."""
-        if isinstance(layout, Split):
-            return self._concat(layout, parts, name)
-        if isinstance(layout, Sizes):
-            return self._whole_sizes(layout, parts[0], name)
-        if not isinstance(layout, Partial):
+        if isinstance(placement, Sharded):
+            return self._concat(placement, parts, name)
+        if isinstance(placement, Sizes):
+            return self._whole_sizes(placement, parts[0], name)
+        if not isinstance(placement, Partial):
             raise TypeError(f"{name} is whole on each shard: there is nothing to join")
         total = parts[0]
         # ONNX Runtime has no Add of before opset 7.
@@ -189,18 +189,18 @@ class _Builder:
             total = self._keep(add, [total, part], name if number == len(parts) - 1 else self._fresh())
         return total
 
-    def _concat(self, layout: Split, parts: Sequence[ir.Value], name: str) -> ir.Value:
-        if layout.sections:
+    def _concat(self, placement: Sharded, parts: Sequence[ir.Value], name: str) -> ir.Value:
+        if placement.sections:
             # q0 | k0 | v0 | q1 | k1 | v1 -> q0 | q1 | k0 | k1 | v0 | v1
-            each = bounds([length for one in zip(*layout.sections, strict=True) for length in one])
-            count = len(layout.sections)
+            each = bounds([length for one in zip(*placement.sections, strict=True) for length in one])
+            count = len(placement.sections)
             order = [np.arange(*each[at]) for section in range(count) for at in range(section, len(each), count)]
-            together = self.node("Concat", parts, axis=layout.axis)
-            return self._keep("Gather", [together, self.constant(np.concatenate(order))], name, axis=layout.axis)
-        if layout.outer == 1:
-            return self._keep("Concat", parts, name, axis=layout.axis)
+            together = self.node("Concat", parts, axis=placement.axis)
+            return self._keep("Gather", [together, self.constant(np.concatenate(order))], name, axis=placement.axis)
+        if placement.outer == 1:
+            return self._keep("Concat", parts, name, axis=placement.axis)
         # [outer x piece, ...] -> [outer, piece, ...], side by side, -> [outer x all pieces, ...]
-        axis = layout.axis
+        axis = placement.axis
         rank = len(parts[0].shape or ())
         sizes = self.node("Shape", [parts[0]])
         # Not Shape from one axis to another, which came with opset 15.
@@ -209,7 +209,7 @@ class _Builder:
             for ends in ((0, axis), (axis + 1, rank))
         )
         apart = []
-        for part, piece in zip(parts, layout.pieces, strict=True):
+        for part, piece in zip(parts, placement.pieces, strict=True):
             target = self.node("Concat", [*before, self.constant(np.array([-1, piece])), *behind], axis=0)
             apart.append(self.node("Reshape", [part, target]))
         whole = self.node("Concat", apart, axis=axis + 1)
@@ -217,13 +217,13 @@ class _Builder:
             "Reshape", [whole, self.node("Concat", [*before, self.constant(np.array([-1])), *behind], axis=0)], name
         )
 
-    def _whole_sizes(self, layout: Sizes, part: ir.Value, name: str) -> ir.Value:
-        if not layout.positions:
+    def _whole_sizes(self, placement: Sizes, part: ir.Value, name: str) -> ir.Value:
+        if not placement.positions:
             return self._keep("Identity", [part], name)
         vector = self.node("Reshape", [part, self.constant(np.array([-1]))])
-        positions = self.constant(np.array([position for position, _ in layout.positions]))
+        positions = self.constant(np.array([position for position, _ in placement.positions]))
         kind = np.int64 if part.dtype is None else part.dtype.numpy()
-        sizes = self.constant(np.array([sum(pieces) for _, pieces in layout.positions], kind))
+        sizes = self.constant(np.array([sum(pieces) for _, pieces in placement.positions], kind))
         scatter = "ScatterElements" if self._whole.graph.opset_imports.get("", 1) >= 11 else "Scatter"
         written = self.node(scatter, [vector, positions, sizes], axis=0)
         return self._keep("Reshape", [written, self.node("Shape", [part])], name)

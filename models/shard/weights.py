@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 import onnx_ir as ir
 
-from beamsplit.models.shard.placement import NeedsGranule, Split, bounds, move_split
+from beamsplit.models.shard.placement import NeedsGranule, Sharded, bounds, move_sharded
 
 ELEMENTWISE = frozenset(
     {"Add", "Cast", "DequantizeLinear", "Div", "Identity", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"}
@@ -213,7 +213,7 @@ class Constants:
         """Inputs of a Reshape of weights that gives one piece of its result: a slice of its source, and the target."""
         before, behind = _sizes(source), _sizes(result)
         try:
-            moved = move_split(Split(axis, pieces), behind, before)
+            moved = move_sharded(Sharded(axis, pieces), behind, before)
         except NeedsGranule:
             moved = None
         if moved is None or moved.outer != 1:

@@ -40,7 +40,7 @@ def core_count() -> int:
 
 
 @dataclass(frozen=True)
-class Here:
+class TimedAlternatives:
     """The split and its alternatives, timed on this machine."""
 
     stage_seconds: tuple[float, ...]
@@ -50,7 +50,7 @@ class Here:
     """Without the split."""
 
 
-def measure_here(
+def time_alternatives(
     model: ir.Model,
     model_file: ModelFile,
     stages: Sequence[StagePlan],
@@ -62,7 +62,7 @@ def measure_here(
     weight_bytes: float,
     whole_bytes: float,
     run_seconds: float,
-) -> Here:
+) -> TimedAlternatives:
     """Time the stages side by side, a replica of the whole model a worker, and the whole model with all threads.
 
     They take turns, so that what else the machine does meanwhile falls on all alike; a model too large to be in
@@ -109,7 +109,7 @@ def measure_here(
     if every > each:
         found.append(Alternative(f"the whole model with {every} threads", rates[1], weight_bytes, True, fits))
     seconds = tuple(float(one) for one in times[-1]) if len(stages) > 1 else ()
-    return Here(seconds, tuple(found))
+    return TimedAlternatives(seconds, tuple(found))
 
 
 _Window = Callable[[], "list[float]"]

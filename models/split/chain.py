@@ -28,7 +28,7 @@ def tolerance_of(model: str) -> float | None:
     return QUANTISED if quantises_at_run(model) else None
 
 
-class Chain:
+class StageChain:
     """Sessions of a plan's stages, in their order. `run` may be called from many threads at once."""
 
     def __init__(self, sessions: Sequence[Runs], plan: Plan) -> None:
@@ -59,14 +59,14 @@ class Chain:
             values.update(zip(stage.outputs, made, strict=True))
         return [values[name] for name in self.plan.outputs]
 
-    def still(self) -> Chain:
+    def still(self) -> StageChain:
         """The chain of the stages' still twins (`models.graph.random_draws`); itself where none draws."""
         sessions = [still_parts(session) for session in self.sessions]
         same = all(one is other for one, other in zip(sessions, self.sessions, strict=True))
-        return self if same else Chain(sessions, self.plan)
+        return self if same else StageChain(sessions, self.plan)
 
 
-def open_chain(plan: Plan, folder: str, options: SessionOptions) -> Chain:
+def open_chain(plan: Plan, folder: str, options: SessionOptions) -> StageChain:
     """The chain of the stages saved in the folder.
 
     Raises:
@@ -76,7 +76,7 @@ def open_chain(plan: Plan, folder: str, options: SessionOptions) -> Chain:
     if missing:
         raise UsageError(f"stage {missing[0].index} of the plan has no file: save the stages with --save_stages DIR")
     files = [ModelFile(os.path.join(folder, str(stage.file))) for stage in plan.stages]
-    return Chain([get_session(file, options) for file in files], plan)
+    return StageChain([get_session(file, options) for file in files], plan)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.order import components, improve_order
-from beamsplit.models.graph.parts import Part, parts_of, value_bytes, weight_bytes
+from beamsplit.models.graph.parts import NodeView, parts_of, value_bytes, weight_bytes
 from beamsplit.models.running.ort_values import ODD_TYPES
 from beamsplit.models.split.recompute import is_op, recomputed_nodes
 
@@ -61,7 +61,7 @@ class SplitGraph:
     notes: tuple[str, ...]
     """Lines for the user: what stays together, and why."""
 
-    parts: Mapping[str, Part] = field(repr=False, compare=False)
+    parts: Mapping[str, NodeView] = field(repr=False, compare=False)
     """What each node reads and makes, by name."""
 
     repeated: frozenset[str] = frozenset()
@@ -153,7 +153,7 @@ def _nodes(count: int, kind: str = "") -> str:
     return f"{count} {kind}node" + ("s" if count != 1 else "")
 
 
-def _join(model: ir.Model, parts: dict[str, Part], again: set[str], notes: list[str]) -> list[list[str]]:
+def _join(model: ir.Model, parts: dict[str, NodeView], again: set[str], notes: list[str]) -> list[list[str]]:
     """Groups of nodes that stay together, so that no two groups wait for one another."""
     maker = {made: name for name, part in parts.items() for made in part.makes}
     readers: dict[str, list[str]] = {}
@@ -190,7 +190,7 @@ def _join(model: ir.Model, parts: dict[str, Part], again: set[str], notes: list[
     return sorted(groups, key=lambda group: parts[group[0]].index)
 
 
-def _sources(parts: Mapping[str, Part], again: set[str]) -> dict[str, tuple[str, ...]]:
+def _sources(parts: Mapping[str, NodeView], again: set[str]) -> dict[str, tuple[str, ...]]:
     """For each tensor that is recomputed, the tensors it is made of that are not."""
     found: dict[str, tuple[str, ...]] = {}
     for name, part in parts.items():
@@ -204,7 +204,7 @@ def _resolved(names: Iterable[str], sources: Mapping[str, tuple[str, ...]]) -> t
     return tuple(dict.fromkeys(one for name in names for one in sources.get(name, (name,))))
 
 
-def _units(model: ir.Model, parts: dict[str, Part], groups: Sequence[Sequence[str]], again: set[str]) -> list[Unit]:
+def _units(model: ir.Model, parts: dict[str, NodeView], groups: Sequence[Sequence[str]], again: set[str]) -> list[Unit]:
     sources = _sources(parts, again)
     held: dict[str, tuple[str, ...]] = {}
     """For each tensor that is recomputed, the weights that takes."""

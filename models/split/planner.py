@@ -21,7 +21,7 @@ from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import file_name, load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import Session, SessionOptions
-from beamsplit.models.split.alternatives import core_count, measure_here, predict_alternatives, replicas_name
+from beamsplit.models.split.alternatives import core_count, predict_alternatives, replicas_name, time_alternatives
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
@@ -123,7 +123,7 @@ def make_plan(
     # Where some worker does not hold the whole model, there is nothing to be timed against.
     fits = all(worker.memory_bytes >= whole_bytes for worker in workers)
     if compare and here and fits and timer is not None:
-        found = measure_here(
+        found = time_alternatives(
             graph.model,
             model_file,
             drawn.stages,

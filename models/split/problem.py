@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from beamsplit.models.cost.arena import ARENA_TIMES, Step, live_bytes
+from beamsplit.models.cost.arena import ARENA_TIMES, ArenaNode, live_bytes
 from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.split.balance import Problem, Value, Weight, Worker
@@ -69,7 +69,7 @@ def activation_bytes(graph: SplitGraph, sizes: Mapping[str, float]) -> list[floa
     inputs are the caller's.
     """
     parts = [graph.parts[node] for unit in graph.units for node in unit.nodes]
-    steps = [Step(part.node.op_type, part.reads, part.makes) for part in parts]
+    steps = [ArenaNode(part.node.op_type, part.reads, part.makes) for part in parts]
     live = live_bytes(steps, sizes, graph.outputs)
     given = _given_bytes(graph, sizes)
     return [

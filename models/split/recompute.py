@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from beamsplit.models.graph.parts import Part, bodies, value_bytes
+from beamsplit.models.graph.parts import NodeView, bodies, value_bytes
 
 _LIGHT_NAMES = """
     Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Concat
@@ -43,7 +43,7 @@ def dequantizes(node: ir.Node) -> bool:
     return node.op_type == "DequantizeLinear"
 
 
-def recomputed_nodes(model: ir.Model, parts: dict[str, Part], weight_sizes: dict[str, int]) -> set[str]:
+def recomputed_nodes(model: ir.Model, parts: dict[str, NodeView], weight_sizes: dict[str, int]) -> set[str]:
     """Names of the nodes that are put into each stage that needs them; none makes an output of the model."""
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     outputs = {str(value.name) for value in model.graph.outputs}
@@ -90,7 +90,7 @@ def _counts(value: ir.Value) -> bool:
     return dtype.is_integer() or dtype == ir.DataType.BOOL
 
 
-def _read_once(parts: dict[str, Part], chosen: set[str], masks: set[str]) -> set[str]:
+def _read_once(parts: dict[str, NodeView], chosen: set[str], masks: set[str]) -> set[str]:
     """Those masks that only one other node needs: nothing is saved by making them twice."""
     readers: dict[str, set[str]] = {}
     for name, part in parts.items():

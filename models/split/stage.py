@@ -9,7 +9,7 @@ from functools import partial
 import onnx_ir as ir
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.graph.parts import Part
+from beamsplit.models.graph.parts import NodeView
 from beamsplit.models.graph.saving import save_models
 from beamsplit.models.split.cuts import SplitGraph, can_cross
 from beamsplit.models.split.plan import Plan, StagePlan, to_json
@@ -95,7 +95,7 @@ def _plans(graph: SplitGraph, own: Sequence[Sequence[str]], cheaper: bool) -> tu
 
 
 def _closed(
-    names: Iterable[str], parts: Mapping[str, Part], maker: Mapping[str, str], again: set[str]
+    names: Iterable[str], parts: Mapping[str, NodeView], maker: Mapping[str, str], again: set[str]
 ) -> tuple[set[str], dict[str, None]]:
     """The nodes with the recomputed ones that they need, and the tensors that come from outside."""
     nodes = set(names)
@@ -115,7 +115,7 @@ def _closed(
 def _made_anew(
     nodes: set[str],
     needs: dict[str, None],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, NodeView],
     maker: Mapping[str, str],
     weight_bytes: Mapping[str, int],
 ) -> tuple[set[str], dict[str, None]]:
@@ -138,7 +138,9 @@ def is_light(node: ir.Node) -> bool:
     return is_op(node, *_ANEW)
 
 
-def _needed(outputs: Iterable[str], held: set[str], parts: Mapping[str, Part], maker: Mapping[str, str]) -> set[str]:
+def _needed(
+    outputs: Iterable[str], held: set[str], parts: Mapping[str, NodeView], maker: Mapping[str, str]
+) -> set[str]:
     nodes: set[str] = set()
     work = list(outputs)
     while work:

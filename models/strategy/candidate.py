@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance
 from beamsplit.models.split.problem import solver_workers
-from beamsplit.models.strategy.cost import Stage, Team, pod_period
+from beamsplit.models.strategy.cost import ReplicaTeam, Stage, pod_period
 from beamsplit.models.strategy.teams import INLINE, Links, alike, teams_of
 from beamsplit.models.strategy.width import Width
 
@@ -193,7 +193,7 @@ def _pod(
 def _stage(width: Width, found: Balance, index: int, group: Sequence[ClusterWorker], links: Links) -> Stage:
     parts = width.unit_parts
     units = [unit for unit, stage in enumerate(found.stage_of) if stage == index]
-    teams = (Team(group[at].speed, _limit(group[at].bandwidth)) for at in found.workers_of[index])
+    teams = (ReplicaTeam(group[at].speed, _limit(group[at].bandwidth)) for at in found.workers_of[index])
 
     def total(of_units: Sequence[float]) -> float:
         return math.fsum(of_units[unit] for unit in units)

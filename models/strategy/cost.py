@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Team:
+class ReplicaTeam:
     """The workers of one replica of a stage."""
 
     speed: float = 1.0
@@ -40,7 +40,7 @@ class Team:
 class Stage:
     """One stage and the teams that run it; seconds at speed 1 and bytes are per micro-batch."""
 
-    teams: tuple[Team, ...]
+    teams: tuple[ReplicaTeam, ...]
     """At least one; several are replicas."""
 
     seconds: float = 0.0
@@ -129,7 +129,7 @@ class Busy:
         return self.enter + self.whole + self.exchange + self.share + self.leave
 
 
-def busy(stages: Sequence[Stage], at: int, team: Team) -> Busy:
+def busy(stages: Sequence[Stage], at: int, team: ReplicaTeam) -> Busy:
     """What a team of stage `at` does for one micro-batch; a link is as slow as the slower end's slowest replica."""
     stage = stages[at]
     before = min((one.link for one in stages[at - 1].teams), default=math.inf) if at else math.inf

@@ -19,7 +19,7 @@ from beamsplit.models.split.cuts import SplitGraph
 from beamsplit.models.split.profiled import profile_model, threads_of_worker
 from beamsplit.models.strategy.choose import PROCESS_BYTES, Strategy, choose
 from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
-from beamsplit.models.strategy.here import measure_here
+from beamsplit.models.strategy.local_timings import time_locally
 from beamsplit.models.strategy.measure import Machine
 from beamsplit.models.strategy.teams import INLINE, apart, shard_counts
 from beamsplit.models.strategy.width import make_widths
@@ -78,7 +78,7 @@ def plan_strategy(
         links, exchanged = apart(exchange), exchange_line(exchange, workers)
         workers = [dataclasses.replace(one, bandwidth=exchange.bandwidth(one.bandwidth)) for one in workers]
     elif core_count() > 1:
-        here = measure_here(model_file, feeds, options, HERE_SECONDS)
+        here = time_locally(model_file, feeds, options, HERE_SECONDS)
         links, seen = here.links, here.profile(profile)
     widths, notes = make_widths(model_file, feeds, graph, seen, counts if kind != "replicas" else ())
     return choose(

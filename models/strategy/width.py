@@ -21,7 +21,7 @@ from beamsplit.models.graph.model_file import ModelFile, external_folder
 from beamsplit.models.running.session import ModelRunError
 from beamsplit.models.shard.decision import Decision
 from beamsplit.models.shard.observe import observed_shapes
-from beamsplit.models.shard.placement import Partial, Split
+from beamsplit.models.shard.placement import Partial, Sharded
 from beamsplit.models.shard.planner import LEAST_SHARE
 from beamsplit.models.shard.propagate import Sharding, data_inputs, shard_graph
 from beamsplit.models.shard.trees import PLAIN, plain_ensembles
@@ -206,9 +206,11 @@ def largest_share(decision: Decision, shards: int) -> float:
     if shares:
         return max(shares)
     found = [
-        max(layout.pieces) / sum(layout.pieces) if isinstance(layout, Split) and any(layout.pieces) else 1 / shards
-        for layout in decision.outputs.values()
-        if isinstance(layout, Split | Partial)
+        max(placement.pieces) / sum(placement.pieces)
+        if isinstance(placement, Sharded) and any(placement.pieces)
+        else 1 / shards
+        for placement in decision.outputs.values()
+        if isinstance(placement, Sharded | Partial)
     ]
     # What is whole each shard makes all of.
     return max(found, default=1.0)
@@ -260,7 +262,7 @@ def exchanged(graph: SplitGraph, profile: Profile, source: ir.Graph, sharding: S
         node_name = maker.get(tensor) or _counted_with(graph, tensor)
         if node_name is not None:
             nbytes = profile.value_bytes.get(tensor, 0.0)
-            summed = isinstance(sharding.layouts.get(tensor), Partial)
+            summed = isinstance(sharding.placements.get(tensor), Partial)
             together = others * nbytes if summed else nbytes * others / sharding.shards
             found[node_name] = found.get(node_name, 0.0) + together
             joined[node_name] = joined.get(node_name, 0.0) + nbytes * (sharding.shards if summed else 1)

@@ -8,7 +8,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from beamsplit.pipelines.api.planned_steps import PlannedSteps
-from beamsplit.pipelines.running.wiring import ends_of, run_steps
+from beamsplit.pipelines.running.wiring import run_steps, side_workers
 from beamsplit.transforms.elements.blocks import FromBlocks, ToBlocks, without_number
 from beamsplit.transforms.failures.row_error import RowError
 
@@ -31,7 +31,7 @@ def score_distributed(
     """
     keep = [name for name in steps.made.names if name in steps.schema.names]
     blocks, unread = elements | "To blocks" >> ToBlocks(steps.schema, keep, most_rows, linger_seconds)
-    blocks, failed = run_steps(blocks, steps.steps, steps.divided, None, ends_of(steps.divided))
+    blocks, failed = run_steps(blocks, steps.steps, steps.divided, None, side_workers(steps.divided))
     predictions = blocks | "From blocks" >> FromBlocks(*result)
     unscored = tuple(failed) | "Unscored" >> beam.Flatten()
     told = unscored | "Without numbers" >> beam.Map(without_number).with_output_types(RowError)

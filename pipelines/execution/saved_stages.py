@@ -21,7 +21,7 @@ from beamsplit.models.running.session import SessionOptions, drop_session, resol
 from beamsplit.models.scoring.scorer import Array, ScoringPlan
 from beamsplit.models.shard.sharded import ShardedSession
 from beamsplit.models.split import stage as stage_files
-from beamsplit.models.split.chain import Chain, check_chain, check_same, still_parts, tolerance_of
+from beamsplit.models.split.chain import StageChain, check_chain, check_same, still_parts, tolerance_of
 from beamsplit.models.split.micro_batch import PER_STAGE
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.planner import make_plan
@@ -191,7 +191,7 @@ def compared(request: Request, model: StagedModel) -> tuple[list[str], list[tupl
     feeds = sample_feeds(made, scoring, scoring.batch_size)
     path = scoring.model.path
     tolerance = tolerance_of(path) if model.shards else None
-    chain = Chain(sessions, replace(model.plan, outputs=model.outputs))
+    chain = StageChain(sessions, replace(model.plan, outputs=model.outputs))
     if model.shards:
         of, fix = "the stages' shards do", "leave --shards out"
         check = check_same(made.session, chain, feeds, tolerance, of=of, fix=fix)

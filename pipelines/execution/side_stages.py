@@ -21,7 +21,7 @@ LEAST_WORKERS = 2
 
 
 @dataclass(frozen=True)
-class Ends:
+class SideStages:
     """Seconds per micro-batch on one worker; reading and writing have threads of their own beside it."""
 
     data: float
@@ -52,9 +52,9 @@ class Ends:
         ]
 
 
-def time_ends(
+def time_side_stages(
     prepare: Sequence[Step], infer: Step, finish: Sequence[Step], raw: pa.RecordBatch | None, micro_batch: int
-) -> Ends:
+) -> SideStages:
     """Run the sample through all steps and take the time of what is around the model.
 
     Args:
@@ -65,16 +65,16 @@ def time_ends(
         micro_batch: rows that the seconds are for.
     """
     if raw is None or not raw.num_rows or not (prepare or finish):
-        return Ends(0.0, 0.0)
+        return SideStages(0.0, 0.0)
     # What is made at first use (a tokenizer, a decoder) is no cost of a micro-batch.
     _timed(prepare, raw.slice(0, 1))
     prepared, data = _timed(prepare, raw)
     if not finish or not prepared.num_rows:
-        return Ends(data * micro_batch / raw.num_rows, 0.0)
+        return SideStages(data * micro_batch / raw.num_rows, 0.0)
     scored = infer(prepared).block
     _timed(finish, scored.slice(0, 1))
     _, output = _timed(finish, scored)
-    return Ends(data * micro_batch / raw.num_rows, output * micro_batch / raw.num_rows)
+    return SideStages(data * micro_batch / raw.num_rows, output * micro_batch / raw.num_rows)
 
 
 def _timed(steps: Sequence[Step], block: pa.RecordBatch) -> tuple[pa.RecordBatch, float]:

@@ -13,7 +13,7 @@ from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.options.values import Parallelism
 
 
-class Way(Protocol):
+class WayToRun(Protocol):
     """A way to run a model."""
 
     def wanted(self, asked: Parallelism) -> bool:
@@ -30,11 +30,11 @@ class Way(Protocol):
         """
 
 
-WAYS: tuple[Way, ...] = (sharded_stages, stages, shards, whole)
+WAYS: tuple[WayToRun, ...] = (sharded_stages, stages, shards, whole)
 """Those that ask for more come first; the last one can always be taken."""
 
 
-def way_of(asked: Parallelism) -> Way:
+def way_of(asked: Parallelism) -> WayToRun:
     """The way that is asked for.
 
     >>> way_of(Parallelism(stages=2)).__name__.rpartition(".")[2]

@@ -209,9 +209,9 @@ def _planned(
     finish = finish_steps(binding, after_infer, made)
     around: list[str] = []
     if divided.overlap is not None:
-        from beamsplit.pipelines.execution.side_stages import time_ends
+        from beamsplit.pipelines.execution.side_stages import time_side_stages
 
-        ends = time_ends(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
+        ends = time_side_stages(prepare, replace(infer, counted=False), finish, sample.raw, plan.batch_size)
         if asked.count is None and local:
             workers = replace(workers, count=ends.workers(divided.overlap.period, cores()))
         around = ends.lines(workers.count)

@@ -11,9 +11,9 @@ from beamsplit.models.graph.known_files import data_hash
 from beamsplit.models.running.boundary import Layout
 from beamsplit.models.running.session import ModelRunError
 from beamsplit.models.split.inline import DIFFERS, differs
+from beamsplit.models.split.measured_stages import MeasuredStages, as_data, better_plan, full_seconds, measured_in
 from beamsplit.models.split.plan import Plan, to_json
 from beamsplit.models.split.saved_files import without_files
-from beamsplit.models.split.seen import Seen, as_data, better_plan, full_seconds, seen_in
 from beamsplit.models.split.staged import StagedModel, staged_workers
 from beamsplit.pipelines.report.units import show_bytes, show_seconds
 from beamsplit.transforms.write.storage import open_output
@@ -67,7 +67,7 @@ class StagesReport:
             replan: file for the better plan; None for none.
         """
         plan = self.model.plan
-        seen = seen_in(counters, len(plan.stages), rows)
+        seen = measured_in(counters, len(plan.stages), rows)
         workers = [stage.replicas for stage in plan.stages] if self.distributed else staged_workers(self.model)
         told = stage_lines(plan, seen, workers)
         if replan is not None and all(stage.runs for stage in seen.stages):
@@ -79,7 +79,7 @@ class StagesReport:
             told.append(f"replan   {replan}: {better.rows_per_second:,.0f} rows/s predicted ({better.method})")
         return {"split": {**as_data(plan, seen, workers), "lines": told}}
 
-    def _better(self, seen: Seen, workers: Sequence[int]) -> Plan:
+    def _better(self, seen: MeasuredStages, workers: Sequence[int]) -> Plan:
         """Cut anew where the model can be profiled; else the same stages with measured seconds."""
         plan = self.model.plan
         try:
@@ -89,7 +89,7 @@ class StagesReport:
             return better_plan(plan, seen, workers)
 
 
-def stage_lines(plan: Plan, seen: Seen, workers: Sequence[int]) -> list[str]:
+def stage_lines(plan: Plan, seen: MeasuredStages, workers: Sequence[int]) -> list[str]:
     """What the user reads at the end."""
     if not all(stage.runs for stage in seen.stages):
         return ["stages   nothing ran through all of them"]

@@ -32,7 +32,7 @@ from beamsplit.pipelines.running.stream_first import TellFirstFailures
 from beamsplit.pipelines.running.stream_limit import StreamLimit
 from beamsplit.pipelines.running.stream_news import ShowNews
 from beamsplit.pipelines.running.stream_start import TellStart, where_it_begins
-from beamsplit.pipelines.running.wiring import ends_of, run_steps
+from beamsplit.pipelines.running.wiring import run_steps, side_workers
 from beamsplit.runners.direct import is_direct
 from beamsplit.runners.prism import is_prism
 from beamsplit.transforms.failures.kinds import read_tallies
@@ -200,7 +200,7 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> None:
     from beamsplit.transforms.kafka.sink import WriteMessages
     from beamsplit.transforms.kafka.source import ReadMessages
 
-    ends = ends_of(job.divided)
+    ends = side_workers(job.divided)
     blocks = pipeline | "Read" >> ReadMessages(job.source).with_resource_hints(**ends.before)
     job_dir = job.infer.job_dir
     steps = [("read", job.parse), *(("prepare", step) for step in job.prepare), ("infer", job.updating or job.infer)]

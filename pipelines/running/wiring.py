@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ends:
+class SideWorkers:
     """Workers of what stands before the model and behind it, as resource hints; empty leaves them to the runner."""
 
     before: Mapping[str, str] = field(default_factory=dict)
     behind: Mapping[str, str] = field(default_factory=dict)
 
 
-def ends_of(divided: Execution) -> Ends:
+def side_workers(divided: Execution) -> SideWorkers:
     """The workers of the model's first and last step: what they have need not be handed over, which on a stream takes a
     bundle's end. Empty where every worker has the whole model."""
     if divided.distributed is None:
-        return Ends()
+        return SideWorkers()
     from beamsplit.transforms.infer.run_steps import worker_memory
 
     memory, stages = worker_memory(divided.distributed), divided.distributed.stages
     first, last = memory[stages[0], None], memory[stages[-1], None]
-    return Ends({"min_ram": first}, {"min_ram": last})
+    return SideWorkers({"min_ram": first}, {"min_ram": last})
 
 
 def run_steps(
@@ -39,7 +39,7 @@ def run_steps(
     steps: Sequence[tuple[str, Step]],
     divided: Execution,
     job_dir: str | None,
-    ends: Ends = Ends(),
+    ends: SideWorkers = SideWorkers(),
 ) -> tuple[PCollection, list[PCollection]]:
     """(blocks that went through all steps, rows that failed in each).
 

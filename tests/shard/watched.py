@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 from beamsplit.models.running import session
 from beamsplit.transforms.infer.join import ShardJoin
 from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
-from beamsplit.transforms.infer.shard_step import Part, ShardStep
+from beamsplit.transforms.infer.shard_step import ShardResult, ShardStep
 from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
 
 # Where pandas is installed PyArrow imports it as soon as it looks at a Python object: all processes have it, or none.
@@ -44,7 +44,7 @@ def _tell(who: str) -> None:
 class WatchedStep(ShardStep):
     """One shard of one step."""
 
-    def run(self, block: pa.RecordBatch) -> Part:
+    def run(self, block: pa.RecordBatch) -> ShardResult:
         part = super().run(block)
         _tell(str(self.shard))
         return part
@@ -76,7 +76,7 @@ _NOTING = threading.Lock()
 class NotedStep(ShardStep):
     """One shard of one step, which tells in files of its `job_dir`."""
 
-    def run(self, block: pa.RecordBatch) -> Part:
+    def run(self, block: pa.RecordBatch) -> ShardResult:
         part = super().run(block)
         _note(self.job_dir, str(self.shard))
         return part
@@ -88,7 +88,7 @@ class HitStep(NotedStep):
     `die-SHARD`: its process is killed. `lose-SHARD`: the part is lost, as it is taken for the other shard's.
     """
 
-    def run(self, block: pa.RecordBatch) -> Part:
+    def run(self, block: pa.RecordBatch) -> ShardResult:
         part = super().run(block)
         if self._told("die"):
             os.kill(os.getpid(), signal.SIGKILL)

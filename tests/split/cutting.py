@@ -17,7 +17,7 @@ from beamsplit.models.cost.estimate import estimate_profile
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import SessionOptions, drop_session, get_session
-from beamsplit.models.split.chain import Chain, ChainCheck, check_chain, open_chain
+from beamsplit.models.split.chain import ChainCheck, StageChain, check_chain, open_chain
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.planner import draw_stages
@@ -61,7 +61,7 @@ def plan_of(graph: SplitGraph, stage_of: Iterable[int]) -> Plan:
     return Plan("model.onnx", "0", 1, assign(graph, list(stage_of)))
 
 
-def chain_of(graph: SplitGraph, stage_of: Iterable[int], folder: Path) -> Chain:
+def chain_of(graph: SplitGraph, stage_of: Iterable[int], folder: Path) -> StageChain:
     plan = save_stages(graph.model, plan_of(graph, stage_of), str(folder))
     return open_chain(plan, str(folder), ONE_THREAD)
 

@@ -16,7 +16,7 @@ from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.balance import Problem, Value, Weight
 from beamsplit.models.strategy.candidate import Candidate, Pod, candidates
 from beamsplit.models.strategy.choose import PROCESS_BYTES, LeftOut, choose
-from beamsplit.models.strategy.here import Here
+from beamsplit.models.strategy.local_timings import LocalTimings
 from beamsplit.models.strategy.planner import from_json, plan_strategy, to_json
 from beamsplit.models.strategy.teams import APART, Links, alike, shard_counts, teams_of
 from beamsplit.models.strategy.width import UnitParts, Width, make_widths
@@ -265,11 +265,11 @@ def test_more_stages_are_tried_where_few_do_not_fit():
 
 
 def test_this_machines_cores_are_predicted_as_they_are_together():
-    here = Here(cores=4, alone=1.0, together=1.5, threaded=0.4)
+    here = LocalTimings(cores=4, alone=1.0, together=1.5, threaded=0.4)
     profile = here.profile(Profile(8, {"a": 0.2, "b": 0.6}, {}, 0.8))
     assert profile.node_seconds == {"a": pytest.approx(0.375), "b": pytest.approx(1.125)}
     assert profile.total_seconds == 1.5
     # Four threads are 2.5 times as fast as one: each further one adds half of it.
     assert here.links.speedup(4) == pytest.approx(2.5)
-    assert Here(1, 1.0, 1.0, 1.0).links == Links()
-    assert Here(2, 1.0, 1.0, 1.4).links.thread_gain == 0.0
+    assert LocalTimings(1, 1.0, 1.0, 1.0).links == Links()
+    assert LocalTimings(2, 1.0, 1.0, 1.4).links.thread_gain == 0.0

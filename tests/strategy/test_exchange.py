@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from beamsplit.models.cost.cluster import ClusterWorker
-from beamsplit.models.strategy.cost import Stage, Team, busy
+from beamsplit.models.strategy.cost import ReplicaTeam, Stage, busy
 from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
 from beamsplit.models.strategy.planner import exchange_line
 from beamsplit.models.strategy.teams import apart
@@ -40,8 +40,8 @@ def test_a_link_and_serialising_add_up():
 
 def test_each_block_that_crosses_a_cut_is_paid_by_halves_at_both_ends():
     links = apart(Exchange(0.25))
-    chain = [Stage((Team(),), 1.0, hand_over_seconds=links.hand_over_seconds)] * 3
-    assert [busy(chain, at, Team()).latency for at in range(3)] == [1.125, 1.25, 1.125]
+    chain = [Stage((ReplicaTeam(),), 1.0, hand_over_seconds=links.hand_over_seconds)] * 3
+    assert [busy(chain, at, ReplicaTeam()).latency for at in range(3)] == [1.125, 1.25, 1.125]
     # To meet, one goes and one comes back: half of each for the leader, half for the shard.
     assert links.exchange_seconds == 0.25
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from beamsplit.models.split import schedule
 from beamsplit.models.strategy.candidate import Candidate, Pod
-from beamsplit.models.strategy.cost import Stage, Team, pod_latency, pod_period
+from beamsplit.models.strategy.cost import ReplicaTeam, Stage, pod_latency, pod_period
 from beamsplit.models.strategy.simulate import run_pod, simulate
 
 
 def stage(seconds: float = 0.0, replicas: int = 1, **more: float) -> Stage:
-    return Stage((Team(),) * replicas, seconds, **more)  # type: ignore[arg-type]
+    return Stage((ReplicaTeam(),) * replicas, seconds, **more)  # type: ignore[arg-type]
 
 
 def test_two_stages_by_hand():
@@ -41,7 +41,7 @@ def test_two_shards_meet_by_hand():
 
 
 def test_links_are_paid_at_both_ends():
-    fast, slow = Team(bandwidth=100.0), Team(bandwidth=10.0)
+    fast, slow = ReplicaTeam(bandwidth=100.0), ReplicaTeam(bandwidth=10.0)
     chain = [Stage((fast,), 1.0, bytes_out=20.0), Stage((slow,), 1.0, bytes_in=20.0)]
     assert run_pod(chain, micro_batches=1).seconds == 1 + 20 / 10 + 20 / 10 + 1
 
@@ -110,7 +110,7 @@ def test_teams_of_shards_are_as_a_ticking_clock_has_them(
     assert run.seconds == pytest.approx(ticking(whole, share, shards, rounds, micro_batches, in_flight))
 
 
-TEAMS = st.builds(Team, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([None, 50.0]))
+TEAMS = st.builds(ReplicaTeam, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([None, 50.0]))
 parts = st.builds(
     Stage,
     teams=st.lists(TEAMS, min_size=1, max_size=3).map(tuple),
@@ -151,7 +151,9 @@ def test_the_closed_form_of_a_chain_is_within_a_few_percent(given_stages: list[t
 def test_a_chain_of_faster_workers_is_not_slower(stages: list[Stage], data: st.DataObject):
     faster = data.draw(st.floats(1.0, 4.0))
     quick = [
-        Stage(**{**one.__dict__, "teams": tuple(Team(team.speed * faster, team.bandwidth) for team in one.teams)})
+        Stage(
+            **{**one.__dict__, "teams": tuple(ReplicaTeam(team.speed * faster, team.bandwidth) for team in one.teams)}
+        )
         for one in stages
     ]
     assert pod_period(quick) <= pod_period(stages) * (1 + 1e-9)

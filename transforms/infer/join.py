@@ -17,7 +17,7 @@ import pyarrow as pa
 from beamsplit.models.running.boundary import SAME, Boundary
 from beamsplit.models.scoring.scorer import Array
 from beamsplit.transforms.block import ORIGIN_ROW
-from beamsplit.transforms.infer.shard_step import Part, from_bytes
+from beamsplit.transforms.infer.shard_step import ShardResult, from_bytes
 
 
 class LostPartError(RuntimeError):
@@ -57,13 +57,13 @@ class ShardJoin:
     before: Boundary
     """What the whole step behind takes."""
 
-    def join(self, parts: Iterable[Part]) -> Joined:
+    def join(self, parts: Iterable[ShardResult]) -> Joined:
         """One block of the shards' parts, in whatever order and however often they come.
 
         Raises:
             LostPartError: a shard's part is missing, or parts are of unlike rows.
         """
-        first: dict[int, Part] = {}
+        first: dict[int, ShardResult] = {}
         for part in parts:
             first.setdefault(part.shard, part)
         if len(first) < self.shards:

@@ -26,7 +26,7 @@ from beamsplit.transforms.infer.model_news import REFUSED, TAKEN, write_news
 from beamsplit.transforms.infer.model_watch import (
     POLL_SECONDS,
     REMOTE_POLL_SECONDS,
-    Candidate,
+    FoundModel,
     State,
     candidates,
     is_remote,
@@ -134,7 +134,7 @@ class LiveModel:
                 unforeseen = not isinstance(error, OSError)
                 _LOG.warning("--model_updates %s: %s; looking again", self.updates.path, error, exc_info=unforeseen)
 
-    def _is_the_one(self, candidate: Candidate, state: State, settled: bool) -> bool:
+    def _is_the_one(self, candidate: FoundModel, state: State, settled: bool) -> bool:
         """Whether this model is in use now, or more must be known first; False where an older one is to be tried."""
         version = self._versions.get(state)
         if version == self.current.version or self.rows is None:
@@ -157,7 +157,7 @@ class LiveModel:
         finally:
             remove_copy(folder)
 
-    def _load(self, candidate: Candidate, copy: ModelCopy) -> bool:
+    def _load(self, candidate: FoundModel, copy: ModelCopy) -> bool:
         assert self.rows is not None
         reason = copy.problem
         if reason is None:

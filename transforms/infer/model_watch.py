@@ -19,7 +19,7 @@ State = tuple[tuple[str, float, int], ...]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FoundModel:
     """A model that may be newer than the one in use."""
 
     path: str
@@ -35,7 +35,7 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def candidates(path: str) -> list[Candidate]:
+def candidates(path: str) -> list[FoundModel]:
     """The model of a file, or the *.onnx of a folder: the one changed last first, of one time the last by name.
 
     A remote path is a file if it ends with `.onnx`.
@@ -47,7 +47,7 @@ def candidates(path: str) -> list[Candidate]:
     return sorted(found, key=lambda one: (one.changed, one.path), reverse=True)
 
 
-def _local(path: str) -> list[Candidate]:
+def _local(path: str) -> list[FoundModel]:
     paths = [path]
     if os.path.isdir(path):
         names = [name for name in os.listdir(path) if name.endswith(".onnx") and not name.startswith(".")]
@@ -58,11 +58,11 @@ def _local(path: str) -> list[Candidate]:
             stat = os.stat(one)
         except FileNotFoundError:
             continue  # Removed, or not there yet.
-        found.append(Candidate(one, stat.st_mtime_ns, stat.st_size))
+        found.append(FoundModel(one, stat.st_mtime_ns, stat.st_size))
     return found
 
 
-def _remote(path: str) -> list[Candidate]:
+def _remote(path: str) -> list[FoundModel]:
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
@@ -72,13 +72,13 @@ def _remote(path: str) -> list[Candidate]:
     except BeamIOError as error:
         raise OSError(f"{path} cannot be listed: {error}") from error
     return [
-        Candidate(one.path, one.last_updated_in_seconds or 0.0, one.size_in_bytes)
+        FoundModel(one.path, one.last_updated_in_seconds or 0.0, one.size_in_bytes)
         for one in listed
         if not posixpath.basename(one.path).startswith(".")
     ]
 
 
-def state_of(candidate: Candidate, data: Sequence[str]) -> State:
+def state_of(candidate: FoundModel, data: Sequence[str]) -> State:
     """What changes when a model changes; `data` names its external data, as far as it is known."""
     states = [(candidate.path, candidate.changed, candidate.size)]
     for location in data:
@@ -88,11 +88,11 @@ def state_of(candidate: Candidate, data: Sequence[str]) -> State:
     return tuple(states)
 
 
-def _remote_file(path: str) -> list[Candidate]:
+def _remote_file(path: str) -> list[FoundModel]:
     from apache_beam.io.filesystems import FileSystems
 
     listed = FileSystems.match([path])[0].metadata_list
-    return [Candidate(one.path, one.last_updated_in_seconds or 0.0, one.size_in_bytes) for one in listed]
+    return [FoundModel(one.path, one.last_updated_in_seconds or 0.0, one.size_in_bytes) for one in listed]
 
 
 def take_copy(path: str, folder: str) -> ModelCopy:

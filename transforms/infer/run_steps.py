@@ -30,7 +30,7 @@ from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.gather import PATIENCE_SECONDS, MeetParts
 from beamsplit.transforms.infer.join import ShardJoin
 from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
-from beamsplit.transforms.infer.shard_step import Part, ShardStep, block_id
+from beamsplit.transforms.infer.shard_step import ShardResult, ShardStep, block_id
 from beamsplit.transforms.infer.step import NAMESPACE
 from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
 from beamsplit.transforms.worker import this_worker
@@ -144,7 +144,7 @@ class _Join(beam.DoFn):
         self._joins = Metrics.counter("beamsplit", "shard_joins")
 
     def process(self, met: tuple[bytes, Iterable[tuple[Any, ...]]]) -> Iterator[Any]:
-        joined = self._join.join(Part(*part) for part in met[1])
+        joined = self._join.join(ShardResult(*part) for part in met[1])
         self._joins.inc()
         errors = [
             row_error(joined.carried, failure.row, f"{self._where}, shard {failure.shard}", failure.reason)

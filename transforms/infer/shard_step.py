@@ -31,7 +31,7 @@ ROWS = pa.schema([pa.field(ORIGIN_ROW, pa.int64(), nullable=False)])
 """What a part carries to tell that it is of the same rows as the others."""
 
 
-class Part(NamedTuple):
+class ShardResult(NamedTuple):
     """What one shard gives for a block."""
 
     shard: int
@@ -72,16 +72,16 @@ class ShardStep(LoadsOnce):
     sha256: str = ""
     """What the file holds, as the plan says; empty where the job made it."""
 
-    def run(self, block: pa.RecordBatch) -> Part:
+    def run(self, block: pa.RecordBatch) -> ShardResult:
         """This shard's part of what the step makes of a micro-batch; rows that fail are found by bisecting."""
         running(block, self.job_dir, self.session)
         values = self.before.unpack(block)
         made, failures = self._made(values, block.num_rows)
         carried = to_bytes(self.before.carried_of(block)) if self.shard == 0 else b""
         if made is None:
-            return Part(self.shard, b"", carried, tuple(sorted(failures.items())))
+            return ShardResult(self.shard, b"", carried, tuple(sorted(failures.items())))
         tensors = self.after.pack({**values, **made}, block.select([ORIGIN_ROW]))
-        return Part(self.shard, to_bytes(tensors), carried, tuple(sorted(failures.items())))
+        return ShardResult(self.shard, to_bytes(tensors), carried, tuple(sorted(failures.items())))
 
     def _made(self, values: dict[str, Array], rows: int) -> tuple[dict[str, Array] | None, dict[int, str]]:
         results: list[tuple[int, int, dict[str, Array]]] = []

@@ -13,7 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.write.finalize import finalize
-from beamsplit.transforms.write.merge import ShardPlan, merge_shard, plan_shards
+from beamsplit.transforms.write.merge import OutputShard, merge_shard, plan_shards
 from beamsplit.transforms.write.names import check_output
 from beamsplit.transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
 
@@ -71,7 +71,9 @@ class WriteBlocks(beam.PTransform):
         # One impulse and a side input, not a grouping: a grouping of nothing would never run the last step.
         once = blocks.pipeline | "Once" >> beam.Impulse()
         if count is not None:
-            plans = once | "Plan" >> beam.FlatMap(_plan, beam.pvalue.AsList(files), count).with_output_types(ShardPlan)
+            plans = once | "Plan" >> beam.FlatMap(_plan, beam.pvalue.AsList(files), count).with_output_types(
+                OutputShard
+            )
             if count > 1:
                 plans |= beam.Reshuffle()
             files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
@@ -81,7 +83,7 @@ class WriteBlocks(beam.PTransform):
         return once | "Finalize" >> last
 
 
-def _plan(_: bytes, files: list[TempFile], count: int) -> list[ShardPlan]:
+def _plan(_: bytes, files: list[TempFile], count: int) -> list[OutputShard]:
     return plan_shards(files, count)
 
 

@@ -26,7 +26,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class ShardPlan:
+class OutputShard:
     """What one final file is made of."""
 
     index: int
@@ -36,7 +36,7 @@ class ShardPlan:
     """In the order of their rows; none at all makes a file without rows."""
 
 
-def plan_shards(files: Iterable[TempFile], count: int) -> list[ShardPlan]:
+def plan_shards(files: Iterable[TempFile], count: int) -> list[OutputShard]:
     """Deal the files to `count` shards of about equal rows, in row order.
 
     With at least `count` files each shard gets whole neighbouring files, so that a shard of one file needs no
@@ -47,12 +47,12 @@ def plan_shards(files: Iterable[TempFile], count: int) -> list[ShardPlan]:
     ends = _whole_file_ends(rows, count) if len(rows) >= count else _equal_ends(rows, count)
     plans, begin = [], 0
     for index, end in enumerate(ends):
-        plans.append(ShardPlan(index, tuple(_parts(ordered, begin, end))))
+        plans.append(OutputShard(index, tuple(_parts(ordered, begin, end))))
         begin = end
     return plans
 
 
-def merge_shard(plan: ShardPlan, target: Target) -> TempFile:
+def merge_shard(plan: OutputShard, target: Target) -> TempFile:
     """Write the parts of a shard to one new file, row groups or bytes at a time; one whole file stays as it is."""
     order = ("", 0, plan.index)
     if len(plan.parts) == 1 and plan.parts[0].whole:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision
-from beamsplit.models.shard.placement import Split
+from beamsplit.models.shard.decision import Decision, RuleContext
+from beamsplit.models.shard.placement import Sharded
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules import (
     attention,
@@ -36,12 +36,12 @@ def rule_of(node: ir.Node) -> Rule | None:
     return RULES.get((node.domain if node.domain != "ai.onnx" else "", node.op_type))
 
 
-def decide(node: ir.Node, context: Context) -> Decision | None:
+def decide(node: ir.Node, context: RuleContext) -> Decision | None:
     """What becomes of the node on each shard; None where it must stay whole."""
     rule = rule_of(node)
     if rule is None:
         return None
-    splits = [one for one in map(context.layout, node.inputs) if isinstance(one, Split)]
+    splits = [one for one in map(context.placement, node.inputs) if isinstance(one, Sharded)]
     if any(one.outer != 1 for one in splits) and not rule.merged:
         return None
     if any(one.sections for one in splits) and not rule.in_parts:

@@ -12,30 +12,30 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision, Slice, along, input_at
-from beamsplit.models.shard.placement import PARTIAL, Split, Whole
+from beamsplit.models.shard.decision import Decision, RuleContext, Slice, along, input_at
+from beamsplit.models.shard.placement import PARTIAL, Replicated, Sharded
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 _WEIGHT, _SCALES, _ZERO_POINTS, _GROUPS, _BIAS = 1, 2, 3, 4, 5
 
 
-def matmul_nbits(node: ir.Node, context: Context) -> Decision | None:
+def matmul_nbits(node: ir.Node, context: RuleContext) -> Decision | None:
     """MatMulNBits(A, B, scales, zero_points, g_idx, bias)."""
     data, *constants = node.inputs
-    shape, layout = context.shape(data), context.layout(data)
+    shape, placement = context.shape(data), context.placement(data)
     if shape is None or not all(value is None or context.is_constant(value) for value in constants):
         return None
     if node.attributes.get_int("weight_prepacked", 0):
         return context.refuse(node, "its weight is packed for one kind of processor")
-    if isinstance(layout, Whole):
+    if isinstance(placement, Replicated):
         return _columns(node, context, len(shape) - 1)
-    if not isinstance(layout, Split):
+    if not isinstance(placement, Sharded):
         return None
-    return _rows(node, context, layout) if layout.axis == len(shape) - 1 else Decision({_result(node): layout})
+    return _rows(node, context, placement) if placement.axis == len(shape) - 1 else Decision({_result(node): placement})
 
 
-def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
+def _columns(node: ir.Node, context: RuleContext, axis: int) -> Decision | None:
     columns = node.attributes.get_int("N", 0) or 0
     split = context.begin(node, axis, columns, in_parts=True)
     if split is None:
@@ -55,7 +55,7 @@ def _columns(node: ir.Node, context: Context, axis: int) -> Decision | None:
     )
 
 
-def _rows(node: ir.Node, context: Context, layout: Split) -> Decision | None:
+def _rows(node: ir.Node, context: RuleContext, placement: Sharded) -> Decision | None:
     block, bits = node.attributes.get_int("block_size", 0) or 0, node.attributes.get_int("bits", 4) or 4
     zero_points, groups = input_at(node, _ZERO_POINTS), input_at(node, _GROUPS)
     if groups is not None:
@@ -65,9 +65,9 @@ def _rows(node: ir.Node, context: Context, layout: Split) -> Decision | None:
     if ranks != {_WEIGHT: 3, _SCALES: 2, _ZERO_POINTS: 2} and ranks != {_WEIGHT: 3, _SCALES: 2}:
         return context.refuse(node, "its scales are not apart by columns")
     in_a_byte = 8 // bits if zero_points is not None and zero_points.dtype == ir.DataType.UINT8 else 1
-    if not context.cut_at(layout, block * in_a_byte):
-        return context.refuse(node, f"its {sum(layout.pieces)} rows have no {context.shards} parts of whole blocks")
-    blocks = tuple(piece // block for piece in layout.pieces)
+    if not context.cut_at(placement, block * in_a_byte):
+        return context.refuse(node, f"its {sum(placement.pieces)} rows have no {context.shards} parts of whole blocks")
+    blocks = tuple(piece // block for piece in placement.pieces)
     slices = {_WEIGHT: Slice(1, blocks), _SCALES: Slice(1, blocks)}
     if zero_points is not None:
         slices[_ZERO_POINTS] = Slice(1, tuple(count // in_a_byte for count in blocks))
@@ -75,7 +75,7 @@ def _rows(node: ir.Node, context: Context, layout: Split) -> Decision | None:
         {_result(node): PARTIAL},
         slices,
         frozenset([_BIAS] if input_at(node, _BIAS) is not None else []),
-        attributes={"K": layout.pieces},
+        attributes={"K": placement.pieces},
         sharded_bytes=_bytes(node),
     )
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision, Slice
-from beamsplit.models.shard.placement import PARTIAL, NeedsGranule, Split, Whole
+from beamsplit.models.shard.decision import Decision, RuleContext, Slice
+from beamsplit.models.shard.placement import PARTIAL, NeedsGranule, Replicated, Sharded
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 
-def conv(node: ir.Node, context: Context) -> Decision | None:
+def conv(node: ir.Node, context: RuleContext) -> Decision | None:
     """Conv(X, W [out, in / groups, ...], B [out]).
 
     whole x, one group       each shard makes some output channels
@@ -23,13 +23,13 @@ def conv(node: ir.Node, context: Context) -> Decision | None:
     data, weight, *rest = node.inputs
     bias = rest[0] if rest else None
     shape = context.shape(weight)
-    layout = context.layout(data)
+    placement = context.placement(data)
     if shape is None or not context.is_constant(weight) or (bias is not None and not context.is_constant(bias)):
         return None
     name = str(node.outputs[0].name)
     groups = node.attributes.get_int("group", 1) or 1
     size = weight_bytes(weight)
-    if isinstance(layout, Whole):
+    if isinstance(placement, Replicated):
         split = context.begin(node, 1, shape[0], 1 if groups == 1 else shape[0] // groups)
         if split is None:
             return None
@@ -39,19 +39,19 @@ def conv(node: ir.Node, context: Context) -> Decision | None:
             decision.taken = {0: Slice(1, tuple(count * shape[1] for count in own))}
             decision.attributes["group"] = own
         return decision
-    if not isinstance(layout, Split) or layout.axis != 1:
+    if not isinstance(placement, Sharded) or placement.axis != 1:
         return None
     if groups == 1:
         first = frozenset([2] if bias is not None else [])
-        return Decision({name: PARTIAL}, {1: Slice(1, layout.pieces)}, first, sharded_bytes=size)
+        return Decision({name: PARTIAL}, {1: Slice(1, placement.pieces)}, first, sharded_bytes=size)
     each = shape[1]
-    if any(piece % each for piece in layout.pieces):
-        raise NeedsGranule(layout.origins, each)
-    pieces = tuple(piece // each * (shape[0] // groups) for piece in layout.pieces)
+    if any(piece % each for piece in placement.pieces):
+        raise NeedsGranule(placement.origins, each)
+    pieces = tuple(piece // each * (shape[0] // groups) for piece in placement.pieces)
     return Decision(
-        {name: Split(1, pieces, layout.origins)},
+        {name: Sharded(1, pieces, placement.origins)},
         _outputs(pieces, bias),
-        attributes={"group": [piece // each for piece in layout.pieces]},
+        attributes={"group": [piece // each for piece in placement.pieces]},
         sharded_bytes=size,
     )
 
@@ -63,29 +63,29 @@ def _outputs(pieces: tuple[int, ...], bias: ir.Value | None) -> dict[int, Slice]
     return slices
 
 
-def batch_normalization(node: ir.Node, context: Context) -> Decision | None:
+def batch_normalization(node: ir.Node, context: RuleContext) -> Decision | None:
     """Scale, bias, mean and variance are a number a channel."""
-    layout = context.layout(node.inputs[0])
+    placement = context.placement(node.inputs[0])
     constant = all(context.is_constant(value) for value in node.inputs[1:])
-    if not isinstance(layout, Split) or layout.axis != 1 or not constant or len(node.outputs) != 1:
+    if not isinstance(placement, Sharded) or placement.axis != 1 or not constant or len(node.outputs) != 1:
         return None
-    return Decision({str(node.outputs[0].name): layout}, {k: Slice(0, layout.pieces) for k in range(1, 5)})
+    return Decision({str(node.outputs[0].name): placement}, {k: Slice(0, placement.pieces) for k in range(1, 5)})
 
 
-def instance_normalization(node: ir.Node, context: Context) -> Decision | None:
+def instance_normalization(node: ir.Node, context: RuleContext) -> Decision | None:
     """Each channel is normalised by itself."""
-    layout = context.layout(node.inputs[0])
-    if not isinstance(layout, Split) or layout.axis != 1 or not all(map(context.is_constant, node.inputs[1:])):
+    placement = context.placement(node.inputs[0])
+    if not isinstance(placement, Sharded) or placement.axis != 1 or not all(map(context.is_constant, node.inputs[1:])):
         return None
-    return Decision({str(node.outputs[0].name): layout}, {k: Slice(0, layout.pieces) for k in (1, 2)})
+    return Decision({str(node.outputs[0].name): placement}, {k: Slice(0, placement.pieces) for k in (1, 2)})
 
 
-def pool(node: ir.Node, context: Context) -> Decision | None:
+def pool(node: ir.Node, context: RuleContext) -> Decision | None:
     """Each channel is pooled by itself; so is each row."""
-    layout = context.layout(node.inputs[0])
-    if not isinstance(layout, Split) or layout.axis > 1 or len(node.outputs) != 1:
+    placement = context.placement(node.inputs[0])
+    if not isinstance(placement, Sharded) or placement.axis > 1 or len(node.outputs) != 1:
         return None
-    return Decision({str(node.outputs[0].name): layout})
+    return Decision({str(node.outputs[0].name): placement})
 
 
 def _channels(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequence[int]]) -> Mapping[int, int | None]:

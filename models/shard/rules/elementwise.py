@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from beamsplit.models.graph.operators import BROADCAST, UNARY
-from beamsplit.models.shard.decision import Context, Decision, along
-from beamsplit.models.shard.placement import PARTIAL, Origin, Partial, Sizes, Split
+from beamsplit.models.shard.decision import Decision, RuleContext, along
+from beamsplit.models.shard.placement import PARTIAL, Partial, Sharded, ShardingOrigin, Sizes
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.sizes import same_sizes
 
@@ -16,27 +16,27 @@ LINEAR = ("Identity", "Neg")
 """Of the above, those that give terms of the result for terms of the input."""
 
 
-def unary(node: ir.Node, context: Context) -> Decision | None:
+def unary(node: ir.Node, context: RuleContext) -> Decision | None:
     """Each shard works on its slice."""
-    layout = context.layout(node.inputs[0])
-    if isinstance(layout, Sizes):
+    placement = context.placement(node.inputs[0])
+    if isinstance(placement, Sizes):
         return same_sizes(node, context) if node.op_type in ("Cast", "Identity") else None
-    if isinstance(layout, Partial) and node.op_type in LINEAR:
+    if isinstance(placement, Partial) and node.op_type in LINEAR:
         return Decision({str(node.outputs[0].name): PARTIAL})
-    return Decision({str(node.outputs[0].name): layout}) if isinstance(layout, Split) else None
+    return Decision({str(node.outputs[0].name): placement}) if isinstance(placement, Sharded) else None
 
 
-def dropout(node: ir.Node, context: Context) -> Decision | None:
+def dropout(node: ir.Node, context: RuleContext) -> Decision | None:
     """As in inference, where it does nothing; a mask that is read, or training, needs the whole tensor."""
     training = node.inputs[2] if len(node.inputs) > 2 else None
     asked = training is not None and (training.const_value is None or bool(training.const_value.numpy()))
     if asked or any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         return None
-    layout = context.layout(node.inputs[0])
-    return Decision({str(node.outputs[0].name): layout}) if isinstance(layout, (Split, Partial)) else None
+    placement = context.placement(node.inputs[0])
+    return Decision({str(node.outputs[0].name): placement}) if isinstance(placement, (Sharded, Partial)) else None
 
 
-def broadcast(node: ir.Node, context: Context) -> Decision | None:
+def broadcast(node: ir.Node, context: RuleContext) -> Decision | None:
     """Operands are split alike, or broadcast along the split, or constants that are sliced.
 
     [rows, heads/N, t, t] + [rows, 1, t, t] whole        [rows, features/N] + bias [features] sliced
@@ -45,28 +45,28 @@ def broadcast(node: ir.Node, context: Context) -> Decision | None:
     if rank is None:
         return None
     axis: int | None = None
-    found: Split | None = None
-    origins: frozenset[Origin] = frozenset()
+    found: Sharded | None = None
+    origins: frozenset[ShardingOrigin] = frozenset()
     for value in node.inputs:
-        layout = context.layout(value)
-        if isinstance(layout, (Partial, Sizes)):
+        placement = context.placement(value)
+        if isinstance(placement, (Partial, Sizes)):
             return None
-        if isinstance(layout, Split):
+        if isinstance(placement, Sharded):
             shape = context.shape(value)
             if shape is None:
                 return None
-            here = layout.axis + rank - len(shape)
+            here = placement.axis + rank - len(shape)
             if found is None:
-                axis, found, origins = here, layout, layout.origins
-            elif axis != here or sum(found.pieces) != sum(layout.pieces) or found.sections != layout.sections:
+                axis, found, origins = here, placement, placement.origins
+            elif axis != here or sum(found.pieces) != sum(placement.pieces) or found.sections != placement.sections:
                 return None
             else:
-                origins = context.agree(found, layout)
+                origins = context.agree(found, placement)
     if found is None or axis is None:
         return None
     slices = {}
     for position, value in enumerate(node.inputs):
-        if value is None or isinstance(context.layout(value), Split):
+        if value is None or isinstance(context.placement(value), Sharded):
             continue
         shape = context.shape(value)
         if shape is None:
@@ -77,10 +77,10 @@ def broadcast(node: ir.Node, context: Context) -> Decision | None:
         if not context.is_constant(value):
             return None
         slices[position] = along(found, at)
-    return Decision({str(node.outputs[0].name): Split(axis, found.pieces, origins, sections=found.sections)}, slices)
+    return Decision({str(node.outputs[0].name): Sharded(axis, found.pieces, origins, sections=found.sections)}, slices)
 
 
-def _rank(node: ir.Node, context: Context) -> int | None:
+def _rank(node: ir.Node, context: RuleContext) -> int | None:
     shapes = [context.shape(value) for value in node.inputs if value is not None]
     known = [len(shape) for shape in shapes if shape is not None]
     return max(known) if known and len(known) == len(shapes) else None

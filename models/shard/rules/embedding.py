@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision, Maker, Slice
-from beamsplit.models.shard.placement import PARTIAL, Sizes, Split, Whole, bounds, cut_evenly
+from beamsplit.models.shard.decision import Decision, Maker, RuleContext, Slice
+from beamsplit.models.shard.placement import PARTIAL, Replicated, Sharded, Sizes, bounds, cut_evenly
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.sizes import gather_sizes
 from beamsplit.models.shard.weights import weight_bytes
@@ -23,7 +23,7 @@ _LEAST_OPSET = 9
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
-def gather(node: ir.Node, context: Context) -> Decision | None:
+def gather(node: ir.Node, context: RuleContext) -> Decision | None:
     """A constant table by its rows; data that is split on another axis goes through."""
     data, indices = node.inputs
     shape = context.shape(data)
@@ -38,7 +38,7 @@ def gather(node: ir.Node, context: Context) -> Decision | None:
         if (
             not table
             or data.dtype is None
-            or not isinstance(context.layout(indices), Whole)
+            or not isinstance(context.placement(indices), Replicated)
             or context.is_constant(indices)
         ):
             return None
@@ -60,22 +60,22 @@ def gather(node: ir.Node, context: Context) -> Decision | None:
 
         name = str(node.outputs[0].name)
         return Decision({name: PARTIAL}, {0: Slice(0, pieces)}, replace=lookup, sharded_bytes=weight_bytes(data))
-    layout, chosen = context.layout(data), context.shape(indices)
-    if isinstance(layout, Sizes):
+    placement, chosen = context.placement(data), context.shape(indices)
+    if isinstance(placement, Sizes):
         return gather_sizes(node, context)
-    if not isinstance(layout, Split) or layout.axis == axis or chosen is None:
+    if not isinstance(placement, Sharded) or placement.axis == axis or chosen is None:
         return None
-    if not isinstance(context.layout(indices), Whole):
+    if not isinstance(context.placement(indices), Replicated):
         return None
-    at = layout.axis if layout.axis < axis else layout.axis + len(chosen) - 1
-    return Decision({str(node.outputs[0].name): Split(at, layout.pieces, layout.origins)})
+    at = placement.axis if placement.axis < axis else placement.axis + len(chosen) - 1
+    return Decision({str(node.outputs[0].name): Sharded(at, placement.pieces, placement.origins)})
 
 
-def _by_columns(node: ir.Node, context: Context, shape: tuple[int, ...]) -> Decision | None:
+def _by_columns(node: ir.Node, context: RuleContext, shape: tuple[int, ...]) -> Decision | None:
     """Each shard looks up its columns of every entry."""
     data, indices = node.inputs
     chosen = context.shape(indices)
-    if len(shape) != 2 or chosen is None or not isinstance(context.layout(indices), Whole):
+    if len(shape) != 2 or chosen is None or not isinstance(context.placement(indices), Replicated):
         return None
     split = context.begin(node, len(chosen), shape[1])
     if split is None:
@@ -83,7 +83,7 @@ def _by_columns(node: ir.Node, context: Context, shape: tuple[int, ...]) -> Deci
     return Decision({str(node.outputs[0].name): split}, {0: Slice(1, split.pieces)}, sharded_bytes=weight_bytes(data))
 
 
-def gather_quantised(node: ir.Node, context: Context) -> Decision | None:
+def gather_quantised(node: ir.Node, context: RuleContext) -> Decision | None:
     """GatherBlockQuantized(table, ids, scales, zero_points), a table whose rows are quantised in blocks: by rows."""
     table, indices = node.inputs[:2]
     held = [at for at in (0, 2, 3) if at < len(node.inputs) and node.inputs[at] is not None]
@@ -93,7 +93,7 @@ def gather_quantised(node: ir.Node, context: Context) -> Decision | None:
         return None
     if given.get("gather_axis", 0) % len(shape) or given.get("quantize_axis", 1) % len(shape) == 0:
         return context.refuse(node, "it does not look up whole rows")
-    if not isinstance(context.layout(indices), Whole) or context.is_constant(indices):
+    if not isinstance(context.placement(indices), Replicated) or context.is_constant(indices):
         return None
     pieces = cut_evenly(shape[0], context.shards)
     scales = node.inputs[2]
@@ -150,7 +150,7 @@ def _lookup(
     return make.node("Where", [make.node("Reshape", [inside, wider]), found, make.constant(np.zeros((), dtype))])
 
 
-def embed_and_normalise(node: ir.Node, context: Context) -> Decision | None:
+def embed_and_normalise(node: ir.Node, context: RuleContext) -> Decision | None:
     """EmbedLayerNormalization: terms of the sum cannot be normalised before they are joined."""
     return context.refuse(node, "it looks up and normalises at once; a plain Gather is divided by the table's rows")
 

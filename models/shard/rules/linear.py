@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision, Slice, along
-from beamsplit.models.shard.placement import PARTIAL, Partial, Split, Whole
+from beamsplit.models.shard.decision import Decision, RuleContext, Slice, along
+from beamsplit.models.shard.placement import PARTIAL, Partial, Replicated, Sharded
 from beamsplit.models.shard.rule import DataBeside, Rule
 from beamsplit.models.shard.weights import weight_bytes
 
 
-def gemm(node: ir.Node, context: Context) -> Decision | None:
+def gemm(node: ir.Node, context: RuleContext) -> Decision | None:
     """Gemm(A, B, C) with a constant B; alpha, beta and the transpositions stay as they are."""
     data, weight, *rest = node.inputs
     bias = rest[0] if rest else None
@@ -34,20 +34,20 @@ def gemm(node: ir.Node, context: Context) -> Decision | None:
     transposed = bool(node.attributes.get_int("transB", 0))
     inner, outer = (1, 0) if transposed else (0, 1)
     name = str(node.outputs[0].name)
-    layout = context.layout(data)
-    if isinstance(layout, Whole):
+    placement = context.placement(data)
+    if isinstance(placement, Replicated):
         split = context.begin(node, 1, shape[outer], in_parts=True)
         if split is None:
             return None
         slices = {1: along(split, outer)}
         _slice_bias(slices, 2, bias, context, split)
         return Decision({name: split}, slices, sharded_bytes=weight_bytes(weight))
-    if not isinstance(layout, Split):
+    if not isinstance(placement, Sharded):
         return None
     contracted = 0 if node.attributes.get_int("transA", 0) else 1
-    if layout.axis != contracted:
+    if placement.axis != contracted:
         return None
-    slices = {1: Slice(inner, layout.pieces)}
+    slices = {1: Slice(inner, placement.pieces)}
     # Without a bias it may be since opset 11 only.
     return Decision(
         {name: PARTIAL},
@@ -58,13 +58,15 @@ def gemm(node: ir.Node, context: Context) -> Decision | None:
     )
 
 
-def _slice_bias(slices: dict[int, Slice], position: int, bias: ir.Value | None, context: Context, split: Split) -> None:
+def _slice_bias(
+    slices: dict[int, Slice], position: int, bias: ir.Value | None, context: RuleContext, split: Sharded
+) -> None:
     shape = context.shape(bias)
     if shape and shape[-1] != 1:
         slices[position] = along(split, len(shape) - 1)
 
 
-def fused_gemm(node: ir.Node, context: Context) -> Decision | None:
+def fused_gemm(node: ir.Node, context: RuleContext) -> Decision | None:
     """FusedGemm: Gemm and an activation, which must see the whole sum."""
     decision = gemm(node, context)
     if decision is not None and PARTIAL in decision.outputs.values():
@@ -72,7 +74,7 @@ def fused_gemm(node: ir.Node, context: Context) -> Decision | None:
     return decision
 
 
-def matmul(node: ir.Node, context: Context) -> Decision | None:
+def matmul(node: ir.Node, context: RuleContext) -> Decision | None:
     """MatMul(A, B), and FusedMatMul with either turned: B a constant, or both data that are split alike."""
     first, second = node.inputs[:2]
     name = str(node.outputs[0].name)
@@ -85,11 +87,11 @@ def matmul(node: ir.Node, context: Context) -> Decision | None:
     # Of each operand the axis that is summed over, and of B that of its columns.
     summed_a, summed_b = len(a) - 1 - turned_a, len(b) - 2 + turned_b
     columns = len(b) - 1 - turned_b
-    left, right = context.layout(first), context.layout(second)
+    left, right = context.placement(first), context.placement(second)
     rank = max(len(a), len(b))
     if isinstance(left, Partial) or isinstance(right, Partial):
         return None
-    if context.is_constant(second) and isinstance(left, Whole):
+    if context.is_constant(second) and isinstance(left, Replicated):
         if len(b) != 2:
             return None
         split = context.begin(node, rank - 1, b[columns], in_parts=True)
@@ -98,7 +100,7 @@ def matmul(node: ir.Node, context: Context) -> Decision | None:
             if split is None
             else Decision({name: split}, {1: along(split, columns)}, sharded_bytes=weight_bytes(second))
         )
-    if isinstance(left, Split) and isinstance(right, Whole):
+    if isinstance(left, Sharded) and isinstance(right, Replicated):
         if left.axis == summed_a:
             if not context.is_constant(second):
                 return None
@@ -107,20 +109,20 @@ def matmul(node: ir.Node, context: Context) -> Decision | None:
         outer = rank - 2 if left.axis >= len(a) - 2 else left.axis + rank - len(a)
         if left.axis < len(a) - 2 and outer - (rank - len(b)) >= 0 and b[outer - (rank - len(b))] != 1:
             return None
-        return Decision({name: Split(outer, left.pieces, left.origins)})
-    if isinstance(left, Split) and isinstance(right, Split):
+        return Decision({name: Sharded(outer, left.pieces, left.origins)})
+    if isinstance(left, Sharded) and isinstance(right, Sharded):
         return _both(name, left, right, (len(a), summed_a), (len(b), summed_b), rank, context)
     return None
 
 
 def _both(
     name: str,
-    left: Split,
-    right: Split,
+    left: Sharded,
+    right: Sharded,
     of_a: tuple[int, int],
     of_b: tuple[int, int],
     rank: int,
-    context: Context,
+    context: RuleContext,
 ) -> Decision | None:
     """Of operands with (number of axes, the axis that is summed over) each."""
     (a, summed_a), (b, summed_b) = of_a, of_b
@@ -131,7 +133,7 @@ def _both(
         return None
     origins = context.agree(left, right)
     axis = left.axis + rank - a
-    return Decision({name: PARTIAL if contracted else Split(axis, left.pieces, origins, left.outer)})
+    return Decision({name: PARTIAL if contracted else Sharded(axis, left.pieces, origins, left.outer)})
 
 
 def product_data(weight: int) -> DataBeside:

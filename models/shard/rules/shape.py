@@ -11,29 +11,29 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision, input_at
-from beamsplit.models.shard.placement import Partial, Sizes, Split, move_split
+from beamsplit.models.shard.decision import Decision, RuleContext, input_at
+from beamsplit.models.shard.placement import Partial, Sharded, Sizes, move_sharded
 from beamsplit.models.shard.rule import Rule
 
 
-def reshape(node: ir.Node, context: Context) -> Decision | None:
+def reshape(node: ir.Node, context: RuleContext) -> Decision | None:
     """Reshape, Flatten, Squeeze, Unsqueeze: what stands before the split's axis stays together, and what is behind."""
     source, result = context.shape(node.inputs[0]), context.shape(node.outputs[0])
-    layout = context.layout(node.inputs[0])
+    placement = context.placement(node.inputs[0])
     name = str(node.outputs[0].name)
-    if isinstance(layout, Sizes):
+    if isinstance(placement, Sizes):
         scalar = node.op_type in ("Squeeze", "Unsqueeze") and result is not None and len(result) < 2
-        return Decision({name: layout}) if scalar else None
+        return Decision({name: placement}) if scalar else None
     if source is None or result is None or 0 in source:
         return None
-    if isinstance(layout, Partial):
-        return Decision({name: layout})
-    if not isinstance(layout, Split):
+    if isinstance(placement, Partial):
+        return Decision({name: placement})
+    if not isinstance(placement, Sharded):
         return None
-    if _packs_heads(source, result, layout) and not layout.sections:
+    if _packs_heads(source, result, placement) and not placement.sections:
         size = source[-1] // result[-3]
-        context.ask_for_parts(layout, (size,) * result[-3], size)
-    moved = _moved_parts(layout, source, result) if layout.sections else move_split(layout, source, result)
+        context.ask_for_parts(placement, (size,) * result[-3], size)
+    moved = _moved_parts(placement, source, result) if placement.sections else move_sharded(placement, source, result)
     if moved is None:
         return None
     decision = Decision({name: moved})
@@ -54,29 +54,31 @@ def reshape(node: ir.Node, context: Context) -> Decision | None:
     return decision if _leaves_room(target, moved, context) else None
 
 
-def _packs_heads(source: tuple[int, ...], result: tuple[int, ...], layout: Split) -> bool:
+def _packs_heads(source: tuple[int, ...], result: tuple[int, ...], placement: Sharded) -> bool:
     """Whether queries, keys and values behind one another get an axis of their own: [..., 3 x heads x size]."""
     last = len(source) - 1
-    return layout.axis == last and len(result) == len(source) + 2 and source[:last] == result[:last] and result[-3] == 3
+    return (
+        placement.axis == last and len(result) == len(source) + 2 and source[:last] == result[:last] and result[-3] == 3
+    )
 
 
-def _moved_parts(layout: Split, source: tuple[int, ...], result: tuple[int, ...]) -> Split | None:
+def _moved_parts(placement: Sharded, source: tuple[int, ...], result: tuple[int, ...]) -> Sharded | None:
     """Where a split with sections lies after a reshape: its axis as it was, or the sections on an axis before it."""
-    behind = prod(source[layout.axis + 1 :])
+    behind = prod(source[placement.axis + 1 :])
     for axis, size in enumerate(result):
-        if size == source[layout.axis] and prod(result[axis + 1 :]) == behind:
-            return replace(layout, axis=axis)
-    first = layout.sections[0]
-    if any(one != first for one in layout.sections):
+        if size == source[placement.axis] and prod(result[axis + 1 :]) == behind:
+            return replace(placement, axis=axis)
+    first = placement.sections[0]
+    if any(one != first for one in placement.sections):
         return None
-    moved = move_split(Split(layout.axis, first, layout.origins, len(layout.sections)), source, result)
+    moved = move_sharded(Sharded(placement.axis, first, placement.origins, len(placement.sections)), source, result)
     return None if moved is None or moved.outer != 1 else moved
 
 
-def _leaves_room(target: ir.Value | None, moved: Split, context: Context) -> bool:
+def _leaves_room(target: ir.Value | None, moved: Sharded, context: RuleContext) -> bool:
     """Whether a computed target has, at the split's axis, the shard's own size, -1 or 0 (the size of the data)."""
-    layout = context.layout(target)
-    if isinstance(layout, Sizes) and (moved.axis, moved.pieces) in layout.positions:
+    placement = context.placement(target)
+    if isinstance(placement, Sizes) and (moved.axis, moved.pieces) in placement.positions:
         return moved.outer == 1
     node = target.producer() if target is not None else None
     if node is None or node.op_type != "Concat":
@@ -113,66 +115,66 @@ def given(node: ir.Node, name: str, position: int) -> bool:
     return name in node.attributes or input_at(node, position) is not None
 
 
-def transpose(node: ir.Node, context: Context) -> Decision | None:
+def transpose(node: ir.Node, context: RuleContext) -> Decision | None:
     """The axis goes where the permutation takes it."""
-    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
+    placement, shape = context.placement(node.inputs[0]), context.shape(node.inputs[0])
     name = str(node.outputs[0].name)
-    if isinstance(layout, Partial):
-        return Decision({name: layout})
-    if not isinstance(layout, Split) or shape is None:
+    if isinstance(placement, Partial):
+        return Decision({name: placement})
+    if not isinstance(placement, Sharded) or shape is None:
         return None
     perm = list(node.attributes.get_ints("perm", tuple(range(len(shape)))[::-1]) or ())
-    return Decision({name: replace(layout, axis=perm.index(layout.axis))})
+    return Decision({name: replace(placement, axis=perm.index(placement.axis))})
 
 
-def along_axis(node: ir.Node, context: Context) -> Decision | None:
+def along_axis(node: ir.Node, context: RuleContext) -> Decision | None:
     """Softmax and the like work along one axis; the split must be on another."""
-    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
-    if not isinstance(layout, Split) or shape is None or len(node.outputs) != 1:
+    placement, shape = context.placement(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(placement, Sharded) or shape is None or len(node.outputs) != 1:
         return None
     old = context.opsets.get("", 1) < 13 and node.op_type != "LpNormalization"
     axis = (node.attributes.get_int("axis", 1 if old else -1) or 0) % len(shape)
     # Before opset 13 Softmax worked on all axes from its own on.
-    if layout.axis == axis or (old and layout.axis > axis):
+    if placement.axis == axis or (old and placement.axis > axis):
         return None
-    return Decision({str(node.outputs[0].name): layout})
+    return Decision({str(node.outputs[0].name): placement})
 
 
-def reduce(node: ir.Node, context: Context) -> Decision | None:
+def reduce(node: ir.Node, context: RuleContext) -> Decision | None:
     """A reduction over other axes than the split's; the axes must be known."""
-    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
-    if not isinstance(layout, Split) or shape is None:
+    placement, shape = context.placement(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(placement, Sharded) or shape is None:
         return None
     axes = integers(node, "axes", 1)
     if not axes:
         return None
     reduced = {axis % len(shape) for axis in axes}
-    if layout.axis in reduced:
+    if placement.axis in reduced:
         return None
     kept = bool(node.attributes.get_int("keepdims", 1))
-    axis = layout.axis if kept else layout.axis - sum(axis < layout.axis for axis in reduced)
-    return Decision({str(node.outputs[0].name): Split(axis, layout.pieces, layout.origins)})
+    axis = placement.axis if kept else placement.axis - sum(axis < placement.axis for axis in reduced)
+    return Decision({str(node.outputs[0].name): Sharded(axis, placement.pieces, placement.origins)})
 
 
-def normalise_last(node: ir.Node, context: Context) -> Decision | None:
+def normalise_last(node: ir.Node, context: RuleContext) -> Decision | None:
     """LayerNormalization over the last axes: the split must be before them."""
-    layout, shape = context.layout(node.inputs[0]), context.shape(node.inputs[0])
-    if not isinstance(layout, Split) or shape is None or len(node.outputs) != 1:
+    placement, shape = context.placement(node.inputs[0]), context.shape(node.inputs[0])
+    if not isinstance(placement, Sharded) or shape is None or len(node.outputs) != 1:
         return None
     axis = (node.attributes.get_int("axis", -1) or 0) % len(shape)
-    return Decision({str(node.outputs[0].name): layout}) if layout.axis < axis else None
+    return Decision({str(node.outputs[0].name): placement}) if placement.axis < axis else None
 
 
-def normalise_sum(node: ir.Node, context: Context) -> Decision | None:
+def normalise_sum(node: ir.Node, context: RuleContext) -> Decision | None:
     """SkipLayerNormalization(x, skip, gamma, ...): the last axis of x + skip, both split alike before it."""
-    layouts = [context.layout(value) for value in node.inputs[:2]]
+    placements = [context.placement(value) for value in node.inputs[:2]]
     shapes = [context.shape(value) for value in node.inputs[:2]]
-    first, other = layouts
-    if not isinstance(first, Split) or not isinstance(other, Split) or shapes[0] is None or shapes[0] != shapes[1]:
+    first, other = placements
+    if not isinstance(first, Sharded) or not isinstance(other, Sharded) or shapes[0] is None or shapes[0] != shapes[1]:
         return None
     if first.axis != other.axis or first.axis == len(shapes[0]) - 1:
         return context.refuse(node, "it needs all of its last axis")
-    both = Split(first.axis, first.pieces, context.agree(first, other))
+    both = Sharded(first.axis, first.pieces, context.agree(first, other))
     # The means between are a number a row; nobody but training reads them.
     if any(value.name and (value.uses() or value.is_graph_output()) for value in node.outputs[1:3]):
         return context.refuse(node, "its means are read")

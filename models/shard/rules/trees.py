@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from beamsplit.models.shard.decision import Context, Decision, Maker
-from beamsplit.models.shard.placement import PARTIAL, Whole, bounds, cut_evenly
+from beamsplit.models.shard.decision import Decision, Maker, RuleContext
+from beamsplit.models.shard.placement import PARTIAL, Replicated, bounds, cut_evenly
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.weights import tree_bytes
 
 ML = "ai.onnx.ml"
 
 
-def ensemble_regressor(node: ir.Node, context: Context) -> Decision | None:
+def ensemble_regressor(node: ir.Node, context: RuleContext) -> Decision | None:
     """TreeEnsembleRegressor with the sum of its trees as result; base values are added once, by shard 0."""
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     aggregate, post = attributes.get("aggregate_function", "SUM"), attributes.get("post_transform", "NONE")
-    if aggregate != "SUM" or post != "NONE" or not isinstance(context.layout(node.inputs[0]), Whole):
+    if aggregate != "SUM" or post != "NONE" or not isinstance(context.placement(node.inputs[0]), Replicated):
         return None
     trees = np.unique(np.asarray(attributes["nodes_treeids"]))
     pieces = cut_evenly(len(trees), context.shards)
@@ -60,12 +60,12 @@ def _picked(value: Any, kept: np.ndarray[Any, Any]) -> Any:
     return [one for one, keep in zip(value, kept.tolist(), strict=True) if keep]
 
 
-def ensemble(node: ir.Node, context: Context) -> Decision | None:
+def ensemble(node: ir.Node, context: RuleContext) -> Decision | None:
     """TreeEnsemble of ai.onnx.ml 5: a shard gets some of the roots and what they lead to."""
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     sums = attributes.get("aggregate_function", 1) == 1 and attributes.get("post_transform", 0) == 0
     sets = attributes.get("membership_values") is not None
-    if not sums or sets or not isinstance(context.layout(node.inputs[0]), Whole):
+    if not sums or sets or not isinstance(context.placement(node.inputs[0]), Replicated):
         return None
     roots = list(attributes["tree_roots"])
     pieces = cut_evenly(len(roots), context.shards)

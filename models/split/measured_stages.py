@@ -11,7 +11,7 @@ from beamsplit.models.split.worker import share_workers
 
 
 @dataclass(frozen=True)
-class StageSeen:
+class MeasuredStage:
     """One stage, all its workers together. Seconds are wall time."""
 
     stage: int
@@ -39,10 +39,10 @@ class StageSeen:
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeasuredStages:
     """All stages of one job."""
 
-    stages: tuple[StageSeen, ...]
+    stages: tuple[MeasuredStage, ...]
     active_seconds: float = 0.0
     """Wall time in which any micro-batch was in flight, added up over processes; 0 where that cannot be seen."""
 
@@ -68,15 +68,15 @@ class Seen:
         return self.stages[stage].queue_seconds / self.active_seconds if self.active_seconds else 0.0
 
 
-def seen_in(counters: Mapping[str, int], stages: int, rows: int = 0) -> Seen:
+def measured_in(counters: Mapping[str, int], stages: int, rows: int = 0) -> MeasuredStages:
     """What a job's counters tell of its stages (`stage_0_busy_usec`, ...), through which so many rows came."""
 
     def seconds(name: str) -> float:
         return counters.get(name, 0) / 1e6
 
-    return Seen(
+    return MeasuredStages(
         tuple(
-            StageSeen(
+            MeasuredStage(
                 at,
                 counters.get(f"stage_{at}_runs", 0),
                 seconds(f"stage_{at}_busy_usec"),
@@ -90,12 +90,12 @@ def seen_in(counters: Mapping[str, int], stages: int, rows: int = 0) -> Seen:
     )
 
 
-def full_seconds(plan: Plan, seen: Seen) -> list[float]:
+def full_seconds(plan: Plan, seen: MeasuredStages) -> list[float]:
     """Seconds that each stage would take for a micro-batch of as many rows as planned."""
     return [stage.seconds / seen.fill(plan.micro_batch) for stage in seen.stages]
 
 
-def better_plan(plan: Plan, seen: Seen, workers: Sequence[int] | None = None) -> Plan:
+def better_plan(plan: Plan, seen: MeasuredStages, workers: Sequence[int] | None = None) -> Plan:
     """The plan with measured seconds, and as many workers as before where they do most; cuts stay where they are.
 
     Its lower bound is all seconds over all workers, which no contiguous stages can beat.
@@ -123,7 +123,7 @@ def better_plan(plan: Plan, seen: Seen, workers: Sequence[int] | None = None) ->
     )
 
 
-def as_data(plan: Plan, seen: Seen, workers: Sequence[int]) -> dict[str, Any]:
+def as_data(plan: Plan, seen: MeasuredStages, workers: Sequence[int]) -> dict[str, Any]:
     """The same for a summary in JSON; what was planned is for as many rows as a micro-batch had."""
     fill = seen.fill(plan.micro_batch)
     return {

@@ -18,7 +18,7 @@ from beamsplit.models.values.tensors import Array
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalTimings:
     """What the cores of this machine do with the whole model; seconds are per micro-batch."""
 
     cores: int
@@ -47,14 +47,14 @@ class Here:
         return Links(thread_gain=min(max(gain, 0.0), 1.0))
 
 
-def measure_here(
+def time_locally(
     model: ModelFile,
     feeds: dict[str, Array],
     options: SessionOptions,
     budget_seconds: float,
     *,
     own_weights: bool = False,
-) -> Here:
+) -> LocalTimings:
     """Time the whole model in three ways, on the micro-batch's rows.
 
     Args:
@@ -70,9 +70,9 @@ def measure_here(
     one = Session(model, one_thread)
     alone = time_runs(partial(one.run, feeds), each)
     if cores == 1:
-        return Here(1, alone, alone, alone)
+        return LocalTimings(1, alone, alone, alone)
     more = [Session(model, one_thread) for _ in range(cores - 1)] if own_weights else [one] * (cores - 1)
     together = float(np.mean(time_together([partial(session.run, feeds) for session in (one, *more)], each)))
     del one, more
     every = Session(model, replace(options, threads=cores, mapped=False))
-    return Here(cores, alone, together, time_runs(partial(every.run, feeds), each))
+    return LocalTimings(cores, alone, together, time_runs(partial(every.run, feeds), each))

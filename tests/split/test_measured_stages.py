@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from beamsplit.models.split.measured_stages import MeasuredStage, MeasuredStages, as_data, better_plan, measured_in
 from beamsplit.models.split.plan import Plan, StagePlan
 from beamsplit.models.split.replan import scaled_nodes
-from beamsplit.models.split.seen import Seen, StageSeen, as_data, better_plan, seen_in
 from beamsplit.pipelines.report.stages import stage_lines as lines
 
 
@@ -24,7 +24,7 @@ COUNTERS = {
 
 
 def test_counters_tell_shares_and_depths():
-    seen = seen_in(COUNTERS, 2, rows=80)
+    seen = measured_in(COUNTERS, 2, rows=80)
     assert [stage.seconds for stage in seen.stages] == [0.2, 0.4]
     assert [stage.busy_share for stage in seen.stages] == [0.5, 1.0]
     assert [seen.queue_depth(k) for k in range(2)] == [0.0, 1.5]
@@ -32,7 +32,7 @@ def test_counters_tell_shares_and_depths():
 
 
 def test_lines_stand_beside_the_plan():
-    assert lines(plan(0.3, 0.3), seen_in(COUNTERS, 2, rows=80), (1, 1)) == [
+    assert lines(plan(0.3, 0.3), measured_in(COUNTERS, 2, rows=80), (1, 1)) == [
         "stage 0  200 ms a micro-batch (300 ms planned), busy 50% of 1 worker, 0.0 waiting",
         "stage 1  400 ms a micro-batch (300 ms planned), busy 100% of 1 worker, 1.5 waiting",
         "bubbles  25% of the workers' time; busiest stage 400 ms, 300 ms planned (+33%), 8 rows a micro-batch",
@@ -41,11 +41,11 @@ def test_lines_stand_beside_the_plan():
 
 
 def test_as_planned_nothing_is_better():
-    assert len(lines(plan(0.2, 0.4), seen_in(COUNTERS, 2, rows=80), (1, 1))) == 3
+    assert len(lines(plan(0.2, 0.4), measured_in(COUNTERS, 2, rows=80), (1, 1))) == 3
 
 
 def test_micro_batches_that_are_not_full_are_compared_with_as_many_rows():
-    seen = seen_in(COUNTERS, 2, rows=40)
+    seen = measured_in(COUNTERS, 2, rows=40)
     assert seen.fill(8) == 0.5
     assert "200 ms a micro-batch (200 ms planned)" in lines(plan(0.4, 0.8), seen, (1, 1))[0]
     assert [stage.seconds for stage in better_plan(plan(0.4, 0.8), seen).stages] == [0.4, 0.8]
@@ -53,7 +53,7 @@ def test_micro_batches_that_are_not_full_are_compared_with_as_many_rows():
 
 
 def test_workers_are_shared_out_by_what_was_measured():
-    seen = Seen((StageSeen(0, 10, 10.0, 40.0), StageSeen(1, 10, 60.0, 60.0)))
+    seen = MeasuredStages((MeasuredStage(0, 10, 10.0, 40.0), MeasuredStage(1, 10, 60.0, 60.0)))
     better = better_plan(plan(1.0, 1.0, replicas=2), seen)
     assert [stage.replicas for stage in better.stages] == [1, 3]
     assert better.period == pytest.approx(2.0) and better.lower_bound == pytest.approx(7 / 4)
@@ -61,7 +61,7 @@ def test_workers_are_shared_out_by_what_was_measured():
 
 
 def test_a_job_without_rows_has_nothing_to_tell():
-    assert lines(plan(1.0, 1.0), seen_in({}, 2), (1, 1)) == ["stages   nothing ran through all of them"]
+    assert lines(plan(1.0, 1.0), measured_in({}, 2), (1, 1)) == ["stages   nothing ran through all of them"]
 
 
 def test_nodes_are_scaled_to_what_their_stage_took():
