@@ -21,6 +21,7 @@ from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.plan import Plan, read_plan, to_json
 from beamsplit.models.split.saved_files import with_hashes
 from beamsplit.models.split.stage import assign
+from beamsplit.transforms.worker import read_counts, read_steps
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.split import chains
@@ -287,3 +288,18 @@ def test_a_model_as_a_plan_is_its_own(command: Command):
     other = with_plan_inside(command, True)
     assert f"type --model {other}" in command.error("--plan", other)
     assert "names 3 stages and --stages says 2" in command.error("--plan", other, "--stages", 2, model=other)
+
+
+def test_stages_with_workers_of_their_own_count_their_rows(command: Command, monkeypatch: pytest.MonkeyPatch):
+    seen: list[list[int]] = []
+
+    def counts(job_dir: str) -> list[tuple[int, int]]:
+        seen.append(read_steps(job_dir))
+        return read_counts(job_dir)
+
+    monkeypatch.setattr("beamsplit.pipelines.running.launch.read_counts", counts)
+    distributed = ("--stages", 2, "--placement", "distributed", "--worker_type", "thread")
+    code, _, err = command.run("--keep", "id", "--num_shards", 1, *distributed)
+    assert code == 0, err
+    rows = len(command.rows())
+    assert seen[-1][:3] == [rows, rows, 0]

@@ -140,3 +140,24 @@ def test_the_plan_as_text():
         "         b",
         "note: made dynamic",
     ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "done", "shown"),
+    [
+        ([0, 0, 0], 0, "step 1 of 3: 0 of 90 rows"),
+        ([30, 0, 0], 0, "step 1 of 3: 30 of 90 rows"),
+        ([90, 60, 0], 0, "step 2 of 3: 60 of 90 rows"),
+        ([90, 90, 30], 30, "30 of 90 rows"),
+        ([40], 40, "40 of 90 rows"),
+    ],
+)
+def test_steps_with_workers_of_their_own_show_progress_from_their_first_block(steps: list[int], done: int, shown: str):
+    progress = Progress(lambda: (done, 0), 90, io.StringIO(), steps=lambda: steps)
+    assert progress.line().startswith(f"{shown}, ")
+
+
+def test_what_earlier_steps_have_done_counts_for_the_time_left(monkeypatch: pytest.MonkeyPatch):
+    progress = Progress(lambda: (0, 0), 100, io.StringIO(), steps=lambda: [100, 0])
+    monkeypatch.setattr("beamsplit.pipelines.report.summary.time.monotonic", lambda: progress._started + 10)
+    assert progress.line() == "step 1 of 2: 100 of 100 rows, 5 rows/s, 10 s left, 0 failed"

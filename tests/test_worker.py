@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import threading
 
-from beamsplit.transforms.worker import WorkerFile, read_counts, this_worker
+from beamsplit.transforms.worker import (
+    MOST_STEPS,
+    StepsFile,
+    WorkerFile,
+    read_counts,
+    read_steps,
+    these_steps,
+    this_worker,
+)
 
 
 def test_a_thread_has_one_file_and_threads_have_unlike_ones(tmp_path):
@@ -43,3 +51,12 @@ def test_jobs_are_kept_apart(tmp_path):
         (tmp_path / name).mkdir()
         this_worker(str(tmp_path / name)).add(1, 0)
     assert read_counts(str(tmp_path / "a")) == read_counts(str(tmp_path / "b")) == [(1, 0)]
+
+
+def test_rows_through_steps_are_added_up(tmp_path):
+    assert set(read_steps(str(tmp_path))) == {0}
+    for step, rows in ((0, 5), (1, 3), (0, 2), (99, 1)):
+        StepsFile(str(tmp_path)).add(step, rows)
+    assert read_steps(str(tmp_path)) == [7, 3, *[0] * (MOST_STEPS - 3), 1]
+    assert these_steps(str(tmp_path)) is these_steps(str(tmp_path))
+    assert read_counts(str(tmp_path)) == []

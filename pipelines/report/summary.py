@@ -256,12 +256,14 @@ class Progress:
         stream: TextIO | None = None,
         line_seconds: float = LINE_SECONDS,
         backlog: Callable[[], int | None] = lambda: None,
+        steps: Callable[[], Sequence[int]] = lambda: (),
     ):
         self._counts = counts
         self._total = total
         self._stream = stream if stream is not None else sys.stderr
         self._line_seconds = line_seconds
         self._backlog = backlog
+        self._steps = steps
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -285,12 +287,28 @@ class Progress:
     def line(self) -> str:
         """E.g. `12,000 of 100,000 rows, 3,400 rows/s, 26 s left, 2 failed`; of a stream also `, 500 behind`."""
         done, failed = self._counts()
-        rate = (done + failed) / max(time.monotonic() - self._started, 1e-9)
+        through, shown, step = self._through(done, failed)
+        rate = through / max(time.monotonic() - self._started, 1e-9)
         of_total = f" of {self._total:,}" if self._total else ""
         left = ""
         if self._total and rate:
-            left = f", {max(0.0, self._total - done - failed) / rate:.0f} s left"
-        return f"{done:,}{of_total} rows, {rate:,.0f} rows/s{left}, {failed:,} failed{self._behind(', ')}"
+            left = f", {max(0.0, self._total - through) / rate:.0f} s left"
+        return f"{step}{shown:,}{of_total} rows, {rate:,.0f} rows/s{left}, {failed:,} failed{self._behind(', ')}"
+
+    def _through(self, done: int, failed: int) -> tuple[float, int, str]:
+        """(rows that the work done so far is worth, rows to show, the step that they are through, in words).
+
+        Where steps have workers of their own, files go through one after another: before the last has begun, none is
+        done.
+        """
+        steps = self._steps()
+        if len(steps) < 2:
+            return done + failed, done, ""
+        through = (sum(steps[:-1]) + done) / len(steps) + failed
+        at = max((at for at, rows in enumerate(steps) if rows), default=0)
+        if done or at == len(steps) - 1:
+            return through, done, ""
+        return through, steps[at], f"step {at + 1} of {len(steps)}: "
 
     def _behind(self, gap: str) -> str:
         backlog = self._backlog()
@@ -315,9 +333,10 @@ class Progress:
             while True:
                 stopped = self._stop.wait(0.2)
                 done, failed = self._counts()
-                rate = (done + failed) / max(time.monotonic() - self._started, 1e-9)
+                through, shown, step = self._through(done, failed)
+                rate = through / max(time.monotonic() - self._started, 1e-9)
                 of_total = f"/{self._total:,}" if self._total else ""
-                text = f"{done:,}{of_total} rows  {rate:,.0f} rows/s  {failed:,} failed{self._behind('  ')}"
-                bar.update(task, completed=done + failed, text=text)
+                text = f"{step}{shown:,}{of_total} rows  {rate:,.0f} rows/s  {failed:,} failed{self._behind('  ')}"
+                bar.update(task, completed=through, text=text)
                 if stopped:
                     return

@@ -34,7 +34,7 @@ from beamsplit.transforms.kafka.config import is_kafka
 from beamsplit.transforms.kafka.gaps import read_gaps
 from beamsplit.transforms.read.head_start import head_start
 from beamsplit.transforms.read.splits import splits_at_once
-from beamsplit.transforms.worker import read_counts
+from beamsplit.transforms.worker import read_counts, read_steps
 from beamsplit.transforms.write import remove_temp
 from beamsplit.transforms.write.finalize import disown_folders, files_of, own_folders
 from beamsplit.transforms.write.point_of_no_return import give_up
@@ -138,7 +138,8 @@ def _run(
             gc.freeze()
             gc.enable()
             first = TellFirstFailures(job_dir if job.messages is not None else None, job.errors)
-            with watch_rows(None if options.watching.quiet else job_dir, job.total_rows), first:
+            steps = 1 if job.divided.distributed is None else len(job.divided.distributed.steps)
+            with watch_rows(None if options.watching.quiet else job_dir, job.total_rows, steps=steps), first:
                 if is_direct(job.runner.name):
                     result = run_direct(pipeline, workers, _failure_watch(job, job_dir, signals))
                 else:
@@ -261,7 +262,10 @@ def _reading_ahead(job: Job, local: bool) -> contextlib.AbstractContextManager[N
 
 @contextlib.contextmanager
 def watch_rows(
-    job_dir: str | None, total: int | None = None, backlog: Callable[[str], int | None] | None = None
+    job_dir: str | None,
+    total: int | None = None,
+    backlog: Callable[[str], int | None] | None = None,
+    steps: int = 1,
 ) -> Iterator[None]:
     """Show progress while the block inside runs.
 
@@ -269,6 +273,7 @@ def watch_rows(
         job_dir: where the workers leave their counts; None shows nothing.
         total: rows in the input, where that is known.
         backlog: what is still to be read, by the same folder.
+        steps: of the model that have workers of their own, if there are several.
     """
     if job_dir is None:
         yield
@@ -278,7 +283,10 @@ def watch_rows(
         each = read_counts(job_dir)
         return sum(done for done, _ in each), sum(failed for _, failed in each)
 
-    with Progress(counts, total, backlog=lambda: backlog(job_dir) if backlog is not None else None):
+    def behind() -> int | None:
+        return backlog(job_dir) if backlog is not None else None
+
+    with Progress(counts, total, backlog=behind, steps=lambda: read_steps(job_dir)[:steps]):
         yield
 
 

@@ -33,14 +33,14 @@ from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
 from beamsplit.transforms.infer.shard_step import ShardResult, ShardStep, block_id
 from beamsplit.transforms.infer.step import NAMESPACE
 from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
-from beamsplit.transforms.worker import this_worker
+from beamsplit.transforms.worker import these_steps, this_worker
 
 
 class _RunWhole(beam.DoFn):
     """A whole step; rows that fail leave by the output `FAILED`."""
 
-    def __init__(self, step: WholeStep, count_done: bool, where: str) -> None:
-        self._step, self._count_done, self._where = step, count_done, where
+    def __init__(self, step: WholeStep, count_done: bool, where: str, at: int) -> None:
+        self._step, self._count_done, self._where, self._at = step, count_done, where, at
         number = step.number
         self._usec = Metrics.counter("beamsplit", "infer_usec")
         self._busy = Metrics.counter("beamsplit", f"stage_{number}_busy_usec")
@@ -105,8 +105,10 @@ class _RunWhole(beam.DoFn):
         if done:
             self._done.inc(done)
         job_dir = self._step.job_dir
-        if job_dir and done and os.path.isdir(job_dir):
-            this_worker(job_dir).add(done, 0)
+        if job_dir and os.path.isdir(job_dir):
+            these_steps(job_dir).add(self._at, rows)
+            if done:
+                this_worker(job_dir).add(done, 0)
 
     def _tell_of_loading(self) -> None:
         # Beam drops what is told to a metric in setup: only a bundle has metrics.
@@ -118,8 +120,8 @@ class _RunWhole(beam.DoFn):
 
 
 class _RunShard(beam.DoFn):
-    def __init__(self, step: ShardStep, first: bool) -> None:
-        self._step, self._first = step, first
+    def __init__(self, step: ShardStep, first: bool, at: int) -> None:
+        self._step, self._first, self._at = step, first, at
         self._rows = Metrics.counter("beamsplit", f"shard_{step.shard}_rows")
         self._busy = Metrics.counter("beamsplit", f"shard_{step.shard}_busy_usec")
         self._usec = Metrics.counter("beamsplit", "infer_usec")
@@ -135,6 +137,9 @@ class _RunShard(beam.DoFn):
         self._usec.inc(usec)
         if self._first:
             self._rows.inc(block.num_rows)
+        job_dir = self._step.job_dir
+        if job_dir and self._step.shard == 0 and os.path.isdir(job_dir):
+            these_steps(job_dir).add(self._at, block.num_rows)
         yield block_id(block), tuple(part)
 
 
@@ -182,7 +187,7 @@ class RunSteps(beam.PTransform):
                 parts = [
                     blocks
                     | f"Step {at}, shard {one.shard}"
-                    >> beam.ParDo(_RunShard(one, at == first))
+                    >> beam.ParDo(_RunShard(one, at == first, at))
                     .with_output_types(tuple[bytes, Any])
                     .with_resource_hints(min_ram=memory[stage, one.shard])
                     for one in step.shards
@@ -192,7 +197,7 @@ class RunSteps(beam.PTransform):
                 pardo = beam.ParDo(_Join(step.join, step.shards[0].job_dir, where))
             else:
                 done = self._count_done and step.after is None
-                pardo, source = beam.ParDo(_RunWhole(step, done, where)), blocks
+                pardo, source = beam.ParDo(_RunWhole(step, done, where, at)), blocks
                 if at and stage != stages[at - 1]:
                     source |= f"Reshuffle {at}" >> beam.Reshuffle()
             pardo = pardo.with_output_types(pa.RecordBatch).with_resource_hints(min_ram=memory[stage, None])
