@@ -41,7 +41,7 @@ MOST_SHOWN = 15
 """Types with a row of their own in the table."""
 
 ANY_TEXT = "txt"
-"""An extension that says only that a file is text: every type of text agrees with it."""
+"""An extension, and a type, that say only that a file is text: all text agrees with them."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,10 @@ def agrees(extension: str, kind: str, magika: Magika) -> bool | None:
     """Whether files of a type have an extension (without its dot); None where no type is known to have it."""
     if extension == ANY_TEXT:
         return kind in magika.texts
-    if extension in magika.extensions.get(kind, ()):
+    having = {name for name, extensions in magika.extensions.items() if extension in extensions}
+    if kind in having or (kind == ANY_TEXT and having & magika.texts):
         return True
-    return False if any(extension in names for names in magika.extensions.values()) else None
+    return False if having else None
 
 
 def report(output: Path, magika: Magika) -> None:
@@ -169,7 +170,7 @@ def report(output: Path, magika: Magika) -> None:
     right, wrong, unknown = (sum(answers[kind][answer] for kind in found) for answer in (True, False, None))
     print(
         f"the predicted type agrees with the extension for {right / max(right + wrong, 1):.1%} of {right + wrong:,} "
-        f"files (.txt with any text); of {unknown:,} the extension says nothing, or the file is too small"
+        f"files (text with any kind of text); of {unknown:,} the extension says nothing, or the file is too small"
     )
     print(f"all predictions: {output}")
 

@@ -26,6 +26,9 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("magika") is None, reas
         ("txt", "rst", True),
         ("txt", "ini", True),
         ("txt", "elf", False),
+        ("rst", "txt", True),
+        ("ini", "txt", True),
+        ("zip", "txt", False),
         ("dectest", "sql", None),
         ("", "shell", None),
     ],
@@ -48,4 +51,4 @@ def test_table_counts_what_agrees_and_what_says_nothing(tmp_path, capsys):
     report(tmp_path / "types.parquet", find_magika())
     said = capsys.readouterr().out
     assert "100.0% of 2, 1 say nothing" in said
-    assert "agrees with the extension for 75.0% of 4 files (.txt with any text); of 2 the extension" in said
+    assert "agrees with the extension for 75.0% of 4 files (text with any kind of text); of 2 the extension" in said
