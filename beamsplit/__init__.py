@@ -17,11 +17,16 @@ if not os.path.isdir(os.path.join(_HERE, "models")):
 if TYPE_CHECKING:
     from beamsplit.models.errors import UsageError
     from beamsplit.pipelines.api.handler import OnnxModelHandler
+    from beamsplit.pipelines.api.job import JobFailed, JobResult, score
+    from beamsplit.pipelines.api.model_plan import ModelPlan, plan
     from beamsplit.pipelines.api.score_transform import Score, ScoreResult
     from beamsplit.pipelines.api.scorer import RowsFailed, ScoredRows, Scorer
     from beamsplit.transforms.failures.row_error import RowError
 
 _WHERE = {
+    "JobFailed": "pipelines.api.job",
+    "JobResult": "pipelines.api.job",
+    "ModelPlan": "pipelines.api.model_plan",
     "OnnxModelHandler": "pipelines.api.handler",
     "RowError": "transforms.failures.row_error",
     "RowsFailed": "pipelines.api.scorer",
@@ -30,10 +35,26 @@ _WHERE = {
     "ScoredRows": "pipelines.api.scorer",
     "Scorer": "pipelines.api.scorer",
     "UsageError": "models.errors",
+    "plan": "pipelines.api.model_plan",
+    "score": "pipelines.api.job",
 }
 """Public name -> module."""
 
-__all__ = ["OnnxModelHandler", "RowError", "RowsFailed", "Score", "ScoreResult", "ScoredRows", "Scorer", "UsageError"]
+__all__ = [
+    "JobFailed",
+    "JobResult",
+    "ModelPlan",
+    "OnnxModelHandler",
+    "RowError",
+    "RowsFailed",
+    "Score",
+    "ScoreResult",
+    "ScoredRows",
+    "Scorer",
+    "UsageError",
+    "plan",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -64,10 +64,10 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
     from beamsplit.pipelines.report import plan_table
 
     if options.split.plan is not None:
-        plan, rows = _given(options, options.split.plan)
+        plan, rows = given_plan(options, options.split.plan)
     else:
-        plan, rows = _made(options)
-    report = _report(options, plan, rows) if options.written.report else None
+        plan, rows = planned(options)
+    report = report_of(options, plan, rows) if options.written.report else None
     if options.written.save_stages or options.written.output:
         plan = replace(plan, data_hash=data_hash(rows.model.path))
     saved = plan
@@ -132,7 +132,7 @@ def _check_written(options: PlanOptions) -> None:
         check_renderer()
 
 
-def _made(options: PlanOptions) -> tuple[Plan, Rows]:
+def planned(options: PlanOptions) -> tuple[Plan, Rows]:
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
     from beamsplit.models.split.planner import make_plan
@@ -162,7 +162,7 @@ def _made(options: PlanOptions) -> tuple[Plan, Rows]:
     return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 
-def _given(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
+def given_plan(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
     from beamsplit.models.graph.known_files import model_hash
     from beamsplit.models.graph.model_file import check_model_file
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
@@ -202,7 +202,7 @@ def _given(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
     return plan, rows
 
 
-def _report(options: PlanOptions, plan: Plan, rows: Rows) -> str:
+def report_of(options: PlanOptions, plan: Plan, rows: Rows) -> str:
     from beamsplit.models.split.coarse import coarsen
     from beamsplit.pipelines.report.html import read_measured, render_report
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from beamsplit.models.fitting.fit import Fit
     from beamsplit.transforms.kafka.gaps import Gap
 
+from beamsplit.pipelines.report.notebook import draw_in_notebook, in_notebook
 from beamsplit.transforms.failures.kinds import FailureKind, FailureKinds
 
 SHOWN_REASONS = 5
@@ -281,6 +282,9 @@ class Progress:
         if self._stream.isatty():
             self._draw()
             return
+        if in_notebook():
+            draw_in_notebook(self.line, self._share, self._stop.wait)
+            return
         while not self._stop.wait(self._line_seconds):
             print(self.line(), file=self._stream, flush=True)
 
@@ -309,6 +313,9 @@ class Progress:
         if done or at == len(steps) - 1:
             return through, done, ""
         return through, steps[at], f"step {at + 1} of {len(steps)}: "
+
+    def _share(self) -> float | None:
+        return sum(self._counts()) / self._total if self._total else None
 
     def _behind(self, gap: str) -> str:
         backlog = self._backlog()

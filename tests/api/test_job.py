@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import beamsplit as bs
+from beamsplit.pipelines.report.notebook import as_html, draw_in_notebook
+from tests.api.conftest import Mlp
+
+
+@pytest.fixture
+def data(mlp: Mlp, tmp_path: Path) -> str:
+    path = tmp_path / "in.parquet"
+    pq.write_table(mlp.table, path, row_group_size=5)
+    return str(path)
+
+
+def test_a_job_to_a_file(mlp: Mlp, data: str, tmp_path: Path):
+    out = tmp_path / "out" / "preds.parquet"
+    result = bs.score(data, mlp.path, output=out, num_shards=1, workers=1, **mlp.options)
+    assert (result.rows, result.failed, result.errors) == (20, 0, [])
+    assert result.files == [str(out)]
+    made = result.to_arrow()
+    assert made["id"].to_pylist() == list(range(20))
+    np.testing.assert_allclose(made["y"].combine_chunks().to_numpy_ndarray(), mlp.y, rtol=1e-5, atol=1e-6)
+    assert "JobResult(rows=20, failed=0" in repr(result)
+    assert result.summary.rows_in == 20
+
+
+def test_without_an_output_it_goes_with_the_result(mlp: Mlp, data: str):
+    result = bs.score(data, mlp.path, workers=1, **mlp.options)
+    folder = Path(result.files[0]).parent
+    assert result.to_arrow().num_rows == 20 and folder.is_dir()
+    del result
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["e.jsonl", "e.csv", "e.parquet", None])
+def test_rows_that_fail_are_told(mlp: Mlp, tmp_path: Path, name: str | None, capsys: pytest.CaptureFixture[str]):
+    rows = mlp.rows()
+    rows[3]["a"] = None
+    data = tmp_path / "in.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = {} if name is None else {"errors": str(tmp_path / name)}
+    result = bs.score(str(data), mlp.path, workers=1, **mlp.options, **more)
+    assert (result.rows, result.failed) == (19, 1)
+    (error,) = result.errors
+    assert (error.file, error.row, error.stage) == (str(data), 3, "infer")
+    assert "<table>" in result._repr_html_() and "null" in result._repr_html_()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.arrow", "p.parquet"])
+def test_predictions_of_each_format(mlp: Mlp, data: str, tmp_path: Path, name: str):
+    result = bs.score(data, mlp.path, output=tmp_path / name, finish="argmax", workers=1, num_shards=1, **mlp.options)
+    made = result.to_arrow()
+    assert made["y_argmax"].to_pylist() == mlp.y.argmax(axis=1).tolist()
+
+
+def test_wrong_use_and_failures(mlp: Mlp, data: str, tmp_path: Path):
+    for options, message in [
+        ({"stages": 0}, "--stages: '0'"),
+        ({"stage": 2}, "'stage' is no option"),
+        ({"keep": "nix"}, "--keep names nix"),
+        ({"dry_run_plan": True}, "use the command"),
+    ]:
+        with pytest.raises((bs.UsageError, bs.JobFailed), match=message):
+            bs.score(data, mlp.path, **{**mlp.options, **options})
+    with pytest.raises(bs.JobFailed, match="--max_failed"):
+        broken = tmp_path / "broken.jsonl"
+        broken.write_text('{"id": 1, "a": null, "b": 1, "c": 1, "d": 1}\n' * 20)
+        bs.score(str(broken), mlp.path, max_failed=1, workers=1, **mlp.options)
+
+
+def test_a_plan(mlp: Mlp, data: str, tmp_path: Path):
+    made = bs.plan(mlp.path, sample=data, columns=mlp.options["columns"], stages=2, workers=2, threads=1)
+    assert len(made.plan.stages) == 2 and "stages=2" in repr(made)
+    assert "stage" in str(made)
+    assert "<html" in Path(made.report(tmp_path / "plan.html")).read_text()
+    assert made._repr_html_().startswith("<iframe srcdoc=")
+    path = made.save(tmp_path / "plan.json")
+    result = bs.score(data, mlp.path, plan=path, workers=1, **mlp.options)
+    np.testing.assert_allclose(result.to_arrow()["y"].combine_chunks().to_numpy_ndarray(), mlp.y, rtol=1e-4, atol=1e-5)
+    again = bs.plan(mlp.path, sample=data, columns=mlp.options["columns"], plan=path)
+    assert again.plan.stages == made.plan.stages
+
+
+def test_a_plan_that_cannot_be(mlp: Mlp):
+    with pytest.raises(bs.UsageError, match="plan takes no 'shards'"):
+        bs.plan(mlp.path, shards=2)
+    with pytest.raises(bs.UsageError, match="--columns is for sample rows"):
+        bs.plan(mlp.path, columns={"x": ["a"]})
+
+
+def test_progress_in_a_notebook(monkeypatch: pytest.MonkeyPatch):
+    shown: list[str] = []
+
+    class Display:
+        def HTML(self, text: str) -> str:
+            return text
+
+        def display(self, text: str, display_id: bool) -> Display:
+            shown.append(text)
+            return self
+
+        def update(self, text: str) -> None:
+            shown.append(text)
+
+    monkeypatch.setitem(__import__("sys").modules, "IPython.display", Display())
+    waits = iter([False, True])
+    draw_in_notebook(lambda: "5 of 10 rows", lambda: 0.5, lambda seconds: next(waits))
+    assert shown == ['<progress max="1" value="0.500"></progress> 5 of 10 rows'] * 3
+    assert as_html("a < b", None) == "a &lt; b"
