@@ -133,6 +133,11 @@ def _check_written(options: PlanOptions) -> None:
 
 
 def planned(options: PlanOptions) -> tuple[Plan, Rows]:
+    """(a plan made anew, the rows that it was measured with).
+
+    Raises:
+        UsageError: the model cannot be split so.
+    """
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
     from beamsplit.models.split.planner import make_plan
@@ -163,6 +168,11 @@ def planned(options: PlanOptions) -> tuple[Plan, Rows]:
 
 
 def given_plan(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
+    """(the plan of a file, rows of the model that it is of).
+
+    Raises:
+        UsageError: it is not of this model.
+    """
     from beamsplit.models.graph.known_files import model_hash
     from beamsplit.models.graph.model_file import check_model_file
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
@@ -203,6 +213,7 @@ def given_plan(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
 
 
 def report_of(options: PlanOptions, plan: Plan, rows: Rows) -> str:
+    """The report of a plan as one HTML page, with what `--measured` names."""
     from beamsplit.models.split.coarse import coarsen
     from beamsplit.pipelines.report.html import read_measured, render_report
 

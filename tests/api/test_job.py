@@ -54,7 +54,7 @@ def test_rows_that_fail_are_told(mlp: Mlp, tmp_path: Path, name: str | None, cap
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.arrow", "p.parquet"])
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.avro", "p.orc", "p.parquet"])
 def test_predictions_of_each_format(mlp: Mlp, data: str, tmp_path: Path, name: str):
     result = bs.score(data, mlp.path, output=tmp_path / name, finish="argmax", workers=1, num_shards=1, **mlp.options)
     made = result.to_arrow()
