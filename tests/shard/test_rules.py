@@ -5,11 +5,18 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 import beamsplit.models.shard as shard
+from beamsplit.models.shard.decision import Decision, RuleContext
+from beamsplit.models.shard.placement import Sharded
+from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules import FAMILIES, RULES, axes_of, rule_of
+from tests.onnx_models import build
+from tests.shard.sharding import check
 
 
 def test_no_operator_is_of_two_families():
@@ -72,3 +79,26 @@ def test_nothing_in_shard_knows_of_stages():
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.startswith("beamsplit.models.split")], path
+
+
+def test_another_rule_is_an_entry_of_its_family(monkeypatch: pytest.MonkeyPatch):
+    """CumSum over the rows, which has none: it stays whole, and with a rule it takes slices of columns."""
+
+    def running_sum(node: ir.Node, context: RuleContext) -> Decision | None:
+        placement = context.placement(node.inputs[0])
+        along_rows = isinstance(placement, Sharded) and placement.axis == 1
+        return Decision({str(node.outputs[0].name): placement}) if along_rows else None
+
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["g"]),
+        helper.make_node("CumSum", ["g", "axis"], ["c"], name="running sum"),
+        helper.make_node("Gemm", ["c", "v"], ["y"]),
+    ]
+    weights = {name: rng.standard_normal((6, 6)).astype(np.float32) for name in "wv"}
+    inputs, outputs = [("x", TensorProto.FLOAT, ["n", 6])], [("y", TensorProto.FLOAT, ["n", 6])]
+    proto = build(nodes, inputs, outputs, {**weights, "axis": np.array(0)})
+    feeds = {"x": rng.standard_normal((3, 6)).astype(np.float32)}
+    assert "running sum" not in check(proto, feeds, 2).decisions
+    monkeypatch.setitem(RULES, ("", "CumSum"), Rule(running_sum))
+    assert "running sum" in check(proto, feeds, 2).decisions
