@@ -9,8 +9,9 @@ import psutil
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beamsplit.runners.flink import OVER, FlinkOptions, flink_runner
+from beamsplit.runners.flink import FlinkOptions, flink_runner
 from beamsplit.runners.local import FlinkCluster
+from beamsplit.runners.session_cluster import OVER
 from tests.services.steps import Hang, Stamp, Write
 from tests.waiting import running, wait_until
 
