@@ -12,6 +12,7 @@ EXTRAS = {
     "image": ["pillow>=10"],
     "text": ["tokenizers>=0.20"],
     "kafka": ["confluent-kafka>=2.5"],
+    "yaml": ["apache-beam[yaml]>=2.76"],
     "gcp": ["apache-beam[gcp]>=2.76"],
     "aws": ["apache-beam[aws]>=2.76"],
     "lint": ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4"],
@@ -57,7 +58,7 @@ setup(
     python_requires=">=3.10",
     packages=["beamsplit", *(f"beamsplit.{name}" for name in find_packages(include=[f"{layer}*" for layer in LAYERS]))],
     package_dir={"beamsplit": "beamsplit", **{f"beamsplit.{layer}": layer for layer in LAYERS}},
-    package_data={"beamsplit": ["py.typed"], "beamsplit.pipelines.report.html": ["*.jinja"]},
+    package_data={"beamsplit": ["py.typed", "providers.yaml"], "beamsplit.pipelines.report.html": ["*.jinja"]},
     install_requires=[
         "apache-beam>=2.76",
         "onnx>=1.19",
