@@ -101,7 +101,7 @@ class OnnxHandlerProvider(ModelHandlerProvider):
 
     def inference_output_type(self) -> Any:
         """A row of the example and its inference."""
-        fields = [("example", Any), ("inference", Any), ("model_id", typing.Optional[str])]  # noqa: UP045
+        fields: list[tuple[str, Any]] = [("example", Any), ("inference", Any), ("model_id", typing.Optional[str])]  # noqa: UP045
         return RowTypeConstraint.from_fields(fields)
 
     @staticmethod
