@@ -34,7 +34,8 @@ class Case:
     def command(self, program: str, output: Path) -> list[str]:
         """The command of one program that writes to `output`."""
         if program == OURS:
-            return [*_score(self), "--output", str(output), "--quiet"]
+            shards = output.with_name(f"{output.stem}-*{output.suffix}")
+            return [*_score(self), "--output", str(shards), "--overwrite", "--quiet"]
         extra = [str(self.tokenizer)] if self.tokenizer else []
         module = f"benchmarks.alternatives.{MODULES[program]}"
         return [sys.executable, "-m", module, self.kind, str(self.source), str(self.model), str(output), *extra]

@@ -116,7 +116,7 @@ def main() -> int:
         *("--input_format", "files"),
         *("--prepare", features),
         *("--finish", "argmax", "--finish", f"labels:{labels}"),
-        *("--keep", "path", "--num_shards", "1"),
+        *("--keep", "path", "--overwrite"),
         *("--errors", str(folder / "errors.jsonl")),
         *("--output", str(output)),
     ]

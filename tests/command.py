@@ -29,6 +29,8 @@ class Command:
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
+    overwrite: bool = True
+    """Whether each run replaces what one before has written."""
 
     def __post_init__(self) -> None:
         self.model = save(onnx_models.mlp(4, outputs=2), self.folder / "m.onnx")
@@ -47,6 +49,8 @@ class Command:
         given: dict[str, Any] = {"model": self.model, "input": self.data, "output": self.output}
         given |= {"columns": "x=a,b,c,d", **changed}
         argv = [str(part) for key, value in given.items() if value is not None for part in (f"--{key}", value)]
+        if self.overwrite and not str(given["output"]).startswith("kafka://"):
+            argv.append("--overwrite")
         code = main([*argv, *map(str, options)])
         out, err = self.capsys.readouterr()
         return code, out, without_progress(err)

@@ -170,7 +170,11 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, options: tu
     (tmp_path / "out" / ".q.parquet-0123456789ab").mkdir()
     after = score(tmp_path, "go", "--num_shards", "1", "--workers", "1", "--quiet")
     assert (after.communicate(timeout=DEADLINE)[1], after.returncode) == ("", 0)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".q.parquet-0123456789ab", "p.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".q.parquet-0123456789ab",
+        "p-00000-of-00001.parquet",
+        "p.parquet",
+    ]
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

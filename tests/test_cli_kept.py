@@ -28,7 +28,7 @@ def score(tmp_path):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         argv = ["--model", model, "--input", path, "--columns", columns, "--output", out, "--num_shards", 1]
         argv += ["--quiet", "--workers", 1, "--errors", tmp_path / "errors.jsonl", *options]
-        assert main([str(part) for part in argv]) == code
+        assert main([str(part) for part in [*argv, "--overwrite"]]) == code
         return out
 
     run.errors = tmp_path / "errors.jsonl"
@@ -151,7 +151,9 @@ def test_numbers_that_would_become_others_fail_their_rows(score, tmp_path, name,
     text = "x\n" + "\n".join(WIDE) if name == "in.csv" else "\n".join(f'{{"x": {value}}}' for value in WIDE)
     (tmp_path / name).write_text(text + "\n")
     argv = ["--model", save(model, tmp_path / "i.onnx"), "--input", tmp_path / name, "--output", out, "--num_shards", 1]
-    assert main([str(part) for part in [*argv, "--quiet", "--workers", 1, "--errors", score.errors]]) == 0
+    assert (
+        main([str(part) for part in [*argv, "--quiet", "--workers", 1, "--errors", score.errors, "--overwrite"]]) == 0
+    )
     failed = {WIDE[error["row"]] for error in lines(score.errors)}
     wrong = {"9" * 400, "1e400", "9007199254740993"}
     wrong |= {"int64": {"1.5", "1e300"}, "float64": set(), "float32": {"1e300"}}[dtype]
@@ -166,7 +168,7 @@ def test_numbers_in_lists_that_would_become_others_fail_their_rows(score, tmp_pa
     out = tmp_path / "out.jsonl"
     argv = ["--model", save(model, tmp_path / "i.onnx"), "--input", tmp_path / "in.jsonl", "--output", out]
     argv += ["--num_shards", 1, "--quiet", "--workers", 1, "--errors", score.errors]
-    assert main([str(part) for part in argv]) == 0
+    assert main([str(part) for part in [*argv, "--overwrite"]]) == 0
     assert [error["row"] for error in lines(score.errors)] == [0]
     assert [row["y"] for row in lines(out)] == [json.loads(values[1])]
 

@@ -42,7 +42,7 @@ def test_exit_codes_and_streams(tmp_path: Path):
     model = save(onnx_models.picky(10), tmp_path / "m.onnx")
     good = write_table(tmp_path / "good.parquet", id=[1, 2], i=pa.array([1, 2], pa.int64()))
     bad = write_table(tmp_path / "bad.parquet", id=[1, 2], i=pa.array([1, 99], pa.int64()))
-    options = ["--model", model, "--keep", "id", "--output", tmp_path / "out" / "p.jsonl"]
+    options = ["--model", model, "--keep", "id", "--output", tmp_path / "out" / "p.jsonl", "--overwrite"]
 
     done = start("score", *options, "--input", good, module="pipelines")
     assert (done.returncode, done.stderr) == (0, "") and "2 in, 2 scored, 0 failed" in done.stdout

@@ -259,7 +259,15 @@ def test_stages_divided_over_shards(made: Path, tmp_path: Path, capsys: pytest.C
     files = [file for stage in stored.stages if stage.shards for step in stage.shards.stages for file in step.files]
     assert files and all((both / file).is_file() for file in files)
     score = ["score", "--model", f"{made}/mlp.onnx", "--input", f"{made}/table.parquet", "--columns"]
-    score += ["x=age,height,weight", "--output", f"{tmp_path}/preds.parquet", "--micro_batch", "64", "--plan"]
+    score += [
+        "x=age,height,weight",
+        "--output",
+        f"{tmp_path}/preds.parquet",
+        "--micro_batch",
+        "64",
+        "--overwrite",
+        "--plan",
+    ]
     assert main([*score, f"{tmp_path}/plan.json"]) == 0
     next(both.glob("stage-*-shards/*shard-1.onnx")).unlink()
     capsys.readouterr()

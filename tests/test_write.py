@@ -56,7 +56,7 @@ class _FailOn(beam.DoFn):
 
 
 def test_one_bundle_one_shard_by_beams_convention(tmp_path):
-    output = f"{tmp_path}/out/preds.parquet"
+    output = f"{tmp_path}/out/preds-*.parquet"
     with pipeline() as root:
         written = root | beam.Create(blocks(3, 4), reshuffle=False) | WriteBlocks(output, SCHEMA)
         assert_that(written, equal_to([f"{tmp_path}/out/preds-00000-of-00001.parquet"]))
@@ -69,7 +69,7 @@ def test_one_bundle_one_shard_by_beams_convention(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("write_behind", [False, True])
 def test_shards_follow_the_order_of_the_input(tmp_path, workers, write_behind):
-    output = f"{tmp_path}/preds.parquet"
+    output = f"{tmp_path}/preds-*.parquet"
     run(WriteBlocks(output, SCHEMA, write_behind=write_behind), blocks(40, 3), workers, spread=True)
     shards = [pq.read_table(tmp_path / name).column("id").to_pylist() for name in names(tmp_path)]
     assert sorted(list(chain(*shards))) == list(range(120))
@@ -146,10 +146,27 @@ def test_shards_of_an_earlier_run_are_removed_and_nothing_else(tmp_path):
     output = f"{tmp_path}/preds.parquet"
     run(WriteBlocks(output, SCHEMA, num_shards=4), blocks(2, 8))
     others = ["preds-00000-of-00002.csv", "preds-old-00000-of-00002.parquet", "preds2.parquet", "preds-0-of-1.parquet"]
-    for other in [*others, "preds.parquet"]:
+    others.append("preds.parquet")
+    for other in others:
         (tmp_path / other).write_bytes(b"")
+    before = names(tmp_path)
+    with pytest.raises(UsageError, match=r"preds-00000-of-00004.parquet and 3 more are there; add --overwrite"):
+        WriteBlocks(output, SCHEMA, num_shards=2, overwrite=False)
+    (tmp_path / "preds-00007-of-00008.parquet").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"preds-00007-of-00008.parquet is there, and not all others of its output"):
+        WriteBlocks(output, SCHEMA, num_shards=2)
+    (tmp_path / "preds-00007-of-00008.parquet").unlink()
+    assert names(tmp_path) == before
     run(WriteBlocks(output, SCHEMA, num_shards=2), blocks(2, 8))
     assert names(tmp_path) == sorted([*others, "preds-00000-of-00002.parquet", "preds-00001-of-00002.parquet"])
+
+
+def test_what_came_while_the_job_ran_is_not_overwritten(tmp_path):
+    transform = WriteBlocks(f"{tmp_path}/preds.parquet", SCHEMA, overwrite=False)
+    (tmp_path / "preds.parquet").write_text("of somebody else")
+    with pytest.raises(Exception, match=r"preds.parquet is there by now, and is not overwritten without --overwrite"):
+        run(transform, blocks(2, 8))
+    assert (tmp_path / "preds.parquet").read_text() == "of somebody else"
 
 
 def test_counts_rows_and_time(tmp_path):

@@ -46,6 +46,10 @@ def test_names_follow_the_order_of_the_rows_and_orphans_go(tmp_path):
     assert contents(tmp_path) == DONE
 
 
+def earlier(folder) -> list[str]:
+    return [f"{folder}/preds-00003-of-00004.csv"]
+
+
 @pytest.mark.parametrize("step", range(5))
 def test_it_may_stop_anywhere_and_run_again(tmp_path, monkeypatch, step):
     target = target_in(tmp_path)
@@ -64,11 +68,11 @@ def test_it_may_stop_anywhere_and_run_again(tmp_path, monkeypatch, step):
 
         monkeypatch.setattr(module, name, stop)
     with pytest.raises(ConnectionError):
-        finalize(files, target, single=False)
+        finalize(files, target, False, replaced=earlier(tmp_path))
     if step < 3:
         assert (tmp_path / "preds-00003-of-00004.csv").exists()
-    first = finalize(files, target, single=False)
-    assert finalize(files, target, single=False) == first
+    first = finalize(files, target, False, replaced=earlier(tmp_path))
+    assert finalize(files, target, False, replaced=earlier(tmp_path)) == first
     assert contents(tmp_path) == DONE
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.write import check_output, check_replaceable
-from beamsplit.transforms.write.names import is_shard_of, output_format, shard_names, temp_folder
+from beamsplit.transforms.write.names import is_shard_of, output_format, shard_names, temp_folder, whole_outputs
 
 
 def test_formats():
@@ -30,6 +30,24 @@ def test_shard_names():
     ]
     assert shard_names("p.csv", 1, single=False) == ["p-00000-of-00001.csv"]
     assert shard_names("p.csv", 1, single=True) == ["p.csv"]
+
+
+def test_patterns_and_folders():
+    assert shard_names("o/*.csv", 1, single=False) == ["o/00000-of-00001.csv"]
+    assert shard_names("o/", 2, single=False) == ["o/part-00000-of-00002.parquet", "o/part-00001-of-00002.parquet"]
+    assert shard_names("o/p-*-x.csv", 1, single=False) == ["o/p-00000-of-00001-x.csv"]
+    assert is_shard_of("o/p-*-x.csv", "o/p-00000-of-00001-x.csv") and not is_shard_of("o/*.csv", "o/a.csv")
+    assert [temp_folder(name, "j") for name in ("o/", "o/p-*.csv")] == ["o/.part-.parquet-j", "o/.p-.csv-j"]
+    assert [output_format(name) for name in ("o/", "o/p-*.avro")] == ["parquet", "avro"]
+    for name in ("o*/p.csv", "o/*/", "p-*-*.csv"):
+        with pytest.raises(UsageError, match=r"one \* in the name of the files stands for their numbers"):
+            check_output(name)
+
+
+def test_only_whole_outputs_are_replaced():
+    old, new, stray = shard_names("p.csv", 3, False), shard_names("p.csv", 1, False), "p-00007-of-00008.csv"
+    assert whole_outputs("p.csv", [*old, *new, stray]) == {*old, *new}
+    assert whole_outputs("p.csv", [*old[1:], "p-00003-of-00003.csv"]) == set()
 
 
 def test_shards_are_told_from_other_files():

@@ -11,6 +11,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.values.tensors import output_field
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.read import InputFile, NoColumns, infer_schema, partition_types
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.user_function import UserFunction
 
@@ -24,6 +25,20 @@ def check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
             f"--keep names {', '.join(missing)}, and the data has the columns {', '.join(names[:20])}"
             f"{', ...' if len(names) > 20 else ''}; name columns of the data"
         )
+
+
+def all_columns(files: Sequence[InputFile], format: str) -> tuple[str, ...]:
+    """The columns of files, and those that the names of their folders tell: `--keep '*'`.
+
+    Raises:
+        UsageError: the files cannot be read.
+    """
+    folders = partition_types(file.path for file in files)
+    try:
+        own = infer_schema(files, format).schema.names
+    except NoColumns:
+        return ()
+    return (*own, *(name for name in folders if name not in own))
 
 
 def check_names(schema: pa.Schema) -> None:

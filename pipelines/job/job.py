@@ -19,6 +19,7 @@ from beamsplit.pipelines.execution.ways import default_workers, plan_execution
 from beamsplit.pipelines.execution.workers import Workers, choose_worker_type, cores, count_workers
 from beamsplit.pipelines.job.audit import audit_fact, with_audit
 from beamsplit.pipelines.job.columns import (
+    all_columns,
     as_the_model_wants,
     check_outputs,
     needed_columns,
@@ -40,10 +41,20 @@ from beamsplit.transforms.failures.limit import FailureLimit
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.kafka.config import is_kafka
-from beamsplit.transforms.read import InputFile, ReadOptions, find_files, format_of, total_rows, with_encoding
+from beamsplit.transforms.read import (
+    InputFile,
+    ReadOptions,
+    find_files,
+    first_rows,
+    format_of,
+    total_rows,
+    with_encoding,
+)
 from beamsplit.transforms.read.choice import left_out_notes
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.write import check_apart, check_output, check_replaceable
+from beamsplit.transforms.write.names import check_there
+from beamsplit.transforms.write.storage import local_path
 
 if TYPE_CHECKING:
     from beamsplit.pipelines.job.topic_range import Messages
@@ -91,6 +102,9 @@ class Job:
     """How many rows may fail; None for any."""
 
     num_shards: int | None
+    overwrite: bool
+    """Whether outputs that are there are replaced."""
+
     workers: int
     worker_type: str
     partition: str | None
@@ -137,13 +151,18 @@ def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = Tr
     left_out: list[str] = []
     files = tuple(find_files(source.input, left_out=left_out))
     format = format_of(files, source.input_format)
-    files = with_csv_header(with_encoding(files, format, source.encoding), format, source.csv_header)
-    check_written(options, [binding.model, *(file.path for file in files)])
+    files = with_csv_header(with_encoding(files, format, source.encoding), format, source.csv_header, source.delimiter)
+    if source.limit is not None:
+        files = first_rows(files, format, source.limit)
+    if binding.keep == ("*",):
+        binding = replace(binding, keep=all_columns(files, format))
+        options = replace(options, binding=binding)
+    there = check_written(options, [binding.model, *(file.path for file in files)])
     topics = find_topics(options.sink, options.stream.kafka_config, local)
     parallelism, unfollowed = drop_unsupported_annotations(options.parallelism, local)
     parallelism, undivided = leave_undivided(parallelism, files, format)
     settled = settle_strategy(replace(options, parallelism=parallelism), files, format, local)
-    why_so = (*left_out_notes(left_out), *unfollowed, *undivided)
+    why_so = (*there, *left_out_notes(left_out), *unfollowed, *undivided)
     ways, left = [settled, *settled.others], tuple[str, ...]()
     for at, way in enumerate(ways):
         try:
@@ -263,6 +282,7 @@ def _planned(
         errors=sink.errors,
         max_failed=sink.max_failed,
         num_shards=sink.num_shards,
+        overwrite=sink.overwrite,
         workers=workers.count,
         worker_type=worker_type,
         partition=asked.partition,
@@ -331,20 +351,29 @@ def user_fields(schema: pa.Schema) -> list[pa.Field]:
     return [column for column in schema if column.name not in INTERNAL_COLUMNS]
 
 
-def check_written(options: ScoreOptions, read: list[str]) -> None:
-    """Raise for an output, errors or summary file that cannot be written, or is one of those read."""
-    output, errors = options.sink.output, options.sink.errors
+def check_written(options: ScoreOptions, read: list[str]) -> tuple[str, ...]:
+    """Raise for an output, errors or summary file that cannot be written, is there, or is one of those read.
+
+    Returns:
+        Notes: of a plan that is only shown, an output may well be there.
+    """
+    sink, dry = options.sink, options.watching.dry_run_plan
+    output, errors = sink.output, sink.errors
+    there: tuple[str, ...] = ()
     if not is_kafka(output):
-        check_output(output, read)
+        there = check_output(output, read, sink.num_shards, sink.overwrite or dry)
     if errors and not is_kafka(errors):
         check_apart("--errors", errors, output, read)
         check_replaceable(errors, "--errors")
         errors_format(errors)
+        if local_path(errors) is not None:
+            there += check_there(errors, True, sink.overwrite or dry, "--errors")
     taken = [*read, *filter(None, [errors])]
     for option, path in (("--summary", options.watching.summary), ("--replan", options.parallelism.replan)):
         if path:
             check_apart(option, path, output, taken)
             taken.append(path)
+    return () if sink.overwrite or not there else (f"{there[0]} is there already: to run this, add --overwrite",)
 
 
 def known_batch_size(parallelism: Parallelism, wanted: int | str, made: Fit) -> int | str:

@@ -67,7 +67,8 @@ def write_blocks(blocks: PCollection, job: Job, after: PCollection | None) -> Wr
     # Elsewhere a file's number and times may be others, or the file not be there. Of a topic there are none.
     here = job.files and job.infer.job_dir is not None and not FORMATS[job.format].files
     check = partial(check_unchanged, job.files) if here else None
-    write = WriteBlocks(job.output, job.schemas["finish"], job.num_shards, job.workers == 1, after, check)
+    schema = job.schemas["finish"]
+    write = WriteBlocks(job.output, schema, job.num_shards, job.workers == 1, after, check, job.overwrite)
     blocks | "Write" >> write
     return [(job.output, write.job_id)]
 

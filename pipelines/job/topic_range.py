@@ -25,7 +25,7 @@ from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import COMMITTER, Group
 from beamsplit.transforms.kafka.origin_columns import AddMessageColumns
 from beamsplit.transforms.kafka.ranges import OffsetRange, cut_ranges, find_spans
-from beamsplit.transforms.write.finalize import files_of
+from beamsplit.transforms.write.names import files_of, is_single
 
 RANGES_A_WORKER = 4
 """So that a slow one does not hold up the end."""
@@ -83,12 +83,12 @@ def plan_bounded(options: ScoreOptions, job_dir: str | None, local: bool) -> Job
     binding, asked, stream, sink = options.binding, options.workers, options.stream, options.sink
     parallelism = options.parallelism
     check_version(binding.model_version, sink.output)
-    check_written(options, [binding.model])
-    if stream.group and (before := files_of(sink.output)):
+    if stream.group and (before := files_of(sink.output, is_single(sink.output, sink.num_shards))):
         raise UsageError(
             f"--group {stream.group} goes on where it was, and would replace the file of the run before, {before[0]}; "
             "give --output another name"
         )
+    check_written(options, [binding.model])
     topic = parse_topic(options.source.input[0], "--input")
     topics = find_topics(sink, stream.kafka_config, local, read=(topic,))
     config = ClientConfig(topic.servers, stream.kafka_config)
@@ -158,6 +158,7 @@ def plan_bounded(options: ScoreOptions, job_dir: str | None, local: bool) -> Job
         errors=sink.errors,
         max_failed=sink.max_failed,
         num_shards=sink.num_shards,
+        overwrite=sink.overwrite,
         workers=workers.count,
         worker_type=asked.worker_type or ("process" if divided.is_distributed else "thread"),
         partition=None,

@@ -179,7 +179,7 @@ def _read(options: argparse.Namespace) -> PlanOptions:
         of_rows = ("columns", "types", "narrow", "prepare", "input_format", "encoding")
         given = [name for name in of_rows if getattr(options, name)]
         given += ["nulls"] if options.nulls != NO_NULLS else []
-        given += ["csv_header"] if options.csv_header is not None else []
+        given += [name for name in ("csv_header", "delimiter") if getattr(options, name) is not None]
         if given:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")
     if options.measured is not None and options.report is None:
@@ -195,7 +195,7 @@ def _read(options: argparse.Namespace) -> PlanOptions:
     options.bandwidth = None if options.bandwidth is None else parse_bandwidth(options.bandwidth)
     options.input, options.prepare = tuple(options.sample or ()), tuple(options.prepare)
     options.keep = options.finish = ()
-    options.model_version = None
+    options.model_version = options.limit = None
     return PlanOptions(**groups_of(options, PLAN_GROUPS), debug=options.debug)
 
 

@@ -109,12 +109,17 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="files, globs or folders; gs:// and s3:// too; or a topic, kafka://host:port/topic",
     )
     job.add_argument(
-        "--output", required=True, metavar="FILE", help="where predictions go: .parquet, .csv or .jsonl, in shards"
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="where predictions go: exactly this file, .parquet, .csv, .jsonl, .avro or .orc; or many files, "
+        "'out/preds-*.parquet', where * is their number, or those of a folder, out/",
     )
+    job.add_argument("--overwrite", action="store_true", help="replace outputs and errors of an earlier run")
     job.add_argument(
         "--errors",
         metavar="FILE.jsonl",
-        help="where rows that could not be scored go (dead letters), with the reason: .jsonl, .csv or .parquet",
+        help="where rows that could not be scored go (dead letters), with the reason: .jsonl, or as --output",
     )
     job.add_argument(
         "--max_failed",
@@ -127,7 +132,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--num_shards",
         type=positive,
         metavar="N",
-        help="files to write; 1 writes exactly --output (default: free); --shards divides the model",
+        help="files to write (default: 1, or as many as come where --output has a * or is a folder); --shards divides "
+        "the model",
     )
     job.add_argument(
         "--json_nan",
@@ -144,6 +150,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="default: by extension; files: each file is one row (columns path, bytes)",
     )
     add_csv_header(job)
+    job.add_argument(
+        "--limit", type=positive, metavar="N", help="read the first N rows of the input only, in its order"
+    )
 
     data = p.add_argument_group("columns and inputs")
     add_binding(data)
@@ -151,7 +160,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--keep",
         default="",
         metavar="COL[,COL]",
-        help="columns to copy to the output; names with a comma in double quotes",
+        help="columns to copy to the output, or '*' for all; names with a comma in double quotes",
     )
     data.add_argument(
         "--model_version",
@@ -386,6 +395,12 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
         raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
     if source.csv_header is not None and of_topic:
         raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
+    for name in ("delimiter", "limit"):
+        if getattr(source, name) is not None and of_topic:
+            raise UsageError(f"--{name} is for files, and --input names a topic; leave --{name} out")
+    if "*" in binding.keep and (of_topic or len(binding.keep) > 1):
+        fix = "name the columns of its --schema" if of_topic else "leave the others out"
+        raise UsageError(f"--keep '*' means all columns of files{', and --input names a topic' * of_topic}; {fix}")
     parallelism = checked_parallelism(
         options.parallelism, binding.model, of_topic, options.stream.model_updates is not None
     )

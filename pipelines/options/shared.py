@@ -70,13 +70,27 @@ def add_binding(group: argparse._ArgumentGroup) -> None:
 
 
 def add_csv_header(group: argparse._ArgumentGroup) -> None:
-    """`--csv_header`: what the first line of a CSV file is; `read_binding` reads it."""
+    """`--csv_header` and `--delimiter`: how a CSV file is to be read; `read_binding` reads the first."""
     group.add_argument(
         "--csv_header",
         metavar="yes|no|NAME[,NAME]",
         help="whether the first line of CSV files names the columns; no: it is a row, and they are column_1, column_2, "
         "...; or their names, if it is a row (default: yes, and what looks like a row is refused)",
     )
+    group.add_argument(
+        "--delimiter",
+        type=read_delimiter,
+        metavar="';'|tab",
+        help="between the cells of CSV files (default: a comma, of .tsv a tab)",
+    )
+
+
+def read_delimiter(text: str) -> str:
+    """A character, or the word `tab`."""
+    mark = "\t" if text in ("tab", "\\t") else text
+    if len(mark) != 1 or not mark.isascii() or mark.isalnum() or mark in "\"'\r\n._-+":
+        raise argparse.ArgumentTypeError(f"{text!r} is no character that stands between cells, such as ';', '|' or tab")
+    return mark
 
 
 def add_prepare(group: argparse._ArgumentGroup) -> None:

@@ -96,6 +96,7 @@ STREAM_OPTIONS = (
 
 FILE_OPTIONS = (
     "num_shards",
+    "overwrite",
     "input_format",
     "encoding",
     "partition",

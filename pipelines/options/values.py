@@ -54,6 +54,9 @@ class SourceOptions:
     input_format: str | None = None
     encoding: str | None = None
     csv_header: bool | tuple[str, ...] | None = None
+    delimiter: str | None = None
+    limit: int | None = None
+    """Rows that are read; None for all."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class SinkOptions:
     errors: str | None = None
     max_failed: FailureLimit | None = None
     num_shards: int | None = None
+    overwrite: bool = False
+    """Whether outputs and errors that are there are replaced."""
+
     json_nan: str | None = None
 
 

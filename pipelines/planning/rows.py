@@ -140,7 +140,7 @@ def _sampled(options: PlanOptions, session: SessionOptions) -> Rows:
     source = options.source
     found = find_files(source.input, "--sample")
     format = format_of(found, source.input_format)
-    files = with_csv_header(with_encoding(found, format, source.encoding), format, source.csv_header)
+    files = with_csv_header(with_encoding(found, format, source.encoding), format, source.csv_header, source.delimiter)
     made = open_sample(options.binding, files, format, session).made
     if made.sample is None:
         raise UsageError(

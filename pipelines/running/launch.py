@@ -36,7 +36,8 @@ from beamsplit.transforms.read.head_start import head_start
 from beamsplit.transforms.read.splits import splits_at_once
 from beamsplit.transforms.worker import read_counts, read_steps
 from beamsplit.transforms.write import remove_temp
-from beamsplit.transforms.write.finalize import disown_folders, files_of, own_folders
+from beamsplit.transforms.write.finalize import disown_folders, own_folders
+from beamsplit.transforms.write.names import files_of, is_single
 from beamsplit.transforms.write.point_of_no_return import give_up
 from beamsplit.transforms.write.storage import open_output, remove
 
@@ -159,7 +160,7 @@ def _run(
         counters,
         seconds=time.perf_counter() - started,
         worker_rows=[done for done, _ in counts],
-        files=[job.output] if is_kafka(job.output) else files_of(job.output),
+        files=_written(job),
         errors=job.errors,
         plan=job.facts,
         metrics=inference,
@@ -213,6 +214,12 @@ def _write_whole(path: str, data: bytes) -> None:
         if os.path.isfile(path):
             remove(path)
         raise
+
+
+def _written(job: Job) -> list[str]:
+    if is_kafka(job.output):
+        return [job.output]
+    return files_of(job.output, is_single(job.output, job.num_shards))
 
 
 def _give_up(written: list[tuple[str, str]], workers: WorkerProcesses | None) -> bool:

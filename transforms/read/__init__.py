@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from beamsplit.transforms.read.derived import declared_fields, partition_codes, partition_types, with_derived
 from beamsplit.transforms.read.infer_schema import InferredSchema, NoColumns, infer_schema, input_schema
 from beamsplit.transforms.read.inputs import InputFile, check_unchanged, find_files, format_of, with_encoding
+from beamsplit.transforms.read.limit import first_rows
 from beamsplit.transforms.read.result import Derived, ReadFailure, ReadOptions, ReadResult
 from beamsplit.transforms.read.splits import (
     assign_splits,
@@ -39,6 +40,7 @@ __all__ = [
     "count_rows",
     "declared_fields",
     "find_files",
+    "first_rows",
     "format_of",
     "has_rows",
     "infer_schema",

@@ -112,9 +112,10 @@ def _check_names(path: str, names: list[str], rows: bytes, sure: bool, delimiter
         )
     apart = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
     if apart is not None:
+        told = "tab" if apart == "\t" else f"'{apart}'"
         raise UsageError(
             f"{path} has one column, {names[0]!r}, in its first line, with cells apart by {apart!r}: "
-            "write it with commas, or with tabs and the ending .tsv"
+            f"write it with commas, or with tabs and the ending .tsv, or say --delimiter {told}"
         )
 
 

@@ -37,6 +37,9 @@ class InputFile:
     delimiter: str | None = None
     """Between the cells of a CSV file; None: as its name says."""
 
+    most_rows: int | None = None
+    """How many rows are read of it, from the first; None reads all."""
+
 
 class InputChanged(RuntimeError):
     """A file is no longer what was planned to be read, in one line."""

@@ -135,7 +135,24 @@ def _cut_into(splits: list[Split], count: int) -> None:
 def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> list[Split]:
     """Splits of about `split_bytes` bytes of one file, the `number`-th of the input. An empty file has none."""
     kind = FORMATS[format]
-    return kind.reader.split(file, number, split_bytes) if file.size or kind.files else []
+    if not file.size and not kind.files:
+        return []
+    if file.most_rows is None:
+        return kind.reader.split(file, number, split_bytes)
+    # Of text a few rows are one split: others are found by reading the whole file.
+    few = kind.text and file.most_rows < (_rows_about(file, format) or float("inf")) / 2
+    splits = kind.reader.split(file, number, file.size + 1 if few else split_bytes)
+    return list(_first_rows(splits, file.most_rows, counted=not few))
+
+
+def _first_rows(splits: Iterable[Split], most: int, counted: bool) -> Iterator[Split]:
+    """The first rows of some splits; where they are not counted, of one."""
+    for split in splits:
+        if most <= 0:
+            return
+        rows = count_rows(split) if counted else most
+        yield split if rows < most else slice_split(split, 0, most)
+        most -= rows
 
 
 def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
@@ -198,7 +215,7 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
     for at, file in enumerate(inputs):
         # A split larger than the file: cutting a CSV file would read all of it.
         for split in split_file(file, at, format, file.size + 1):
-            with closing(read_split(replace(split, row_stop=left), small)) as results:  # type: ignore[type-var]
+            with closing(read_split(slice_split(split, 0, left), small)) as results:  # type: ignore[type-var]
                 for result in results:
                     if result.block is not None:
                         blocks.append(result.block)
@@ -250,7 +267,7 @@ def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
         rows = _rows_about(file, format)
         if rows is None:
             return None
-        counted += rows
+        counted += rows if file.most_rows is None else min(rows, file.most_rows)
     size = sum(file.size for file in looked_at)
     return round(counted * sum(file.size for file in full) / size) if size else 0
 

@@ -14,7 +14,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.write.finalize import finalize
 from beamsplit.transforms.write.merge import OutputShard, merge_shard, plan_shards
-from beamsplit.transforms.write.names import check_output
+from beamsplit.transforms.write.names import check_output, is_single
 from beamsplit.transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
 
 
@@ -30,17 +30,19 @@ class WriteBlocks(beam.PTransform):
     the results of earlier runs as they were; call `remove_temp(output, transform.job_id)` then.
 
     Args:
-        output: A name ending in .parquet, .csv, .jsonl, .ndjson or .json; gs:// and s3:// names work.
+        output: A name ending in the extension of a format that is written, e.g. .parquet; gs:// and s3:// names work.
+            With one * in it, which stands for the files' numbers, or a folder (`out/`), there are many files.
         schema: Of the blocks; internal columns may be in it and are not written.
-        num_shards: How many files; 1 writes exactly `output`. None writes as many as there were bundles, which
-            costs nothing; otherwise files are merged or cut at the end, in row order.
+        num_shards: How many files. None writes exactly `output`; of a pattern or folder as many as there were
+            bundles, which costs nothing; otherwise files are merged or cut at the end, in row order.
         write_behind: Encode on a thread beside the one that scores. Switch it off where there are as many
             workers as cores.
         after: What must be done before files get their names; its elements do not matter.
         check: Called before files get their names; raises where what was written must not count.
+        overwrite: Whether an output that is there is replaced; other files never are.
 
     Raises:
-        UsageError: the output cannot be written, or `num_shards` is less than 1.
+        UsageError: the output cannot be written or is there, or `num_shards` is less than 1.
     """
 
     def __init__(
@@ -51,15 +53,18 @@ class WriteBlocks(beam.PTransform):
         write_behind: bool = True,
         after: beam.pvalue.PCollection | None = None,
         check: Callable[[], None] | None = None,
+        overwrite: bool = True,
     ) -> None:
         super().__init__()
-        check_output(output)
+        self._replaced = check_output(output, (), num_shards, overwrite)
         if num_shards is not None and num_shards < 1:
             raise UsageError(f"--num_shards {num_shards}: an output has at least 1 file; give 1 or more, or none")
         self.job_id = uuid.uuid4().hex[:12]
         """Names the temporary folder."""
         self._target = Target(output, written_columns(schema), self.job_id)
-        self._num_shards = num_shards
+        self._single = is_single(output, num_shards)
+        self._num_shards = 1 if self._single else num_shards
+        self._overwrite = overwrite
         self._write_behind = write_behind
         self._after = after
         self._check = check
@@ -78,7 +83,7 @@ class WriteBlocks(beam.PTransform):
                 plans |= beam.Reshuffle()
             files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
-        given = (beam.pvalue.AsList(files), target, count == 1, self._check, *after)
+        given = (beam.pvalue.AsList(files), target, self._single, self._overwrite, self._replaced, self._check, *after)
         last = beam.FlatMap(_finalize, *given).with_output_types(str)
         return once | "Finalize" >> last
 
@@ -92,12 +97,14 @@ def _finalize(
     files: list[TempFile],
     target: Target,
     single: bool,
+    overwrite: bool,
+    replaced: tuple[str, ...],
     check: Callable[[], None] | None,
     after: list[object] | None = None,
 ) -> list[str]:
     if check is not None:
         check()
-    return finalize(files, target, single)
+    return finalize(files, target, single, overwrite, replaced)
 
 
 class _WriteBundle(beam.DoFn):

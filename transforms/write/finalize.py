@@ -7,33 +7,53 @@ import re
 from collections.abc import Iterable
 
 from beamsplit.models.owned_folder import disown, own, remove_abandoned
-from beamsplit.transforms.write.names import is_shard_of, shard_names, split_name, temp_folder
+from beamsplit.transforms.write.names import files_of, shard_names, temp_folder, whole_outputs
 from beamsplit.transforms.write.point_of_no_return import renaming, wanted
-from beamsplit.transforms.write.storage import files_in, local_path, remove, remove_folder, replace, size_of
+from beamsplit.transforms.write.storage import local_path, remove, remove_folder, replace, size_of
 from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
 
-def finalize(files: Iterable[TempFile], target: Target, single: bool) -> list[str]:
-    """Rename the files in the order of their rows, then remove shards of earlier runs and the temporary folder.
+def finalize(
+    files: Iterable[TempFile],
+    target: Target,
+    single: bool,
+    overwrite: bool = True,
+    replaced: Iterable[str] = (),
+) -> list[str]:
+    """Rename the files in the order of their rows, then remove those that are replaced and the temporary folder.
 
-    It may be run again after it was stopped anywhere. Until every new file is in place no old file is removed.
+    It may be run again after it was stopped anywhere. Until every new file is in place no old file is removed; a file
+    that is not `replaced` is never.
 
     Args:
         files: What the bundles wrote, in any order. None at all gives one file without rows.
         target: The job's output.
         single: There is one file, and it has the output's own name.
+        overwrite: Whether a file may be replaced.
+        replaced: The files of an earlier output.
 
     Returns:
         The final names.
+
+    Raises:
+        FileExistsError: a file is in the way.
     """
     ordered = sorted(files, key=lambda file: (file.order, file.path))
     if not ordered:
         ordered = [write_empty(target)]
     names = shard_names(target.output, len(ordered), single)
+    if not overwrite and all(size_of(file.path) is not None for file in ordered):
+        # None was renamed yet. Elsewhere than on this machine nobody has looked before.
+        there = next((name for name in names if size_of(name) is not None), None)
+        if there is not None:
+            raise FileExistsError(f"{there} is there by now, and is not overwritten without --overwrite")
+    if overwrite and not single and local_path(target.output) is None:
+        replaced = whole_outputs(target.output, files_of(target.output, single=False))
     with renaming(target.output, target.job_id):
         for file, name in zip(ordered, names, strict=True):
             move_into_place(file, name)
-        remove_stale(target.output, names)
+        for path in sorted(set(replaced) - set(names)):
+            remove(path)
         remove_folder(target.folder)
     return names
 
@@ -59,15 +79,6 @@ def write_empty(target: Target) -> TempFile:
     with wanted(target.job_id):
         open_block_file(target.format, path, target.schema).close()
     return TempFile(path, 0, size_of(path) or 0, ("", 0, 0))
-
-
-def remove_stale(output: str, names: Iterable[str]) -> None:
-    """Delete what an earlier run of the same output left and this one did not write."""
-    fresh = set(names)
-    folder, stem, _ = split_name(output)
-    for path in files_in(folder, stem):
-        if path not in fresh and is_shard_of(output, path):
-            remove(path)
 
 
 def remove_temp(output: str, job_id: str) -> None:
@@ -98,9 +109,3 @@ def disown_folders(written: Iterable[tuple[str, str]]) -> None:
         folder = local_path(temp_folder(output, job_id))
         if folder is not None:
             disown(folder)
-
-
-def files_of(output: str) -> list[str]:
-    """The files of a finished output, in the order of their rows."""
-    folder, stem, _ = split_name(output)
-    return sorted(path for path in files_in(folder, stem) if is_shard_of(output, path))

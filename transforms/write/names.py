@@ -9,29 +9,51 @@ from collections.abc import Iterable
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.formats import written_by_extension, written_extensions
-from beamsplit.transforms.write.storage import local_path
+from beamsplit.transforms.write.storage import files_in, local_path, size_of
+
+FOLDER_SHARDS = "part-*.parquet"
+"""What is written to an output that is a folder."""
 
 
 def output_format(output: str) -> str:
-    """The name of the format that the extension tells.
+    """The name of the format that the extension tells; Parquet of a folder.
 
     Raises:
         UsageError: it tells none that is written.
     """
-    format = written_by_extension(output)
+    name = as_pattern(output)
+    format = written_by_extension(name)
     if format is None:
         raise UsageError(
-            f"--output {output}: the extension [{os.path.splitext(output)[1]}] names no format that can be written; "
-            f"end the name in one of {', '.join(written_extensions())}"
+            f"--output {output}: the extension [{os.path.splitext(name)[1]}] names no format that can be written; "
+            f"end the name in one of {', '.join(written_extensions())}, or in / for a folder of Parquet files"
         )
     return format.name
 
 
+def as_pattern(output: str) -> str:
+    """The output, of a folder with the names of the files in it."""
+    return output + FOLDER_SHARDS if output.endswith(("/", os.sep)) else output
+
+
+def is_single(output: str, num_shards: int | None) -> bool:
+    """Whether all rows go to exactly the file that `output` names: it is no folder and no pattern, and one is written.
+
+    >>> is_single("p.csv", None), is_single("p-*.csv", None), is_single("out/", 1), is_single("p.csv", 2)
+    (True, False, False, False)
+    """
+    return "*" not in as_pattern(output) and num_shards in (None, 1)
+
+
 def split_name(output: str) -> tuple[str, str, str]:
-    """(folder with its last separator or empty, name without extension, extension)."""
-    stem, extension = os.path.splitext(output)
-    at = max(stem.rfind("/"), stem.rfind(os.sep)) + 1
-    return stem[:at], stem[at:], extension
+    """(folder with its last separator or empty, what names of shards begin with, what they end with)."""
+    whole = as_pattern(output)
+    at = max(whole.rfind("/"), whole.rfind(os.sep)) + 1
+    folder, name = whole[:at], whole[at:]
+    if "*" in name:
+        return (folder, *name.split("*", 1))  # type: ignore[return-value]
+    stem, extension = os.path.splitext(name)
+    return folder, f"{stem}-", extension
 
 
 def shard_names(output: str, count: int, single: bool) -> list[str]:
@@ -39,50 +61,117 @@ def shard_names(output: str, count: int, single: bool) -> list[str]:
 
     >>> shard_names("out/preds.csv", 2, single=False)
     ['out/preds-00000-of-00002.csv', 'out/preds-00001-of-00002.csv']
+    >>> shard_names("out/*.csv", 1, single=False)
+    ['out/00000-of-00001.csv']
     """
     if single:
         return [output]
-    folder, stem, extension = split_name(output)
-    return [f"{folder}{stem}-{index:05d}-of-{count:05d}{extension}" for index in range(count)]
+    folder, before, behind = split_name(output)
+    return [f"{folder}{before}{index:05d}-of-{count:05d}{behind}" for index in range(count)]
+
+
+def shard_number(output: str, path: str) -> tuple[int, int] | None:
+    """(number of the shard, how many there are) that a name tells; None where it is none of the output's shards."""
+    folder, before, behind = split_name(output)
+    if not path.startswith(folder):
+        return None
+    found = re.fullmatch(rf"{re.escape(before)}(\d{{5,}})-of-(\d{{5,}}){re.escape(behind)}", path[len(folder) :])
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def is_shard_of(output: str, path: str) -> bool:
     """Whether `path` is a name that a run with this output could have written."""
-    folder, stem, extension = split_name(output)
-    shard = re.compile(rf"{re.escape(stem)}-\d{{5,}}-of-\d{{5,}}{re.escape(extension)}")
-    path_folder, path_stem, path_extension = split_name(path)
-    if path_folder != folder:
-        return False
-    return path == output or shard.fullmatch(path_stem + path_extension) is not None
+    return path == output or shard_number(output, path) is not None
+
+
+def files_of(output: str, single: bool) -> list[str]:
+    """The files of an output that are there, in the order of their rows.
+
+    Args:
+        output: as the user gave it.
+        single: whether it is the one file of its name, not shards.
+    """
+    if single:
+        return [output] if size_of(output) is not None else []
+    folder, before, _ = split_name(output)
+    return sorted(path for path in files_in(folder, before) if shard_number(output, path) is not None)
+
+
+def whole_outputs(output: str, shards: Iterable[str]) -> set[str]:
+    """Those of the shards that have all others of their output beside them."""
+    sets: dict[int, dict[int, str]] = {}
+    for path in shards:
+        number, count = shard_number(output, path) or (0, 0)
+        sets.setdefault(count, {})[number] = path
+    complete = (found for count, found in sets.items() if sorted(found) == list(range(count)))
+    return {path for found in complete for path in found.values()}
 
 
 def temp_folder(output: str, job_id: str) -> str:
     """The hidden folder beside the output that holds what one job has written so far."""
-    folder, stem, extension = split_name(output)
-    return f"{folder}.{stem}{extension}-{job_id}"
+    whole = as_pattern(output).replace("*", "")
+    at = max(whole.rfind("/"), whole.rfind(os.sep)) + 1
+    return f"{whole[:at]}.{whole[at:]}-{job_id}"
 
 
-def check_output(output: str, inputs: Iterable[str] = ()) -> None:
-    """Check, before anything runs, that the output can be written and that no input would be overwritten.
+def check_output(
+    output: str, inputs: Iterable[str] = (), num_shards: int | None = None, overwrite: bool = True
+) -> tuple[str, ...]:
+    """Check, before anything runs, that the output can be written, and that nothing that is there would be lost.
 
     Args:
         output: As the user gave it.
-        inputs: The input files, globs resolved. A finished job removes the shards of earlier runs of the same
-            output, so an input with the name of such a shard is refused too.
+        inputs: The input files, globs resolved; none may have a name that the output may take.
+        num_shards: How many files are wanted.
+        overwrite: Whether an earlier output may be replaced.
+
+    Returns:
+        The files of an earlier output on this machine, which the new one takes the place of.
 
     Raises:
-        UsageError: the extension is unknown, the folder cannot be written, or an input or a device is in the way.
+        UsageError: the extension is unknown, the folder cannot be written, or a file or a device is in the way.
     """
     output_format(output)
-    check_writable(output, "--output")
-    check_replaceable(output, "--output")
-    whole = absolute_path(output)
+    pattern = as_pattern(output)
+    if "*" in os.path.dirname(pattern) or pattern.count("*") > 1:
+        raise UsageError(
+            f"--output {output}: one * in the name of the files stands for their numbers; give a name such as "
+            f"out/preds-*{os.path.splitext(pattern)[1]}"
+        )
+    check_writable(pattern, "--output")
+    check_replaceable(pattern, "--output")
+    whole = absolute_path(pattern)
     for path in inputs:
         if is_shard_of(whole, absolute_path(path)):
             raise UsageError(
                 f"--output {output} would overwrite or remove the input file {path}; "
                 "give the output another name or folder"
             )
+    return check_there(output, is_single(output, num_shards), overwrite) if local_path(output) is not None else ()
+
+
+def check_there(output: str, single: bool, overwrite: bool, option: str = "--output") -> tuple[str, ...]:
+    """The files of an earlier output, which a new one takes the place of.
+
+    Raises:
+        UsageError: they may not be overwritten, or are only some of an output.
+    """
+    there = files_of(output, single)
+    if not there:
+        return ()
+    more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
+    if not overwrite:
+        name = "" if single else f": {there[0]}{more} there"
+        raise UsageError(
+            f"{option} {output} is there already{name}; add --overwrite to replace it, or give {option} another name"
+        )
+    stray = [] if single else sorted(set(there) - whole_outputs(output, there))
+    if stray:
+        raise UsageError(
+            f"--output {output}: {stray[0]} is there, and not all others of its output, so it is not replaced: "
+            "move it, or give the output another name"
+        )
+    return tuple(there)
 
 
 def check_apart(option: str, path: str, output: str, taken: Iterable[str]) -> None:
@@ -115,7 +204,8 @@ def check_writable(path: str, option: str) -> None:
     if local is None:
         return
     if local.endswith(("/", os.sep)) or os.path.isdir(local):
-        raise UsageError(f"{option} {path} is a folder; give the name of a file in it")
+        shards = f", or {path}/ for files of their own names" if option == "--output" else ""
+        raise UsageError(f"{option} {path} is a folder; give the name of a file in it{shards}")
     folder = os.path.dirname(os.path.abspath(local))
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
