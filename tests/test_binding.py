@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from beamsplit.models.binding.binding import converts_unasked
+from beamsplit.models.binding.bound_input import shorten
 from beamsplit.models.errors import UsageError
 from tests.binding_cases import F4, IDS, MASK, TOKENS, X4, batch, bound, lists
 
@@ -38,6 +39,18 @@ def test_the_only_list_column_is_taken():
     schema = pa.schema({"id": pa.int64(), "pixels": pa.list_(pa.float32(), 4), "words": pa.list_(pa.string())})
     assert bound([X4], schema).columns == ("pixels",)
     assert bound([IDS], pa.schema({"id": pa.int64(), "tokens": TOKENS})).columns == ("tokens",)
+
+
+def test_single_values_that_fill_an_input_by_their_place_are_told_apart_from_a_tensor():
+    assert bound([X4], pa.schema({"id": pa.int64(), **F4}), ignore=["id"]).by_position == ("x",)
+    assert bound([X4], pa.schema({"pixels": pa.list_(pa.float32(), 4)})).by_position == ()
+    assert bound([X4], pa.schema(F4), columns={"x": list(F4)}).by_position == ()
+
+
+def test_long_lists_of_names_are_shortened():
+    names = [f"f{at}" for at in range(9)]
+    assert shorten(names[:8]) == "f0, f1, f2, f3, f4, f5, f6, f7"
+    assert shorten(names) == "f0, f1, f2, f3, …, f8"
 
 
 def test_an_only_string_input_takes_the_string_column():

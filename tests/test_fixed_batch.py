@@ -24,6 +24,8 @@ CONSTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Reshape": ("a = Reshape(x, s) b = Relu(a) y = Reshape(b, t)", {"s": [4, 1, 3], "t": [4, 3]}),
     "Reshape that folds": ("a = Reshape(x, s) b = Relu(a) y = Reshape(b, t)", {"s": [12, 1], "t": [4, 3]}),
     "Reshape with -1": ("a = Reshape(x, s) b = Neg(a) y = Reshape(b, t)", {"s": [4, -1], "t": [4, 3, 1]}),
+    "Reshape to a target of parts": ("t = Concat<axis=0>(b, r) y = Reshape(x, t)", {"b": [4], "r": [1, 3]}),
+    "Reshape to a target that is worked out": ("t = Mul(b, r) y = Reshape(x, t)", {"b": [2, 3], "r": [2, 1]}),
     "Expand": ("a = Unsqueeze(x, one) y = Expand(a, s)", {"one": [1], "s": [4, 2, 3]}),
     "Slice": ("a = Slice(x, b, e, z) y = Relu(a)", {"b": [0], "e": [4], "z": [0]}),
     "Slice over all axes": ("a = Slice(x, b, e) y = Relu(a)", {"b": [0, 1], "e": [4, 3]}),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from beamsplit.models.independence.dims import ONE, ROWS, Dim, size
+from beamsplit.models.independence.dims import ONE, ROWS, Dim, product, size
 from beamsplit.models.independence.lies import Ends, Given, Rows, Same, rows_on
 from beamsplit.models.independence.reading import Attribute, Node
 from beamsplit.models.independence.rules import RULES
@@ -180,3 +180,62 @@ def ruled_or_counted(one: Node, given: list[Given | None]) -> None:
     if one.op == "NonZero":  # whose size is never known
         return
     assert ruled(one, *given)
+
+
+N, L = ROWS, Dim(0, 1, (1,))
+"""The number of rows, and a length that is not known."""
+THREE_N = product([size(3), N])
+
+ARITHMETIC = [
+    ("Add", [size(2), size(3)], size(5)),
+    ("Add", [N, size(0)], N),
+    ("Add", [size(0), L], L),
+    ("Add", [THREE_N, N], product([size(4), N])),
+    ("Sub", [size(2), size(3)], size(-1)),
+    ("Sub", [N, size(0)], N),
+    ("Sub", [THREE_N, N], product([size(2), N])),
+    ("Sub", [N, N], size(0)),
+    ("Sub", [L, L], size(0)),
+    ("Mul", [size(2), N], product([size(2), N])),
+    ("Mul", [N, L], product([N, L])),
+    ("Div", [size(6), size(3)], size(2)),
+    ("Div", [THREE_N, size(3)], N),
+    ("Div", [THREE_N, N], size(3)),
+    ("Equal", [size(2), size(2)], size(1)),
+    ("Equal", [size(2), size(3)], size(0)),
+    ("Equal", [N, N], size(1)),
+    ("Equal", [L, size(-1)], size(0)),
+    ("Equal", [size(-1), N], size(0)),
+    ("Where", [size(1), N, size(7)], N),
+    ("Where", [size(0), size(7), N], N),
+    ("Where", [L, N, N], N),
+    ("Max", [size(2), size(3)], size(3)),
+    ("Max", [N, N], N),
+    ("Min", [size(2), size(3)], size(2)),
+]
+
+
+@pytest.mark.parametrize(("op", "terms", "expected"), ARITHMETIC)
+def test_arithmetic_with_sizes(op: str, terms: list[Dim], expected: Dim) -> None:
+    assert ruled(node(op), *(Same((), (term,)) for term in terms)) == [Same((), (expected,))]
+    # Of lists number by number, and one number with each of a list.
+    length, others = size(2), [Same((size(2),), (term, term)) for term in terms[1:]]
+    assert ruled(node(op), Same((), (terms[0],)), *others) == [Same((length,), (expected, expected))]
+
+
+@pytest.mark.parametrize(
+    ("op", "terms"),
+    [
+        ("Add", [N, size(1)]),
+        ("Add", [N, L]),
+        ("Sub", [size(1), N]),
+        ("Div", [N, size(2)]),
+        ("Equal", [N, size(5)]),
+        ("Where", [L, N, size(7)]),
+        ("Max", [N, size(2)]),
+        ("Mod", [N, size(2)]),
+    ],
+)
+def test_what_is_no_size_any_more_ends_the_proof(op: str, terms: list[Dim]) -> None:
+    with pytest.raises(Ends, match="it works with the number of rows"):
+        ruled(node(op), *(Same((), (term,)) for term in terms))

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.read import find_files
 from beamsplit.transforms.read.splits import count_rows, deal_in_order
 from beamsplit.transforms.split import Split
 
@@ -68,3 +73,15 @@ def test_files_are_dealt_evenly_too():
     ]
     dealt = deal_in_order(splits, 2)
     assert sorted(sum(count_rows(part) for part in dealt[k::2]) for k in range(2)) == [3, 4]
+
+
+@pytest.mark.parametrize("end", ["csv", "jsonl"])
+def test_splits_of_a_text_weigh_what_is_read_of_it(tmp_path: Path, end: str):
+    path = tmp_path / f"a.{end}"
+    path.write_text("a,b\n1,2\n" * 500 if end == "csv" else '{"a": 1}\n' * 500)
+    (file,) = find_files([str(path)])
+    splits = list(FORMATS[end].reader.split(file, 0, 1000))
+    assert len(splits) > 3
+    assert [one.weight for one in splits] == [one.stop - one.start for one in splits]
+    # But for the names of a CSV file's columns.
+    assert path.stat().st_size - len("a,b\n") <= sum(one.weight for one in splits) <= path.stat().st_size

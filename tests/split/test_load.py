@@ -40,6 +40,21 @@ def test_same_file_same_graph(name: str, tmp_path: Path):
     assert one == one and (one.units, one.recomputed, one.notes) == (other.units, other.recomputed, other.notes)
 
 
+@pytest.mark.parametrize(
+    ("kind", "anew"), [(TensorProto.INT64, True), (TensorProto.UINT8, True), (TensorProto.BOOL, True), (FLOAT, False)]
+)
+def test_what_is_made_of_integers_and_used_twice_is_made_in_each_stage(kind: int, anew: bool, tmp_path: Path):
+    nodes = [
+        node("Cast", ["m"], ["mask"], name="mask", to=TensorProto.DOUBLE),
+        node("Mul", ["x", "mask"], ["a"], name="first"),
+        node("Exp", ["a"], ["b"], name="between"),
+        node("Mul", ["b", "mask"], ["y"], name="last"),
+    ]
+    ends = [("x", TensorProto.DOUBLE, ["n", 4]), ("m", kind, ["n", 4])], [("y", TensorProto.DOUBLE, ["n", 4])]
+    made = [name for unit in graph_of(build(nodes, *ends), tmp_path).recomputed for name in unit.nodes]
+    assert made == (["mask"] if anew else [])
+
+
 def test_functions_are_inlined(tmp_path: Path):
     graph = load_graph(file_of(CASES["functions"]()[0], tmp_path))
     assert not graph.functions and "local" not in graph.opset_imports
