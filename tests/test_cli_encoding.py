@@ -15,7 +15,7 @@ from beamsplit.transforms.read import (
     read_all,
     with_encoding,
 )
-from beamsplit.transforms.read.encoding import check_encoding, is_wide
+from beamsplit.transforms.read.encoding import check_encoding, is_utf8, is_wide
 from tests.command import Command, lines
 
 CITIES = {
@@ -104,3 +104,26 @@ def test_an_array_of_objects(tmp_path):
     files = with_encoding([InputFile(str(path), path.stat().st_size)], "jsonl", "shift_jis")
     results = read_all(make_splits(files, "jsonl", 1), ReadOptions(input_schema(files, "jsonl")))
     assert [row["c"] for result in results for row in result.block.to_pylist()] == ["表", "ソ"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"a",
+        "é€😀".encode(),
+        b"\x80",
+        b"\x80abc",
+        b"abc\xc3",
+        b"\xff\xfea\0",
+        b"\xed\xa0\x80",
+        "é".encode("latin-1"),
+    ],
+)
+def test_what_is_utf8_is_what_python_decodes(text: bytes):
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        assert not is_utf8(text)
+    else:
+        assert is_utf8(text)

@@ -13,7 +13,9 @@ import pytest
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
+from beamsplit.models.fitting.fixed_batch_ways import Way
 from beamsplit.models.scoring.scorer import Scorer
+from tests.binding_cases import bound
 from tests.declared import Array, as_arrays, floats, scored, tensors, written
 
 DYNAMIC, BLOCKS = "it was made dynamic", "rows run in blocks of 4"
@@ -264,6 +266,23 @@ def test_other_types(tmp_path: Path, kind: str, values: list[Any]) -> None:
     column = pa.array(np.array(values, np.float16)) if kind == "float16" else pa.array(values)
     _, found = scored(path, pa.record_batch([column], names=["x"]))
     assert not found.failures and found.columns[0].to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "fits"),
+    [
+        (("n", 3), 3, True),
+        (("n", 1), 1, True),
+        (("n", 1, 1), 1, True),
+        (("n", 1, 3), 3, False),
+        (("n", None, 2), 6, False),
+    ],
+)
+def test_a_bold_guess_of_the_rows_wants_the_very_axes_of_the_model(
+    shape: tuple[str | int | None, ...], size: int, fits: bool
+) -> None:
+    inputs = bound([("x", "float32", shape)], pa.schema({"x": pa.list_(pa.float32(), size)})).inputs
+    assert Way({"x": 0}).fits(inputs) == fits and Way({"x": 0}, exact=False).fits(inputs)
 
 
 def test_no_rows_at_all(tmp_path: Path) -> None:
