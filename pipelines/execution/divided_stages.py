@@ -44,7 +44,7 @@ def plan_saved(request: Request, model: StagedModel) -> Execution:
     """
     model = as_shards(request, model)
     checked = compared(request, model)
-    steps = placed_apart(request, model) if request.parallelism.distributed else None
+    steps = distributed_steps(request, model) if request.parallelism.distributed else None
     made = execution_of(request, model, checked, steps, {"shards": division_lines(model.plan)})
     if steps is None:
         return made
@@ -66,7 +66,7 @@ def as_shards(request: Request, model: StagedModel) -> StagedModel:
     if job_dir is None or "://" in model.folder:
         raise UsageError("stages are divided over shards on this machine only so far; leave --shards out")
     # Whole stages run here only to tell what their shards read.
-    apart = request.parallelism.distributed and made.session.options.mapped
+    elsewhere = request.parallelism.distributed and made.session.options.mapped
     opened = model.mapped.sessions if made.session.options.mapped else model.sessions
     sessions = [get_session(model.stage_file(at), each) for at, each in enumerate(opened)]
     for at, session in enumerate(sessions):
@@ -96,15 +96,15 @@ def as_shards(request: Request, model: StagedModel) -> StagedModel:
             f"{len(plan.stages)} --shards {shards_of(plan)} --save_stages {model.folder}"
         )
     divided = sharded_stages(plan, model.folder, model.sessions, signatures)
-    return replace(model, plan=_timed(plan, divided, tensors, apart), shards=divided)
+    return replace(model, plan=_timed(plan, divided, tensors, elsewhere), shards=divided)
 
 
-def _timed(plan: Plan, divided: Sequence[ShardedModel | None], tensors: dict[str, Array], apart: bool) -> Plan:
-    """The plan with what its stages take as shards, which run elsewhere if they are `apart`, else stay open."""
+def _timed(plan: Plan, divided: Sequence[ShardedModel | None], tensors: dict[str, Array], distributed: bool) -> Plan:
+    """The plan with what its stages take as shards, which run elsewhere if they are distributed, else stay open."""
 
     def seconds(stage: StagePlan, model: ShardedModel) -> float:
         feeds = {name: tensors[name] for name in stage.inputs}
-        if apart:
+        if distributed:
             return sum(time_in_turn(model, feeds, BUDGET_SECONDS))
         return sum(time_steps(get_sharded(model), feeds, BUDGET_SECONDS))
 
@@ -128,7 +128,7 @@ def _in_own_folder(model: StagedModel, folder: str) -> StagedModel:
     return replace(model, folder=folder)
 
 
-def placed_apart(request: Request, model: StagedModel) -> ModelSteps:
+def distributed_steps(request: Request, model: StagedModel) -> ModelSteps:
     """The steps of all stages with workers of their own; the sessions of this process are dropped.
 
     Raises:

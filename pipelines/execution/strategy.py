@@ -147,13 +147,13 @@ def _as_chosen(options: ScoreOptions, chosen: Candidate, batch_size: int) -> Sco
         whole = replace(asked, micro_batch=None, stage_memory=None)
         return replace(options, parallelism=whole, workers=replace(workers, count=count))
     # Where a worker has too little memory for all of it, or is elsewhere, each part gets workers of its own.
-    apart = asked.cluster is not None or asked.stage_memory is not None
+    distributed = asked.cluster is not None or asked.stage_memory is not None
     shards = chosen.shards if chosen.shards > 1 else None
     asked = replace(
         asked,
         stages=chosen.stages if chosen.stages > 1 else None,
         shards=shards,
-        placement=asked.placement or ("distributed" if apart else "inline"),
+        placement=asked.placement or ("distributed" if distributed else "inline"),
         # It is of what each shard holds, and the stages are planned whole.
         stage_memory=asked.stage_memory if shards is None else None,
     )

@@ -89,7 +89,7 @@ class ShardStep(LoadsOnce):
         session = self.loaded()
         made = [(spec.name, part_name(spec.name, self.shard)) for spec in session.signature.outputs]
         layouts = [layout for layout in self.after.layouts if layout.name in {name for _, name in made}]
-        apart = self.before.sliceable and all(layout.by_row for layout in layouts)
+        by_row = self.before.sliceable and all(layout.by_row for layout in layouts)
         waiting = [(0, rows)]
         while waiting:
             start, stop = waiting.pop()
@@ -97,7 +97,7 @@ class ShardStep(LoadsOnce):
             try:
                 outputs = session.run({spec.name: given[spec.name] for spec in session.signature.inputs})
             except ModelRunError as error:
-                if apart and stop - start > 1:
+                if by_row and stop - start > 1:
                     parts = parts_of(slice(start, stop), error)
                     waiting += [(part.start, part.stop) for part in reversed(parts) if isinstance(part, slice)]
                 else:
