@@ -25,6 +25,7 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "skl2onnx>=1.20",
         "pandas>=2.2",
+        "nbmake>=1.5",
         "psutil>=5.9",
         "trustme>=1.1",
         "matplotlib>=3.9",

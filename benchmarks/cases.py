@@ -10,8 +10,17 @@ from pathlib import Path
 from benchmarks import data
 
 OURS, PLAIN, TUNED, RUN_INFERENCE, DAFT = "beamsplit", "plain loop", "tuned loop", "RunInference", "Daft"
-PROGRAMS = (OURS, PLAIN, TUNED, DAFT, RUN_INFERENCE)
-MODULES = {PLAIN: "plain_loop", TUNED: "tuned_loop", RUN_INFERENCE: "run_inference", DAFT: "daft_loop"}
+ARRAYS = "RunInference, bs"
+"""RunInference with beamsplit's handler."""
+
+PROGRAMS = (OURS, PLAIN, TUNED, DAFT, RUN_INFERENCE, ARRAYS)
+MODULES = {
+    PLAIN: "plain_loop",
+    TUNED: "tuned_loop",
+    RUN_INFERENCE: "run_inference",
+    ARRAYS: "run_inference_arrays",
+    DAFT: "daft_loop",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
     made = []
     for name in names:
         if name == "tabular_1m":
-            made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, RUN_INFERENCE))
+            made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, RUN_INFERENCE, ARRAYS))
         elif name == "tabular_10m":
             made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}))
         elif name == "trees":
