@@ -251,3 +251,42 @@ def test_the_folders_of_models_have_an_order():
     between = {(room(name), room(one)) for name, imported in ours.items() for one in imported if one in modules()}
     above = {(one, other) for one, other in between if ROOMS.index(other) > ROOMS.index(one)}
     assert not above
+
+
+def _names(path: Path) -> set[str]:
+    """What a file has at its top, in branches too."""
+    found: set[str] = set()
+    ahead: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.For):
+            for part in ("body", "orelse", "finalbody"):
+                ahead += getattr(node, part, [])
+            ahead += [one for handler in getattr(node, "handlers", []) for one in handler.body]
+    return found
+
+
+def test_what_tests_and_benchmarks_import_of_ours_is_there():
+    """Of tests that need services too, which are not run at each change."""
+    known = modules()
+    names = {name: _names(path) for name, path in known.items()}
+    absent = []
+    for path in (*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("beamsplit."):
+                continue
+            assert node.module is not None
+            here = names.get(node.module, set())
+            absent += [
+                f"{path.relative_to(ROOT)}: {node.module}.{alias.name}"
+                for alias in node.names
+                if alias.name not in here and f"{node.module}.{alias.name}" not in known
+            ]
+    assert not absent
