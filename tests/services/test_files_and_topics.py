@@ -71,7 +71,7 @@ def test_a_topic_up_to_its_end_becomes_files(stream: Stream, tmp_path: Path):
     code, out, err = stream.run(*options, output=str(tmp_path / "a.parquet"))
     assert code == 0, err
     assert "301 in, 300 scored, 1 failed" in out and stream.committed("g1") == sent
-    made = pa.concat_tables(pq.read_table(path) for path in tmp_path.glob("a-*.parquet"))
+    made = pa.concat_tables(pq.read_table(path) for path in tmp_path.glob("a*.parquet"))
     assert sorted(made["input_key"].to_pylist()) == sorted(f"k{i}" for i in range(300))
     ids = np.array([int(key[1:]) for key in made["input_key"].to_pylist()])
     x = np.stack([ids, *([np.full(300, n) for n in (1, 2, 3)])], axis=1).astype(np.float32)
@@ -95,7 +95,7 @@ def test_a_topic_up_to_its_end_in_parts(stream: Stream, tmp_path: Path):
     stream.send(rows(50))
     code, _, err = stream.run("--until_end", "--stages", "2", output=str(tmp_path / "a.parquet"))
     assert code == 0, err
-    assert sum(pq.read_metadata(path).num_rows for path in tmp_path.glob("a-*.parquet")) == 50
+    assert sum(pq.read_metadata(path).num_rows for path in tmp_path.glob("a*.parquet")) == 50
 
 
 @pytest.mark.parametrize(
