@@ -29,10 +29,10 @@ def whole_data(node: ir.Node, axes: Mapping[int, int], shapes: Mapping[int, Sequ
 class Rule:
     """An operator over shards.
 
-    >>> from beamsplit.models.shard.placement import Split
+    >>> from beamsplit.models.shard.placement import Sharded
     >>> def relu(node, context):
     ...     placement = context.placement(node.inputs[0])
-    ...     return Decision({str(node.outputs[0].name): placement}) if isinstance(placement, Split) else None
+    ...     return Decision({str(node.outputs[0].name): placement}) if isinstance(placement, Sharded) else None
     >>> RULES = {("", "Relu"): Rule(relu, merged=True)}
     """
 
