@@ -15,7 +15,7 @@ import pytest
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.shard.plan import read_plan, to_json
 from beamsplit.models.shard.planner import divide
-from beamsplit.pipelines.job.job import plan_job
+from beamsplit.pipelines.job.plan import plan_job
 from beamsplit.pipelines.options.score import parse
 from tests import onnx_models
 from tests.command import Command
@@ -146,7 +146,7 @@ def test_workers_elsewhere_run_an_annotated_model_whole(command: Command):
     )
     assert options.parallelism.shards == 2
     job = plan_job(options, None, local=False)
-    assert not job.divided.in_parts
+    assert not job.execution.in_parts
     assert any("shards run on this machine only so far: it runs whole" in note for note in job.notes)
 
 

@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from beamsplit.pipelines.execution.workers import count_workers
-from beamsplit.pipelines.job.messages import open_messages
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.options.values import WorkerOptions
+from beamsplit.pipelines.sources.messages import open_messages
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.onnx_models import save

@@ -23,9 +23,10 @@ from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.strategy import as_many_as_pods, settle_strategy
 from beamsplit.pipelines.execution.ways import plan_execution
-from beamsplit.pipelines.job import job
+from beamsplit.pipelines.job import model as model_job
 from beamsplit.pipelines.options.score import score_options
 from beamsplit.pipelines.planning.strategy import table
+from beamsplit.pipelines.sources.files import Files
 from tests import onnx_models
 from tests.command import Command, write_table
 
@@ -116,7 +117,7 @@ def test_score_refuses(command: Command, given: tuple[object, ...], message: str
 def test_workers_elsewhere_are_for_the_plan_command():
     options = score_options(model="m.onnx", strategy="auto", runner="DataflowRunner")
     with pytest.raises(UsageError, match=r"--strategy measures this machine.*pipelines.plan --strategy"):
-        settle_strategy(options, (), "csv", local=False)
+        settle_strategy(options, Files((), "csv"), local=False)
 
 
 def test_what_a_simulation_of_each_gives(command: Command):
@@ -220,7 +221,7 @@ def test_a_way_that_fails_is_left_out(command: Command, monkeypatch: pytest.Monk
         return plan_execution(request)
 
     monkeypatch.setattr(strategy_job, "_unlike", stages_first)
-    monkeypatch.setattr(job, "plan_execution", fails)
+    monkeypatch.setattr(model_job, "plan_execution", fails)
     code, out, err = command.run("--strategy", "auto", "--workers", 2, "--quiet", "--keep", "id", columns=None)
     assert code == 0, err
     assert command.rows().num_rows == 40

@@ -206,7 +206,7 @@ def test_numbers_that_would_become_infinite_fail_with_narrow_too(command: Comman
 def test_where_most_rows_are_numbers_does_not_hang_on_which_file_comes_first(
     command: Command, names: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("beamsplit.pipelines.job.sample.SAMPLE_ROWS", 40)
+    monkeypatch.setattr("beamsplit.pipelines.sources.sample.SAMPLE_ROWS", 40)
     header = "id,a,b,c,d"
     words = [f"{at},n/a,1,2,3" for at in range(50)]
     numbers = [f"{at},{at}.5,1,2,3" for at in range(50, 110)]

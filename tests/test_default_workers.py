@@ -34,7 +34,7 @@ def test_workers_by_cores(command: Command, monkeypatch: pytest.MonkeyPatch, cas
     options, wanted = CASES[case]
     batch = "--micro_batch" if "--stages" in options or "--shards" in options else "--batch_size"
     for cores, count in wanted.items():
-        for module in ("execution.workers", "job.job", "execution.stages", "execution.shards"):
+        for module in ("execution.workers", "job.plan", "execution.stages", "execution.shards"):
             monkeypatch.setattr(f"beamsplit.pipelines.{module}.cores", lambda cores=cores: cores)
         code, out, err = command.run("--dry_run_plan", "--worker_type", "thread", batch, 16, *options)
         assert code == 0, err

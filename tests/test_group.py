@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.job.group import OffsetsNotCommittedError, holding_group
+from beamsplit.pipelines.sources.group import OffsetsNotCommittedError, holding_group
 from beamsplit.transforms.kafka import group_hold
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 
@@ -58,7 +58,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def job(messages: Messages | None) -> Any:
-    return SimpleNamespace(messages=messages)
+    return SimpleNamespace(source=messages or SimpleNamespace(group=None))
 
 
 def never() -> Any:

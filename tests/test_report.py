@@ -10,7 +10,7 @@ from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
 
 from beamsplit.pipelines.report.summary import Progress, Summary, plan_lines, root_cause, summarise
-from beamsplit.pipelines.running.launch import read_metrics
+from beamsplit.pipelines.running.metrics import read_metrics
 from beamsplit.transforms.kafka.gaps import Gap
 
 

@@ -92,7 +92,7 @@ class ClusterJob:
 )
 def test_the_line_comes_once_the_job_is_known(asked: RunnerOptions, runner: Any, told: str):
     shown = io.StringIO()
-    job: Any = SimpleNamespace(source=source(stop_file="f"))
+    job = source(stop_file="f")
     with TellStart(job, "group g of t begins at partition 0 at offset 7", asked, runner, shown):
         wait_until(lambda: shown.getvalue() != "", "it is told")
     assert shown.getvalue() == (
@@ -102,7 +102,7 @@ def test_the_line_comes_once_the_job_is_known(asked: RunnerOptions, runner: Any,
 
 def test_a_job_that_ends_before_its_id_is_known_is_told_too():
     shown = io.StringIO()
-    job: Any = SimpleNamespace(source=source())
+    job = source()
     with TellStart(job, "b", RunnerOptions("FlinkRunner", "mine", "c:8081"), None, shown):
         pass
     assert shown.getvalue().startswith("stream: b; job mine on Flink, http://c:8081; Ctrl-C cancels it")
@@ -110,6 +110,6 @@ def test_a_job_that_ends_before_its_id_is_known_is_told_too():
 
 def test_quiet_is_quiet():
     shown = io.StringIO()
-    with TellStart(SimpleNamespace(source=source()), None, RunnerOptions("PrismRunner"), None, shown):  # type: ignore[arg-type]
+    with TellStart(source(), None, RunnerOptions("PrismRunner"), None, shown):  # type: ignore[arg-type]
         pass
     assert shown.getvalue() == ""

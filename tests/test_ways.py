@@ -47,7 +47,7 @@ def test_any_job_has_a_way():
 
 def test_a_model_that_is_whole_pays_for_no_other_way():
     code = """
-import sys, beamsplit.pipelines.job.job
+import sys, beamsplit.pipelines.job.plan
 rooms = ("beamsplit.models.shard.", "beamsplit.models.split.", "beamsplit.models.strategy.", "onnx_ir")
 print(sorted(name for name in sys.modules if name.startswith(rooms)))
 """

@@ -142,7 +142,6 @@ def score(
     """
     from beamsplit.pipelines.options.score import score_options
     from beamsplit.pipelines.running.launch import launch
-    from beamsplit.pipelines.score import build
 
     started = time.perf_counter()
     shown = _is_watched() if progress is None else progress
@@ -156,9 +155,7 @@ def score(
     into = os.fspath(output) if output is not None else f"{folder}/predictions.parquet"
     errors = options.get("errors") or (f"{folder}/errors.jsonl" if folder else None)
     try:
-        code, summary = launch(
-            score_options(**{**given, "output": into, "errors": errors}), list(beam_args), build, started
-        )
+        code, summary = launch(score_options(**{**given, "output": into, "errors": errors}), list(beam_args), started)
         if summary is None or code == 1:
             raise JobFailed("the job did not tell what it did: with dry_run and dry_run_plan use the command")
     except BaseException as error:

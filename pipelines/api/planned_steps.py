@@ -15,6 +15,7 @@ from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.values.tensors import column_type, output_field, ragged_to_arrow, to_arrow
 from beamsplit.pipelines.api.element_schema import signature_of_model
+from beamsplit.pipelines.execution.batch_size import known_batch_size, with_batch_size
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
@@ -23,11 +24,11 @@ from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import with_audit
 from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
 from beamsplit.pipelines.job.finishing import finish_steps
-from beamsplit.pipelines.job.job import known_batch_size, user_fields, with_batch_size
-from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_steps
+from beamsplit.pipelines.job.plan import user_fields
 from beamsplit.pipelines.job.versions import updating_step, version_steps
-from beamsplit.pipelines.options.stream import check_stream
+from beamsplit.pipelines.options.modes import check_stream
 from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions
+from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.transforms.block import EVENT_TIME_FIELD, INTERNAL_COLUMNS, data_columns, with_origin, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls

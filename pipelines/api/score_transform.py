@@ -26,7 +26,7 @@ from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, plan_mode
 from beamsplit.pipelines.api.scorer import Scorer
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.columns import check_keep, check_outputs
-from beamsplit.pipelines.job.kept import read_by_name
+from beamsplit.pipelines.sources.kept import read_by_name
 from beamsplit.transforms.elements.beam_types import arrow_type, beam_type, row_fields
 from beamsplit.transforms.elements.score_elements import ScoreElements
 from beamsplit.transforms.elements.tables import as_one_batch, rows_of

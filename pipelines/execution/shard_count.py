@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from beamsplit.models.cost.cluster import format_bytes, option_bytes
 from beamsplit.models.errors import UsageError
@@ -52,6 +53,14 @@ class Whole:
     """Rows that it is divided on."""
 
 
+class Feeds(NamedTuple):
+    """Rows for the model."""
+
+    timed: dict[str, Array]
+    few: dict[str, Array]
+    """Those that it is divided on, and compared on."""
+
+
 @dataclass(frozen=True)
 class ShardChoice:
     """What `--shards auto` comes to."""
@@ -94,7 +103,7 @@ def choose_shards(
         enough = shards >= max(FEWEST_TRIED, workers.gpus or cores())
         try:
             plan = divide(whole.model, few, shards, folder)
-            seconds = _timed(plan, folder, whole, workers, asked, feeds, few)
+            seconds = _timed(plan, folder, whole, workers, asked, Feeds(feeds, few))
         except NothingToDivide as error:
             why = f"it has no layer that can be divided over {shards} shards ({error.why})"
             break
@@ -152,15 +161,7 @@ def _worker_bytes(plan: ShardPlan, distributed: bool, devices: bool) -> int:
     return max(*shards, plan.whole_bytes)
 
 
-def _timed(
-    plan: ShardPlan,
-    folder: str,
-    whole: Whole,
-    workers: Workers,
-    asked: WorkerOptions,
-    feeds: dict[str, Array],
-    few: dict[str, Array],
-) -> float:
+def _timed(plan: ShardPlan, folder: str, whole: Whole, workers: Workers, asked: WorkerOptions, feeds: Feeds) -> float:
     """Rows a second of the shards inline, with the workers that such a job would have.
 
     Raises:
@@ -170,8 +171,8 @@ def _timed(
     each, between = shard_sessions(workers, asked.threads, plan.shards, max(1, cores() // count))
     session = ShardedSession(ShardedModel(plan, folder, each, between, whole.session.signature))
     try:
-        check_same(whole.session, session, few, tolerance_of(whole.model.path), of="they do", fix="left out")
-        return _rate(partial(session.run, feeds), count, whole.rows)
+        check_same(whole.session, session, feeds.few, tolerance_of(whole.model.path), of="they do", fix="left out")
+        return _rate(partial(session.run, feeds.timed), count, whole.rows)
     finally:
         session.drop()
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.execution.batch_size import known_batch_size, with_batch_size
 from beamsplit.pipelines.execution.workers import cores, count_workers
 from beamsplit.pipelines.options.values import Parallelism, ScoreOptions
-from beamsplit.transforms.read import InputFile
 
 if TYPE_CHECKING:
     from beamsplit.models.strategy.candidate import Candidate
+    from beamsplit.pipelines.sources.source import Source
 
 
 class CannotDivide(UsageError):
@@ -61,13 +62,12 @@ def trying(asked: Parallelism, job_dir: str | None) -> Iterator[None]:
         raise CannotDivide(told(error)) from error
 
 
-def settle_strategy(options: ScoreOptions, files: Sequence[InputFile], format: str, local: bool) -> Settled:
+def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settled:
     """The options with `--stages` or `--shards` as the strategy says, with none for replicas.
 
     Args:
         options: of the job.
-        files: of the input, for sample rows.
-        format: of the files.
+        source: of the rows, for a few of them.
         local: whether workers run on this machine.
 
     Raises:
@@ -88,13 +88,11 @@ def settle_strategy(options: ScoreOptions, files: Sequence[InputFile], format: s
     from beamsplit.models.split.cuts import split_graph
     from beamsplit.models.strategy.measure import MOST_BYTES
     from beamsplit.models.strategy.planner import plan_strategy
-    from beamsplit.pipelines.job.job import known_batch_size, with_batch_size
-    from beamsplit.pipelines.job.sample import open_sample
     from beamsplit.pipelines.job.sample_feeds import sample_feeds
 
     given = options.workers
     workers = count_workers(given, local)
-    made = open_sample(options.binding, files, format, workers.session, few_runs=True).made
+    made = source.bind(options.binding, options.sink, workers.session, few_runs=True).made
     scoring, _ = with_batch_size(made, known_batch_size(asked, given.batch_size, made))
     if kind == "auto" and blocks_of(scoring.model.rewrites) is not None:
         whole = replace(options, parallelism=replace(asked, micro_batch=None, stage_memory=None))

@@ -6,13 +6,13 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_copy import model_version
+from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.infer.live_model import ModelUpdates, pack_rows
 from beamsplit.transforms.infer.model_version import COLUMN, COLUMNS, AddVersion
 from beamsplit.transforms.infer.model_watch import check_watched
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.updating import UpdatingInferStep
-from beamsplit.transforms.kafka.config import is_kafka
 
 
 def check_version(given: str | None, output: str) -> None:
@@ -21,7 +21,7 @@ def check_version(given: str | None, output: str) -> None:
     Raises:
         UsageError: with what to type.
     """
-    if given == "header" and not is_kafka(output):
+    if given == "header" and not is_topic(output):
         raise UsageError(
             f"--model_version header is for messages, and --output {output} is a file; type --model_version column"
         )

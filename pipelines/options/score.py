@@ -13,6 +13,7 @@ from beamsplit.models.strategy.kinds import KINDS
 from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
+from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.shared import (
     Parser,
     add_binding,
@@ -39,7 +40,6 @@ from beamsplit.pipelines.options.texts import (
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
 from beamsplit.pipelines.typed import typed
 from beamsplit.transforms.formats import FORMATS
-from beamsplit.transforms.kafka.config import is_kafka
 
 EXAMPLES = """\
 examples:
@@ -390,7 +390,7 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
         if said not in (None, named):
             raise UsageError(f"--capacities names {named} workers and --workers says {said}; type --workers {named}")
         workers = replace(workers, count=named)
-    of_topic = any(map(is_kafka, source.input))
+    of_topic = any(map(is_topic, source.input))
     if binding.types and of_topic:
         raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
     if source.csv_header is not None and of_topic:

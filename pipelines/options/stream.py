@@ -6,10 +6,7 @@ import argparse
 import datetime
 import re
 
-from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.shared import positive
-from beamsplit.pipelines.options.values import ScoreOptions, is_given
-from beamsplit.transforms.kafka.config import is_kafka
 
 
 def add_stream(p: argparse.ArgumentParser) -> None:
@@ -73,100 +70,6 @@ def add_stream(p: argparse.ArgumentParser) -> None:
     stream.add_argument("--until_end", action="store_true", help="end where the topic ended at the start")
     stream.add_argument("--stop_after_idle", type=_seconds, metavar="SECONDS", help="end when nothing came for so long")
     stream.add_argument("--prism_location", metavar="FILE", help="the Prism program, on which local streams run")
-
-
-STREAM_OPTIONS = (
-    "format",
-    "output_format",
-    "schema",
-    "kafka_config",
-    "group",
-    "start",
-    "max_latency_ms",
-    "delivery",
-    "event_time",
-    "transaction_ms",
-    "model_updates",
-    "on_gap",
-    "until_end",
-    "stop_after_idle",
-    "prism_location",
-)
-
-
-FILE_OPTIONS = (
-    "num_shards",
-    "overwrite",
-    "input_format",
-    "encoding",
-    "partition",
-    "capacities",
-    "replan",
-    "dry_run",
-)
-"""Options that a stream does not take."""
-
-
-def check_stream(options: ScoreOptions) -> None:
-    """Raise for an option that is for files, where the input is a topic, and for those that cannot go together."""
-    split = [name for name in ("stages", "plan", "shards") if is_given(options, name)]
-    if options.stream.model_updates and split:
-        raise UsageError(
-            f"--model_updates replaces a model that each worker holds whole, and --{split[0]} divides it; "
-            "leave one of them out"
-        )
-    given = [name for name in FILE_OPTIONS if is_given(options, name)]
-    if given:
-        raise UsageError(
-            f"--{given[0]} is for an input of files, and --input {options.source.input[0]} is a stream; leave it out"
-        )
-
-
-NOT_BOUNDED = (
-    "input_format",
-    "encoding",
-    "partition",
-    "capacities",
-    "replan",
-    "dry_run",
-    "output_format",
-    "max_latency_ms",
-    "delivery",
-    "event_time",
-    "transaction_ms",
-    "model_updates",
-    "stop_after_idle",
-    "prism_location",
-    "strategy",
-)
-"""Options that a topic up to its end, to files, does not take."""
-
-
-def check_bounded(options: ScoreOptions) -> None:
-    """Raise for what a topic cannot be read into files with."""
-    names = options.source.input
-    if len(names) != 1:
-        raise UsageError(f"--input names {len(names)} inputs, and one topic is read; type one")
-    given = [name for name in NOT_BOUNDED if is_given(options, name)]
-    if given:
-        raise UsageError(
-            f"--{given[0]} does not go with --until_end from the topic {names[0]} to the file "
-            f"{options.sink.output}; leave it out"
-        )
-
-
-def check_no_stream(options: ScoreOptions) -> None:
-    """Raise for an option of streams where the input is files."""
-    output, errors = (is_kafka(path or "") for path in (options.sink.output, options.sink.errors))
-    of_topics = [*(["kafka_config"] if output or errors else []), *(["output_format"] if output else [])]
-    given = [name for name in STREAM_OPTIONS if is_given(options, name) and name not in of_topics]
-    if given:
-        raise UsageError(
-            f"--{given[0]} is for a stream, and --input {options.source.input[0]} is none; "
-            "type --input kafka://HOST:PORT/TOPIC, or leave it out"
-        )
-    if output and options.sink.num_shards:
-        raise UsageError(f"--num_shards is for files, and --output {options.sink.output} is a topic; leave it out")
 
 
 def _seconds(text: str) -> float:

@@ -28,12 +28,12 @@ from beamsplit.models.running.still_session import still
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.micro_batch import find_micro_batch
 from beamsplit.models.values.tensors import Array
-from beamsplit.pipelines.job.csv_header import with_csv_header
 from beamsplit.pipelines.job.made_up import fixed_batch, made_up_rows
-from beamsplit.pipelines.job.sample import facts_of, open_sample
 from beamsplit.pipelines.job.sample_feeds import check_feeds
 from beamsplit.pipelines.options.values import PlanOptions
 from beamsplit.pipelines.report.units import show_bytes
+from beamsplit.pipelines.sources.csv_header import with_csv_header
+from beamsplit.pipelines.sources.sample import facts_of, open_sample
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.read import find_files, format_of, with_encoding
 

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from beamsplit.models.owned_folder import disown_all
-from beamsplit.transforms.kafka.config import is_kafka
+from beamsplit.pipelines.options.schemes import is_topic
 
 if TYPE_CHECKING:
     from beamsplit.pipelines.options.values import ScoreOptions
@@ -176,9 +176,9 @@ def interruptible() -> Iterator[Interruptible]:
 
 def what_is_left(options: ScoreOptions) -> str:
     """What a job that did not come to its end leaves behind, in words."""
-    if not is_kafka(options.sink.output):
+    if not is_topic(options.sink.output):
         return NOTHING
-    if any(map(is_kafka, options.source.input)):
+    if any(map(is_topic, options.source.input)):
         return "what its group committed is done, and the rest will be read again"
     return f"what was sent to {options.sink.output} stays there, and running it again sends that again"
 

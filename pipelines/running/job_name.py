@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.transforms.kafka.config import default_group, is_kafka, parse_topic
+from beamsplit.transforms.kafka.config import default_group, parse_topic
 
 PREFIX = "beamsplit-"
 
@@ -30,7 +31,7 @@ def job_name(options: ScoreOptions) -> str:
     sink, stream = options.sink.output, options.stream
     if stream.group is not None:
         told = stream.group
-    elif is_kafka(sink) and any(map(is_kafka, options.source.input)):
+    elif is_topic(sink) and any(map(is_topic, options.source.input)):
         told = default_group(parse_topic(options.source.input[0], "--input").name, parse_topic(sink, "--output").name)
     else:
         told = sink.rstrip("/").rsplit("/", 1)[-1].split(".")[0]

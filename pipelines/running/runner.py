@@ -117,7 +117,7 @@ def started_runner(
             yield prism_runner(), [*flags, f"--job_name={asked.job_name}"], None
     elif is_direct(asked.name):
         assert job is not None, "streams run on Prism here"
-        apart = job.divided.is_distributed
+        apart = job.execution.is_distributed
         flags = direct_flags(job.workers)
         if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
             yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None
@@ -125,7 +125,7 @@ def started_runner(
         from beamsplit.runners.room import check_room
         from beamsplit.runners.worker_processes import worker_processes
 
-        parts = len(job.divided.distributed.steps) if job.divided.distributed is not None else 0
+        parts = len(job.execution.distributed.steps) if job.execution.distributed is not None else 0
         with _as_usage_errors():
             check_room(job.workers * (1 + parts))
         with worker_processes(job_dir, debug) as processes:
@@ -162,7 +162,7 @@ def dry_run(folder: str, beam_args: Sequence[str], build: Build, job: Job) -> li
 
     beam_options = PipelineOptions(["--runner=DataflowRunner", *beam_args])
     pipeline = beam.Pipeline(direct_runner(1, "thread"), beam_options)
-    build(pipeline, job, f"{job.output}.first-errors.json" if not job.errors else None)
+    build(pipeline, job, f"{job.sinks.predictions.name}.first-errors.json" if job.sinks.errors.name is None else None)
     return [str(path) for path in write_job(pipeline, beam_options, Path(folder))]
 
 

@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Any, TextIO
 
-from beamsplit.pipelines.job.stream import StreamJob
 from beamsplit.pipelines.options.values import RunnerOptions
 from beamsplit.pipelines.running.poller import Poller
 from beamsplit.runners.prism import is_prism
@@ -57,16 +56,16 @@ class TellStart(Poller):
     """While it is entered, prints the line once, as soon as the job's id is known.
 
     Args:
-        job: that is run.
+        source: what is read.
         begins: from `where_it_begins`; None prints nothing.
         asked: which runner it is given to, and under which name.
         runner: the runner itself.
     """
 
     def __init__(
-        self, job: StreamJob, begins: str | None, asked: RunnerOptions, runner: Any, stream: TextIO | None = None
+        self, source: KafkaSource, begins: str | None, asked: RunnerOptions, runner: Any, stream: TextIO | None = None
     ):
-        self._line = f"stream: {begins}; {{}}; {how_it_ends(job.source)}"
+        self._line = f"stream: {begins}; {{}}; {how_it_ends(source)}"
         self._asked, self._runner = asked, runner
         self._stream = stream if stream is not None else sys.stderr
         self._until = time.monotonic() + ID_SECONDS

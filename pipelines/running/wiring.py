@@ -1,4 +1,4 @@
-"""The steps of a job, wired one behind the other."""
+"""A job as a pipeline: source, steps one behind the other, sinks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from beamsplit.transforms.step import Step
+from beamsplit.pipelines.sinks.outputs import write_outputs
+from beamsplit.pipelines.sinks.sink import Written
 
 if TYPE_CHECKING:
+    import apache_beam as beam
     from apache_beam.pvalue import PCollection
 
     from beamsplit.pipelines.execution.execution import Execution
+    from beamsplit.pipelines.job.job import Job
+    from beamsplit.transforms.step import Step
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,61 @@ class SideWorkers:
     behind: Mapping[str, str] = field(default_factory=dict)
 
 
-def side_workers(divided: Execution) -> SideWorkers:
+def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Written:
+    """Wire the job into an empty pipeline; gives (path, job id) of each output, whose temporary files can be removed.
+
+        source -> [read] -> prepare -> infer -> finish -> sink
+           |        |          |         |        |
+           +--------+----------+----+----+--------+-----> errors
+
+    With transactions all behind the first arrow is one step.
+
+    Args:
+        pipeline: an empty pipeline.
+        job: what `plan_job` made.
+        first_errors: where to leave the first few errors if the job has no errors file.
+    """
+    ends = SideWorkers() if job.source.bounded else side_workers(job.execution)
+    rows = job.source.read(pipeline, job, ends.before)
+    if job.source.in_transactions:
+        _score_in_transactions(rows.blocks, job)
+        return []
+    blocks, failed = run_steps(rows.blocks, job.steps, job.execution, job.job_dir, ends)
+    return write_outputs(blocks, (*rows.failed, *failed), rows.gaps, job, first_errors, ends.behind)
+
+
+def _score_in_transactions(blocks: PCollection, job: Job) -> None:
+    """Steps and sinks as one: outputs, errors and offsets of a range are committed together."""
+    from beamsplit.pipelines.sinks.topics import ErrorTopic, TopicSink
+    from beamsplit.pipelines.sources.topic import Stream
+    from beamsplit.transforms.apply import CountedStep
+    from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
+
+    source, predictions, errors = job.source, job.sinks.predictions, job.sinks.errors
+    assert isinstance(source, Stream) and isinstance(predictions, TopicSink) and source.transaction_seconds is not None
+    counted = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
+    scored = ScoreInTransactions(
+        counted,
+        source.kafka.consumer_group,
+        predictions.topic,
+        predictions.format,
+        errors.topic if isinstance(errors, ErrorTopic) else None,
+        source.transaction_seconds,
+        job.job_dir,
+    )
+    left = blocks | "Score" >> scored
+    if not isinstance(errors, ErrorTopic):
+        errors.write(left, job, None, {})
+
+
+def side_workers(execution: Execution) -> SideWorkers:
     """The workers of the model's first and last step: what they have need not be handed over, which on a stream takes a
     bundle's end. Empty where every worker has the whole model."""
-    if divided.distributed is None:
+    if execution.distributed is None:
         return SideWorkers()
     from beamsplit.transforms.infer.run_steps import worker_memory
 
-    memory, stages = worker_memory(divided.distributed), divided.distributed.stages
+    memory, stages = worker_memory(execution.distributed), execution.distributed.stages
     first, last = memory[stages[0], None], memory[stages[-1], None]
     return SideWorkers({"min_ram": first}, {"min_ram": last})
 
@@ -37,7 +88,7 @@ def side_workers(divided: Execution) -> SideWorkers:
 def run_steps(
     blocks: PCollection,
     steps: Sequence[tuple[str, Step]],
-    divided: Execution,
+    execution: Execution,
     job_dir: str | None,
     ends: SideWorkers = SideWorkers(),
 ) -> tuple[PCollection, list[PCollection]]:
@@ -46,7 +97,7 @@ def run_steps(
     Args:
         blocks: as they are read.
         steps: (stage, step), the stage one of `read`, `prepare`, `infer` and `finish`.
-        divided: where the parts of its model have workers of their own, they stand in the place of `infer`.
+        execution: where the parts of its model have workers of their own, they stand in the place of `infer`.
         job_dir: folder that local workers share.
         ends: workers of the steps before and behind the model.
     """
@@ -56,11 +107,11 @@ def run_steps(
     hints = ends.before
     for number, (stage, step) in enumerate(steps):
         last = number == len(steps) - 1
-        if stage == "infer" and divided.distributed is not None:
+        if stage == "infer" and execution.distributed is not None:
             from beamsplit.transforms.infer.run_steps import RunSteps
 
             hints = ends.behind
-            blocks, unscored = blocks | f"{number}: model" >> RunSteps(divided.distributed, last)
+            blocks, unscored = blocks | f"{number}: model" >> RunSteps(execution.distributed, last)
         else:
             applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job_dir, last).with_resource_hints(
                 **hints

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.workers import count_workers
-from beamsplit.pipelines.job.json_output import json_format
-from beamsplit.pipelines.job.messages import OpenedMessages, open_messages
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.options.values import ScoreOptions, WorkerOptions
+from beamsplit.pipelines.sinks.json_output import json_format
+from beamsplit.pipelines.sources.messages import OpenedMessages, open_messages
 from beamsplit.transforms.apply import apply_step
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.failures.row_error import RowError

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
+
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
 
 if TYPE_CHECKING:
     from beamsplit.pipelines.job.job import Job
+
+
+class GroupSource(Protocol):
+    """A source whose group is moved when its job is done."""
+
+    config: ClientConfig
+    topic: Topic
+    group: str | None
+    """None for none, as other sources have."""
+
+    def is_current(self) -> bool:
+        """Whether the group is still where it was when the job was planned."""
+
+    def commit(self) -> None:
+        """Note that all is done."""
 
 
 @contextlib.contextmanager
@@ -24,22 +41,21 @@ def holding_group(job: Job, plan: Callable[[], Job]) -> Iterator[Job]:
         UsageError: another job holds the group.
         OffsetsNotCommittedError: the job is done, and its offsets could not be committed.
     """
-    messages = job.messages
-    if messages is None or messages.group is None:
+    source = cast("GroupSource", job.source)
+    if source.group is None:
         yield job
         return
     from beamsplit.transforms.kafka.group_hold import GroupHold
 
     lost: list[str] = []
-    with GroupHold(messages.config, messages.topic.name, messages.group, False, lost.append):
-        if not messages.is_current():
+    with GroupHold(source.config, source.topic.name, source.group, False, lost.append):
+        if not source.is_current():
             job = plan()
         yield job
         try:
             if lost:
                 raise RuntimeError(lost[0])
-            assert job.messages is not None
-            job.messages.commit()
+            cast("GroupSource", job.source).commit()
         except Exception as error:  # of the client; the files are there all the same
             raise OffsetsNotCommittedError(str(error)) from error
 

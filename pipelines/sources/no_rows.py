@@ -11,24 +11,23 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature
 from beamsplit.pipelines.options.values import BindingOptions, Parallelism
+from beamsplit.pipelines.sources.source import Source
 from beamsplit.transforms.block import with_origin_schema
 from beamsplit.transforms.kafka.schema import message_schema, wanted_fields
-from beamsplit.transforms.read import InputFile, has_rows
 from beamsplit.transforms.spec import SpecStep
 from beamsplit.transforms.step import Step
 
 
-def leave_undivided(asked: Parallelism, files: Sequence[InputFile], format: str) -> tuple[Parallelism, tuple[str, ...]]:
+def leave_undivided(asked: Parallelism, source: Source) -> tuple[Parallelism, tuple[str, ...]]:
     """(the model run whole where there is no row to plan or to check a split with, a line that says so).
 
     Args:
         asked: how the model is to be divided.
-        files: of the input.
-        format: of the files.
+        source: of the rows.
     """
     ways = ("stages", "shards", "strategy", "plan")
     given = [name for name in ways if getattr(asked, name) is not None]
-    if not (given or asked.shard_source) or has_rows(files, format):
+    if not (given or asked.shard_source) or not source.empty:
         return asked, ()
     # What sizes the runs of a model that is divided says the same of the whole one.
     whole = replace(asked, stages=None, shards=None, strategy=None, cluster=None, plan=None, replan=None)

@@ -9,16 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import Fit, fit
+from beamsplit.models.fitting.fit import fit
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_model_file, needed_rewrites
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs
-from beamsplit.pipelines.job.depths import input_depths, narrower_floats
-from beamsplit.pipelines.job.kept import read_by_name
-from beamsplit.pipelines.job.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.pipelines.options.values import BindingOptions, StreamOptions
+from beamsplit.pipelines.sources.bound import Bound
+from beamsplit.pipelines.sources.depths import input_depths, narrower_floats
+from beamsplit.pipelines.sources.kept import read_by_name
+from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.transforms.block import AS_CAME, MESSAGE_FIELDS
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
@@ -36,28 +37,17 @@ from beamsplit.transforms.kafka.schema import (
     wanted_fields,
 )
 from beamsplit.transforms.read.json_parse import Rules
-from beamsplit.transforms.step import Step
 
 
-@dataclass(frozen=True)
-class OpenedMessages:
+@dataclass(frozen=True, kw_only=True)
+class OpenedMessages(Bound):
     """Messages, and the model that takes them. Nothing is read: rows made up from the schema are the sample."""
 
     format: str
     """One of json, arrow, tensor and raw."""
 
     fields: Mapping[str, TensorSpec]
-    """What a message holds, by name."""
-
-    schema: pa.Schema
-    """The same as columns."""
-
-    prepare: tuple[Step, ...]
-    prepared: pa.Schema
-    """Of blocks that reach the model."""
-
-    made: Fit
-    """Model and messages brought together."""
+    """What a message holds, by name; the schema is the same as columns."""
 
     rules: Rules
     """What values of JSON may be beside what their columns are."""
@@ -124,7 +114,16 @@ def open_messages(
         bound = made.plan.binding
         fed = dict(narrower_floats(bound, schema)) if not steps else {}
         rules = replace(rules, depths=dict(input_depths(bound, schema, leave)), fed=fed)
-    return OpenedMessages(format, fields, schema, prepare, prepared, made, rules, came)
+    return OpenedMessages(
+        schema=schema,
+        prepare=prepare,
+        prepared=prepared,
+        made=made,
+        format=format,
+        fields=fields,
+        rules=rules,
+        as_came=came,
+    )
 
 
 def _kept_inputs(

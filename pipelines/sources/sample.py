@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import DataFacts, Fit, fit
+from beamsplit.models.fitting.fit import DataFacts, fit
 from beamsplit.models.graph.model_file import ModelFile, check_model_file
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.pipelines.job.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values
-from beamsplit.pipelines.job.kept import as_json, as_texts, only_kept
 from beamsplit.pipelines.options.values import BindingOptions
+from beamsplit.pipelines.sources.bound import Bound
+from beamsplit.pipelines.sources.kept import as_json, as_texts, only_kept
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
@@ -46,34 +47,15 @@ SAMPLE_BYTES = 4 << 20
 """Most bytes of prepared sample rows: a few images are enough."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Sample rows, and the model that takes them."""
-
-    format: str
-    """Of the files, the name of one of `transforms.formats.FORMATS`."""
-
-    schema: pa.Schema
-    """Of the files."""
+@dataclass(frozen=True, kw_only=True)
+class Sample(Bound):
+    """Sample rows of files, and the model that takes them."""
 
     derived: Derived
     """Columns that are none of the files' own."""
 
     verbatim: tuple[str, ...]
     """Kept columns that nothing reads, see `ReadOptions`."""
-
-    prepare: tuple[Step, ...]
-    prepared: pa.Schema
-    """Of blocks that reach the model."""
-
-    raw: pa.RecordBatch | None
-    """The first rows as they are read; None where there are none."""
-
-    rows: pa.RecordBatch | None
-    """The same, prepared."""
-
-    made: Fit
-    """Model and data brought together."""
 
 
 def open_sample(
@@ -174,7 +156,16 @@ def open_sample(
     needed = needed_columns(schema, prepare, [*made.plan.binding.columns, *binding.keep])
     inferred.check(derived.of_files(needed))
     made = replace(made, notes=(*made.notes, *notes))
-    return Sample(format, schema, derived, verbatim, prepare, prepared, raw, rows, made)
+    return Sample(
+        schema=schema,
+        prepare=prepare,
+        prepared=prepared,
+        made=made,
+        raw=raw,
+        rows=rows,
+        derived=derived,
+        verbatim=verbatim,
+    )
 
 
 def _asked(
@@ -191,7 +182,7 @@ def _asked(
 
 
 def _columns_of_nothing(binding: BindingOptions, path: str, session: SessionOptions, error: UsageError) -> pa.Schema:
-    from beamsplit.pipelines.job.no_rows import columns_of_nothing
+    from beamsplit.pipelines.sources.no_rows import columns_of_nothing
 
     signature = get_session(ModelFile(path), session).signature
     try:

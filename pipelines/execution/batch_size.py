@@ -1,0 +1,36 @@
+"""Rows of a run of the whole model: given, or measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from beamsplit.models.fitting.fit import Fit
+from beamsplit.models.fitting.fitted_batch import choose_batch_size
+from beamsplit.models.scoring.scorer import ScoringPlan
+from beamsplit.pipelines.options.values import Count, Parallelism
+
+MODEL_MEMORY_CAP = 256 << 20
+"""Most bytes of inputs and outputs of one run, for `--batch_size auto`."""
+
+
+def known_batch_size(parallelism: Parallelism, wanted: Count, made: Fit) -> Count:
+    """`--batch_size`; of a large model that runs in parts `--micro_batch`, so that it need not be loaded to measure."""
+    return parallelism.micro_batch if made.session.options.mapped and parallelism.micro_batch else wanted
+
+
+def with_batch_size(made: Fit, wanted: Count) -> tuple[ScoringPlan, str]:
+    """(the plan with its batch size, given or measured; that in words)."""
+    if made.plan.row_by_row:
+        return replace(made.plan, batch_size=1), "1 (row by row)"
+    if isinstance(wanted, int):
+        plan = replace(made.plan, batch_size=wanted)
+        more = f" (not {wanted}: more rows were not seen to keep apart)" if plan.batch_size < wanted else ""
+        return plan, f"{plan.batch_size}{more}"
+    choice = choose_batch_size(made, MODEL_MEMORY_CAP)
+    if choice is None:
+        lacking = "memory to measure it" if made.sample is not None else "sample rows to measure with"
+        return replace(made.plan, batch_size=32), f"32 (no {lacking})"
+    return (
+        replace(made.plan, batch_size=choice.batch_size),
+        f"{choice.batch_size} (measured: {choice.rows_per_second:,.0f} rows/s a worker)",
+    )

@@ -1,0 +1,189 @@
+"""Which options go together: one table, from which refusals, help and docs come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.schemes import Mode, is_topic
+from beamsplit.pipelines.options.values import Parallelism, ScoreOptions, is_given
+
+
+def mode_of(options: ScoreOptions) -> Mode:
+    """What the options read.
+
+    >>> from beamsplit.pipelines.options.score import score_options
+    >>> mode_of(score_options(model="m.onnx", input="kafka://h:1/t", output="o.csv", until_end=True))
+    <Mode.RANGE: 'range'>
+    """
+    if not any(map(is_topic, options.source.input)):
+        return Mode.FILES
+    return Mode.RANGE if options.stream.until_end and not is_topic(options.sink.output) else Mode.STREAM
+
+
+_TABLE = """
+                     read from                 the model
+option               files   range   stream    whole   stages  plan    shards  auto    strategy
+num_shards           file    yes     -         yes     yes     yes     yes     yes     yes
+overwrite            yes     yes     -         yes     yes     yes     yes     yes     yes
+input_format         yes     -       -         yes     yes     yes     yes     yes     yes
+delimiter            yes     -       -         yes     yes     yes     yes     yes     yes
+limit                yes     -       -         yes     yes     yes     yes     yes     yes
+encoding             yes     -       -         yes     yes     yes     yes     yes     yes
+csv_header           yes     -       -         yes     yes     yes     yes     yes     yes
+types                yes     -       -         yes     yes     yes     yes     yes     yes
+partition            yes     -       -         yes     yes     yes     yes     yes     yes
+capacities           yes     -       -         yes     yes     yes     yes     yes     yes
+dry_run              yes     -       -         yes     yes     yes     yes     yes     yes
+strategy             yes     -       -         yes     -       -       -       -       yes
+stages               yes     yes     yes       -       yes     -       yes     -       -
+plan                 yes     yes     yes       -       yes     yes     yes     -       -
+shards               yes     yes     yes       -       yes     yes     yes     yes     -
+placement            yes     yes     yes       -       yes     yes     yes     yes     yes
+micro_batch          yes     yes     yes       -       yes     yes     yes     yes     yes
+stage_memory         yes     yes     yes       -       yes     -       deep    yes     yes
+stage_providers      yes     yes     yes       -       yes     yes     -       -       -
+replan               yes     -       -         -       yes     yes     -       -       -
+format               -       yes     yes       yes     yes     yes     yes     yes     yes
+output_format        topic   -       yes       yes     yes     yes     yes     yes     yes
+schema               -       yes     yes       yes     yes     yes     yes     yes     yes
+kafka_config         topic   yes     yes       yes     yes     yes     yes     yes     yes
+group                -       yes     yes       yes     yes     yes     yes     yes     yes
+start                -       yes     yes       yes     yes     yes     yes     yes     yes
+max_latency_ms       -       -       yes       yes     yes     yes     yes     yes     yes
+delivery             -       -       yes       yes     yes     yes     yes     yes     yes
+event_time           -       -       yes       yes     yes     yes     yes     yes     yes
+transaction_ms       -       -       yes       yes     yes     yes     yes     yes     yes
+model_updates        -       -       yes       yes     -       -       -       -       yes
+on_gap               -       yes     yes       yes     yes     yes     yes     yes     yes
+until_end            -       yes     yes       yes     yes     yes     yes     yes     yes
+stop_after_idle      -       -       yes       yes     yes     yes     yes     yes     yes
+prism_location       -       -       yes       yes     yes     yes     yes     yes     yes
+"""
+"""Options that do not go with everything. `topic`: where --output or --errors names a topic; `file`: where they do
+not; `deep`: where stages are divided. The column `auto` is --shards auto, `shards` a number of them."""
+
+COLUMNS = ("files", "range", "stream", "whole", "stages", "plan", "shards", "auto", "strategy")
+
+GOES_WITH: Mapping[str, Mapping[str, str]] = {
+    option: dict(zip(COLUMNS, marks, strict=True))
+    for option, *marks in (line.split() for line in _TABLE.strip().splitlines()[2:])
+}
+"""Option -> column -> `yes`, `-`, or on what it depends."""
+
+
+def refused(options: ScoreOptions, column: str, among: Collection[str] | None = None) -> list[str]:
+    """Options that are given and do not go with a column of the table, in its order.
+
+    Args:
+        options: of the job.
+        column: one of `COLUMNS`.
+        among: the options that are asked about; None for all.
+    """
+    rows = GOES_WITH if among is None else {name: GOES_WITH[name] for name in among}
+    return [name for name, marks in rows.items() if marks[column] == "-" and is_given(options, name)]
+
+
+def check_mode(options: ScoreOptions) -> Mode:
+    """What is read; raises for options that do not go with that.
+
+    Raises:
+        UsageError: there is one; names both sides and the fix.
+    """
+    mode = mode_of(options)
+    {Mode.FILES: _check_files, Mode.RANGE: _check_range, Mode.STREAM: check_stream}[mode](options)
+    return mode
+
+
+def _check_files(options: ScoreOptions) -> None:
+    output, errors = options.sink.output, options.sink.errors or ""
+    of_topics = {"output_format": is_topic(output), "kafka_config": is_topic(output) or is_topic(errors)}
+    given = [
+        name
+        for name, marks in GOES_WITH.items()
+        if is_given(options, name) and (marks["files"] == "-" or (marks["files"] == "topic" and not of_topics[name]))
+    ]
+    if given:
+        raise UsageError(
+            f"--{given[0]} is for a stream, and --input {options.source.input[0]} is none; "
+            "type --input kafka://HOST:PORT/TOPIC, or leave it out"
+        )
+    if is_topic(output) and options.sink.num_shards:
+        raise UsageError(f"--num_shards is for files, and --output {output} is a topic; leave it out")
+
+
+def _check_range(options: ScoreOptions) -> None:
+    names = options.source.input
+    if len(names) != 1:
+        raise UsageError(f"--input names {len(names)} inputs, and one topic is read; type one")
+    given = refused(options, "range")
+    if given:
+        raise UsageError(
+            f"--{given[0]} does not go with --until_end from the topic {names[0]} to the file "
+            f"{options.sink.output}; leave it out"
+        )
+
+
+def check_stream(options: ScoreOptions) -> None:
+    """Raise for options that do not go with a stream.
+
+    Raises:
+        UsageError: there is one.
+    """
+    ways = [name for name in ("stages", "plan", "shards") if is_given(options, name)]
+    if options.stream.model_updates and any(GOES_WITH["model_updates"][way] == "-" for way in ways):
+        raise UsageError(
+            f"--model_updates replaces a model that each worker holds whole, and --{ways[0]} divides it; "
+            "leave one of them out"
+        )
+    given = refused(options, "stream")
+    if given:
+        raise UsageError(
+            f"--{given[0]} is for an input of files, and --input {options.source.input[0]} is a stream; leave it out"
+        )
+
+
+OF_PARTS = tuple(name for name, marks in GOES_WITH.items() if marks["whole"] == "-")
+"""Options of a model that is divided."""
+
+
+def check_parallelism(asked: Parallelism, of_topic: bool) -> None:
+    """Raise for options of a division without one, and for those that do not go together.
+
+    Args:
+        asked: as it was typed, with a division that is there already.
+        of_topic: whether a topic is read.
+
+    Raises:
+        UsageError: there is one; names both sides and the fix.
+    """
+    given = [name for name in OF_PARTS if getattr(asked, name) is not None]
+    if asked.strategy is not None:
+        both = [name for name in given if GOES_WITH[name]["strategy"] == "-"]
+        if both:
+            raise UsageError(f"--strategy chooses how to split, and --{both[0]} says how; leave one of them out")
+        if of_topic:
+            raise UsageError("--strategy times sample rows, which a topic does not give beforehand; leave it out")
+    elif asked.shards is not None:
+        _check_shards(asked, given, of_topic)
+    elif not asked.by_depth and given:
+        raise UsageError(f"--{given[0]} is for a model split by depth; add --stages N, or --plan plan.json")
+    if asked.strategy is None and asked.plan is not None and asked.stage_memory is not None:
+        raise UsageError("--stage_memory is for planning, and --plan names a plan; leave one of them out")
+
+
+def _check_shards(asked: Parallelism, given: Collection[str], of_topic: bool) -> None:
+    if isinstance(asked.shards, int) and asked.shards < 2:
+        raise UsageError(f"--shards {asked.shards} divides nothing; give 2 or more, or leave it out")
+    auto = asked.shards == "auto"
+    column = "auto" if auto else "shards"
+    deep = [name for name in ("stages", "plan") if name in given]
+    if auto and deep:
+        raise UsageError(f"--shards auto looks at the whole model, and --{deep[0]} cuts it; give a number of shards")
+    if auto and of_topic:
+        raise UsageError("--shards auto times sample rows, which a topic does not give beforehand; give a number")
+    if "stage_memory" in given and GOES_WITH["stage_memory"][column] == "deep" and not deep:
+        raise UsageError(f"--stage_memory is for --shards auto, and --shards is {asked.shards}; leave one out")
+    depth = [name for name in given if GOES_WITH[name][column] == "-"]
+    if depth:
+        raise UsageError(f"--{depth[0]} is for a model split by depth, and --shards divides it by width; leave it out")

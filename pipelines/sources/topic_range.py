@@ -1,0 +1,169 @@
+"""A topic up to its end, as what a job reads: ranges of offsets, which stand where splits of files do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.running.session import SessionOptions
+from beamsplit.pipelines.execution.execution import Execution
+from beamsplit.pipelines.execution.request import Request
+from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions, SinkOptions, StreamOptions
+from beamsplit.pipelines.sinks.json_output import json_format
+from beamsplit.pipelines.sources.bound import Bound
+from beamsplit.pipelines.sources.messages import OpenedMessages, open_messages
+from beamsplit.pipelines.sources.source import Rows, Source
+from beamsplit.transforms.kafka.clients import check_topic, require_client
+from beamsplit.transforms.kafka.config import ClientConfig, Topic, parse_topic, read_properties
+from beamsplit.transforms.kafka.gaps import Gap, check_gaps
+from beamsplit.transforms.kafka.offsets import COMMITTER, Group
+from beamsplit.transforms.kafka.origin_columns import AddMessageColumns
+from beamsplit.transforms.kafka.ranges import OffsetRange, cut_ranges, find_spans
+from beamsplit.transforms.step import Step
+from beamsplit.transforms.write.names import files_of, is_single
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from beamsplit.pipelines.job.job import Job
+
+RANGES_A_WORKER = 4
+"""So that a slow one does not hold up the end."""
+
+
+def find(options: ScoreOptions, job_dir: str | None, local: bool) -> TopicRange:
+    """The topic of `--input`.
+
+    Raises:
+        UsageError: it is not named as it must be, or `--group` would replace the file of the run before.
+    """
+    group, output = options.stream.group, options.sink.output
+    if group and (before := files_of(output, is_single(output, options.sink.num_shards))):
+        raise UsageError(
+            f"--group {group} goes on where it was, and would replace the file of the run before, {before[0]}; "
+            "give --output another name"
+        )
+    topic = parse_topic(options.source.input[0], "--input")
+    return TopicRange(ClientConfig(topic.servers, options.stream.kafka_config), topic, options.stream, group)
+
+
+@dataclass(frozen=True)
+class TopicRange(Source):
+    """What of a topic a job reads."""
+
+    sampled: ClassVar[bool] = False
+    of_messages: ClassVar[bool] = True
+
+    config: ClientConfig
+    topic: Topic
+    asked: StreamOptions
+    group: str | None = None
+    """Goes on where it is, and is moved to the ends; None reads all and leaves no trace."""
+
+    spans: Mapping[int, tuple[int, int]] = None  # type: ignore[assignment]
+    """Partition -> offsets at which its reading begins and ends, once the broker was asked."""
+
+    gaps: tuple[Gap, ...] = ()
+    """What is gone of what would have been read."""
+
+    messages: OpenedMessages | None = None
+    """What messages hold, once the model is bound."""
+
+    ranges: tuple[OffsetRange, ...] = ()
+
+    @property
+    def start(self) -> str | int:
+        """Where partitions begin that the group has no offset for: see `offsets.first_offsets`."""
+        return self.asked.start or "committed"
+
+    @property
+    def on_gap(self) -> str:
+        """What to do where messages go while the job runs: one of `gaps.POLICIES`."""
+        return self.asked.on_gap or "continue"
+
+    @property
+    def total_rows(self) -> int:
+        """Offsets that will be read; some of them may hold no message."""
+        return sum(end - begin for begin, end in self.spans.values())
+
+    def opened(self) -> TopicRange:
+        """With the offsets that there are.
+
+        Raises:
+            UsageError: the broker does not tell.
+            GapFoundError: messages are gone, and `--on_gap` is fail.
+        """
+        if self.asked.kafka_config:
+            read_properties(self.asked.kafka_config)
+        partitions = check_topic(self.config, self.topic, "--input")
+        try:
+            spans, gaps = find_spans(self.config, self.topic, partitions, self.group, self.start)
+        except require_client().KafkaException as error:
+            raise UsageError(
+                f"--input {self.topic}: the broker does not tell what there is ({error.args[0].str()})"
+            ) from error
+        check_gaps(gaps, self.on_gap)
+        return replace(self, spans=spans, gaps=tuple(gaps))
+
+    def bind(self, binding: BindingOptions, sink: SinkOptions, session: SessionOptions, few_runs: bool) -> Bound:
+        """Find out what messages hold; none is read."""
+        return open_messages(binding, self.asked, self.topic.name, session, few_runs, json_format(sink) == "json")
+
+    def ready(self, binding: BindingOptions, bound: Bound, request: Request, execution: Execution) -> TopicRange:
+        """With a few ranges a worker."""
+        assert isinstance(bound, OpenedMessages)
+        ranges = tuple(cut_ranges(self.spans, request.workers.count * RANGES_A_WORKER))
+        return replace(self, messages=bound, ranges=ranges)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What reads messages."""
+        assert self.messages is not None
+        return (self.messages.parse,)
+
+    @property
+    def behind(self) -> tuple[Step, ...]:
+        """What tells of each row which message it was."""
+        return (AddMessageColumns(),)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The topic, what messages hold, what is gone of them, the group."""
+        assert self.messages is not None
+        return {
+            "input": f"{self.topic}, {self.total_rows:,} messages of {len(self.spans)} partitions",
+            "messages": self.messages.fact,
+            **({"gaps": [gap.line for gap in self.gaps]} if self.gaps else {}),
+            "group": f"{self.group}, from {self.start} where it has no offset" if self.group else "none",
+        }
+
+    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> Rows:
+        """Wire the ranges, dealt to the workers; what is gone already is told first."""
+        import apache_beam as beam
+        import pyarrow as pa
+
+        from beamsplit.transforms.kafka.gap_errors import GAPS, TakeGaps
+        from beamsplit.transforms.kafka.gaps import no_messages, with_gaps
+        from beamsplit.transforms.kafka.ranges import ReadRanges
+
+        read = ReadRanges(self.config, self.topic, self.ranges, job.workers, self.on_gap)
+        blocks, gaps = pipeline | "Read" >> read | "Gaps" >> TakeGaps(job.job_dir)
+        if not self.gaps:
+            return Rows(blocks, gaps=[gaps])
+        told = beam.Create([with_gaps(no_messages(), self.gaps)]).with_output_types(pa.RecordBatch)
+        before = pipeline | "Gone" >> told | "Gone before" >> TakeGaps(job.job_dir)
+        return Rows(blocks, gaps=[gaps, before[GAPS]])
+
+    def is_current(self) -> bool:
+        """Whether the group is still where it was when this was planned."""
+        spans, _ = find_spans(self.config, self.topic, list(self.spans), self.group, self.start)
+        begins = {partition: begin for partition, (begin, _) in self.spans.items()}
+        return {partition: begin for partition, (begin, _) in spans.items()} == begins
+
+    def commit(self) -> None:
+        """Note that all is done; call it when the files are in place."""
+        if self.group is not None:
+            ends = {partition: end for partition, (_, end) in self.spans.items()}
+            COMMITTER.commit(Group(self.config, self.topic.name, self.group), ends)
