@@ -297,7 +297,7 @@ def test_stages_with_workers_of_their_own_count_their_rows(command: Command, mon
         seen.append(read_steps(job_dir))
         return read_counts(job_dir)
 
-    monkeypatch.setattr("beamsplit.pipelines.running.metrics.read_counts", counts)
+    monkeypatch.setattr("beamsplit.pipelines.running.bounded.read_counts", counts)
     distributed = ("--stages", 2, "--placement", "distributed", "--worker_type", "thread")
     code, _, err = command.run("--keep", "id", "--num_shards", 1, *distributed)
     assert code == 0, err
