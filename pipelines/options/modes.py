@@ -136,6 +136,12 @@ def check_stream(options: ScoreOptions) -> None:
             f"--model_updates replaces a model that each worker holds whole, and --{ways[0]} divides it; "
             "leave one of them out"
         )
+    source, output = options.source.input, options.sink.output
+    if mode_of(options) is Mode.STREAM and len(source) == 1 and not is_topic(output):
+        raise UsageError(
+            f"--input {source[0]} is a stream and --output {output} a file; "
+            "type --output kafka://HOST:PORT/TOPIC, or --until_end to read what is there now into files"
+        )
     given = refused(options, "stream")
     if given:
         raise UsageError(

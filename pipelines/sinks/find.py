@@ -35,11 +35,6 @@ def find_sinks(options: ScoreOptions, source: Source, local: bool) -> Sinks:
     notes: tuple[str, ...] = ()
     if not stream:
         notes = _check_files(options, [options.binding.model, *source.files])
-    elif not is_topic(asked.output):
-        raise UsageError(
-            f"--input {options.source.input[0]} is a stream and --output {asked.output} a file; "
-            "type --output kafka://HOST:PORT/TOPIC, or --until_end to read what is there now into files"
-        )
     predictions: Sink = FileSink(asked)
     errors: ErrorSink = ErrorFile(asked.errors) if asked.errors else NoErrors()
     if is_topic(asked.output) or (asked.errors and is_topic(asked.errors)):
