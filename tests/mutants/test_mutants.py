@@ -64,7 +64,7 @@ def test_imports_in_functions_and_by_name():
 def test_the_nearest_tests_come_first():
     found = concerned(ROOT)
     reached = found["beamsplit.models.split.balance"]
-    assert ROOT / "tests" / "split" / "test_balance.py" in [path for count, path in reached if count == 1]
+    assert ROOT / "tests" / "models" / "split" / "test_balance.py" in [path for count, path in reached if count == 1]
     assert [count for count, _ in reached] == sorted(count for count, _ in reached)
     assert not any("services" in path.parts for _, path in reached)
     assert set(found) == set(modules(ROOT))

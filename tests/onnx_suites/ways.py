@@ -27,9 +27,9 @@ from beamsplit.models.shard.planner import NothingToDivide, divide
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.values.tensors import unpack
+from tests.models.split.cutting import chain_of, equal_cut
 from tests.onnx_suites.cases import Case
 from tests.onnx_suites.rows import NotRows, Rows, close, session_of
-from tests.split.cutting import chain_of, equal_cut
 
 CPU = SessionOptions(threads=1)
 

@@ -11,8 +11,8 @@ from beamsplit.pipelines.__main__ import main
 from beamsplit.runners.local import FlinkCluster
 from tests import onnx_models
 from tests.command import Command, lines, write_table
-from tests.split import chains
-from tests.test_cli_split import close
+from tests.models.split import chains
+from tests.pipelines.test_cli_split import close
 
 BOTH = ("--stages", 2, "--shards", 2, "--placement", "distributed")
 

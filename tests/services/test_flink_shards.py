@@ -13,10 +13,10 @@ from beamsplit.runners.flink import FlinkOptions, flink_runner
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
 from tests.command import Command
-from tests.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
-from tests.test_cli_split import close
-from tests.test_shards import divided
-from tests.test_stages import block
+from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
+from tests.pipelines.test_cli_split import close
+from tests.transforms.infer.test_shards import divided
+from tests.transforms.infer.test_stages import block
 
 
 def test_each_shard_has_a_process_that_holds_only_its_weights(services: None, tmp_path: Path):

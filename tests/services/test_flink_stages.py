@@ -14,9 +14,9 @@ from beamsplit.runners.flink import FlinkOptions, flink_runner
 from beamsplit.runners.local import FlinkCluster
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests.command import Command, lines, write_table
-from tests.split import chains
-from tests.test_stage_processes import WatchedStep, as_kind, pids_and_models
-from tests.test_stages import block, split
+from tests.models.split import chains
+from tests.transforms.infer.test_stage_processes import WatchedStep, as_kind, pids_and_models
+from tests.transforms.infer.test_stages import block, split
 
 
 def test_each_stage_has_a_process_that_loads_only_its_model(cluster: FlinkCluster, tmp_path: Path):

@@ -27,10 +27,10 @@ from beamsplit.transforms.infer.gather import PATIENCE_SECONDS
 from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
+from tests.models.shard.watched import HitStep, NotedWhole, changed, check_apart, told_in
 from tests.services.steps import ROWS, AsBlock, Count, Write, as_line, numbered
 from tests.services.streams import Stream, origins, rows
-from tests.shard.watched import HitStep, NotedWhole, changed, check_apart, told_in
-from tests.test_shards import divided
+from tests.transforms.infer.test_shards import divided
 from tests.waiting import DEADLINE, running, wait_until
 
 pytest.importorskip("confluent_kafka")

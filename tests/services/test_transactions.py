@@ -22,8 +22,8 @@ from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group, committed_end
 from beamsplit.transforms.kafka.outgoing import Messages
 from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions, pin_starts
-from tests.kafka.test_messages import FakeMessage
 from tests.services.streams import origins, read_topic
+from tests.transforms.kafka.test_messages import FakeMessage
 from tests.waiting import DEADLINE
 
 pytest.importorskip("confluent_kafka")
