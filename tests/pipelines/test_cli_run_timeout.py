@@ -51,7 +51,7 @@ def refined(path: Path) -> str:
         (("--stages", "2", "--workers", "1"), "infer: stage "),
         (("--stages", "2", "--workers", "1", "--placement", "distributed"), "infer: stage "),
         (("--shards", "2", "--workers", "1"), "infer"),
-        (("--shards", "2", "--workers", "1", "--placement", "distributed"), "infer: stage "),
+        (("--shards", "2", "--workers", "1", "--placement", "distributed"), "infer: step "),
     ],
     ids=["threads", "stages", "stages-distributed", "shards", "shards-distributed"],
 )
