@@ -19,9 +19,8 @@ from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What threads that end with an exception are told of; all that is changed is put back."""
+    """What threads that end with an exception are told of, by a hook of the test's; all that is changed is put back."""
     told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
     monkeypatch.setattr(sdk_worker, "print", builtins.print, raising=False)
     yield told
     logging.getLogger().removeFilter(quiet_worker._is_shown)
@@ -31,6 +30,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 def test_tracebacks_are_shown_where_the_log_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: list[Any], level: int, shown: bool
 ):
+    # Not in the fixture: older pytest puts a hook of its own in place once the test begins.
+    monkeypatch.setattr(threading, "excepthook", told.append)
     log = logging.getLogger("apache_beam")
     monkeypatch.setattr(log, "level", level)
     log.manager._clear_cache()  # type: ignore[attr-defined]

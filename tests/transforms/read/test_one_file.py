@@ -79,9 +79,9 @@ def test_the_file_before_is_searched_for_as_far_as_it_says(tmp_path, monkeypatch
     assert footer > rows_end  # an index of pages lies between
     monkeypatch.setattr(one_file, "LONGEST_SEARCH", footer - rows_end)
     with pytest.raises(DamagedFile, match="several Parquet files"):
-        parquet.schema(str(path))
+        parquet.schema(InputFile(str(path), 0))
     monkeypatch.setattr(one_file, "LONGEST_SEARCH", footer - rows_end - 1)
-    assert parquet.schema(str(path)).names == table(0).schema.names
+    assert parquet.schema(InputFile(str(path), 0)).names == table(0).schema.names
 
 
 @pytest.mark.parametrize("make", PARQUETS)
