@@ -64,6 +64,11 @@ class Stream:
         out, err = process.communicate(timeout=DEADLINE)
         return process.returncode, out, err
 
+    @staticmethod
+    def after_start(err: str) -> str:
+        """What a stream writes to stderr, without its first line, which says what begins."""
+        return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("stream: group "))
+
     def uri(self, topic: str) -> str:
         return f"kafka://{self.broker.address}/{topic}"
 

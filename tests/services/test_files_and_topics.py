@@ -106,7 +106,7 @@ def test_there_and_back_with_workers_that_are_processes(stream: Stream, tmp_path
     errors = str(tmp_path / "errors.jsonl")
     code, out, err = stream.run("--errors", errors, "--keep", "x", *runner, input=str(tmp_path / "in.jsonl"))
     assert code == 0 and "100 scored, 1 failed" in out, err
-    options = ("--until_end", "--num_shards", "1", "--errors", errors, *runner)
+    options = ("--until_end", "--errors", errors, "--overwrite", *runner)
     code, out, err = stream.run(*options, input=stream.uri(stream.output), output=str(tmp_path / "out.parquet"))
     assert code == 0 and "100 in, 100 scored, 0 failed" in out, err
     made = pq.read_table(tmp_path / "out.parquet")

@@ -83,5 +83,6 @@ def test_topics_are_not_made_by_accident(broker: KafkaBroker):
 
 
 def test_a_taken_port_is_told(broker: KafkaBroker, tmp_path):
-    with pytest.raises(RunnerError, match=f"port {broker.port} is taken; choose another"):
+    holder = f"port {broker.port} is taken .pid {broker.process.pid}, "
+    with pytest.raises(RunnerError, match=f"{holder}.*: end that, or choose another with --kafka_port"):
         KafkaBroker(tmp_path, port=broker.port).start()
