@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,15 @@ class Sample(Bound):
 
     verbatim: tuple[str, ...]
     """Kept columns that nothing reads, see `ReadOptions`."""
+
+
+def _naming_the_step(error: UsageError, files: Sequence[InputFile], format: str, prepared: bool) -> UsageError:
+    """The error with the step that makes a model's input of whole files, where none was typed."""
+    if not FORMATS[format].files or prepared:
+        return error
+    kinds = {(mimetypes.guess_type(file.path)[0] or "").split("/")[0] for file in files[:SAMPLE_FILES]}
+    step = "image:size=224 decodes images" if "image" in kinds else "bytes:begin=512 makes numbers of bytes"
+    return UsageError(f"{error}; each file is a row of path and bytes: --prepare {step}")
 
 
 def open_sample(
@@ -143,7 +153,7 @@ def open_sample(
             spread = raw if len(files) == 1 else read_spread(files, format, reading, SAMPLE_ROWS)
             numbers = mostly_numbers(schema, spread, {*kept, *binding.types})
         if numbers == schema:
-            raise inferred.explain(error) from error
+            raise _naming_the_step(inferred.explain(error), files, format, bool(prepare)) from error
         schema = numbers
         prepared = with_origin_schema(schema)
         rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)

@@ -118,3 +118,15 @@ def test_the_memory_that_is_told_is_enough(
     assert main([*given, "1B"]) == 2
     typed = capsys.readouterr().err.split("use --stage_memory ")[1].split(",")[0]
     assert main([*given, typed]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("a.jpg", "image:size=224 decodes images"), ("a.bin", "bytes:begin=512 makes")]
+)
+def test_files_that_no_step_makes_an_input_of(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, step: str
+):
+    (tmp_path / name).write_bytes(b"whatever")
+    files = ["--input", str(tmp_path / name), "--output", str(tmp_path / "p.parquet")]
+    assert main(["score", "--model", str(made / "m.onnx"), *files]) == 2
+    assert f"each file is a row of path and bytes: --prepare {step}" in capsys.readouterr().err
