@@ -22,7 +22,7 @@ from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotati
 from beamsplit.pipelines.execution.ways import default_workers, plan_execution
 from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import with_audit
-from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
+from beamsplit.pipelines.job.columns import check_depths, check_keep, check_names, check_outputs, needed_columns
 from beamsplit.pipelines.job.finishing import finish_steps
 from beamsplit.pipelines.job.plan import user_fields
 from beamsplit.pipelines.job.versions import updating_step, version_steps
@@ -97,6 +97,7 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     path = localize(binding.model)
     check_model_file(path)
     check_names(schema)
+    check_depths(schema)
     parallelism, unfollowed = drop_unsupported_annotations(options.parallelism, local)
     count = place.workers if place.workers is not None else default_workers(parallelism, asked.count)
     workers = count_workers(replace(asked, count=count), local)

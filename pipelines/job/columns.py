@@ -15,6 +15,9 @@ from beamsplit.transforms.read import InputFile, NoColumns, infer_schema, partit
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.user_function import UserFunction
 
+DEEPEST = 100
+"""Lists in lists with which blocks travel: limits of Arrow's messages and of pickle are not far above."""
+
 
 def check_keep(keep: Sequence[str], schema: pa.Schema) -> None:
     """Raise unless every `--keep` column is there, after `--prepare`."""
@@ -48,6 +51,26 @@ def check_names(schema: pa.Schema) -> None:
         raise UsageError(
             f"the data has a column {taken[0]!r}, a name that beamsplit needs for its own; rename the data's column"
         )
+
+
+def check_depths(schema: pa.Schema) -> None:
+    """Raise if a column has lists or structs in one another deeper than blocks can travel."""
+    for column in schema:
+        if _is_deeper(column.type, DEEPEST):
+            raise UsageError(
+                f"column {column.name!r} has lists or structs in one another, more than {DEEPEST} deep; "
+                f"read it as text with --types {column.name}:string"
+            )
+
+
+def _is_deeper(kind: pa.DataType, levels: int) -> bool:
+    """Whether types lie in one another on more levels; found level by level, however many there are."""
+    level = [kind]
+    for _ in range(levels + 1):
+        level = [one.field(at).type for one in level for at in range(one.num_fields)]
+        if not level:
+            return False
+    return True
 
 
 def mostly_numbers(schema: pa.Schema, sample: pa.RecordBatch | None, leave: Collection[str] = ()) -> pa.Schema:

@@ -14,7 +14,14 @@ from beamsplit.models.graph.model_file import ModelFile, check_model_file
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import SessionOptions, get_session
-from beamsplit.pipelines.job.columns import check_keep, check_names, mostly_numbers, needed_columns, without_values
+from beamsplit.pipelines.job.columns import (
+    check_depths,
+    check_keep,
+    check_names,
+    mostly_numbers,
+    needed_columns,
+    without_values,
+)
 from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.kept import as_json, as_texts, only_kept
@@ -112,6 +119,7 @@ def open_sample(
     schema, derived, notes = with_derived(inferred.schema, files, asked)
     schema = pa.schema([f.with_type(binding.types[f.name]) if f.name in made_later else f for f in schema])
     check_names(schema)
+    check_depths(schema)
     prepare = fill_nulls(steps, with_origin_schema(schema), binding.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(binding.keep, prepared)

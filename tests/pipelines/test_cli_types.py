@@ -247,3 +247,27 @@ def test_a_field_of_a_struct_that_cannot_be_of_the_declared_type(command: Comman
     said = command.error("--types", "f.a:list<int64>", **given)
     assert "--types f.a:list<item: int64>: the field is double in the parquet files" in said
     assert "--types names 'f.b'" in command.error("--types", "f.b:int64", **given)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_column_nested_too_deep_is_named(command: Command, keep: bool):
+    data = command.folder / "deep.jsonl"
+    row = '{{"id": {0}, "a": 1, "b": 2, "c": 3, "d": 4, "k": {1}1{2}}}\n'
+    data.write_text("".join(row.format(i, "[" * 900, "]" * 900) for i in range(3)))
+    options = ("--keep", "k") if keep else ()
+    assert command.error(*options, input=data) == (
+        "column 'k' has lists or structs in one another, more than 100 deep; read it as text with --types k:string"
+    )
+    code, _, err = command.run("--keep", "id,k", "--types", "k:string", input=data)
+    assert code == 0, err
+    assert command.rows()["k"].to_pylist() == ["[" * 900 + "1" + "]" * 900] * 3
+
+
+def test_lists_a_hundred_deep_come_out_as_they_went_in(command: Command):
+    data = command.folder / "deep.jsonl"
+    deep = "[" * 100 + "1" + "]" * 100
+    data.write_text(f'{{"id": 0, "a": 1, "b": 2, "c": 3, "d": 4, "k": {deep}}}\n')
+    output = command.output.with_name("p.jsonl")
+    code, _, err = command.run("--keep", "k", input=data, output=output)
+    assert code == 0, err
+    assert f'"k":{deep}' in output.read_text()
