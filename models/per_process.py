@@ -17,13 +17,16 @@ class PerProcess(Generic[K, V]):
         sessions = PerProcess(StagedSession)
         sessions.get(model) is sessions.get(model)
 
-    A forked child begins with none: it has none of its parent's threads, nor one that held the lock.
+    A forked child begins with none: it has none of its parent's threads, nor one that held the lock. What its parent
+    made is not ended there: a session would wait for its threads, for ever.
     """
 
     def __init__(self, make: Callable[[K], V]) -> None:
         """`make` gives a value; what it raises reaches who asked, and the next that asks makes it anew."""
         self._make = make
-        self._forget()
+        self._inherited: list[dict[K, V]] = []
+        self._values: dict[K, V] = {}
+        self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
@@ -47,5 +50,6 @@ class PerProcess(Generic[K, V]):
                 del self._values[key]
 
     def _forget(self) -> None:
-        self._values: dict[K, V] = {}
+        self._inherited.append(self._values)
+        self._values = {}
         self._lock = threading.Lock()

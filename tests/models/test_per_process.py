@@ -62,3 +62,19 @@ def test_a_forked_child_begins_with_none():
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=2 * DEADLINE, check=False)
     assert ran.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_does_not_end_what_its_parent_made():
+    code = (
+        "import os, signal, sys; from beamsplit.models.per_process import PerProcess\n"
+        "class Made:\n"
+        "    def __del__(self):\n"
+        "        if os.getpid() != parent: os._exit(1)\n"  # as a session, which waits for threads that the child lacks
+        "parent = os.getpid(); values = PerProcess(lambda key: Made()); values.get('a')\n"
+        "signal.alarm(300); child = os.fork()\n"
+        "if child == 0: values.get('b'); os._exit(0)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=2 * DEADLINE, check=False)
+    assert ran.returncode == 0
