@@ -34,14 +34,11 @@ from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
-from beamsplit.transforms.kafka.schema import wanted_fields
+from beamsplit.transforms.kafka.schema import UNKNOWN_SIZE, draw_values, rows_to_draw, wanted_fields
 from beamsplit.transforms.step import Step
 
 SAMPLE_ROWS = 4_096
 """Most rows that a model is fitted to."""
-
-MADE_UP_ROWS, MADE_UP_SIZE, MADE_UP_BYTES = 256, 8, 16 << 20
-"""Rows that are made up where there are none, the size of theirs that may vary, and their most bytes."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     path = localize(binding.model)
     check_model_file(path)
     check_names(schema)
-    check_depths(schema)
+    check_depths(schema, as_text=False)
     parallelism, unfollowed = drop_unsupported_annotations(options.parallelism, local)
     count = place.workers if place.workers is not None else default_workers(parallelism, asked.count)
     workers = count_workers(replace(asked, count=count), local)
@@ -199,7 +196,7 @@ def _sizes(binding: BindingOptions, path: str) -> dict[str, tuple[int, ...]]:
     signature = signature_of_model(path, frozenset(binding.set))
     fields = wanted_fields(signature, binding.columns, binding.set)
     return {
-        name: tuple(size if isinstance(size, int) else MADE_UP_SIZE for size in spec.shape)
+        name: tuple(size if isinstance(size, int) else UNKNOWN_SIZE for size in spec.shape)
         for name, spec in fields.items()
         if spec.shape is not None
     }
@@ -218,10 +215,9 @@ def made_up(schema: pa.Schema, sizes: Mapping[str, tuple[int, ...]], seed: int =
         kind = column_type(field.type)
         dims = () if kind is None else kind.shape
         known = sizes.get(field.name, ())
-        known = known if len(known) == len(dims) else (MADE_UP_SIZE,) * len(dims)
+        known = known if len(known) == len(dims) else (UNKNOWN_SIZE,) * len(dims)
         shapes[field.name] = tuple(one if dim is None else dim for dim, one in zip(dims, known, strict=True))
-    row_bytes = sum(8 * int(np.prod(shape)) for shape in shapes.values())
-    rows = max(4, min(MADE_UP_ROWS, MADE_UP_BYTES // max(1, row_bytes)))
+    rows = rows_to_draw(shapes)
     rng = np.random.default_rng(seed)
     arrays = [_column(field, (rows, *shapes[field.name]), rng) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -231,12 +227,7 @@ def _column(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) -
     kind = column_type(field.type)
     if kind is None:
         return pa.nulls(shape[0], field.type)
-    if kind.dtype == "string":
-        values = np.array(["a", "b"], dtype=object)[rng.integers(0, 2, shape)]
-    elif kind.dtype.startswith("float"):
-        values = rng.standard_normal(shape).astype(kind.dtype)
-    else:
-        values = rng.integers(0, 2, shape).astype(kind.dtype)
+    values = draw_values(kind.dtype, shape, rng)
     plain = output_field(field.name, kind.dtype, None if None in kind.shape else shape[1:], len(shape) - 1)
     made = ragged_to_arrow(list(values), plain) if None in kind.shape else to_arrow(values, plain)
     return made if made.type == field.type else _as(made, field.type)

@@ -53,13 +53,18 @@ def check_names(schema: pa.Schema) -> None:
         )
 
 
-def check_depths(schema: pa.Schema) -> None:
-    """Raise if a column has lists or structs in one another deeper than blocks can travel."""
+def check_depths(schema: pa.Schema, as_text: bool) -> None:
+    """Raise if a column has lists or structs in one another deeper than blocks can travel.
+
+    Args:
+        schema: of the data.
+        as_text: whether a column can be read as text instead.
+    """
     for column in schema:
         if _is_deeper(column.type, DEEPEST):
+            fix = f"read it as text with --types {column.name}:string" if as_text else "leave it out of the data"
             raise UsageError(
-                f"column {column.name!r} has lists or structs in one another, more than {DEEPEST} deep; "
-                f"read it as text with --types {column.name}:string"
+                f"column {column.name!r} has lists or structs in one another, more than {DEEPEST} deep; {fix}"
             )
 
 

@@ -119,7 +119,7 @@ def open_sample(
     schema, derived, notes = with_derived(inferred.schema, files, asked)
     schema = pa.schema([f.with_type(binding.types[f.name]) if f.name in made_later else f for f in schema])
     check_names(schema)
-    check_depths(schema)
+    check_depths(schema, FORMATS[format].text)
     prepare = fill_nulls(steps, with_origin_schema(schema), binding.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(binding.keep, prepared)

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamsplit.models.binding.binding import bind
+from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature, TensorSpec
-from beamsplit.pipelines.job.columns import as_the_model_wants
+from beamsplit.pipelines.job.columns import as_the_model_wants, check_depths
 from beamsplit.transforms.read import ReadOptions, find_files, read_all, split_file
 from tests import onnx_models
 from tests.command import Command, lines
@@ -271,3 +272,15 @@ def test_lists_a_hundred_deep_come_out_as_they_went_in(command: Command):
     code, _, err = command.run("--keep", "k", input=data, output=output)
     assert code == 0, err
     assert f'"k":{deep}' in output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("as_text", "fix"), [(True, "read it as text with --types k:string"), (False, "leave it out of the data")]
+)
+def test_a_column_nested_too_deep_is_told_with_what_helps(as_text: bool, fix: str):
+    kind = pa.int64()
+    for _ in range(100):
+        kind = pa.list_(kind)
+    check_depths(pa.schema([("k", kind)]), as_text)
+    with pytest.raises(UsageError, match=f"more than 100 deep; {fix}$"):
+        check_depths(pa.schema([("k", pa.list_(kind))]), as_text)

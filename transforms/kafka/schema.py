@@ -157,11 +157,25 @@ def sample_of(schema: pa.Schema, fields: Mapping[str, TensorSpec], seed: int = 0
         name: tuple(size if isinstance(size, int) else UNKNOWN_SIZE for size in spec.shape or ())
         for name, spec in fields.items()
     }
-    row_bytes = sum(8 * int(np.prod(shape)) for shape in sizes.values())
-    rows = max(4, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, row_bytes)))
+    rows = rows_to_draw(sizes)
     rng = np.random.default_rng(seed)
     arrays = [_made_up(field, (rows, *sizes[field.name]), rng) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def rows_to_draw(sizes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many rows are made up whose columns have these sizes a row: as many as fit into `SAMPLE_BYTES`."""
+    row_bytes = sum(8 * int(np.prod(shape)) for shape in sizes.values())
+    return max(4, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, row_bytes)))
+
+
+def draw_values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Made-up values of a type, as `TensorSpec` names it: normal floats, integers 0 and 1, short strings."""
+    if dtype == "string":
+        return np.array(["a", "b"], dtype=object)[rng.integers(0, 2, shape)]
+    if dtype.startswith("float"):
+        return rng.standard_normal(shape).astype(dtype)
+    return rng.integers(0, 2, shape).astype(dtype)
 
 
 def _made_up(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) -> pa.Array:
@@ -172,10 +186,5 @@ def _made_up(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) 
         return pa.ExtensionArray.from_storage(field.type, pa.array(["{}"] * shape[0], pa.string()))
     if kind is None:
         return pa.array([rng.bytes(16) for _ in range(shape[0])], field.type)
-    if kind.dtype == "string":
-        values = np.array(["a", "b"], dtype=object)[rng.integers(0, 2, shape)]
-    elif kind.dtype.startswith("float"):
-        values = rng.standard_normal(shape).astype(kind.dtype)
-    else:
-        values = rng.integers(0, 2, shape).astype(kind.dtype)
+    values = draw_values(kind.dtype, shape, rng)
     return ragged_to_arrow(list(values), field) if None in kind.shape else to_arrow(values, field)
