@@ -19,7 +19,7 @@ from beamsplit.pipelines.job.job import Job
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Summary, say, summarise
-from beamsplit.pipelines.running.interrupt import Interruptible, what_is_left
+from beamsplit.pipelines.running.interrupt import Interruptible, is_own_process, what_is_left
 from beamsplit.pipelines.running.metrics import read_metrics, watch_rows
 from beamsplit.pipelines.running.runner import SettledRunner, started_runner
 from beamsplit.pipelines.running.stream_first import TellFirstFailures
@@ -64,7 +64,7 @@ def run_bounded(
     """
     options, rest, local = settled.options, settled.beam_args, settled.local
     if local:
-        import_beam()
+        import_beam(whole=not is_own_process())
     import apache_beam as beam
 
     from beamsplit.runners.beam_patches.quick_options import QuickOptions

@@ -16,7 +16,7 @@ from beamsplit.pipelines.options.modes import Mode, check_mode
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Summary, root_cause, say
 from beamsplit.pipelines.running.bounded import reading_ahead, run_bounded
-from beamsplit.pipelines.running.interrupt import interruptible
+from beamsplit.pipelines.running.interrupt import interruptible, is_own_process
 from beamsplit.pipelines.running.job_folder import job_folder
 from beamsplit.pipelines.running.runner import SettledRunner, dry_run, more_options, settle_runner
 from beamsplit.pipelines.running.wiring import build
@@ -86,7 +86,7 @@ def _settled(options: ScoreOptions, beam_args: Sequence[str]) -> SettledRunner:
         beam_args = [*beam_args, *(["--streaming"] if "--streaming" not in beam_args else [])]
     settled = settle_runner(options, beam_args)
     if settled.local and settled.beam_args and not stream:
-        import_beam()
+        import_beam(whole=not is_own_process())
     check_beam_options(settled.beam_args, more_options(settled.options.runner.name))
     limit = options.sink.max_failed
     if stream and limit is not None and not settled.local:

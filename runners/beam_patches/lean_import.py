@@ -99,13 +99,18 @@ def _later() -> dict[str, types.ModuleType | None]:
     return modules | {_HINTS: hints, _HINT_ERRORS: errors}
 
 
-def import_beam() -> None:
+def import_beam(whole: bool = False) -> None:
     """Import Beam, leaving out what is not needed, unless it is imported already; let bundles end soon.
 
     What was left out can be imported as ever afterwards, by its own name, and what Beam itself took a stand-in of is
-    imported when Beam uses it.
+    imported when Beam uses it. But `beam.io` lacks what of BigQuery and of pandas it offers.
+
+    Args:
+        whole: leave nothing out: somebody else in this process may want all of it.
     """
-    if "apache_beam" not in sys.modules:
+    if whole:
+        import apache_beam  # noqa: F401
+    elif "apache_beam" not in sys.modules:
         _import_beam()
     hasten_bundle_ends()
 
