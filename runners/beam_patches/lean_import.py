@@ -55,9 +55,12 @@ class _Later(types.ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         # What the import machinery itself asks of a module is no use of it.
-        if name.startswith("__") and name != "__version__":
+        if name.startswith("__") and name not in ("__version__", "__all__"):
             raise AttributeError(name)
-        return getattr(_real(self.__name__), name)
+        real = _real(self.__name__)
+        if name == "__all__" and not hasattr(real, name):
+            return [one for one in vars(real) if not one.startswith("_")]
+        return getattr(real, name)
 
 
 def _real(name: str) -> types.ModuleType:
