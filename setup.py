@@ -28,6 +28,7 @@ EXTRAS = {
         "nbmake>=1.5",
         "psutil>=6.0",
         "trustme>=1.1",
+        "datasets>=3.2",
         "matplotlib>=3.9",
         "uv>=0.8",
     ],

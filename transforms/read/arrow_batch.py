@@ -23,7 +23,8 @@ import pyarrow as pa
 from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.damage import CHARACTERS, offset_dtype
 
-_CONTINUES = b"\xff\xff\xff\xff"
+CONTINUES = b"\xff\xff\xff\xff"
+"""What each message begins with, since Arrow 0.15."""
 
 _FOOTER_DICTIONARIES, _FOOTER_BATCHES, _MESSAGE_HEADER = 2, 3, 2
 _BATCH_LENGTH, _BATCH_COMPRESSION = 0, 3
@@ -56,10 +57,10 @@ def footer_blocks(footer: bytes) -> list[Block]:
 
 
 def _blocks(footer: bytes, slot: int) -> list[Block]:
-    at = _slot(footer, _root(footer, 0), slot)
+    at = find_field(footer, follow(footer, 0), slot)
     if at is None:
         return []
-    at = _root(footer, at)
+    at = follow(footer, at)
     (count,) = struct.unpack_from("<I", footer, at)
     return [Block(*struct.unpack_from("<qi4xq", footer, at + 4 + 24 * k)) for k in range(count)]
 
@@ -112,14 +113,14 @@ class BatchFile:
         """(metadata of a batch, its rows, whether its body is compressed)."""
         block = self.blocks[at]
         metadata = self._read(block.start, block.metadata)
-        if not metadata.startswith(_CONTINUES):
+        if not metadata.startswith(CONTINUES):
             raise Unsupported
         try:
-            header = _slot(metadata, _root(metadata, 8), _MESSAGE_HEADER)
-            table = 0 if header is None else _root(metadata, header)
-            length = _slot(metadata, table, _BATCH_LENGTH)
+            header = find_field(metadata, follow(metadata, 8), _MESSAGE_HEADER)
+            table = 0 if header is None else follow(metadata, header)
+            length = find_field(metadata, table, _BATCH_LENGTH)
             rows = 0 if length is None else struct.unpack_from("<q", metadata, length)[0]
-            return metadata, rows, _slot(metadata, table, _BATCH_COMPRESSION) is not None
+            return metadata, rows, find_field(metadata, table, _BATCH_COMPRESSION) is not None
         except struct.error as error:
             raise DamagedFile(f"{self.path} is damaged: a record batch has no valid metadata") from error
 
@@ -301,12 +302,12 @@ def _has_dictionary(kind: pa.DataType) -> bool:
     )
 
 
-def _root(data: bytes, at: int) -> int:
+def follow(data: bytes, at: int) -> int:
     """Where the offset at `at` of a FlatBuffer leads."""
     return at + int(struct.unpack_from("<I", data, at)[0])
 
 
-def _slot(data: bytes, table: int, number: int) -> int | None:
+def find_field(data: bytes, table: int, number: int) -> int | None:
     """Where a field of a FlatBuffer's table is; None where it has its default."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     if vtable < 0:

@@ -1,14 +1,19 @@
-"""Arrow IPC files and streams: splits are record batches, or ranges of rows in one large batch."""
+"""Arrow IPC files and streams: splits are record batches, or ranges of rows in one large batch.
+
+Of a stream on this machine too, which is walked once to find its batches; one that is remote, compressed or has
+dictionaries is one split, whose batches are found in turn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 import pyarrow as pa
 
-from beamsplit.transforms.read.arrow_batch import BatchFile, Unsupported
-from beamsplit.transforms.read.compression import DamagedFile
+from beamsplit.transforms.read.arrow_batch import CONTINUES, BatchFile, Unsupported
+from beamsplit.transforms.read.arrow_stream import END, StreamFile, ends_early, goes_on
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.one_file import check_one_arrow
 from beamsplit.transforms.read.plain_types import plain_schema
@@ -20,8 +25,8 @@ from beamsplit.transforms.split import Split
 LEAST_ROWS = 65_536
 """A record batch is not cut into ranges of fewer rows."""
 
-STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
-"""The mark that ends a stream."""
+IN_TURN = -1
+"""`stop` of a split that is a whole stream, read from its beginning."""
 
 
 def is_file(path: str) -> bool:
@@ -42,13 +47,17 @@ def schema(file: InputFile, head: int = 0) -> pa.Schema:
 
 
 def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
-    """Splits of about `target_bytes`; a stream is one split, as its batches can only be found in turn."""
+    """Splits of about `target_bytes`."""
     path, size = file.path, file.size
-    if not is_file(path):
-        return [Split("arrow", (path,), (number, 0), 0, 1, 0, None, size)]
-    with open_arrow(path) as source:
-        check_one_arrow(source, path)
-    lengths = _batch_rows(path)
+    if is_file(path):
+        with open_arrow(path) as source:
+            check_one_arrow(source, path)
+        lengths = _batch_rows(path)
+    else:
+        found = _stream_rows(path)
+        if found is None:
+            return [Split("arrow", (path,), (number, 0), 0, IN_TURN, 0, None, size)]
+        lengths = found
     splits: list[Split] = []
     row_bytes = size / max(sum(lengths), 1)
     first_row = start = rows = 0
@@ -84,6 +93,18 @@ def _batch_rows(path: str) -> list[int]:
         return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
 
 
+def _stream_rows(path: str) -> list[int] | None:
+    """Rows of each batch of a stream; None where they are only known once it is read."""
+    if not is_local(path):
+        return None
+    with open_arrow(path) as source:
+        schema = pa.ipc.open_stream(source).schema
+    with suppress(Unsupported), StreamFile(path, schema) as file:
+        file.check(range(len(file.blocks)))
+        return [file.rows(at) for at in range(len(file.blocks))]
+    return None
+
+
 def _smallest(schema: pa.Schema) -> int:
     """The field that takes least to read."""
     widths = [getattr(kind, "bit_width", 1 << 10) if pa.types.is_primitive(kind) else 1 << 10 for kind in schema.types]
@@ -102,8 +123,9 @@ def _batches(split: Split, names: list[str]) -> Iterator[pa.RecordBatch]:
     with open_arrow(path) as source:
         if not is_file(path):
             stream = pa.ipc.open_stream(source)
-            yield from stream
-            _check_end(source, path)
+            yield from stream if split.stop == IN_TURN else islice(stream, split.start, split.stop)
+            if split.stop == IN_TURN:
+                _check_end(source, path)
             return
         reader = pa.ipc.open_file(source)
         there = [at for name in names if (at := reader.schema.get_field_index(name)) >= 0]
@@ -118,14 +140,12 @@ def _check_end(source: pa.NativeFile, path: str) -> None:
     end, size = source.tell(), source.size()
     source.seek(0)
     # Before Arrow 0.15 messages began without a mark, and zero bytes that follow ended a stream.
-    mark = STREAM_END if source.read(4) == STREAM_END[:4] else STREAM_END[4:]
+    mark = END if source.read(len(CONTINUES)) == CONTINUES else END[len(CONTINUES) :]
     source.seek(max(0, end - len(mark)))
     if end > size or source.read(len(mark)) != mark:
-        raise DamagedFile(
-            f"{path} ends without the mark that ends an Arrow stream: it was cut short, or its writer was not closed"
-        )
+        raise ends_early(path)
     if end < size:
-        raise DamagedFile(f"{path} goes on behind its Arrow stream, from byte {end:,}: give each stream a file")
+        raise goes_on(path, end)
 
 
 def count(split: Split) -> int:
@@ -136,10 +156,11 @@ def count(split: Split) -> int:
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split."""
     path = split.paths[0]
-    if is_local(path) and is_file(path):
+    if is_local(path) and split.stop != IN_TURN:
+        whole, batches = (pa.ipc.open_file, BatchFile) if is_file(path) else (pa.ipc.open_stream, StreamFile)
         with open_arrow(path) as source:
-            schema = pa.ipc.open_file(source).schema
-        with suppress(Unsupported), BatchFile(path, schema) as file:
+            schema = whole(source).schema
+        with suppress(Unsupported), batches(path, schema) as file:
             file.check(range(split.start, split.stop))
             missing = next((field for field in options.data_schema if field.name not in schema.names), None)
             for part, number in _parts(file, split, options):

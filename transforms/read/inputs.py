@@ -11,6 +11,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.transforms.formats import FORMATS, format_by_extension
 from beamsplit.transforms.read.choice import hidden_part, is_hidden
 from beamsplit.transforms.read.compression import kind_by_name, without_extension
+from beamsplit.transforms.read.dataset_folder import data_files
 from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.split import CsvHeader
 
@@ -71,8 +72,8 @@ def _found(path: str, stat: os.stat_result) -> InputFile:
 def find_files(patterns: Sequence[str], option: str = "--input", left_out: list[str] | None = None) -> list[InputFile]:
     """The files that paths, globs (`*`, `?`, `**`) and folders name, sorted by path, each once.
 
-    A folder means all files below it. Files and folders whose names begin with a dot or `_` are left out, unless the
-    pattern names them: `_*.csv` does, `*.csv` does not.
+    A folder means all files below it, or those of a dataset that lies there. Files and folders whose names begin with a
+    dot or `_` are left out, unless the pattern names them: `_*.csv` does, `*.csv` does not.
 
     Args:
         patterns: as given.
@@ -121,14 +122,19 @@ def _local(pattern: str, left_out: list[str]) -> list[InputFile]:
 
 
 def _below(folder: str, left_out: list[str]) -> Iterator[InputFile]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_hidden(entry.name):
-                left_out.append(entry.path + "/" * entry.is_dir())
-            elif entry.is_dir(follow_symlinks=False):
-                yield from _below(entry.path, left_out)
-            elif entry.is_file():
-                yield _found(entry.path, entry.stat())
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    of_dataset = data_files(folder, [entry.name for entry in entries])
+    if of_dataset is not None:
+        yield from (_found(path, os.stat(path)) for path in of_dataset)
+        return
+    for entry in entries:
+        if is_hidden(entry.name):
+            left_out.append(entry.path + "/" * entry.is_dir())
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _below(entry.path, left_out)
+        elif entry.is_file():
+            yield _found(entry.path, entry.stat())
 
 
 def _remote(pattern: str, left_out: list[str]) -> list[InputFile]:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import datetime
 import decimal
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beamsplit.transforms.read import ReadOptions, find_files, input_schema, read_split, split_file
+from beamsplit.transforms.read import ReadOptions, count_rows, find_files, input_schema, read_split, split_file
 from beamsplit.transforms.read.arrow_batch import BatchFile, Unsupported
+from beamsplit.transforms.read.arrow_stream import StreamFile
 from beamsplit.transforms.read.compression import DamagedFile
 
 ROWS = 400
@@ -149,3 +151,56 @@ def test_a_stream_that_was_cut_between_two_batches_or_goes_on(tmp_path):
         path.write_bytes(whole + behind)
         with pytest.raises(OSError, match=rf"t\.arrow goes on behind its Arrow stream, from byte {len(whole):,}"):
             list(read_split(split, options))
+
+
+def stream(path: Path, table: pa.Table, batch_rows: int, compression: str | None = None) -> Path:
+    with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table, batch_rows)
+    return path
+
+
+def test_a_stream_is_shared_by_its_batches(tmp_path):
+    texts = pa.array([None if row % 7 == 0 else f"text {row}" * (row % 3) for row in range(1_000)])
+    table = pa.table({"x": np.arange(1_000), "s": texts, "l": pa.array([[row] * (row % 4) for row in range(1_000)])})
+    files = find_files([str(stream(tmp_path / "t.arrow", table, 100))])
+    options = ReadOptions(input_schema(files, "arrow"))
+    splits = split_file(files[0], 0, "arrow", files[0].size // 4)
+    assert [split.rows for split in splits] == [200] * 5
+    found = [result.block for split in splits for result in read_split(split, options)]
+    assert pa.Table.from_batches(found).select(table.column_names).to_pylist() == table.to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["compressed", "dictionary"])
+def test_a_stream_that_only_arrow_reads_is_one_split(tmp_path, kind: str):
+    table = pa.table({"x": np.arange(1_000), "s": [f"text {row % 10}" for row in range(1_000)]})
+    if kind == "dictionary":
+        table = table.set_column(1, "s", table["s"].combine_chunks().dictionary_encode())
+    path = stream(tmp_path / "t.arrow", table, 100, "zstd" if kind == "compressed" else None)
+    files = find_files([str(path)])
+    (split,) = split_file(files[0], 0, "arrow", 1)
+    assert split.rows is None and count_rows(split) == 1_000
+    found = [result.block for result in read_split(split, ReadOptions(input_schema(files, "arrow")))]
+    assert pa.Table.from_batches(found)["x"].to_pylist() == list(range(1_000))
+
+
+def test_a_stream_that_is_damaged_is_told_before_it_is_read(tmp_path):
+    path = stream(tmp_path / "t.arrow", pa.table({"x": np.arange(300)}), 100)
+    whole = path.read_bytes()
+    with open_stream_batches(path) as file:
+        second = file.blocks[1].start
+    for content, words in (
+        (whole[:second], "ends without the mark"),
+        (whole[: second + 20], "ends without the mark"),
+        (whole[:-8], "ends without the mark"),
+        (whole + b"x", "goes on behind its Arrow stream"),
+        (whole[: second + 8] + b"\xff" * 40 + whole[second + 48 :], "is damaged: a message at byte"),
+    ):
+        path.write_bytes(content)
+        (found,) = find_files([str(path)])
+        with pytest.raises(DamagedFile, match=rf"t\.arrow {words}"):
+            split_file(found, 0, "arrow", 1)
+
+
+def open_stream_batches(path: Path) -> StreamFile:
+    with pa.ipc.open_stream(path) as reader:
+        return StreamFile(str(path), reader.schema)
