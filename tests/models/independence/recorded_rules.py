@@ -1,8 +1,9 @@
 """What each rule says of some 2,400 nodes, in rules.txt.
 
-`python -m tests.models.independence.recorded_rules` writes the file anew: a line is a node with its inputs (notation.py),
-with choices in braces. Below it stands what its rule says of each choice in turn, between ` / `: how the outputs lie, or
-`!` and why the proof ends (`!!` where a size depends on the rows' values); `x 3` where three in turn are alike.
+`python -m tests.models.independence.recorded_rules` writes the file anew: a line is a node with its inputs
+(notation.py), with choices in braces. Below it stands what its rule says of each choice in turn, between ` / `: how the
+outputs lie, or `!` and why the proof ends (`!!` where a size depends on the rows' values); `x 3` where three in turn
+are alike.
 """
 
 from __future__ import annotations
