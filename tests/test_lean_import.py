@@ -21,10 +21,24 @@ def run(code: str) -> str:
 
 def test_what_is_not_used_is_not_imported():
     heavy = ["beartype", "httplib2", "yaml", "fastavro", "dateutil", "cryptography", "grpc.aio", "pymongo"]
-    if find_spec("grpc_status") is not None:
-        # Google's libraries, which Beam imports where they are installed, use these as they are imported.
-        heavy = [name for name in heavy if name not in ("cryptography", "grpc.aio")]
     assert run(f"print([name for name in {heavy} if name in sys.modules])").strip() == "[]"
+
+
+def test_object_stores_are_found_when_they_are_used():
+    code = """
+from apache_beam.io.filesystems import FileSystems
+print(any("filesystem" in name and ("gcp" in name or "aws" in name) for name in sys.modules))
+for path in ("s3://bucket/a", "gs://bucket/a", "nowhere://a"):
+    try:
+        print(type(FileSystems.get_filesystem(path)).__name__)
+    except ValueError:  # without the store's client, as without a file system of that name
+        print("none")
+"""
+    first, s3, gs, nowhere = run(code).splitlines()
+    assert first == "False" and nowhere == "none"
+    assert s3 in ("S3FileSystem", "none") and gs in ("GCSFileSystem", "none")
+    installed = find_spec("google.cloud.storage") if find_spec("google") and find_spec("google.cloud") else None
+    assert gs == "GCSFileSystem" or installed is None
 
 
 def test_pandas_is_neither_needed_nor_spoilt(tmp_path: Path):

@@ -10,6 +10,7 @@ pipeline does not name; they could be loaded by a module's `__getattr__`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import types
@@ -21,7 +22,14 @@ from beamsplit.runners.beam_patches.bundle_ends import hasten_bundle_ends
 _EMPTY = ("apache_beam.io.mongodbio",)
 """Modules that are imported with `*` and not guarded: an empty one stands in for each while Beam is imported."""
 
-_ABSENT = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.pubsub", "pandas")
+_STORES = {
+    "gs": "apache_beam.io.gcp.gcsfilesystem",
+    "s3": "apache_beam.io.aws.s3filesystem",
+    "azfs": "apache_beam.io.azure.blobstoragefilesystem",
+}
+"""Scheme -> Beam's module for it, which imports the store's client where that is installed."""
+
+_ABSENT = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.pubsub", *_STORES.values(), "pandas")
 """Modules that Beam does without if they cannot be imported; pandas would not find what stands in for dateutil."""
 
 _LATER: dict[str, tuple[str, ...]] = {
@@ -115,7 +123,24 @@ def import_beam(whole: bool = False) -> None:
         import apache_beam  # noqa: F401
     elif "apache_beam" not in sys.modules:
         _import_beam()
+        _import_stores_when_used()
     hasten_bundle_ends()
+
+
+def _import_stores_when_used() -> None:
+    """Let Beam find the file system of an object store all the same: by its module's being imported."""
+    from apache_beam.io.filesystems import FileSystems
+
+    find = FileSystems.get_filesystem
+
+    def get_filesystem(path: str) -> Any:
+        module = _STORES.get(FileSystems.get_scheme(path))
+        if module is not None and module not in sys.modules:
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module(module)
+        return find(path)
+
+    FileSystems.get_filesystem = staticmethod(get_filesystem)  # type: ignore[method-assign]
 
 
 def _import_beam() -> None:
