@@ -12,6 +12,7 @@ EXTRAS = {
     "image": ["pillow>=10"],
     "text": ["tokenizers>=0.20"],
     "kafka": ["confluent-kafka>=2.5"],
+    "where": ["sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     "gcp": ["apache-beam[gcp]>=2.76"],
     "aws": ["apache-beam[aws]>=2.76"],

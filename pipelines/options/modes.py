@@ -29,6 +29,7 @@ overwrite            yes     yes     -         yes     yes     yes     yes     y
 input_format         yes     -       -         yes     yes     yes     yes     yes     yes
 delimiter            yes     -       -         yes     yes     yes     yes     yes     yes
 limit                yes     -       -         yes     yes     yes     yes     yes     yes
+where                yes     -       -         yes     yes     yes     yes     yes     yes
 encoding             yes     -       -         yes     yes     yes     yes     yes     yes
 csv_header           yes     -       -         yes     yes     yes     yes     yes     yes
 types                yes     -       -         yes     yes     yes     yes     yes     yes

@@ -153,6 +153,12 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     job.add_argument(
         "--limit", type=positive, metavar="N", help="read the first N rows of the input only, in its order"
     )
+    job.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="score only rows for which this is true, in SQL's words: \"date >= '2026-11-01' and country in ('de', "
+        "'fr')\"; others are counted. What cannot hold such rows (row groups of Parquet) is not read",
+    )
 
     data = p.add_argument_group("columns and inputs")
     add_binding(data)
@@ -395,7 +401,11 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
         raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
     if source.csv_header is not None and of_topic:
         raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
-    for name in ("delimiter", "limit"):
+    if source.where is not None:
+        from beamsplit.transforms.where.parse import parse_where
+
+        parse_where(source.where)
+    for name in ("delimiter", "limit", "where"):
         if getattr(source, name) is not None and of_topic:
             raise UsageError(f"--{name} is for files, and --input names a topic; leave --{name} out")
     if "*" in binding.keep and (of_topic or len(binding.keep) > 1):

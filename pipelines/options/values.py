@@ -58,6 +58,9 @@ class SourceOptions:
     limit: int | None = None
     """Rows that are read; None for all."""
 
+    where: str | None = None
+    """The condition that rows are kept by."""
+
 
 @dataclass(frozen=True)
 class SinkOptions:

@@ -35,6 +35,8 @@ class Summary:
 
     rows_scored: int = 0
     rows_failed: int = 0
+    rows_left_out: int = 0
+    """Rows read, or known by what is told of them, that `--where` leaves out; they are in `rows_in` too."""
 
     seconds: float = 0.0
     """Wall time of the whole command."""
@@ -138,7 +140,8 @@ class Summary:
             failed = [f"{rows:,} in {stage}" for stage, rows in self.failed_by_stage.items()]
         stages = [f"{name} {seconds:.2f} s" for name, seconds in self.stage_seconds.items()]
         lines = [
-            f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed",
+            f"rows     {self.rows_in:,} in, {self.rows_scored:,} scored, {self.rows_failed:,} failed"
+            + (f", {self.rows_left_out:,} left out by --where" if self.rows_left_out else ""),
             *(f"failed   {line}" for line in failed),
             *([f"lost     {self.messages_lost:,} messages at most"] if self.messages_lost else []),
             *(f"gap      {line}" for line in self.gaps[:SHOWN_REASONS]),
@@ -179,10 +182,11 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         (int(name.rsplit("_", 1)[1]), rows) for name, rows in counters.items() if name.startswith("rows_of_worker_")
     )
     summary = Summary(
-        rows_in=counters.get("rows_read", 0) + counters.get("rows_unreadable", 0),
+        rows_in=sum(counters.get(name, 0) for name in ("rows_read", "rows_unreadable", "rows_left_out")),
         rows_scored=counters.get("rows_scored", 0),
         rows_failed=counters.get("rows_failed", 0) + counters.get("rows_unreadable", 0),
         stage_seconds=stage_seconds,
+        rows_left_out=counters.get("rows_left_out", 0),
         rows_with_null_for_nan=counters.get("rows_json_null", 0),
         messages_lost=counters.get("messages_lost", 0),
         rows_audited=counters.get("rows_audited", 0),

@@ -89,7 +89,7 @@ def run_bounded(
             first = TellFirstFailures(job_dir if job.source.of_messages else None, job.sinks.errors.name)
             steps = 1 if job.execution.distributed is None else len(job.execution.distributed.steps)
             shown = None if options.watching.quiet else job_dir
-            with watch_rows(shown, job.source.total_rows, steps=steps), first:
+            with watch_rows(shown, None if options.source.where else job.source.total_rows, steps=steps), first:
                 if is_direct(job.runner.name):
                     result = run_direct(pipeline, workers, _failure_watch(job, job_dir, signals))
                 else:

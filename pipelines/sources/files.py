@@ -18,7 +18,7 @@ from beamsplit.pipelines.sinks.json_output import json_format
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.csv_header import with_csv_header
 from beamsplit.pipelines.sources.depths import input_depths, narrower_floats
-from beamsplit.pipelines.sources.sample import Sample, open_sample
+from beamsplit.pipelines.sources.sample import Sample, SampleOptions, open_sample
 from beamsplit.pipelines.sources.source import Rows, Source
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.read import (
@@ -32,6 +32,7 @@ from beamsplit.transforms.read import (
     with_encoding,
 )
 from beamsplit.transforms.read.choice import left_out_notes
+from beamsplit.transforms.where import Node, bind_where, parse_where
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -62,7 +63,11 @@ def find(options: ScoreOptions, job_dir: str | None, local: bool) -> Files:
     files = with_csv_header(with_encoding(files, format, asked.encoding), format, asked.csv_header, asked.delimiter)
     if asked.limit is not None:
         files = first_rows(files, format, asked.limit)
-    return Files(files, format, tuple(left_out_notes(left_out)), job_dir)
+    notes = list(left_out_notes(left_out))
+    if asked.limit is not None and asked.where is not None:
+        notes.append(f"of the first {asked.limit:,} rows of the input, those are scored that --where keeps")
+    where = None if asked.where is None else parse_where(asked.where)
+    return Files(files, format, tuple(notes), job_dir, where, asked.where)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,12 @@ class Files(Source):
 
     notes: tuple[str, ...] = ()
     job_dir: str | None = None
+    where: Node | None = None
+    """The condition that rows are kept by."""
+
+    condition: str | None = None
+    """The same as it is typed."""
+
     sample: Sample | None = None
     """The first rows, once the model is bound."""
 
@@ -93,8 +104,8 @@ class Files(Source):
 
     @property
     def total_exact(self) -> bool:
-        """Whether the format tells."""
-        return self.total_rows is not None and not FORMATS[self.format].text
+        """Whether the format tells, and no row is left out."""
+        return self.where is None and self.total_rows is not None and not FORMATS[self.format].text
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -109,7 +120,7 @@ class Files(Source):
     def bind(self, binding: BindingOptions, sink: SinkOptions, session: SessionOptions, few_runs: bool) -> Bound:
         """Read the first rows, prepare them, and bring them together with the model."""
         to_text = json_format(sink) is not None
-        return open_sample(binding, self.inputs, self.format, session, few_runs=few_runs, to_text=to_text)
+        return open_sample(binding, self.inputs, self.format, session, SampleOptions(few_runs, to_text, self.where))
 
     def rows_at_once(self, scoring: ScoringPlan, workers: int) -> int | None:
         """Of a block, or of a worker's share."""
@@ -133,6 +144,7 @@ class Files(Source):
             declared=tuple(binding.types),
             depths=input_depths(plan.binding, schema, leave) if plain and FORMATS[self.format].objects else (),
             fed=narrower_floats(plan.binding, schema) if plain else (),
+            where=None if bound.where is None else bind_where(bound.where, schema),
             **_block_limits(bound.rows, plan.batch_size, bool(bound.prepare), execution),
         )
         return replace(self, sample=bound, reading=reading)
@@ -150,7 +162,8 @@ class Files(Source):
         about = "about " if FORMATS[self.format].text else ""
         known = f", {about}{rows:,} rows" if rows is not None else ""
         kind = "" if FORMATS[self.format].files else f"{self.format} "
-        return {"input": f"{count:,} {kind}file{'s' * (count != 1)}{known}"}
+        kept = {} if self.condition is None else {"where": self.condition}
+        return {"input": f"{count:,} {kind}file{'s' * (count != 1)}{known}", **kept}
 
     def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> Rows:
         """Wire splits of the files, dealt to the workers, and their reading."""

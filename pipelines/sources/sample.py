@@ -46,6 +46,7 @@ from beamsplit.transforms.read import (
     with_derived,
 )
 from beamsplit.transforms.step import Step
+from beamsplit.transforms.where import Node, bind_where, columns_of
 
 SAMPLE_ROWS, SAMPLE_PREPARED, SAMPLE_FILES = 4_096, 256, 8
 """Rows read at the start to check binding and axes and to time the model on: of tables that need no preparing, of
@@ -65,6 +66,24 @@ class Sample(Bound):
     verbatim: tuple[str, ...]
     """Kept columns that nothing reads, see `ReadOptions`."""
 
+    where: Node | None = None
+    """The condition that rows are kept by; None too where no file has a column."""
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What else is known of a job whose sample is read."""
+
+    few_runs: bool = False
+    """Whether the session only plans and checks, and what scores rows is another: weights of a large model then stay in
+    their file."""
+
+    to_text: bool = False
+    """Whether the output is JSON or CSV, which hold a number as it is written."""
+
+    where: Node | None = None
+    """The condition that rows are kept by."""
+
 
 def _naming_the_step(error: UsageError, files: Sequence[InputFile], format: str, prepared: bool) -> UsageError:
     """The error with the step that makes a model's input of whole files, where none was typed."""
@@ -80,8 +99,7 @@ def open_sample(
     files: Sequence[InputFile],
     format: str,
     session: SessionOptions,
-    few_runs: bool = False,
-    to_text: bool = False,
+    known: SampleOptions = SampleOptions(),
 ) -> Sample:
     """Read the first rows, prepare them, and bring them together with the model.
 
@@ -90,23 +108,22 @@ def open_sample(
         files: of the input.
         format: of the files.
         session: to try the model with.
-        few_runs: whether that session only plans and checks, and what scores rows is another: weights of a large model
-            then stay in their file.
-        to_text: whether the output is JSON or CSV, which hold a number as it is written.
+        known: what else is known of the job.
 
     Raises:
         UsageError: the rows cannot be read or prepared, or the model does not take them.
     """
     path = localize(binding.model)
     check_model_file(path)
-    if few_runs:
+    where = known.where
+    if known.few_runs:
         session = for_few_runs(session, path)
     try:
         inferred = infer_schema(files, format)
     except NoColumns as error:
         if FORMATS[format].header and not any(file.header is False for file in files):  # Not even a header.
             raise
-        inferred = InferredSchema(_columns_of_nothing(binding, path, session, error))
+        inferred, where = InferredSchema(_columns_of_nothing(binding, path, session, error)), None
     folders = partition_types(file.path for file in files)
     of_folders = {name for name in binding.types if name in folders and name not in inferred.schema.names}
     of_fields = declared_fields(
@@ -115,7 +132,8 @@ def open_sample(
     made_later = {*of_folders, *of_fields}
     inferred = inferred.declared({k: v for k, v in binding.types.items() if k not in made_later}, format)
     steps = prepare_steps(binding)
-    asked = [*of_fields, *_asked(binding, inferred.schema, steps, path, session)]
+    compared = () if where is None else columns_of(where)
+    asked = [*of_fields, *_asked(binding, inferred.schema, steps, path, session), *compared]
     schema, derived, notes = with_derived(inferred.schema, files, asked)
     schema = pa.schema([f.with_type(binding.types[f.name]) if f.name in made_later else f for f in schema])
     check_names(schema)
@@ -123,23 +141,30 @@ def open_sample(
     prepare = fill_nulls(steps, with_origin_schema(schema), binding.nulls)
     prepared = chain_schema(prepare, with_origin_schema(schema))
     check_keep(binding.keep, prepared)
-    inferred.check(derived.of_files([*binding.keep, *(name for names in binding.columns.values() for name in names)]))
+    if where is not None:
+        bind_where(where, schema)
+    by_name = [*binding.keep, *(name for names in binding.columns.values() for name in names), *compared]
+    inferred.check(derived.of_files(by_name))
     text = FORMATS[format].text
     verbatim: tuple[str, ...] = ()
     if text and binding.keep:
         verbatim = only_kept(binding, get_session(ModelFile(path), session).signature, schema, prepare)
-        own = {*binding.types, *derived.names, *(way[0] for _, way in derived.fields)}
+        own = {*binding.types, *compared, *derived.names, *(way[0] for _, way in derived.fields)}
         verbatim = tuple(name for name in verbatim if name not in own)
         objects = FORMATS[format].objects
-        schema = as_json(schema, verbatim, text=to_text) if objects else as_texts(schema, verbatim)
+        schema = as_json(schema, verbatim, text=known.to_text) if objects else as_texts(schema, verbatim)
         prepared = chain_schema(prepare, with_origin_schema(schema))
-    codes = partition_codes(file.path for file in files) & {*derived.partitions} & {*binding.keep} - of_folders
+    codes = (
+        partition_codes(file.path for file in files)
+        & {*derived.partitions}
+        & {*binding.keep} - of_folders - {*compared}
+    )
     if codes:
         signature = get_session(ModelFile(path), session).signature
         schema = as_texts(schema, codes & {*only_kept(binding, signature, schema, prepare)})
         prepared = chain_schema(prepare, with_origin_schema(schema))
     reading = ReadOptions(schema, verbatim=verbatim, derived=derived, declared=tuple(binding.types))
-    raw = read_sample(files, format, reading, _sample_rows(format, bool(prepare)))
+    raw = _first(files, format, reading, where, _sample_rows(format, bool(prepare)))
     rows = prepare_sample(raw, prepare, binding.prepare)
     facts = facts_of(binding, text)
     facts = replace(facts, ignore=frozenset({*facts.ignore, *derived.names}))
@@ -164,7 +189,7 @@ def open_sample(
             raise _naming_the_step(inferred.explain(error), files, format, bool(prepare)) from error
         schema = numbers
         prepared = with_origin_schema(schema)
-        rows = raw = read_sample(files, format, replace(reading, schema=schema), SAMPLE_ROWS)
+        rows = raw = _first(files, format, replace(reading, schema=schema), where, SAMPLE_ROWS)
         made = fit(path, session, prepared, rows, facts)
     context.block = None
     check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
@@ -183,7 +208,19 @@ def open_sample(
         rows=rows,
         derived=derived,
         verbatim=verbatim,
+        where=where,
     )
+
+
+def _first(
+    files: Sequence[InputFile], format: str, reading: ReadOptions, where: Node | None, rows: int
+) -> pa.RecordBatch | None:
+    """The first rows that are kept, or where none of the first is, the first of all: they have the same columns."""
+    if where is not None:
+        kept = read_sample(files, format, replace(reading, where=bind_where(where, reading.schema)), rows)
+        if kept is not None:
+            return kept
+    return read_sample(files, format, reading, rows)
 
 
 def _asked(

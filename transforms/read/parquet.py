@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.one_file import check_one_parquet
+from beamsplit.transforms.read.parquet_bounds import group_may_match
 from beamsplit.transforms.read.plain_types import plain_schema
 from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow, conform, lacks, no_rows
 from beamsplit.transforms.read.streams import is_local, open_arrow
@@ -103,6 +104,9 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         rows = meta.row_group(group).num_rows
         begin, end, number = window.next(rows)
         if begin == end:
+            continue
+        if not group_may_match(meta, group, have, options.where):
+            yield ReadResult(None, [], end - begin)
             continue
         if missing is not None:
             nothing = no_rows(end - begin, wanted, lacks(missing, have.names))
@@ -253,11 +257,12 @@ def start_decoders(split: Split, options: ReadOptions) -> list[_Decoder]:
     """A decoder for each row group of a split, kept for `read`; `decode_ahead` them meanwhile."""
     path, names = split.paths[0], tuple(options.data_schema.names)
     meta = footer(path)
+    have = meta.schema.to_arrow_schema()
     started = []
     window = RowWindow(split.row_start, split.row_stop, 0)
     for group in range(split.start, split.stop):
         begin, end, _ = window.next(meta.row_group(group).num_rows)
-        if begin == end:
+        if begin == end or not group_may_match(meta, group, have, options.where):
             continue
         batch_rows = _batch_rows(meta.row_group(group), list(names), options)
         decoder = _Decoder(path, meta, group, names, batch_rows)

@@ -17,6 +17,7 @@ from beamsplit.transforms.read.plain_types import plain_array
 if TYPE_CHECKING:
     from beamsplit.transforms.read.json_depth import Depths
     from beamsplit.transforms.read.wide_numbers import Fed
+    from beamsplit.transforms.where.nodes import Node
 
 
 class ReadFailure(NamedTuple):
@@ -40,6 +41,9 @@ class ReadResult(NamedTuple):
 
     failures: list[ReadFailure]
     """In file order; none of them is in `block`."""
+
+    left_out: int = 0
+    """Rows beside these that `ReadOptions.where` leaves out."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,10 @@ class ReadOptions:
 
     fed: tuple[tuple[str, Fed], ...] = ()
     """Columns of text that are read as float64 and fed as a narrower float, which is not to round whole numbers."""
+
+    where: Node | None = None
+    """The condition, bound, that rows are kept by; its columns are in `schema`. A reader may leave out rows of which
+    none can be kept, and tells how many (`ReadResult.left_out`)."""
 
     @cached_property
     def data_schema(self) -> pa.Schema:

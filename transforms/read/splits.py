@@ -17,6 +17,7 @@ from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.derived import derive_all, of_files
 from beamsplit.transforms.read.infer_schema import sampled
 from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.kept import kept_rows
 from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
 from beamsplit.transforms.read.streams import is_local, read_ahead
 from beamsplit.transforms.split import Split
@@ -32,6 +33,10 @@ MOST_BYTES = 256 << 20
 
 LEAST_OF_EACH = 16
 """Rows of a file, where rows of all files are wanted."""
+
+SEARCHED_ROWS = 262_144
+SEARCHED_FILES = 64
+"""Where a condition says which rows are wanted: rows of a file that a sample is looked for in, and files."""
 
 MOST_SAMPLE_BYTES = 256 << 20
 """A sample is no larger, but for its last block: a few rows of large cells are enough."""
@@ -164,6 +169,12 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
         OSError: the file is damaged; names it.
     """
+    if options.where is not None:
+        return kept_rows(split, options, _read)
+    return _read(split, options)
+
+
+def _read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     results = _named(split, FORMATS[split.format].reader.read(split, of_files(options)))
     if not is_local(split.paths[0]):
         results = read_ahead(results)
@@ -212,16 +223,18 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
     blocks: list[pa.RecordBatch] = []
     small = replace(options, block_rows=min(rows, options.block_rows))
     left, size = rows, 0
-    for at, file in enumerate(inputs):
+    all_wanted = options.where is None
+    for at, file in enumerate(inputs if all_wanted else inputs[:SEARCHED_FILES]):
         # A split larger than the file: cutting a CSV file would read all of it.
         for split in split_file(file, at, format, file.size + 1):
-            with closing(read_split(slice_split(split, 0, left), small)) as results:  # type: ignore[type-var]
+            searched = slice_split(split, 0, left if all_wanted else SEARCHED_ROWS)
+            with closing(read_split(searched, small)) as results:  # type: ignore[type-var]
                 for result in results:
                     if result.block is not None:
-                        blocks.append(result.block)
+                        blocks.append(result.block.slice(0, left))
                         left -= result.block.num_rows
                         size += result.block.nbytes
-                        if size > MOST_SAMPLE_BYTES:
+                        if size > MOST_SAMPLE_BYTES or left <= 0:
                             left = 0
                             break
         if left <= 0:

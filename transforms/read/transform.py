@@ -43,6 +43,7 @@ class ReadSplitDoFn(beam.DoFn):
         self.options = options
         self.rows = Metrics.counter("beamsplit", "rows_read")
         self.failed = Metrics.counter("beamsplit", "rows_unreadable")
+        self.left_out = Metrics.counter("beamsplit", "rows_left_out")
         self.usec = Metrics.counter("beamsplit", "read_usec")
         self.bytes = Metrics.counter("beamsplit", "bytes_read")
 
@@ -60,6 +61,8 @@ class ReadSplitDoFn(beam.DoFn):
                     yield TaggedOutput(FAILURES, failure)
                 if result.failures:
                     self.failed.inc(len(result.failures))
+                if result.left_out:
+                    self.left_out.inc(result.left_out)
                 if result.block is not None:
                     self.rows.inc(result.block.num_rows)
                     yield result.block
