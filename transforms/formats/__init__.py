@@ -136,9 +136,10 @@ JSONL = Format(
 ARROW = Format("arrow", (".arrow", ".arrows", ".feather", ".ipc"), "read.arrow_ipc", cuttable=True)
 AVRO = Format("avro", (".avro",), "formats.avro", "formats.avro", cuttable=True)
 ORC = Format("orc", (".orc",), "formats.orc", "formats.orc", cuttable=True, times="ns")
+WEBDATASET = Format("webdataset", (".tar",), "formats.webdataset")
 FILES = Format("files", (), "read.files", files=True, cuttable=True)
 
-FORMATS: dict[str, Format] = {one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, FILES)}
+FORMATS: dict[str, Format] = {one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, FILES)}
 """Every format, by its name."""
 
 
