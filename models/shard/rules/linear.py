@@ -102,14 +102,14 @@ def matmul(node: ir.Node, context: RuleContext) -> Decision | None:
         )
     if isinstance(left, Sharded) and isinstance(right, Replicated):
         if left.axis == summed_a:
-            if not context.is_constant(second):
+            if not context.is_constant(second) or left.outer != 1:
                 return None
             slices = {1: Slice(summed_b, left.pieces)}
             return Decision({name: PARTIAL}, slices, sharded_bytes=weight_bytes(second))
         outer = rank - 2 if left.axis >= len(a) - 2 else left.axis + rank - len(a)
         if left.axis < len(a) - 2 and outer - (rank - len(b)) >= 0 and b[outer - (rank - len(b))] != 1:
             return None
-        return Decision({name: Sharded(outer, left.pieces, left.origins)})
+        return Decision({name: Sharded(outer, left.pieces, left.origins, left.outer)})
     if isinstance(left, Sharded) and isinstance(right, Sharded):
         return _both(name, left, right, (len(a), summed_a), (len(b), summed_b), rank, context)
     return None

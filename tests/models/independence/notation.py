@@ -15,10 +15,8 @@ unless it says so; `:,2` leaves out the second of two outputs.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
 
 from beamsplit.models.independence.dims import ONE, Dim, size
 from beamsplit.models.independence.lies import Given, Rows, Same
@@ -26,19 +24,6 @@ from beamsplit.models.independence.reading import Attribute, Node
 
 SYMBOLS = {"L": 1, "M": 2}
 UNKNOWN = {1: "L", 2: "M"}
-
-
-def expanded(line: str) -> Iterator[str]:
-    """`{a; b} {c,d}` -> each choice; of commas only where there is no semicolon.
-
-    Of more than two choices a line has at most two that are not the first: all of them together tell nothing more.
-    """
-    parts = re.split(r"\{([^{}]*)\}", line)
-    choices = [re.split(";" if ";" in inside else r",(?![^\[]*\])", inside) for inside in parts[1::2]]
-    for taken in itertools.product(*(range(len(each)) for each in choices)):
-        if sum(map(bool, taken)) <= 2:
-            chosen = [each[at].strip() for each, at in zip(choices, taken, strict=True)]
-            yield "".join(itertools.chain(*itertools.zip_longest(parts[::2], chosen, fillvalue="")))
 
 
 def node_of(text: str) -> Node:
@@ -140,8 +125,3 @@ def parts_of(line: str) -> tuple[Node, list[Given | None]]:
     """The node of a line and its inputs."""
     head, *inputs = line.split("|")
     return node_of(head), list(map(given_of, inputs))
-
-
-def lines_of(patterns: Sequence[str]) -> list[str]:
-    """All lines of a file of patterns."""
-    return list(itertools.chain.from_iterable(map(expanded, patterns)))

@@ -214,3 +214,26 @@ def test_dropout_lets_a_pair_through_unless_its_mask_is_read(mask: bool):
     proto = build(nodes, [("x", FLOAT, ["n", 6])], outputs, {"w": numbers(6, 7), "v": numbers(7, 5)})
     joined = check(proto, {"x": numbers(3, 6)}, 2, {"x": numbers(1, 6)}).joined
     assert ("y" in joined and "h" not in joined) != mask
+
+
+@pytest.mark.parametrize("behind", [(), ("Tanh",), ("Softmax", "Identity")])
+@pytest.mark.parametrize("right", ["weight", "data", "itself"])
+def test_heads_folded_into_the_rows_are_multiplied(right: str, behind: tuple[str, ...]):
+    """[n x heads, t, size], as PyTorch's bmm wants it, times one matrix for all, or times what is folded alike."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "wq"], ["q"]),
+        helper.make_node("Reshape", ["q", "apart"], ["apart_q"]),
+        helper.make_node("Transpose", ["apart_q"], ["heads"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["heads", "folded"], ["left"]),
+        *([helper.make_node("Exp", ["z"], ["data"])] if right == "data" else []),
+        *([helper.make_node("Transpose", ["left"], ["itself"], perm=[0, 2, 1])] if right == "itself" else []),
+        helper.make_node("MatMul", ["left", right], ["p0"]),
+        *(helper.make_node(op, [f"p{at}"], [f"p{at + 1}"]) for at, op in enumerate(behind)),
+        helper.make_node("Identity", [f"p{len(behind)}"], ["y"]),
+    ]
+    weights = {"wq": numbers(8, 9), "apart": np.array([0, -1, 3, 3]), "folded": np.array([-1, 5, 3])}
+    weights |= {"weight": numbers(3, 4)} if right == "weight" else {}
+    inputs = [("x", FLOAT, ["n", 5, 8]), *([("z", FLOAT, [3, 4])] if right == "data" else [])]
+    proto = build(nodes, inputs, [("y", FLOAT, ["nh", 5, "e"])], weights)
+    feeds = [{"x": numbers(n, 5, 8)} | ({"z": numbers(3, 4)} if right == "data" else {}) for n in (2, 3)]
+    assert "left" in check(proto, feeds[0], 2, feeds[1]).placements
