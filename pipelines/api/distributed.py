@@ -18,7 +18,7 @@ def score_distributed(
     steps: PlannedSteps,
     most_rows: int,
     linger_seconds: float | None,
-    result: tuple[str, Any],
+    element_type: Any,
 ) -> tuple[PCollection[Any], PCollection[Any]]:
     """(predictions, errors).
 
@@ -27,12 +27,12 @@ def score_distributed(
         steps: planned for their schema.
         most_rows: of a block.
         linger_seconds: longest that a row waits for others; None: for the end of the bundle.
-        result: what predictions are, `row`, `dict`, `batch` or `table`, and their type.
+        element_type: of predictions.
     """
     keep = [name for name in steps.made.names if name in steps.schema.names]
     blocks, unread = elements | "To blocks" >> ToBlocks(steps.schema, keep, most_rows, linger_seconds)
     blocks, failed = run_steps(blocks, steps.steps, steps.divided, None, side_workers(steps.divided))
-    predictions = blocks | "From blocks" >> FromBlocks(*result)
+    predictions = blocks | "From blocks" >> FromBlocks(element_type)
     unscored = tuple(failed) | "Unscored" >> beam.Flatten()
     told = unscored | "Without numbers" >> beam.Map(without_number).with_output_types(RowError)
     return predictions, (unread, told) | "Errors" >> beam.Flatten()

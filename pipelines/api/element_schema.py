@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,18 +92,21 @@ def natural_fields(binding: BindingOptions) -> dict[str, pa.Field]:
     return {field.name: field for field in schema}
 
 
-def schema_of_dicts(natural: Mapping[str, pa.Field], rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
+def schema_of_dicts(
+    natural: Mapping[str, pa.Field], rows: Sequence[Mapping[str, Any]], wanted: Collection[str] = ()
+) -> pa.Schema:
     """The columns of rows: as the model's inputs want them, and the others as the rows have them.
 
     Args:
         natural: from `natural_fields`.
         rows: some of them.
+        wanted: columns that must be there; others whose values have no type in common are left out.
 
     Raises:
-        UsageError: the values of a column are of unlike types.
+        UsageError: the values of a column that is wanted are of unlike types.
     """
     fields: dict[str, pa.Field] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
+    for name in dict.fromkeys(name for row in rows for name in row if isinstance(name, str)):
         if name in natural:
             fields[name] = natural[name]
             continue
@@ -111,6 +114,8 @@ def schema_of_dicts(natural: Mapping[str, pa.Field], rows: Sequence[Mapping[str,
         try:
             kind = pa.array(values).type
         except (pa.ArrowException, TypeError, OverflowError) as error:
+            if name not in wanted:
+                continue
             raise UsageError(
                 f"the values of {name!r} are of unlike types ({' '.join(str(error).split())}); say which with schema="
             ) from None

@@ -79,11 +79,11 @@ class LazyScoring:
     def score_rows(self, rows: Sequence[Any]) -> ScoredElements:
         """Score rows, each as what it is."""
         dicts = [row if isinstance(row, Mapping) else {n: value_of(row, n) for n in names_of(row)} for row in rows]
-        table, errors = self.scorer.score_rows(dicts)
-        columns = {name: python_values(column.combine_chunks()) for name, column in _named(table)}
-        good = np.delete(np.arange(len(rows)), [error.row for error in errors]).tolist()
+        made = self.scorer.score_rows(dicts)
+        columns = made.python_values()
+        good = np.delete(np.arange(len(rows)), [error.row for error in made.errors]).tolist()
         as_dicts = isinstance(rows[0], Mapping)
-        return ScoredElements(_rows(columns, list(columns), as_dicts), good, errors)
+        return ScoredElements(_rows(columns, list(columns), as_dicts), good, made.errors)
 
     def score_batch(self, batch: pa.RecordBatch | pa.Table) -> tuple[pa.RecordBatch | pa.Table, list[RowError]]:
         """Score a batch as what it is."""
@@ -91,11 +91,7 @@ class LazyScoring:
         return made.predictions, made.errors
 
 
-def _named(table: pa.Table) -> list[tuple[str, Any]]:
-    return list(zip(table.schema.names, table.columns, strict=True))
-
-
-def _rows(columns: Mapping[str, list[Any]], names: Sequence[str], as_dicts: bool) -> list[Any]:
+def _rows(columns: Mapping[str, Sequence[Any]], names: Sequence[str], as_dicts: bool) -> list[Any]:
     values = zip(*(columns[name] for name in names), strict=True)
     if as_dicts:
         return [dict(zip(names, row, strict=True)) for row in values]

@@ -13,8 +13,10 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.api.arguments import sample_given, schema_given
 from beamsplit.pipelines.api.element_schema import signature_of_model
 from beamsplit.pipelines.api.model_options import NAMES, ModelOptions, read_options
+from beamsplit.pipelines.api.paths import path_given, shown
 from beamsplit.pipelines.api.scorer import Scorer
 from beamsplit.transforms.elements.tables import as_one_batch
 from beamsplit.transforms.elements.values import array_of_column
@@ -93,14 +95,17 @@ class OnnxModelHandler(ModelHandler[Any, PredictionResult, "LoadedModel"]):
         model: str | os.PathLike[str],
         *,
         errors: str = "raise",
-        schema: pa.Schema | None = None,
+        schema: pa.Schema | str | None = None,
         sample: Any = None,
         **options: Unpack[HandlerOptions],
     ) -> None:
         given: dict[str, Any] = dict(options)
-        super().__init__(**{name: given.pop(name) for name in OF_BEAM if name in given})
-        self._model = os.fspath(model)
-        self._how: dict[str, Any] = {"errors": errors, "schema": schema, "sample": sample}
+        of_beam = {name: given.pop(name) for name in OF_BEAM if name in given}
+        _check_batching(of_beam)
+        super().__init__(**of_beam)
+        self._model = path_given("model", model)
+        kinds = schema_given(schema)
+        self._how: dict[str, Any] = {"errors": errors, "schema": kinds, "sample": sample_given(sample, kinds)}
         self._options = given
         read_options("OnnxModelHandler", self._model, given, LACKING)
         if errors not in ("raise", "return"):
@@ -201,8 +206,8 @@ class LoadedModel:
             return self._scorers[key]
 
     def _rows(self, scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        table, errors = scorer.score_rows(rows)
-        return _dealt(len(rows), _by_row(table), [(error.row, error) for error in errors])
+        made = scorer.score_rows(rows)
+        return _dealt(len(rows), _by_row(made.columns), [(error.row, error) for error in made.errors])
 
     def _arrays(self, scorer: Scorer, batch: Sequence[Any]) -> list[Any]:
         if self._input is None:
@@ -223,14 +228,34 @@ class LoadedModel:
 
     def _stacked(self, scorer: Scorer, values: np.ndarray[Any, Any]) -> list[Any]:
         table, errors = scorer.score_columns({str(self._input): values})
-        return _dealt(len(values), _by_row(table), [(error.row, error) for error in errors])
+        return _dealt(len(values), _by_row(_columns(table)), [(error.row, error) for error in errors])
 
     def _block(self, scorer: Scorer, values: np.ndarray[Any, Any]) -> Any:
         table, errors = scorer.score_columns({str(self._input): values})
         if errors:
             return errors
-        outputs = _outputs(table)
+        outputs = _outputs(_columns(table))
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def _check_batching(given: Mapping[str, Any]) -> None:
+    """Raise for what would fail later, inside of Beam.
+
+    Raises:
+        UsageError: with what is wanted.
+    """
+    for name in ("min_batch_size", "max_batch_size", "max_batch_weight", "model_copies"):
+        value = given.get(name)
+        if value is not None and not (type(value) is int and value > 0):
+            raise UsageError(f"{name} is {shown(value)}; give a whole number above 0")
+    least, most = given.get("min_batch_size"), given.get("max_batch_size")
+    if least is not None and most is not None and least > most:
+        raise UsageError(f"min_batch_size is {least} and max_batch_size {most}; give the second as large at least")
+    seconds = given.get("max_batch_duration_secs")
+    if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
+        raise UsageError(f"max_batch_duration_secs is {shown(seconds)}; give seconds above 0")
+    if given.get("env_vars") is not None and not isinstance(given["env_vars"], Mapping):
+        raise UsageError(f"env_vars is {shown(given['env_vars'])}; give a dict such as {{'OMP_NUM_THREADS': '1'}}")
 
 
 def _is_row(example: Any) -> bool:
@@ -245,14 +270,20 @@ def _predictions(made: Any) -> Any:
     return made if errors else getattr(made, "predictions", made)
 
 
-def _outputs(table: pa.Table) -> dict[str, Any]:
+def _columns(table: pa.Table) -> dict[str, pa.Array]:
     block = as_one_batch(table)
-    return {name: array_of_column(column) for name, column in zip(block.schema.names, block.columns, strict=True)}
+    return dict(zip(block.schema.names, block.columns, strict=True))
 
 
-def _by_row(table: pa.Table) -> list[Any]:
+def _outputs(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: array_of_column(column) if isinstance(column, pa.Array) else column for name, column in columns.items()
+    }
+
+
+def _by_row(columns: Mapping[str, Any]) -> list[Any]:
     """The inference of each row: the only column's value, or a dict."""
-    outputs = _outputs(table)
+    outputs = _outputs(columns)
     if len(outputs) == 1:
         return list(next(iter(outputs.values())))
     names = list(outputs)

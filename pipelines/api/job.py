@@ -140,12 +140,23 @@ def score(
         JobFailed: the job failed, and nothing is left of what it wrote.
         KeyboardInterrupt: it was interrupted.
     """
+    from beamsplit.pipelines.api.paths import inputs_given, path_given
+    from beamsplit.pipelines.api.paths import shown as told
     from beamsplit.pipelines.options.score import score_options
     from beamsplit.pipelines.running.launch import launch
 
     started = time.perf_counter()
+    model, input = path_given("model", model, "the ONNX file"), inputs_given("input", input)
+    for name in ("dry_run", "dry_run_plan"):
+        if options.get(name):
+            raise UsageError(f"{name} runs nothing, so that there is no result; use the command, or bs.plan")
+    for name, path in (("output", output), ("errors", options.get("errors"))):
+        if path is not None:
+            path_given(name, path, "where to write")
+    if isinstance(beam_args, str) or not isinstance(beam_args, Sequence):
+        raise UsageError(f"beam_args is {told(beam_args)}; give a list of options, such as ['--streaming']")
     shown = _is_watched() if progress is None else progress
-    given: dict[str, Any] = {"model": os.fspath(model), "input": input, **options}
+    given: dict[str, Any] = {"model": model, "input": input, **options}
     if not shown:
         given.setdefault("quiet", True)
     folder = None
@@ -157,7 +168,7 @@ def score(
     try:
         code, summary = launch(score_options(**{**given, "output": into, "errors": errors}), list(beam_args), started)
         if summary is None or code == 1:
-            raise JobFailed("the job did not tell what it did: with dry_run and dry_run_plan use the command")
+            raise JobFailed("the job did not tell what it did")
     except BaseException as error:
         if folder is not None:
             disown(folder)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.api.paths import inputs_given, path_given
 
 if TYPE_CHECKING:
     from beamsplit.models.split.plan import Plan
@@ -47,8 +48,9 @@ class ModelPlan:
         from beamsplit.models.split.plan import to_json
         from beamsplit.pipelines.planning.write import write_text
 
-        write_text(os.fspath(path), to_json(replace(self.plan, data_hash=data_hash(self._rows.model.path))))
-        return os.fspath(path)
+        path = path_given("path", path, "where to write")
+        write_text(path, to_json(replace(self.plan, data_hash=data_hash(self._rows.model.path))))
+        return path
 
     def report(self, path: str | os.PathLike[str]) -> str:
         """Write the report, one HTML page with the graph, its cuts, the stages and their timetable; the path.
@@ -58,8 +60,9 @@ class ModelPlan:
         """
         from beamsplit.pipelines.planning.write import write_text
 
-        write_text(os.fspath(path), self.to_html())
-        return os.fspath(path)
+        path = path_given("path", path, "where to write")
+        write_text(path, self.to_html())
+        return path
 
     def to_html(self) -> str:
         """The report as a page."""
@@ -105,7 +108,8 @@ def plan(model: str | os.PathLike[str], *, sample: str | Sequence[str] | None = 
     from beamsplit.pipelines.running.interrupt import interruptible
     from beamsplit.pipelines.running.job_folder import job_folder
 
-    path = os.fspath(model)
+    path = path_given("model", model, "the ONNX file")
+    sample = None if sample is None else inputs_given("sample", sample)
     for name in ("shards", "strategy", "simulate", "save_stages", "save_shards", "write_model", "output", "report"):
         if options.get(name) is not None:
             raise UsageError(

@@ -90,10 +90,15 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
         UsageError: something cannot work; one line with the fix.
     """
     local = place.folder is not None
+    if options.binding.keep == ("*",):
+        options = replace(options, binding=replace(options.binding, keep=tuple(schema.names)))
     binding, asked, stream = options.binding, options.workers, options.stream
     path = localize(binding.model)
     check_model_file(path)
     check_names(schema)
+    if len(set(schema.names)) < len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise UsageError(f"the rows have {schema.names.count(twice)} columns {twice!r}; rename all but one of them")
     check_depths(schema, as_text=False)
     parallelism, unfollowed = drop_unsupported_annotations(options.parallelism, local)
     count = place.workers if place.workers is not None else default_workers(parallelism, asked.count)

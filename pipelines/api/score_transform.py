@@ -19,9 +19,11 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
-from beamsplit.pipelines.api.element_schema import schema_of_text, signature_of_model
+from beamsplit.pipelines.api.arguments import check_rows, sample_given, schema_given
+from beamsplit.pipelines.api.element_schema import signature_of_model
 from beamsplit.pipelines.api.element_scoring import LazyScoring, PlannedScoring
 from beamsplit.pipelines.api.model_options import read_options
+from beamsplit.pipelines.api.paths import path_given, shown
 from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, plan_model
 from beamsplit.pipelines.api.scorer import Scorer
 from beamsplit.pipelines.execution.workers import cores
@@ -29,7 +31,6 @@ from beamsplit.pipelines.job.columns import check_keep, check_outputs
 from beamsplit.pipelines.sources.kept import read_by_name
 from beamsplit.transforms.elements.beam_types import arrow_type, beam_type, row_fields
 from beamsplit.transforms.elements.score_elements import ScoreElements
-from beamsplit.transforms.elements.tables import as_one_batch, rows_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -105,27 +106,29 @@ class Score(beam.PTransform[Any, Any]):
         **options: Unpack[ModelOptions],
     ) -> None:
         super().__init__()
-        path = os.fspath(model)
+        path = path_given("model", model)
         # Workers may have another current folder.
         self._model = path if "://" in path else os.path.abspath(path)
         self._given: dict[str, Any] = dict(options)
         self._options = read_options("Score", self._model, self._given)
-        self._schema = schema_of_text(schema) if isinstance(schema, str) else schema
-        self._sample: pa.RecordBatch | None = None
-        if sample is not None:
-            self._sample = as_one_batch(rows_of(sample).table.slice(0, 4096))
-            self._schema = self._schema or self._sample.schema
-        if max_latency_ms is not None and not (isinstance(max_latency_ms, int) and max_latency_ms > 0):
+        self._schema = schema_given(schema)
+        self._sample = sample_given(sample, self._schema)
+        if self._schema is None and self._sample is not None:
+            self._schema = self._sample.schema
+        if max_latency_ms is not None and not (type(max_latency_ms) is int and max_latency_ms > 0):
             raise UsageError(f"max_latency_ms is {max_latency_ms!r}; give a whole number of milliseconds above 0")
         self._latency = max_latency_ms
 
     def expand(self, elements: PCollection[Any]) -> ScoreResult:
         """Plan, and wire one step; or, with `placement="distributed"`, the steps of the model's parts."""
+        if not isinstance(elements, PCollection):
+            raise UsageError(f"Score is applied to {shown(elements)}; apply it to one PCollection, of rows or batches")
         kind = elements.element_type
+        check_rows(kind)
         fields = row_fields(kind)
         as_dicts = fields is None and _is_dict(kind)
         place = _place(elements)
-        options = self._options
+        options = self._resolved(fields)
         linger = self._latency or (None if elements.is_bounded else MAX_LATENCY_MS)
         linger_seconds = None if linger is None else linger / 1000
         most = MOST_PREPARED_ROWS if options.binding.prepare else MOST_ROWS
@@ -133,29 +136,46 @@ class Score(beam.PTransform[Any, Any]):
         if options.parallelism.distributed:
             from beamsplit.pipelines.api.distributed import score_distributed
 
-            steps, known = self._planned(fields, of_rows, place, own=False)
+            steps, known = self._planned(options, fields, place, (of_rows, False))
             element_type = _element_type(kind, fields, as_dicts, options, steps, known)
-            as_ = "row" if fields is not None else "dict" if as_dicts else "table" if kind is pa.Table else "batch"
-            return ScoreResult(*score_distributed(elements, steps, most, linger_seconds, (as_, element_type)))
+            return ScoreResult(*score_distributed(elements, steps, most, linger_seconds, element_type))
         if fields is None and self._schema is None:
             self._check_unplanned()
             scorer = Scorer(self._model, errors="return", **{"threads": _threads(place), **self._given})
             lazy = LazyScoring(scorer, options.binding.keep)
             element_type = dict[str, Any] if as_dicts else kind if kind in (pa.RecordBatch, pa.Table) else Any
             return ScoreResult(*(elements | ScoreElements(lazy, most, linger_seconds, element_type)))
-        steps, known = self._planned(fields, of_rows, place, own=of_rows)
+        steps, known = self._planned(options, fields, place, (of_rows, of_rows))
         scoring = PlannedScoring(steps, options.binding.keep, as_dicts)
         element_type = _element_type(kind, fields, as_dicts, options, steps, known)
         return ScoreResult(*(elements | ScoreElements(scoring, most, linger_seconds, element_type)))
 
+    def _resolved(self, fields: list[tuple[str, Any]] | None) -> ScoreOptions:
+        """The options with the columns that `keep="*"` means, where they are known."""
+        names = [name for name, _ in fields] if fields is not None else self._schema and self._schema.names
+        if self._options.binding.keep == ("*",) and names:
+            return replace(self._options, binding=replace(self._options.binding, keep=tuple(names)))
+        return self._options
+
     def _planned(
-        self, fields: list[tuple[str, Any]] | None, of_rows: bool, place: Place, own: bool
+        self,
+        options: ScoreOptions,
+        fields: list[tuple[str, Any]] | None,
+        place: Place,
+        rows: tuple[bool, bool],
     ) -> tuple[PlannedSteps, dict[str, Any]]:
-        """(the steps, the types of the elements' fields); with `own`, kept columns that nothing reads are left out.
+        """(the steps, the types of the elements' fields).
+
+        Args:
+            options: with the columns to keep.
+            fields: of elements that tell them.
+            place: where workers are.
+            rows: whether elements are rows; whether columns that are kept, and that nothing reads, are left out.
 
         Raises:
             UsageError: it cannot be planned so.
         """
+        of_rows, own = rows
         known = dict(fields or ())
         kinds = {name: arrow_type(kind) for name, kind in known.items()}
         schema = self._schema
@@ -166,7 +186,7 @@ class Score(beam.PTransform[Any, Any]):
                     "known; say it with schema=... or sample=..."
                 )
             schema = pa.schema([(name, kind) for name, kind in kinds.items() if kind is not None])
-        binding = self._options.binding
+        binding = options.binding
         passed: tuple[str, ...] = ()
         if own and not binding.prepare:
             read = read_by_name(signature_of_model(binding.model, frozenset(binding.set)), binding.columns, binding.set)
@@ -175,7 +195,7 @@ class Score(beam.PTransform[Any, Any]):
             check_keep(passed, pa.schema([(name, pa.null()) for name in known_names]))
             schema = pa.schema([field for field in schema if field.name not in passed])
         options = replace(
-            self._options,
+            options,
             binding=replace(binding, keep=tuple(name for name in binding.keep if name not in passed)),
         )
         sample = self._sample

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,15 +16,18 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
+from beamsplit.pipelines.api.arguments import SAMPLE_ROWS, sample_given, schema_given
 from beamsplit.pipelines.api.element_schema import natural_fields, schema_of_dicts, sole_input
 from beamsplit.pipelines.api.model_options import read_options
+from beamsplit.pipelines.api.paths import path_given
 from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, check_inline, plan_model, without_metrics
+from beamsplit.pipelines.job.columns import check_keep, check_outputs
 from beamsplit.transforms.block import data_columns, with_origin
 from beamsplit.transforms.columns import drop_rows
 from beamsplit.transforms.elements.conform import conform
-from beamsplit.transforms.elements.described import name_rows
+from beamsplit.transforms.elements.described import describe_values, name_rows
 from beamsplit.transforms.elements.run_steps import run_steps_on
-from beamsplit.transforms.elements.tables import Rows, as_one_batch, empty_block, rows_of
+from beamsplit.transforms.elements.tables import Rows, as_array, as_one_batch, empty_block, rows_of
 from beamsplit.transforms.elements.values import block_of_rows, python_values
 from beamsplit.transforms.failures.row_error import RowError
 
@@ -75,6 +79,23 @@ class ScoredRows(NamedTuple):
     """Those that were not, by their position in the data (`row`)."""
 
 
+class DictsScored(NamedTuple):
+    """What came of a list of dicts."""
+
+    columns: Mapping[str, Sequence[Any] | pa.Array]
+    """By name: `keep` columns that the model does not read, as the dicts have them; others and outputs as Arrow."""
+
+    rows: int
+    errors: list[RowError]
+
+    def python_values(self) -> dict[str, Sequence[Any]]:
+        """A value a row of Python's own types, by column."""
+        return {
+            name: python_values(column) if isinstance(column, (pa.Array, pa.ChunkedArray)) else column
+            for name, column in self.columns.items()
+        }
+
+
 class Scorer:
     """Scores tables with an ONNX model, exactly as the command does: every number is what the row alone gives.
 
@@ -104,7 +125,7 @@ class Scorer:
         self,
         model: str | os.PathLike[str],
         *,
-        schema: pa.Schema | None = None,
+        schema: pa.Schema | str | None = None,
         sample: Any = None,
         errors: str = "raise",
         **options: Unpack[ModelOptions],
@@ -112,19 +133,21 @@ class Scorer:
         if errors not in ("raise", "return"):
             raise UsageError(f"errors is {errors!r}; it is 'raise' or 'return'")
         self._given = dict(options)
-        self._model, self._errors, self._schema = os.fspath(model), errors, schema
-        self._sample: pa.Table | None = None if sample is None else rows_of(sample).table.slice(0, 4096)
+        self._model, self._errors, self._schema = path_given("model", model), errors, schema_given(schema)
+        self._sample = sample_given(sample, self._schema)
         if self._schema is None and self._sample is not None:
             self._schema = self._sample.schema
         self._open()
         if self._schema is not None:
-            self._planned_for(pa.table({}) if self._sample is None else self._sample)
+            # Numbers of Python's own, as in a list of dicts, have no declared width.
+            self._planned_for(self._schema, text_source=isinstance(sample, Sequence))
 
     def _open(self) -> None:
         self._options = read_options("Scorer", self._model, self._given)
         check_inline(self._options, "a Scorer")
         self._lock = threading.RLock()
-        self._plans: dict[tuple[pa.Schema, bool], PlannedSteps] = {}
+        self._plans: dict[tuple[pa.Schema, bool, bool], PlannedSteps] = {}
+        self._made: pa.Schema | None = None
         self._natural: dict[str, pa.Field] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._varying: set[str] = set()
@@ -173,9 +196,9 @@ class Scorer:
         Raises:
             UsageError: nothing was scored yet, and neither schema nor sample was given.
         """
-        if not self._plans:
+        if self._made is None:
             raise UsageError("what comes out is known when the first data came; or give the Scorer schema= or sample=")
-        return next(iter(self._plans.values())).made
+        return self._made
 
     def _of_array(self, data: np.ndarray[Any, Any]) -> Any:
         made = self({sole_input(self._model): data})
@@ -193,47 +216,87 @@ class Scorer:
         table, _, errors = self._scored(self._rows(columns).table)
         return table, errors
 
-    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, list[RowError]]:
-        """(the rows that were scored, the errors) of a list of dicts, one at least.
+    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> DictsScored:
+        """What comes of a list of dicts, one at least.
 
         Raises:
             RowsFailed: there are errors, and `errors` is `"raise"`.
             UsageError: the data does not fit the model.
         """
-        schema = self._schema
-        if schema is None:
-            with self._lock:
-                if self._natural is None:
-                    self._natural = natural_fields(self._options.binding)
-            schema = schema_of_dicts(self._natural, rows)
+        schema, own = self._columns_of(rows)
         block, wrong = block_of_rows([[row.get(name) for row in rows] for name in schema.names], schema)
-        table, _, errors = self._scored(pa.Table.from_batches([block]), wrong, text_source=True)
-        return table, errors
+        is_first = self._made is None
+        # A block without columns has no rows: the plan tells which columns are wanted.
+        table, good, errors = self._run(pa.Table.from_batches([block]), wrong, text_source=True, own=own)
+        if is_first and own:
+            kinds = schema_of_dicts({}, [_part(row, own) for row in rows[:SAMPLE_ROWS]])
+            found = {name: kinds.field(name).type if name in kinds.names else pa.null() for name in own}
+            self._made = in_order(pa.schema([*found.items(), *table.schema]), self._options.binding.keep)
+        told = self._options.binding.keep
+        errors = [error._replace(file=describe_values(_part(rows[error.row], told))) for error in errors]
+        self._check(errors, len(rows))
+        kept = rows if good is None else [rows[position] for position in good.tolist()]
+        columns: dict[str, Sequence[Any] | pa.Array] = {
+            name: [row.get(name) for row in kept] for name in self._options.binding.keep if own and name in own
+        }
+        block = as_one_batch(table)
+        columns |= dict(zip(block.schema.names, block.columns, strict=True))
+        names = dict.fromkeys([*(name for name in told if name in columns), *columns])
+        return DictsScored({name: columns[name] for name in names}, len(kept), errors)
+
+    def _columns_of(self, rows: Sequence[Mapping[str, Any]]) -> tuple[pa.Schema, tuple[str, ...]]:
+        """(the columns that are read, those of `keep` that are not and stay what they are)."""
+        binding = self._options.binding
+        if self._schema is not None:
+            return self._schema, ()
+        with self._lock:
+            if self._natural is None:
+                self._natural = natural_fields(binding)
+        natural = self._natural
+        if not natural or binding.keep == ("*",) or any(all(name not in row for row in rows) for name in natural):
+            return schema_of_dicts(natural, rows, binding.keep), ()
+        own = tuple(name for name in binding.keep if name not in natural)
+        missing = [name for name in own if all(name not in row for row in rows)]
+        if missing:
+            check_keep(missing, pa.schema([(name, pa.null()) for name in dict.fromkeys(map(str, chain(*rows)))]))
+        return pa.schema(list(natural.values())), own
 
     def _of_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         if not rows:
             return [] if self._errors == "raise" else ScoredRows([], [])
-        made, errors = self.score_rows(rows)
-        values = [python_values(column.combine_chunks()) for column in made.columns]
-        predictions = [dict(zip(made.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
-        return predictions if self._errors == "raise" else ScoredRows(predictions, errors)
+        made = self.score_rows(rows)
+        values = made.python_values()
+        predictions = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        return predictions if self._errors == "raise" else ScoredRows(predictions, made.errors)
 
     def _rows(self, data: Any) -> Rows:
         if isinstance(data, Mapping):
             with self._lock:
+                data = {name: as_array(name, values) for name, values in data.items()}
                 for name, values in data.items():
-                    shape = np.shape(values)[1:]
+                    shape = values.shape[1:] if isinstance(values, np.ndarray) else ()
                     # The second shape of a row makes it one that varies: else each would be planned for.
                     if shape and self._shapes.setdefault(name, shape) != shape:
                         self._varying.add(name)
                 return rows_of(data, tuple(self._varying))
         return rows_of(data)
 
-    def _scored(
-        self, table: pa.Table, wrong: Mapping[int, str] = {}, text_source: bool = False
+    def _scored(self, table: pa.Table) -> tuple[pa.Table, np.ndarray[Any, Any] | None, list[RowError]]:
+        """(what comes out, the positions of its rows or None for all, the errors)."""
+        made, good, errors = self._run(table)
+        self._check(errors, table.num_rows)
+        return made, good, errors
+
+    def _check(self, errors: list[RowError], rows: int) -> None:
+        if errors and self._errors == "raise":
+            raise RowsFailed(errors, rows)
+
+    def _run(
+        self, table: pa.Table, wrong: Mapping[int, str] = {}, text_source: bool = False, own: Sequence[str] = ()
     ) -> tuple[pa.Table, np.ndarray[Any, Any] | None, list[RowError]]:
-        """(what comes out, the positions of its rows or None for all, the errors); `wrong` rows are errors already."""
-        steps = self._planned_for(table, text_source)
+        """As `_scored`; `wrong` rows are errors already, and columns of `keep` that are `own` are not in the table."""
+        schema = (self._schema if self._schema is not None else table.schema).remove_metadata()
+        steps = self._planned_for(schema, table, text_source, own)
         errors: list[RowError] = []
         blocks: list[pa.RecordBatch] = []
         good: list[np.ndarray[Any, Any]] = []
@@ -245,23 +308,27 @@ class Scorer:
             blocks.append(made)
             good.append(first + rows)
             errors += [error._replace(row=first + error.row) for error in failed]
-        if errors and self._errors == "raise":
-            raise RowsFailed(errors, table.num_rows)
         result = pa.Table.from_batches(blocks, schema=steps.made)
         return result, np.concatenate(good) if errors else None, errors
 
-    def _planned_for(self, table: pa.Table, text_source: bool = False) -> PlannedSteps:
-        schema = (self._schema if self._schema is not None else table.schema).remove_metadata()
+    def _planned_for(
+        self, schema: pa.Schema, table: pa.Table | None = None, text_source: bool = False, own: Sequence[str] = ()
+    ) -> PlannedSteps:
         with self._lock:
-            steps = self._plans.get((schema, text_source))
+            key = (schema, text_source, bool(own))
+            steps = self._plans.get(key)
             if steps is None:
-                sample = self._sample if self._sample is not None else table
-                rows = as_one_batch(sample.slice(0, 4096)) if sample.num_rows else None
-                if rows is not None:
-                    rows = conform(rows, schema)[0]
+                rows = self._sample
+                if rows is None and table is not None and table.num_rows:
+                    rows = conform(as_one_batch(table.slice(0, SAMPLE_ROWS)), schema)[0]
                 place = Place(workers=1, folder=self._own_folder(), text_source=text_source)
-                steps = plan_model(self._options, schema, rows, place)
-                self._plans[schema, text_source] = steps = replace(steps, steps=without_metrics(steps.steps))
+                binding = self._options.binding
+                asked = replace(binding, keep=tuple(name for name in binding.keep if name not in own))
+                steps = plan_model(replace(self._options, binding=asked), schema, rows, place)
+                check_outputs(own, steps.made.names)
+                self._plans[key] = steps = replace(steps, steps=without_metrics(steps.steps))
+                if self._made is None:
+                    self._made = steps.made
                 for old in [*self._plans][:-MOST_SCHEMAS]:
                     del self._plans[old]
             return steps
@@ -302,3 +369,14 @@ def score_block(
         return empty_block(steps.made), rows[:0], errors
     good = np.delete(np.arange(block.num_rows), [error.row for error in errors])
     return made.select(data_columns(made.schema)), good, errors
+
+
+def in_order(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    """The schema with the fields of these names first."""
+    first = [name for name in names if name in schema.names]
+    return pa.schema([schema.field(name) for name in dict.fromkeys([*first, *schema.names])])
+
+
+def _part(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Of a row what errors tell it by: the columns of these names that are there, or else all."""
+    return {name: row.get(name) for name in [one for one in names if one != "*"] or map(str, row)}

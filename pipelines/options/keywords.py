@@ -67,12 +67,18 @@ def _text(name: str, value: Any) -> str:
         return os.fspath(value)
     if isinstance(value, datetime.datetime):
         return value.isoformat()
-    if callable(value) and "." not in getattr(value, "__qualname__", ".") and value.__module__ != "__main__":
+    if callable(value) and getattr(value, "__qualname__", ".").isidentifier() and value.__module__ != "__main__":
         return f"{value.__module__}:{value.__qualname__}"
     item = getattr(value, "item", None)  # of a numpy scalar
     if item is not None and getattr(value, "shape", None) == ():
         return _text(name, item())
-    raise UsageError(f"--{name} is given {value!r}, which has no text that says the same; give it as it is typed")
+    told = " ".join(repr(value).split())
+    told = told if len(told) <= 60 else f"{told[:57]}..."
+    if callable(value) and hasattr(value, "__qualname__"):
+        raise UsageError(
+            f"--{name} is given {told}, which workers cannot import; define it in a module, give it as module:function"
+        )
+    raise UsageError(f"--{name} is given {told}, which has no text that says the same; give it as it is typed")
 
 
 def _each(name: str, value: Any) -> list[str]:
@@ -97,7 +103,13 @@ def _pairs(of: Callable[[str, Any], str]) -> Callable[[str, Any], list[str]]:
 
 def _names(name: str, value: Any) -> str:
     """Names of columns; a text is one of them."""
-    return ",".join(_quoted(one, ",") for one in ([value] if isinstance(value, str) else value))
+    names = [value] if isinstance(value, str) else value
+    # A set has no order, and a generator is empty when it is read once more.
+    names = list(names) if isinstance(names, (list, tuple)) or hasattr(names, "__array__") else [None]
+    if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in names):
+        told = " ".join(repr(value).split())
+        raise UsageError(f"--{name} is given {told[:60]}; give the name of a column, or a list of names")
+    return ",".join(_quoted(one, ",") for one in names)
 
 
 def _quoted(name: Any, marks: str) -> str:

@@ -125,6 +125,58 @@ def test_errors_tell_the_row_and_why(mlp: Mlp):
     assert len(good) == 18
 
 
+ODD = [None, 3, "text", b"bytes", [1], ("key", {"a": 1.0}), range(2)]
+
+
+@pytest.mark.parametrize("more", [{}, {"schema": "id:int64,a:float32,b:float32,c:float32,d:float32"}])
+def test_elements_that_are_no_rows_are_errors(mlp: Mlp, more: dict):
+    rows = [*ODD, *mlp.rows(), {**mlp.rows()[0], "id": 99, "unused": object}]
+    good, bad, _ = score(rows, bs.Score(mlp.path, **mlp.options, **more), Any)
+    assert sorted(row["id"] if isinstance(row, dict) else row.id for row in good) == [*range(20), 99]
+    assert sorted(error.file for error in bad) == sorted(
+        f'{{"element": {text}}}'
+        for text in ("null", "3", '"text"', '"Ynl0ZXM="', "[1]", '["key", {"a": 1.0}]', '"range(0, 2)"')
+    )
+    assert {error.stage for error in bad} == {"read"}
+    assert all("and a row is wanted: a dict, beam.Row" in error.reason for error in bad)
+
+
+def test_elements_that_are_no_rows_are_errors_where_parts_are_distributed(mlp: Mlp):
+    parts: dict = {"stages": 2, "placement": "distributed"}
+    rows: list[Any] = [None, *people(mlp)]
+    with beam.Pipeline(RUNNER) as pipeline:
+        # What says that it gives rows may give something else.
+        elements = pipeline | beam.Create([0]) | beam.FlatMap(lambda _: rows).with_output_types(Person)
+        scored = elements | bs.Score(mlp.path, **mlp.options, **parts)
+        good, bad = keep(scored.predictions, "good"), keep(scored.errors, "bad")
+    assert sorted(row.id for row in good.found) == [*range(20)]
+    assert [error.file for error in bad.found] == ['{"element": null}']
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (int, "the elements are of type <class 'int'>, and Score takes rows"),
+        (list[dict], "and Score takes rows"),
+        (tuple[str, dict], r"and Score takes rows.*; beam.Values\(\) gives those of pairs"),
+    ],
+)
+def test_collections_of_no_rows_are_refused(mlp: Mlp, kind: Any, message: str):
+    pipeline = beam.Pipeline(RUNNER)
+    elements = pipeline | beam.Create([1]) | beam.Map(lambda one: one).with_output_types(kind)
+    with pytest.raises(bs.UsageError, match=message):
+        elements | bs.Score(mlp.path)
+    with pytest.raises(bs.UsageError, match=r"Score is applied to .*; apply it to one PCollection"):
+        pipeline | "no rows" >> bs.Score(mlp.path)
+
+
+def test_all_columns_are_kept(mlp: Mlp):
+    good, _, kind = score(people(mlp), bs.Score(mlp.path, columns=mlp.options["columns"], keep="*"), Person)
+    names = ["id", *"abcd", "name", "y"]
+    assert [name for name, _ in named_fields_from_element_type(kind)] == names
+    assert list(good[0].as_dict()) == names
+
+
 class Placed(beam.DoFn):
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
@@ -174,6 +226,16 @@ def test_distributed_batches_and_errors(mlp: Mlp):
     assert [(error.file, error.row, error.stage) for error in bad] == [('{"id": 7}', 0, "infer")]
 
 
+def test_distributed_elements_of_any_kind_stay_what_they_are(mlp: Mlp):
+    transform = bs.Score(mlp.path, **mlp.options, stages=2, placement="distributed", sample=mlp.table)
+    batch = mlp.table.to_batches()[0]
+    good, bad, _ = score([*mlp.rows(), mlp.table, batch, people(mlp)[0]], transform, Any)
+    assert not bad
+    kinds = [dict, pa.Table, pa.RecordBatch, beam.Row]
+    rows = [sum(getattr(one, "num_rows", 1) for one in good if type(one) is kind) for kind in kinds]
+    assert rows == [20, 20, 20, 1]
+
+
 def test_rows_of_unlike_shapes_and_several_inputs(tmp_path: Path):
     path = save(onnx_models.encoder(), tmp_path / "e.onnx")
     rows = [{"id": size, "ids": list(range(size)), "mask": [1] * size} for size in (3, 5, 3, 1)]
@@ -215,7 +277,7 @@ def test_wrong_use_when_the_pipeline_is_built(mlp: Mlp, options: dict, message: 
 
 def test_what_is_not_known_is_asked_for(mlp: Mlp):
     pipeline = beam.Pipeline(RUNNER)
-    anything = pipeline | beam.Create([1]) | beam.Map(lambda one: one)
+    anything = pipeline | beam.Create([1]) | beam.Map(lambda one: one).with_output_types(Any)
     with pytest.raises(bs.UsageError, match=r"say it with schema=\.\.\. or sample="):
         anything | bs.Score(mlp.path, stages=2, placement="distributed")
     with pytest.raises(bs.UsageError, match="has no input 'z'"):

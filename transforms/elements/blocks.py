@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -19,14 +19,20 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.transforms.apply import FAILED
-from beamsplit.transforms.block import EVENT_TIME, EVENT_TIME_FIELD, data_columns, with_origin_schema
+from beamsplit.transforms.block import EVENT_TIME, EVENT_TIME_FIELD, ORIGIN_ROW, data_columns, with_origin_schema
 from beamsplit.transforms.columns import drop_rows
 from beamsplit.transforms.elements.conform import conform
 from beamsplit.transforms.elements.described import describe_row, describe_values
-from beamsplit.transforms.elements.scoring import columns_of, is_batch, names_of, value_of
+from beamsplit.transforms.elements.scoring import columns_of, is_batch, names_of, split_rows, value_of
 from beamsplit.transforms.elements.tables import as_one_batch
 from beamsplit.transforms.elements.values import block_of_rows, python_values
 from beamsplit.transforms.failures.row_error import RowError
+
+_BATCH, _TABLE, _DICT, _ROW = range(4)
+"""What a row came as, and goes on as."""
+
+_FORM_BITS = 60
+"""Where the form stands in a row's number, which goes with the row through all steps."""
 
 
 class _ToBlocks(beam.DoFn):
@@ -38,7 +44,7 @@ class _ToBlocks(beam.DoFn):
 
     def setup(self) -> None:
         # Where the rows came from tells blocks apart: no two rows of a pipeline may have the same number.
-        self._next = uuid.uuid4().int >> 66
+        self._next = uuid.uuid4().int >> (128 - _FORM_BITS + 1)
 
     def start_bundle(self) -> None:
         self._waiting = {}
@@ -64,13 +70,19 @@ class _ToBlocks(beam.DoFn):
             yield from self._block(window, rows)
 
     def _block(self, window: Any, rows: list[tuple[Any, Any]]) -> Iterator[Any]:
-        elements, times = [row for row, _ in rows], [timestamp for _, timestamp in rows]
+        places, unread = split_rows([row for row, _ in rows])
+        for error in unread:
+            yield TaggedOutput(FAILED, WindowedValue(error._replace(row=0), rows[error.row][1], (window,)))
+        elements, times = [rows[place][0] for place in places], [rows[place][1] for place in places]
+        if not elements:
+            return
         block, wrong = block_of_rows(columns_of(elements, self._schema.names), self._schema)
         told = [describe_values({n: value_of(row, n) for n in self._keep or names_of(row)}) for row in elements]
         for row, reason in wrong.items():
             error = RowError(told[row], 0, "read", reason)
             yield TaggedOutput(FAILED, WindowedValue(error, times[row], (window,)))
-        made = self._with_origin(block, told, [timestamp.micros for timestamp in times])
+        forms = [_DICT if isinstance(row, Mapping) else _ROW for row in elements]
+        made = self._with_origin(block, told, [timestamp.micros for timestamp in times], forms)
         made = drop_rows(made, sorted(wrong))
         if made.num_rows:
             yield WindowedValue(made, min(times), (window,))
@@ -85,11 +97,14 @@ class _ToBlocks(beam.DoFn):
                 yield TaggedOutput(FAILED, RowError(told[row], first + row, "read", reason))
             good = [one for row, one in enumerate(told) if row not in wrong]
             if block.num_rows:
-                made = self._with_origin(block, good, [timestamp.micros] * block.num_rows)
+                form = _TABLE if isinstance(batch, pa.Table) else _BATCH
+                made = self._with_origin(block, good, [timestamp.micros] * block.num_rows, [form] * block.num_rows)
                 yield WindowedValue(made, timestamp, (window,))
 
-    def _with_origin(self, block: pa.RecordBatch, told: list[str], micros: list[int]) -> pa.RecordBatch:
-        rows = np.arange(self._next, self._next + block.num_rows)
+    def _with_origin(
+        self, block: pa.RecordBatch, told: list[str], micros: list[int], forms: list[int]
+    ) -> pa.RecordBatch:
+        rows = np.arange(self._next, self._next + block.num_rows) | np.array(forms, np.int64) << _FORM_BITS
         self._next += block.num_rows
         columns = [*block.columns, pa.array(told).dictionary_encode(), pa.array(rows), pa.array(micros, pa.int64())]
         schema = with_origin_schema(block.schema).append(EVENT_TIME_FIELD)
@@ -97,22 +112,24 @@ class _ToBlocks(beam.DoFn):
 
 
 class _FromBlocks(beam.DoFn):
-    def __init__(self, as_: str) -> None:
-        self._as = as_
-
     def process(self, block: pa.RecordBatch, window: Any = beam.DoFn.WindowParam) -> Iterator[Any]:
+        forms = np.asarray(block.column(ORIGIN_ROW)) >> _FORM_BITS
+        for form in np.unique(forms).tolist():
+            yield from self._of_form(block.filter(pa.array(forms == form)), form, window)
+
+    def _of_form(self, block: pa.RecordBatch, form: int, window: Any) -> Iterator[Any]:
         names = data_columns(block.schema)
         times = block.column(EVENT_TIME).to_pylist()
-        if self._as in ("batch", "table"):
+        if form in (_BATCH, _TABLE):
             made = block.select(names)
-            whole = made if self._as == "batch" else pa.Table.from_batches([made])
+            whole = made if form == _BATCH else pa.Table.from_batches([made])
             yield WindowedValue(whole, Timestamp(micros=min(times)), (window,))
             return
         for row, micros in zip(
             zip(*(python_values(block.column(name)) for name in names), strict=True), times, strict=True
         ):
             values = dict(zip(names, row, strict=True))
-            made = values if self._as == "dict" else beam.Row(**values)
+            made = values if form == _DICT else beam.Row(**values)
             yield WindowedValue(made, Timestamp(micros=micros), (window,))
 
 
@@ -138,16 +155,15 @@ class ToBlocks(beam.PTransform):
 
 
 class FromBlocks(beam.PTransform):
-    """PCollection of blocks -> rows or batches.
+    """PCollection of blocks of `ToBlocks` -> rows or batches, in the form in which each came.
 
     Args:
-        as_: `row`, `dict`, `batch` or `table`.
         element_type: of what comes out.
     """
 
-    def __init__(self, as_: str, element_type: Any) -> None:
+    def __init__(self, element_type: Any) -> None:
         super().__init__()
-        self._dofn, self._type = _FromBlocks(as_), element_type
+        self._dofn, self._type = _FromBlocks(), element_type
 
     def expand(self, blocks: PCollection) -> PCollection:
         """Wire: one ParDo."""

@@ -28,6 +28,11 @@ def conform(block: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, d
     columns, wrong = [], dict[int, str]()
     for field in schema:
         at = block.schema.get_field_index(field.name)
+        if at < 0 and field.name in block.schema.names:
+            raise UsageError(
+                f"the rows have {block.schema.names.count(field.name)} columns {field.name!r}, and one was planned "
+                "with; rename the others"
+            )
         if at < 0:
             raise UsageError(
                 f"the rows have no column {field.name!r} ({field.type}), which was planned with; they have "

@@ -12,7 +12,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.transforms.apply import FAILED, FAILED_IN
-from beamsplit.transforms.elements.scoring import Scoring, is_batch
+from beamsplit.transforms.elements.scoring import ScoredElements, Scoring, is_batch, split_rows
 from beamsplit.transforms.failures.row_error import RowError
 
 
@@ -57,7 +57,7 @@ class _Score(beam.DoFn):
     def _flush(self) -> Iterator[Any]:
         rows, places = self._rows, self._places
         self._rows, self._places = [], []
-        made, positions, errors = self._scoring.score_rows(rows)
+        made, positions, errors = self._scored(rows)
         self._count(len(made), errors)
         for error in errors:
             timestamp, window = places[error.row]
@@ -65,6 +65,16 @@ class _Score(beam.DoFn):
         for one, position in zip(made, positions, strict=True):
             timestamp, window = places[position]
             yield WindowedValue(one, timestamp, (window,))
+
+    def _scored(self, elements: list[Any]) -> ScoredElements:
+        places, unread = split_rows(elements)
+        if not unread:
+            return self._scoring.score_rows(elements)
+        if not places:
+            return ScoredElements([], [], unread)
+        made, positions, errors = self._scoring.score_rows([elements[place] for place in places])
+        errors = [error._replace(row=places[error.row]) for error in errors]
+        return ScoredElements(made, [places[position] for position in positions], [*unread, *errors])
 
     def _count(self, done: int, errors: list[RowError]) -> None:
         self._done.inc(done)

@@ -9,10 +9,12 @@ A row is an element; so is a batch, a pyarrow RecordBatch or Table of many. Rows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from beamsplit.transforms.elements.described import describe_values
 from beamsplit.transforms.failures.row_error import RowError
 
 
@@ -47,6 +49,42 @@ def is_batch(element: Any) -> bool:
     return isinstance(element, (pa.RecordBatch, pa.Table))
 
 
+ROWS = "a dict, beam.Row, NamedTuple, pyarrow RecordBatch or Table"
+
+
+def is_row(element: Any) -> bool:
+    """Whether an element is a row: a dict, or what names its values (`beam.Row`, NamedTuple, dataclass, plain objects).
+
+    >>> is_row({"a": 1}), is_row(None), is_row(("key", {"a": 1}))
+    (True, False, False)
+    """
+    if isinstance(element, Mapping) or hasattr(element, "_asdict") or is_dataclass(element):
+        return not isinstance(element, type)
+    names = [] if callable(element) else list(getattr(element, "__dict__", ()))
+    # A pandas.DataFrame has attributes too, none of which is a column.
+    return bool(names) and not any(name.startswith("_") for name in names)
+
+
+def split_rows(elements: Sequence[Any]) -> tuple[list[int], list[RowError]]:
+    """(positions of the elements that are rows, errors of the others by their position).
+
+    >>> split_rows([{"a": 1}, None])[1][0].reason
+    'the element is None, and a row is wanted: a dict, beam.Row, NamedTuple, pyarrow RecordBatch or Table'
+    """
+    seen = {type(element): element for element in elements}
+    wrong = {kind for kind, element in seen.items() if not is_row(element)}
+    if not wrong:
+        return list(range(len(elements))), []
+    errors = []
+    for position, element in enumerate(elements):
+        if type(element) in wrong:
+            what = "None" if element is None else f"a {type(element).__name__}"
+            reason = f"the element is {what}, and a row is wanted: {ROWS}"
+            errors.append(RowError(describe_values({"element": element}), position, "read", reason))
+    failed = {error.row for error in errors}
+    return [position for position in range(len(elements)) if position not in failed], errors
+
+
 def value_of(row: Any, name: str) -> Any:
     """A row's value, whatever it is: a dict, or what has its columns as attributes. None where there is none.
 
@@ -63,7 +101,7 @@ def names_of(row: Any) -> list[str]:
     ['file', 'row', 'stage', 'reason']
     """
     if isinstance(row, Mapping):
-        return [str(name) for name in row]
+        return [name for name in row if isinstance(name, str)]
     if hasattr(row, "_fields"):
         return list(row._fields)
     return list(getattr(row, "__dict__", ()))

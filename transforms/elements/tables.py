@@ -87,10 +87,10 @@ def _as_arrays(table: pa.Table) -> dict[str, Any]:
 def _of_arrays(data: Mapping[str, Any], varying: Sequence[str]) -> pa.Table:
     columns: dict[str, pa.Array] = {}
     for name, values in data.items():
+        values = as_array(name, values)
         if isinstance(values, (pa.Array, pa.ChunkedArray)):
             columns[name] = values
             continue
-        values = np.asarray(values)
         if values.ndim == 0:
             raise UsageError(f"{name!r} is the single value {values!r}, and an array with a row a value is wanted")
         try:
@@ -104,6 +104,28 @@ def _of_arrays(data: Mapping[str, Any], varying: Sequence[str]) -> pa.Table:
         told = ", ".join(f"{name}: {rows}" for name, rows in lengths.items())
         raise UsageError(f"the arrays have unlike numbers of rows ({told}); the first axis of each carries the rows")
     return pa.table(columns)
+
+
+def as_array(name: str, values: Any) -> Any:
+    """Values as an array; rows of unlike shapes as objects; Arrow's arrays as they are.
+
+    >>> as_array("x", [[1, 2], [3]]).shape
+    (2,)
+
+    Raises:
+        UsageError: the rows are of unlike ranks.
+    """
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError:
+        rows = [np.asarray(value) for value in values]
+        if len({row.ndim for row in rows}) > 1:
+            raise UsageError(f"{name!r} has rows of unlike numbers of axes; give rows of one rank") from None
+        made = np.empty(len(rows), dtype=object)
+        made[:] = rows
+        return made
 
 
 def _of_pandas(frame: Any) -> Rows:
