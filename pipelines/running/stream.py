@@ -27,6 +27,7 @@ from beamsplit.pipelines.running.stream_limit import StreamLimit
 from beamsplit.pipelines.running.stream_news import ShowNews
 from beamsplit.pipelines.running.stream_start import TellStart, where_it_begins
 from beamsplit.pipelines.running.wiring import build
+from beamsplit.pipelines.sinks.files import ErrorFile
 from beamsplit.pipelines.sinks.topics import TopicSink
 from beamsplit.pipelines.sources.topic import Stream
 from beamsplit.runners.prism import is_prism
@@ -80,10 +81,13 @@ def _run_held(
     options, rest, job_dir = settled.options, settled.beam_args, job.job_dir
     predictions, told_in = job.sinks.predictions, job.sinks.errors.name
     if source.in_transactions:
-        from beamsplit.transforms.kafka.transactions import pin_starts
+        from beamsplit.transforms.kafka.errors_file import ErrorsFile
+        from beamsplit.transforms.kafka.pinned_starts import pin_starts
 
         assert isinstance(predictions, TopicSink)
-        gaps = pin_starts(source.kafka.consumer_group, predictions.topic, source.kafka.start)
+        here = isinstance(job.sinks.errors, ErrorFile) and job_dir is not None
+        file = ErrorsFile(str(told_in)) if here else None
+        gaps = pin_starts(source.kafka.consumer_group, predictions.topic, source.kafka.start, file)
         source = replace(source, kafka=replace(source.kafka, gaps=tuple(gaps)))
         job = replace(job, source=source)
         if job_dir is not None:

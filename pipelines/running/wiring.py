@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from beamsplit.pipelines.execution.execution import Execution
     from beamsplit.pipelines.job.job import Job
+    from beamsplit.transforms.kafka.config import Topic
     from beamsplit.transforms.step import Step
 
 
@@ -51,25 +52,32 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
 
 def _score_in_transactions(blocks: PCollection, job: Job) -> None:
     """Steps and sinks as one: outputs, errors and offsets of a range are committed together."""
+    from beamsplit.pipelines.sinks.files import ErrorFile
     from beamsplit.pipelines.sinks.topics import ErrorTopic, TopicSink
     from beamsplit.pipelines.sources.topic import Stream
     from beamsplit.transforms.apply import CountedStep
+    from beamsplit.transforms.kafka.errors_file import ErrorsFile
     from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
 
     source, predictions, errors = job.source, job.sinks.predictions, job.sinks.errors
     assert isinstance(source, Stream) and isinstance(predictions, TopicSink) and source.transaction_seconds is not None
+    goes_to: Topic | ErrorsFile | None = None
+    if isinstance(errors, ErrorTopic):
+        goes_to = errors.topic
+    elif isinstance(errors, ErrorFile):
+        goes_to = ErrorsFile(errors.name)
     counted = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
     scored = ScoreInTransactions(
         counted,
         source.kafka.consumer_group,
         predictions.topic,
         predictions.format,
-        errors.topic if isinstance(errors, ErrorTopic) else None,
+        goes_to,
         source.transaction_seconds,
         job.job_dir,
     )
     left = blocks | "Score" >> scored
-    if not isinstance(errors, ErrorTopic):
+    if goes_to is None:
         errors.write(left, job, None, {})
 
 

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
@@ -14,14 +15,17 @@ import pytest
 from beamsplit.models.errors import UsageError
 from beamsplit.runners.local import KafkaBroker
 from beamsplit.transforms.apply import CountedStep
+from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.clients import make_consumer, make_producer
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.errors_file import ErrorsFile
 from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group, committed_end
 from beamsplit.transforms.kafka.outgoing import Messages
-from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions, pin_starts
+from beamsplit.transforms.kafka.pinned_starts import pin_starts
+from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
 from tests.services.streams import origins, read_topic
 from tests.transforms.kafka.test_messages import FakeMessage
 from tests.waiting import DEADLINE
@@ -139,6 +143,46 @@ def test_after_a_crash_before_the_commit_all_is_done_again_once(topics: Topics, 
     two.commit(two.end)
     assert (topics.values(), topics.committed()) == ([b"a", b"b"], 9)
     for each in (one, two):
+        each.close()
+
+
+@pytest.mark.parametrize("crash", [crash_before_flush, crash_before_offsets, crash_before_commit, None])
+def test_errors_in_a_file_are_there_once_whenever_a_crash_comes(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: Callable[[Transactions], None] | None
+):
+    """None crashes between the commit and the writing of the lines."""
+    file = ErrorsFile(str(tmp_path / "errors.jsonl"))
+
+    def opened() -> Transactions:
+        return Transactions(topics.group, 0, topics.output, topics.consumer, file)
+
+    def bad(one: Transactions, offset: int) -> None:
+        take(one, offset, offset + 1, "bundle")
+        one.add_errors([RowError(f"{topics.group.topic}/0", offset, "read", "oops")])
+
+    def told() -> list[int]:
+        path = Path(file.path)
+        return [json.loads(line)["offset"] for line in path.read_text().splitlines()] if path.exists() else []
+
+    topics.feed(partition=0, messages=2)
+    first = opened()
+    bad(first, 0)
+    first.commit(1)
+    assert told() == [0]
+    bad(first, 1)
+    monkeypatch.setattr(first._pending, "publish", lambda: None)
+    if crash is None:
+        first.commit(2)
+        pin_starts(topics.group, topics.output, "earliest", file)  # as a command that is started again
+    else:
+        crash(first)
+    assert told() == ([0, 1] if crash is None else [0])
+    second = opened()
+    if second.end == 1:
+        bad(second, 1)
+        second.commit(2)
+    assert told() == [0, 1] and topics.committed() == 2 and not list(tmp_path.glob(".*"))
+    for each in (first, second):
         each.close()
 
 

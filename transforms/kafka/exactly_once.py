@@ -28,6 +28,7 @@ from beamsplit.transforms.kafka.blocks import parse_origin, ranges_of
 from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.ending import ending
 from beamsplit.transforms.kafka.errors import error_headers, error_json, error_messages
+from beamsplit.transforms.kafka.errors_file import ErrorsFile
 from beamsplit.transforms.kafka.gap_errors import GapTeller
 from beamsplit.transforms.kafka.gaps import Gap, gaps_of
 from beamsplit.transforms.kafka.limits import known_limits
@@ -76,6 +77,9 @@ class _Outputs:
     messages: list[tuple[int, Messages]] = field(default_factory=list)
     """Partition, and what to send for it."""
 
+    errors: list[RowError] = field(default_factory=list)
+    """For a file, to be there once their partition's transaction is committed."""
+
 
 class _Transact(beam.DoFn):
     """While the transactions of some blocks are committed, the blocks after them are scored and wait:
@@ -94,7 +98,7 @@ class _Transact(beam.DoFn):
         group: Group,
         output: Topic,
         format: str,
-        errors: Topic | None,
+        errors: Topic | ErrorsFile | None,
         seconds: float,
         job_dir: str | None,
     ):
@@ -179,7 +183,9 @@ class _Transact(beam.DoFn):
             self._undelivered.count(errors)
             failures += errors
             made.messages.append((partition, messages))
-        if self._errors is not None:
+        if isinstance(self._errors, ErrorsFile):
+            made.errors += failures
+        elif self._errors is not None:
             limits = known_limits(self._group.config, self._errors)
             for failure in failures:
                 told = error_messages(error_json(failure), error_headers(failure), self._errors, limits)
@@ -216,6 +222,8 @@ class _Transact(beam.DoFn):
                 self._sent[partition] = end
             for partition, messages in outputs.messages:
                 self._held[partition].send(messages)
+            for error in outputs.errors:
+                self._held[parse_origin(error.file)[1]].add_errors([error])
             if outputs.ends and self._since is None:
                 self._since = time.monotonic()
         self._waiting = []
@@ -250,7 +258,8 @@ class ScoreInTransactions(beam.PTransform):
         group: of the source; keeps how far each partition is done.
         output: where predictions go.
         format: one of `OUTPUT_FORMATS`.
-        errors: where messages go that could not be scored, in the same transaction; None gives them out.
+        errors: where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's
+            machine, once that is committed; None gives them out.
         seconds: how long a transaction may last while its bundle does; the bundle's end commits too.
         job_dir: folder that local workers share; None on a cluster.
     """
@@ -261,7 +270,7 @@ class ScoreInTransactions(beam.PTransform):
         group: Group,
         output: Topic,
         format: str = "json",
-        errors: Topic | None = None,
+        errors: Topic | ErrorsFile | None = None,
         seconds: float = 0.2,
         job_dir: str | None = None,
     ):

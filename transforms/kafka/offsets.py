@@ -197,6 +197,16 @@ def committed_end(consumer: Any, topic: str, partition: int) -> int | None:
     return found if found >= 0 else None
 
 
+def committed_metadata(consumer: Any, topic: str, partition: int) -> str:
+    """What was committed beside the offset of a partition; empty where nothing was.
+
+    Raises:
+        KafkaException: as for `committed_end`.
+    """
+    asked = [require_client().TopicPartition(topic, partition)]
+    return patiently(lambda: consumer.committed(asked, timeout=ANSWER_SECONDS)[0].metadata, consumer, topic) or ""
+
+
 def committed_gaps(group: Group) -> list[Gap]:
     """What is gone of a topic where a group is; nothing of partitions that it has no offset for.
 

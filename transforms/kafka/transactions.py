@@ -14,24 +14,20 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from beamsplit.models.errors import UsageError
 from beamsplit.transforms.failures.row_error import RowError
-from beamsplit.transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, partitions_of, require_client
+from beamsplit.transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, require_client
 from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.deliveries import Deliveries
-from beamsplit.transforms.kafka.errors import error_headers, error_json, error_messages, shorten
-from beamsplit.transforms.kafka.gaps import Gap, find_gap
+from beamsplit.transforms.kafka.errors import error_headers, error_json, error_line, error_messages, shorten
+from beamsplit.transforms.kafka.errors_file import ErrorsFile, PendingErrors
 from beamsplit.transforms.kafka.limits import known_limits
 from beamsplit.transforms.kafka.offsets import (
     PATIENCE_SECONDS,
     Group,
     committed_end,
-    end_offsets,
-    first_offsets,
-    patiently,
+    committed_metadata,
 )
 from beamsplit.transforms.kafka.outgoing import Messages, Refusal
 
@@ -66,28 +62,37 @@ class Transactions:
         partition: of the group's topic.
         output: where messages go unless told otherwise.
         consumer: of the group, for questions to the broker.
-        errors: where errors go, in the same transactions; None where they go elsewhere.
+        errors: where errors go: in the same transactions, or a file in which a transaction's are once it is committed;
+            None where they go elsewhere.
 
     Raises:
         RuntimeError: the broker does not answer, or refuses.
     """
 
-    def __init__(self, group: Group, partition: int, output: Topic, consumer: Any, errors: Topic | None = None):
+    def __init__(
+        self, group: Group, partition: int, output: Topic, consumer: Any, errors: Topic | ErrorsFile | None = None
+    ):
         self.bundle: object = None
         """Whose outputs the open transaction holds; None while none is open."""
 
-        self._group, self._partition, self._consumer, self._errors = group, partition, consumer, errors
+        self._group, self._partition, self._consumer = group, partition, consumer
+        self._errors = errors if isinstance(errors, Topic) else None
+        self._pending = PendingErrors(errors, group, partition) if isinstance(errors, ErrorsFile) else None
         self._metadata = consumer.consumer_group_metadata()
         # What the open transaction holds, and positions that it does not: to be sent again without some more.
         self._sent: list[tuple[Messages, set[int]]] = []
         self._failed: list[RowError] = []
         self._alone_is_over = False
-        self._deliveries = Deliveries(group.config, output, transactional_id(group, partition), errors_topic=errors)
+        self._deliveries = Deliveries(
+            group.config, output, transactional_id(group, partition), errors_topic=self._errors
+        )
         try:
             self._retry(self._deliveries.producer.init_transactions, CALL_SECONDS)
             self._committed = committed_end(consumer, group.topic, partition)
             self.end = self._committed
             """Offsets below are done or admitted; None where the group has none yet."""
+            if self._pending is not None:
+                self._pending.recover(lambda: committed_metadata(consumer, group.topic, partition))
         except BaseException:
             self.close()
             raise
@@ -146,6 +151,12 @@ class Transactions:
         for made in self._leave_out(refused):
             self.send(made)
 
+    def add_errors(self, errors: Sequence[RowError]) -> None:
+        """Have the errors file get these, if the transaction that is open is committed."""
+        assert self._pending is not None, "errors go elsewhere"
+        for error in errors:
+            self._pending.add(error_line(error))
+
     def commit(self, end: int) -> None:
         """Make the outputs that were sent and the end of their offsets valid together.
 
@@ -163,12 +174,16 @@ class Transactions:
         while self._deliveries.any_refused:
             self._again_without(self._deliveries.take_refused())
             self._flush()
-        done = [kafka.TopicPartition(self._group.topic, self._partition, end)]
+        kept = self._pending.keep() if self._pending is not None else None
+        metadata = () if kept is None else (kept,)
+        done = [kafka.TopicPartition(self._group.topic, self._partition, end, *metadata)]
         producer = self._deliveries.producer
         self._retry(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
         self._retry(producer.commit_transaction, CALL_SECONDS)
         self.bundle, self._committed, self._sent = None, end, []
         self._alone_is_over = self._deliveries.alone
+        if self._pending is not None:
+            self._pending.publish()
 
     def take_failed(self) -> list[RowError]:
         """Forget, and give, the errors of messages that were refused; those are in no transaction."""
@@ -202,6 +217,8 @@ class Transactions:
                 continue
             error = one.messages.error(one.row, one.reason)
             self._failed.append(error)
+            if self._pending is not None:
+                self.add_errors([error])
             if self._errors is not None:
                 limits = known_limits(self._group.config, self._errors)
                 instead.append(error_messages(error_json(error), error_headers(error), self._errors, limits))
@@ -296,55 +313,6 @@ def asker(group: Group) -> Any:
     )
 
 
-def pin_starts(group: Group, output: Topic, start: str | int) -> list[Gap]:
-    """Commit where the group begins, in partitions that it has no offset for: a failure must not move that.
-
-    Where a topic ends below the group's offset, it was made anew: the group goes to its beginning, which is told.
-
-    Args:
-        group: whose partitions; who writes for it is fenced.
-        output: where messages go.
-        start: as `offsets.first_offsets` takes it.
-
-    Raises:
-        UsageError: the broker does not answer, or allows no transactions.
-    """
-    consumer = asker(group)
-    gaps: list[Gap] = []
-
-    def pin(partition: int) -> None:
-        transactions = Transactions(group, partition, output, consumer)
-        try:
-            begin = None
-            if transactions.end is None:
-                begin = first_offsets(consumer, group.topic, [partition], {}, start)[partition]
-            elif (gap := _made_anew(consumer, group.topic, partition, transactions.end)) is not None:
-                gaps.append(gap)
-                begin = gap.next
-            if begin is not None:
-                transactions.open(pin)
-                transactions.commit(begin)
-        finally:
-            transactions.close()
-
-    try:
-        partitions = partitions_of(consumer, group.topic, CALL_SECONDS) or []
-        with ThreadPoolExecutor(AT_ONCE, "transactions") as pool:
-            list(pool.map(pin, partitions))
-        return gaps
-    except (RuntimeError, require_client().KafkaException) as error:
-        raise UsageError(f"--delivery exactly_once: {error}") from error
-    finally:
-        consumer.close()
-
-
-def _made_anew(consumer: Any, topic: str, partition: int, end: int) -> Gap | None:
-    """The gap of a partition whose log ends below where its group is."""
-    log = patiently(lambda: end_offsets(consumer, topic, partition), consumer, topic)
-    gap = find_gap(topic, partition, end, log)
-    return gap if gap is not None and gap.anew else None
-
-
 class OpenTransactions:
     """Those of this process: a bundle goes on with what the one before has opened."""
 
@@ -354,7 +322,13 @@ class OpenTransactions:
         self._consumers: dict[Group, Any] = {}
 
     def take(
-        self, group: Group, partition: int, output: Topic, begin: int, bundle: object, errors: Topic | None = None
+        self,
+        group: Group,
+        partition: int,
+        output: Topic,
+        begin: int,
+        bundle: object,
+        errors: Topic | ErrorsFile | None = None,
     ) -> Transactions:
         """A partition's transactions, for a bundle that has its messages from `begin` on.
 
