@@ -7,19 +7,21 @@ from beamsplit.models.small_file import small_bytes
 
 
 def read_file(path: str) -> bytes:
-    """The content of a local file, or of `gs://`, `s3://` and what else Beam's file systems know.
+    """The content of a local file, or of or one of `s3://` or `gs://`.
 
     Raises:
         UsageError: it cannot be read, or is too large to be such a file.
     """
     try:
         if "://" in path:
-            from apache_beam.io.filesystems import FileSystems
+            from beamsplit.transforms.stores.store import open_read
 
-            with FileSystems.open(path) as file:
+            with open_read(path) as file:
                 return small_bytes(file)
         with open(path, "rb") as local:
             return small_bytes(local)
-    except (OSError, ValueError) as error:  # Beam's own errors derive from these or wrap them
+    except UsageError:
+        raise  # of a store, which says it all
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"cannot read {path!r} ({reason}); give the path of an existing file") from error

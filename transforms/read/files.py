@@ -10,7 +10,7 @@ import pyarrow as pa
 from beamsplit.transforms.block import ORIGIN_FIELDS
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.result import ReadFailure, ReadOptions, ReadResult, conform
-from beamsplit.transforms.read.streams import open_stream
+from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.split import Split
 
 SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.binary())])
@@ -58,18 +58,15 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     paths: list[str] = []
     contents: list[bytes] = []
     size = 0
-    for path in split.paths[split.row_start : stop]:
+    wanted = split.paths[split.row_start : stop]
+    found = _contents(wanted, split.weight // max(1, len(split.paths)), options.block_bytes) if with_bytes else wanted
+    for path, content in zip(wanted, found, strict=True):
         if with_bytes:
-            try:
-                with open_stream(path) as stream:
-                    content = stream.read()
-                if len(content) > _LARGEST:
-                    raise OSError(f"{len(content)} bytes are more than a row can hold ({_LARGEST})")
-            except OSError as error:
-                reason = error.strerror if isinstance(error.strerror, str) else str(error)
+            if isinstance(content, OSError):
+                reason = content.strerror if isinstance(content.strerror, str) else str(content)
                 yield ReadResult(None, [ReadFailure(path, 0, f"cannot read the file: {' '.join(reason.split())}")])
                 continue
-            # Beam wraps what a remote file system raises in its own OSErrors, so these are all there is.
+            assert isinstance(content, bytes)
             if paths and size + len(content) > options.block_bytes:
                 yield ReadResult(_block(paths, contents, options), [])
                 paths, contents, size = [], [], 0
@@ -81,6 +78,30 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             paths, contents, size = [], [], 0
     if paths:
         yield ReadResult(_block(paths, contents, options), [])
+
+
+def _contents(paths: Sequence[str], mean_bytes: int, block_bytes: int) -> Iterator[bytes | OSError]:
+    """What each file holds, or why it cannot be read; of a store several are fetched side by side, about a block."""
+    from beamsplit.transforms.stores.store import AT_ONCE, read_each
+
+    at_once = max(1, min(AT_ONCE, block_bytes // max(1, mean_bytes)))
+    for begin in range(0, len(paths), at_once):
+        some = paths[begin : begin + at_once]
+        yield from (_fitting(found) for found in (map(_read_local, some) if is_local(some[0]) else read_each(some)))
+
+
+def _read_local(path: str) -> bytes | OSError:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        return error
+
+
+def _fitting(content: bytes | OSError) -> bytes | OSError:
+    if isinstance(content, bytes) and len(content) > _LARGEST:
+        return OSError(f"{len(content)} bytes are more than a row can hold ({_LARGEST})")
+    return content
 
 
 def _block(paths: list[str], contents: list[bytes], options: ReadOptions) -> pa.RecordBatch:

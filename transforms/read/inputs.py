@@ -138,27 +138,20 @@ def _below(folder: str, left_out: list[str]) -> Iterator[InputFile]:
 
 
 def _remote(pattern: str, left_out: list[str]) -> list[InputFile]:
-    from apache_beam.io.filesystem import BeamIOError
-    from apache_beam.io.filesystems import FileSystems
+    from beamsplit.transforms.stores import store
 
-    folder = pattern.rstrip("/") + "/"
-    globbed = any(mark in pattern for mark in "*?[")
-    try:
-        matches = [] if pattern.endswith("/") else FileSystems.match([pattern])[0].metadata_list
-        if not matches and not globbed:
-            matches = FileSystems.match([folder + "**"])[0].metadata_list
-    except (BeamIOError, ValueError, ImportError) as error:
-        raise UsageError(
-            f"--input {pattern!r} cannot be listed: {' '.join(str(error).split())}; "
-            "gs:// needs pip install 'beamsplit[gcp]', s3:// 'beamsplit[aws]'"
-        ) from error
+    if any(mark in pattern for mark in "*?["):
+        matches = store.matching(pattern)
+    else:
+        named = None if pattern.endswith("/") else store.stat(pattern)
+        matches = store.below(pattern) if named is None else [named]
     found = []
     for match in matches:
         hidden = hidden_part(match.path, pattern)
-        if hidden is not None:
+        if hidden is None:
+            found.append(InputFile(match.path, match.size))
+        else:
             left_out.append(hidden)
-        elif not match.path.endswith("/"):  # what stands for a folder
-            found.append(InputFile(match.path, int(match.size_in_bytes)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Opening inputs: local files directly, all others through Beam's file systems."""
+"""Opening inputs: local files directly, all others from their store."""
 
 from __future__ import annotations
 
@@ -54,10 +54,9 @@ def open_stream(path: str, decompress: bool = False, size: int | None = None) ->
         return unpack(open_stream(path), kind, path, size)
     if is_local(path):
         return open(path, "rb")
-    from apache_beam.io.filesystem import CompressionTypes
-    from apache_beam.io.filesystems import FileSystems
+    from beamsplit.transforms.stores.store import open_read
 
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return open_read(path)
 
 
 def open_arrow(path: str) -> pa.NativeFile:
@@ -67,7 +66,9 @@ def open_arrow(path: str) -> pa.NativeFile:
     """
     if is_local(path):
         return pa.OSFile(path)
-    return pa.PythonFile(open_stream(path), mode="r")
+    from beamsplit.transforms.stores.store import RANGE_BLOCK, open_read
+
+    return pa.PythonFile(open_read(path, RANGE_BLOCK), mode="r")
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -1,16 +1,14 @@
-"""The few file operations that writing needs: local files directly, all others through Beam's file systems."""
+"""The few file operations that writing needs: local files directly, all others at their store."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-
-UNCOMPRESSED = "uncompressed"
-"""What Beam calls bytes as they are."""
 
 _SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
 """How a name on another file system begins."""
@@ -23,18 +21,18 @@ def local_path(path: str) -> str | None:
     return None if _SCHEME.match(path) else path
 
 
-def _file_systems() -> Any:
-    """Beam's file systems, imported when a name belongs to one of them."""
-    from apache_beam.io.filesystems import FileSystems
+def _store() -> ModuleType:
+    """What files of stores are read and written by, imported when a name belongs to one."""
+    from beamsplit.transforms.stores import store
 
-    return FileSystems
+    return store
 
 
 def open_output(path: str) -> Any:
     """A binary file to write; missing folders of a local path are made."""
     local = local_path(path)
     if local is None:
-        return _file_systems().create(path, "application/octet-stream", UNCOMPRESSED)
+        return _store().open_write(path)
     os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
     return pa.OSFile(local, "wb")
 
@@ -43,7 +41,7 @@ def open_input(path: str) -> BinaryIO:
     """A binary, seekable file to read, with its bytes as they are."""
     local = local_path(path)
     if local is None:
-        return _file_systems().open(path, "application/octet-stream", UNCOMPRESSED)
+        return cast(BinaryIO, _store().open_read(path))
     return open(local, "rb")
 
 
@@ -51,8 +49,8 @@ def size_of(path: str) -> int | None:
     """Bytes of the file, None where there is none."""
     local = local_path(path)
     if local is None:
-        systems = _file_systems()
-        return systems.get_filesystem(path).metadata(path).size_in_bytes if systems.exists(path) else None
+        found = _store().stat(path)
+        return None if found is None else found.size
     try:
         return os.path.getsize(local)
     except FileNotFoundError:
@@ -60,13 +58,14 @@ def size_of(path: str) -> int | None:
 
 
 def replace(source: str, target: str) -> None:
-    """Rename a file; a file with the new name is overwritten."""
+    """Rename a file; a file with the new name is overwritten. A store copies it, and deletes it then."""
     local_source, local_target = local_path(source), local_path(target)
     if local_source is not None and local_target is not None:
         os.makedirs(os.path.dirname(local_target) or ".", exist_ok=True)
         os.replace(local_source, local_target)
     else:
-        _file_systems().rename([source], [target])
+        _store().copy(source, target)
+        _store().delete([source])
 
 
 def remove(path: str) -> None:
@@ -77,8 +76,8 @@ def remove(path: str) -> None:
             os.remove(local)
         except FileNotFoundError:
             return
-    elif _file_systems().exists(path):
-        _file_systems().delete([path])
+    else:
+        _store().delete([path])
 
 
 def remove_folder(folder: str) -> None:
@@ -88,9 +87,7 @@ def remove_folder(folder: str) -> None:
         # A retried bundle's forgotten twin may still write into it, so a file may come or go while we delete.
         shutil.rmtree(local, ignore_errors=True)
         return
-    files = [found.path for found in _file_systems().match([f"{folder}/*"])[0].metadata_list]
-    if files:
-        _file_systems().delete(files)
+    _store().delete_below(folder)
 
 
 def files_in(folder: str, prefix: str) -> list[str]:
@@ -102,5 +99,5 @@ def files_in(folder: str, prefix: str) -> list[str]:
         except FileNotFoundError:
             return []
         return [folder + entry.name for entry in entries if entry.name.startswith(prefix)]
-    found = _file_systems().match([f"{folder}{prefix}*"])[0].metadata_list
+    found = _store().below(folder, prefix)
     return [entry.path for entry in found if "/" not in entry.path[len(folder) :]]
