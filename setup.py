@@ -14,8 +14,9 @@ EXTRAS = {
     "kafka": ["confluent-kafka>=2.5"],
     "where": ["sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],
-    "gcp": ["apache-beam[gcp]>=2.76"],
-    "aws": ["apache-beam[aws]>=2.76"],
+    # 2025.3: copies of more than 5 GB, and retries of answers that are cut.
+    "gcp": ["apache-beam[gcp]>=2.76", "gcsfs>=2025.3"],
+    "aws": ["s3fs>=2025.3"],
     "lint": ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],
     "test": [
@@ -32,6 +33,13 @@ EXTRAS = {
         "datasets>=3.2",
         "matplotlib>=3.9",
         "uv>=0.8",
+        # Stores: their clients, and servers of their protocols on this machine.
+        "s3fs>=2025.3",
+        "gcsfs>=2025.3",
+        "moto[s3]>=5.1",
+        "flask>=3",
+        "flask-cors>=5",
+        "gcp-storage-emulator>=2024.8",
     ],
     "bench": [
         "scikit-learn>=1.5",

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Fault = str
-"""`500`, `503` (S3's SlowDown), `cut` (no answer), `lost` (done, but no answer) or `half` (the answer ends in its midst)."""
+"""`500`, `503` (S3's SlowDown), `cut` (no answer), `lost` (done, no answer) or `half` (of the answer)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class FaultProxy:
 
     def __init__(self, host: str, port: int) -> None:
         self.requests: list[Request] = []
+        self.sent = 0
+        """Bytes of all answers."""
+
         self.fault: Callable[[Request], Fault | None] = lambda request: None
         """Which request fails, and how."""
 
@@ -68,6 +71,7 @@ class FaultProxy:
                 pass
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.proxy = self  # type: ignore[attr-defined]
         threading.Thread(target=self._server.serve_forever, name="fault-proxy", daemon=True).start()
 
     @property
@@ -78,6 +82,7 @@ class FaultProxy:
     def reset(self) -> None:
         """Forget what came, and let nothing fail."""
         self.requests.clear()
+        self.sent = 0
         self.fault = lambda request: None
 
     def close(self) -> None:
@@ -115,6 +120,7 @@ def _pass_on(handler: BaseHTTPRequestHandler, host: str, port: int, body: bytes,
         inner.endheaders(body)
         answer = inner.getresponse()
         content = answer.read()
+        handler.server.proxy.sent += len(content)  # type: ignore[attr-defined]
     finally:
         inner.close()
     if fault == "lost":

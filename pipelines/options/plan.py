@@ -16,6 +16,7 @@ from beamsplit.pipelines.options.shared import (
     add_binding,
     add_csv_header,
     add_prepare,
+    check_no_passwords,
     check_not_empty,
     groups_of,
     positive,
@@ -173,6 +174,7 @@ def _read(options: argparse.Namespace) -> PlanOptions:
         UsageError: options do not go together.
     """
     check_not_empty(options)
+    check_no_passwords(options)
     read_binding(options)
     options.encoding = read_encoding(options.encoding)
     if options.sample is None:

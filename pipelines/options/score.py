@@ -19,6 +19,7 @@ from beamsplit.pipelines.options.shared import (
     add_binding,
     add_csv_header,
     add_prepare,
+    check_no_passwords,
     check_not_empty,
     groups_of,
     positive,
@@ -353,6 +354,7 @@ def _read(given: argparse.Namespace) -> ScoreOptions:
     Raises:
         UsageError: options do not go together.
     """
+    check_no_passwords(given)
     read_binding(given)
     given.keep = tuple(name for name in split_names("--keep", given.keep) if name)
     check_not_empty(given)

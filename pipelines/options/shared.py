@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.name_lists import read_csv_header, read_nulls, split_names
 from beamsplit.pipelines.options.values import option_of
+from beamsplit.transforms.stores.schemes import check_names
 
 
 class Parser(argparse.ArgumentParser):
@@ -153,6 +154,16 @@ def check_not_empty(options: argparse.Namespace) -> None:
     empty = [name for name, value in vars(options).items() if value == ""]
     if empty:
         raise UsageError(f"--{empty[0]} is given the empty text ''; give it a value, or leave it out")
+
+
+def check_no_passwords(options: argparse.Namespace) -> None:
+    """Raise for a name of a store that has a user or password in it.
+
+    Raises:
+        UsageError: there is one; it is not shown.
+    """
+    given = [(name, value if isinstance(value, list) else [value]) for name, value in vars(options).items()]
+    check_names((f"--{name}", one) for name, values in given for one in values if isinstance(one, str))
 
 
 def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:

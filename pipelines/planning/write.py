@@ -23,6 +23,10 @@ PLAN_FILE = "plan.json"
 
 def write_text(path: str, text: str) -> None:
     """Write a file under a temporary name, and give it its own when it is whole."""
+    if local_path(path) is None:
+        with open_output(path) as whole:  # is there once it is whole
+            whole.write(text.encode("utf-8"))
+        return
     folder, name = os.path.split(path)
     hidden = os.path.join(folder, f".{name}-{os.getpid()}.part")
     try:
@@ -30,10 +34,8 @@ def write_text(path: str, text: str) -> None:
             file.write(text.encode("utf-8"))
         rename(hidden, path)
     except BaseException:
-        local = local_path(hidden)
-        if local is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(local)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(str(local_path(hidden)))
         raise
 
 

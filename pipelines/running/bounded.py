@@ -154,7 +154,7 @@ def _tell_gaps(job: Job, summary: Summary) -> None:
 
 
 def _write_whole(path: str, data: bytes) -> None:
-    """Write a file, or leave none; a device stays."""
+    """Write a file, or leave none; a device stays. At a store a file that is not whole is none."""
     try:
         with open_output(path) as file:
             file.write(data)

@@ -13,7 +13,6 @@ from beamsplit.pipelines.sinks.sink import ErrorSink, Sink, Sinks, TopicSinks
 from beamsplit.transforms.failures.formats import errors_format
 from beamsplit.transforms.write import check_apart, check_output, check_replaceable
 from beamsplit.transforms.write.names import check_there
-from beamsplit.transforms.write.storage import local_path
 
 if TYPE_CHECKING:
     from beamsplit.pipelines.options.values import ScoreOptions
@@ -62,8 +61,7 @@ def _check_files(options: ScoreOptions, read: list[str]) -> tuple[str, ...]:
     if errors and not is_topic(errors):
         check_apart("--errors", errors, output, read)
         check_replaceable(errors, "--errors")
-        if local_path(errors) is not None:
-            there += check_there(errors, True, sink.overwrite or dry, "--errors")
+        there += check_there(errors, True, sink.overwrite or dry, "--errors")
         errors_format(errors)
     taken = [*read, *filter(None, [errors])]
     for option, path in (("--summary", options.watching.summary), ("--replan", options.parallelism.replan)):

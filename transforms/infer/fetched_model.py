@@ -56,6 +56,8 @@ def localize(path: str, sha256: str = "") -> str:
             for location in external_locations(target):
                 inner = inner_path(path, location)
                 _fetch(f"{remote}/{inner}", folder, inner)
+    except UsageError as error:
+        raise UsageError(f"the model {error}" if str(error).startswith(remote) else str(error)) from None
     except OSError as error:
         raise UsageError(f"the model {path} cannot be kept in {folder} ({error.strerror}): make room there") from None
     check_content(target, sha256)
@@ -95,16 +97,11 @@ def _fetch(path: str, folder: str, name: str) -> None:
 
 
 def _state(path: str) -> list[Any] | None:
-    """What changes when a remote file does; None where its file system does not tell."""
-    from apache_beam.io.filesystems import FileSystems
+    """What changes when a remote file does; None where there is none: reading it says so."""
+    from beamsplit.transforms.stores.store import stat
 
-    try:
-        (found,) = FileSystems.match([path])[0].metadata_list
-        if not found.last_updated_in_seconds:
-            return None
-        return [found.size_in_bytes, found.last_updated_in_seconds, str(FileSystems.checksum(path))]
-    except (OSError, ValueError, NotImplementedError):
-        return None  # Reading it says what is wrong.
+    found = stat(path)
+    return None if found is None else [found.size, found.changed, found.version]
 
 
 def _hash_of(file: str) -> str | None:
@@ -123,15 +120,10 @@ def _reads(file: str) -> object:
 
 
 def _copy(path: str, target: str) -> None:
-    from apache_beam.io.filesystems import FileSystems
+    from beamsplit.transforms.stores.store import STREAM_BLOCK, open_read
 
-    with _part(target) as part:
-        try:
-            with FileSystems.open(path) as source, open(part, "wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-        except (OSError, ValueError) as error:
-            fix = "check the path and the extra for it"
-            raise UsageError(f"the model {path} cannot be read: {error}; {fix}") from error
+    with _part(target) as part, open_read(path) as source, open(part, "wb") as copy:
+        shutil.copyfileobj(source, copy, STREAM_BLOCK)
 
 
 def _write(target: str, text: str) -> None:

@@ -31,7 +31,7 @@ class FoundModel:
 
 
 def is_remote(path: str) -> bool:
-    """Whether Beam's file systems must be asked."""
+    """Whether a store must be asked."""
     return "://" in path
 
 
@@ -63,18 +63,14 @@ def _local(path: str) -> list[FoundModel]:
 
 
 def _remote(path: str) -> list[FoundModel]:
-    from apache_beam.io.filesystem import BeamIOError
-    from apache_beam.io.filesystems import FileSystems
+    from beamsplit.transforms.stores.store import directly_in
 
-    pattern = path if path.endswith(".onnx") else f"{path.rstrip('/')}/*.onnx"
-    try:
-        listed = FileSystems.match([pattern])[0].metadata_list
-    except BeamIOError as error:
-        raise OSError(f"{path} cannot be listed: {error}") from error
+    if path.endswith(".onnx"):
+        return _remote_file(path)
     return [
-        FoundModel(one.path, one.last_updated_in_seconds or 0.0, one.size_in_bytes)
-        for one in listed
-        if not posixpath.basename(one.path).startswith(".")
+        FoundModel(one.path, one.changed, one.size)
+        for one in directly_in(path)
+        if one.path.endswith(".onnx") and not posixpath.basename(one.path).startswith(".")
     ]
 
 
@@ -89,10 +85,10 @@ def state_of(candidate: FoundModel, data: Sequence[str]) -> State:
 
 
 def _remote_file(path: str) -> list[FoundModel]:
-    from apache_beam.io.filesystems import FileSystems
+    from beamsplit.transforms.stores.store import stat
 
-    listed = FileSystems.match([path])[0].metadata_list
-    return [FoundModel(one.path, one.last_updated_in_seconds or 0.0, one.size_in_bytes) for one in listed]
+    found = stat(path)
+    return [] if found is None else [FoundModel(found.path, found.changed, found.size)]
 
 
 def take_copy(path: str, folder: str) -> ModelCopy:
@@ -107,14 +103,9 @@ def take_copy(path: str, folder: str) -> ModelCopy:
 
 
 def _open_remote(path: str) -> BinaryIO:
-    from apache_beam.io.filesystem import BeamIOError
-    from apache_beam.io.filesystems import FileSystems
+    from beamsplit.transforms.stores.store import open_read
 
-    try:
-        file: BinaryIO = FileSystems.open(path)
-    except (BeamIOError, ValueError) as error:
-        raise OSError(f"{path} cannot be read: {error}") from error
-    return file
+    return open_read(path)
 
 
 def _remote_data(path: str, location: str) -> str:

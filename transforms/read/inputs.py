@@ -141,7 +141,8 @@ def _remote(pattern: str, left_out: list[str]) -> list[InputFile]:
     from beamsplit.transforms.stores import store
 
     if any(mark in pattern for mark in "*?["):
-        matches = store.matching(pattern)
+        # Where it matches no file but folders, these are meant with all in them.
+        matches = store.matching(pattern) or store.matching(f"{pattern.rstrip('/')}/**")
     else:
         named = None if pattern.endswith("/") else store.stat(pattern)
         matches = store.below(pattern) if named is None else [named]

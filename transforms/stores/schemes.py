@@ -75,16 +75,16 @@ def store_of(path: str) -> tuple[Scheme, str]:
     """The store that a name is in, and the name without the scheme: `bucket/key`.
 
     Raises:
-        UsageError: there is no such store, the name has no bucket, or it has a password in it.
+        StoreError: there is no such store, the name has no bucket, or it has a password in it.
     """
     check_names([("the name", path)])
     name, _, key = path.partition("://")
     scheme = SCHEMES.get(name)
     if scheme is None:
         known = " and ".join(f"{one}://" for one in SCHEMES)
-        raise UsageError(f"{path}: no files are read or written at {name}://; use a path of this machine, {known}")
+        raise StoreError(f"{path}: no files are read or written at {name}://; use a path of this machine, {known}")
     if not key.split("/")[0]:
-        raise UsageError(f"{path} names no bucket; write {name}://BUCKET/path")
+        raise StoreError(f"{path} names no bucket; write {name}://BUCKET/path")
     return scheme, key
 
 

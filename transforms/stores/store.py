@@ -8,6 +8,7 @@ refuses (403, 404) is not.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ def open_write(path: str) -> BinaryIO:
 def copy(source: str, target: str) -> None:
     """Copy a file to another name, at the store itself; the new one is there at once, whole."""
     scheme, fs, key = _opened(source, "copied")
-    with told(scheme, target, "written"):
+    with told(scheme, source, "copied"):
         fs.cp_file(key, store_of(target)[1])
 
 
@@ -193,6 +194,19 @@ def scheme_module(scheme: Scheme) -> Any:
     from importlib import import_module
 
     return import_module(scheme.module)
+
+
+def check_writable(path: str) -> None:
+    """Raise unless files can be written and deleted beside `path`; leaves nothing.
+
+    Raises:
+        StoreError: why not.
+    """
+    folder, _, name = path.rpartition("/")
+    probe = f"{folder}/.{name}-check-{uuid.uuid4().hex[:12]}"
+    with open_write(probe) as file:
+        file.write(b"May files be written here? If you read this, they may not be deleted.\n")
+    delete([probe])
 
 
 def _opened(path: str, doing: str) -> tuple[Scheme, Any, str]:

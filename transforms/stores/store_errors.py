@@ -55,7 +55,8 @@ def _told(scheme: Scheme, path: str, doing: str, error: Exception) -> StoreError
     if names.intersection(_NO_CREDENTIALS):
         return StoreError(f"{path} cannot be {doing}: no credentials for {scheme.title} were found; {scheme.log_in}")
     if isinstance(error, FileNotFoundError):
-        if "bucket does not exist" in why:
+        # A file may be written anywhere in a bucket that is there.
+        if "bucket does not exist" in why or doing == "written":
             bucket = path.split("://")[1].split("/")[0]
             return NotThere(
                 f"{path} cannot be {doing}: there is no bucket {bucket} at {scheme.title}; make it, or check the name"

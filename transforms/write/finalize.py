@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from beamsplit.models.owned_folder import disown, own, remove_abandoned
-from beamsplit.transforms.write.names import files_of, shard_names, temp_folder, whole_outputs
+from beamsplit.transforms.write.names import shard_names, temp_folder
 from beamsplit.transforms.write.point_of_no_return import renaming, wanted
 from beamsplit.transforms.write.storage import local_path, remove, remove_folder, replace, size_of
 from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
@@ -43,19 +43,27 @@ def finalize(
         ordered = [write_empty(target)]
     names = shard_names(target.output, len(ordered), single)
     if not overwrite and all(size_of(file.path) is not None for file in ordered):
-        # None was renamed yet. Elsewhere than on this machine nobody has looked before.
+        # None was renamed yet.
         there = next((name for name in names if size_of(name) is not None), None)
         if there is not None:
             raise FileExistsError(f"{there} is there by now, and is not overwritten without --overwrite")
-    if overwrite and not single and local_path(target.output) is None:
-        replaced = whole_outputs(target.output, files_of(target.output, single=False))
     with renaming(target.output, target.job_id):
-        for file, name in zip(ordered, names, strict=True):
-            move_into_place(file, name)
+        move_all(ordered, names)
         for path in sorted(set(replaced) - set(names)):
             remove(path)
         remove_folder(target.folder)
     return names
+
+
+def move_all(files: Sequence[TempFile], names: Sequence[str]) -> None:
+    """`move_into_place` for all of them, in order; at a store, which takes its time for each, side by side."""
+    if local_path(names[0]) is not None:
+        for file, name in zip(files, names, strict=True):
+            move_into_place(file, name)
+        return
+    from beamsplit.transforms.stores.store import each
+
+    each(move_into_place, files, names)
 
 
 def move_into_place(file: TempFile, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.formats import written_by_extension, written_extensions
-from beamsplit.transforms.write.storage import files_in, local_path, size_of
+from beamsplit.transforms.write.storage import check_storable, files_in, local_path, size_of
 
 FOLDER_SHARDS = "part-*.parquet"
 """What is written to an output that is a folder."""
@@ -126,7 +126,7 @@ def check_output(
         overwrite: Whether an earlier output may be replaced.
 
     Returns:
-        The files of an earlier output on this machine, which the new one takes the place of.
+        The files of an earlier output, which the new one takes the place of.
 
     Raises:
         UsageError: the extension is unknown, the folder cannot be written, or a file or a device is in the way.
@@ -147,7 +147,7 @@ def check_output(
                 f"--output {output} would overwrite or remove the input file {path}; "
                 "give the output another name or folder"
             )
-    return check_there(output, is_single(output, num_shards), overwrite) if local_path(output) is not None else ()
+    return check_there(output, is_single(output, num_shards), overwrite)
 
 
 def check_there(output: str, single: bool, overwrite: bool, option: str = "--output") -> tuple[str, ...]:
@@ -195,13 +195,16 @@ def check_apart(option: str, path: str, output: str, taken: Iterable[str]) -> No
 
 
 def check_writable(path: str, option: str) -> None:
-    """Check that a local file of this name can be made; remote names are not looked at.
+    """Check that a file of this name can be made.
 
     Raises:
         UsageError: it is a folder, or its folder cannot be made or written.
     """
     local = local_path(path)
     if local is None:
+        if path.endswith("/"):
+            raise UsageError(f"{option} {path} is a folder; give the name of a file in it")
+        check_storable(path, option)
         return
     if local.endswith(("/", os.sep)) or os.path.isdir(local):
         shards = f", or {path}/ for files of their own names" if option == "--output" else ""

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from beamsplit.models.errors import UsageError
+
 _SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
 """How a name on another file system begins."""
 
@@ -35,6 +37,13 @@ def open_output(path: str) -> Any:
         return _store().open_write(path)
     os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
     return pa.OSFile(local, "wb")
+
+
+def abort_output(file: Any) -> None:
+    """Let go of an output whose content is of no use: at a store it does not become a file."""
+    abort = getattr(file, "abort", None)
+    if abort is not None:
+        abort()
 
 
 def open_input(path: str) -> BinaryIO:
@@ -78,6 +87,18 @@ def remove(path: str) -> None:
             return
     else:
         _store().delete([path])
+
+
+def check_storable(path: str, option: str) -> None:
+    """Raise unless files can be written and deleted beside a name of a store.
+
+    Raises:
+        UsageError: why not.
+    """
+    try:
+        _store().check_writable(path)
+    except UsageError as error:
+        raise UsageError(f"{option} {error}") from None
 
 
 def remove_folder(folder: str) -> None:

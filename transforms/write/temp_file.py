@@ -16,7 +16,7 @@ from beamsplit.transforms.split import parse_origin_file
 from beamsplit.transforms.write.behind import WriteBehind
 from beamsplit.transforms.write.names import output_format, temp_folder
 from beamsplit.transforms.write.point_of_no_return import wanted
-from beamsplit.transforms.write.storage import open_output, remove, size_of
+from beamsplit.transforms.write.storage import abort_output, open_output, remove, size_of
 
 Order = tuple[str, int, int]
 """(path, byte that rows are counted from or 0, row): sorting by it gives the order of the input."""
@@ -100,7 +100,8 @@ class TempFileWriter:
         self.seconds = 0.0
         """Time spent encoding and writing, on whichever thread."""
         with wanted(target.job_id):
-            self._file = open_block_file(target.format, self._path, target.schema)
+            self._out = open_output(self._path)
+            self._file = FORMATS[target.format].writer.open_file(self._out, target.schema)
         self._behind = WriteBehind(self._write) if write_behind else None
 
     def write(self, block: pa.RecordBatch) -> None:
@@ -133,6 +134,7 @@ class TempFileWriter:
             self._behind.cancel()
         # The bundle has failed with an error of its own, which is the one to show.
         with contextlib.suppress(Exception):
+            abort_output(self._out)
             self._file.abort()
         remove(self._path)
 

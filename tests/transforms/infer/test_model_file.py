@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.localfilesystem import LocalFileSystem
 from onnx import helper, numpy_helper
 
 from beamsplit.models.errors import UsageError
@@ -17,30 +15,7 @@ from beamsplit.models.graph.known_files import content_hash
 from beamsplit.models.user_cache import private_folder
 from beamsplit.transforms.infer import fetched_model as model_file
 from beamsplit.transforms.infer.fetched_model import localize
-
-
-class Shelf(LocalFileSystem):
-    """`shelf:///path` is the local file `/path`."""
-
-    opened = 0
-
-    @classmethod
-    def scheme(cls) -> str:
-        return "shelf"
-
-    def open(self, path: str, *args: object, **kwargs: object) -> object:
-        Shelf.opened += 1
-        return super().open(path.removeprefix("shelf://"), *args, **kwargs)
-
-    def exists(self, path: str) -> bool:
-        return super().exists(path.removeprefix("shelf://"))
-
-    def checksum(self, path: str) -> str:
-        return super().checksum(path.removeprefix("shelf://"))
-
-    def metadata(self, path: str) -> FileMetadata:
-        found = super().metadata(path.removeprefix("shelf://"))
-        return FileMetadata(path, found.size_in_bytes, found.last_updated_in_seconds)
+from tests.far_store import OPENED, add_far_store
 
 
 @pytest.fixture
@@ -50,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("BEAMSPLIT_CACHE")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
     (tmp_path / "temp").mkdir()
-    monkeypatch.setattr(Shelf, "opened", 0)
+    add_far_store(monkeypatch)
     yield tmp_path / "cache"
     assert not list((tmp_path / "temp").iterdir())
 
@@ -74,32 +49,32 @@ def test_a_local_path_is_itself(cache: Path):
 def test_a_remote_model_is_copied_and_a_new_version_replaces_it(tmp_path: Path, cache: Path):
     source = tmp_path / "m.onnx"
     source.write_bytes(b"first")
-    found = localize(f"shelf://{source}")
+    found = localize(f"far:/{source}")
     models = cache / "beamsplit" / "models"
     assert Path(found).read_bytes() == b"first" and found.endswith("/m.onnx") and Path(found).is_relative_to(models)
     assert [os.stat(at).st_mode & 0o777 for at in (cache, models.parent, models)] == [0o700] * 3
     source.write_bytes(b"other")
     os.utime(source, (1e9, 1e9))
-    assert localize(f"shelf://{source}") == found and Path(found).read_bytes() == b"other"
+    assert localize(f"far:/{source}") == found and Path(found).read_bytes() == b"other"
     assert os.listdir(Path(found).parent) == ["m.onnx"]
 
 
 def test_what_has_not_changed_is_not_fetched_again(tmp_path: Path, cache: Path):
     source = with_data(tmp_path)
-    found = Path(localize(f"shelf://{source}"))
+    found = Path(localize(f"far:/{source}"))
     assert found.with_name("m.onnx.data").read_bytes() == (tmp_path / "m.onnx.data").read_bytes()
-    assert Shelf.opened == 2
-    assert localize(f"shelf://{source}") == str(found) and Shelf.opened == 2
+    assert len(OPENED) == 2
+    assert localize(f"far:/{source}") == str(found) and len(OPENED) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "record cut", "record nested", "record a list"])
 def test_a_copy_that_was_damaged_is_fetched_again(tmp_path: Path, cache: Path, damage: str):
     source = with_data(tmp_path)
-    found = Path(localize(f"shelf://{source}"))
+    found = Path(localize(f"far:/{source}"))
     copy = found.with_name("m.onnx.data")
     record = found.parent.parent / "known" / "m.onnx.data.json"
     good = copy.read_bytes()
-    assert json.loads(record.read_text())["path"] == f"shelf://{source}.data"
+    assert json.loads(record.read_text())["path"] == f"far:/{source}.data"
     if damage == "cut":
         copy.write_bytes(good[:-1])
     elif damage == "changed":
@@ -108,32 +83,25 @@ def test_a_copy_that_was_damaged_is_fetched_again(tmp_path: Path, cache: Path, d
         copy.unlink()
     else:
         record.write_text({"cut": "{", "nested": "[" * 100_000, "list": "[]"}[damage.split()[-1]])
-    localize(f"shelf://{source}")
-    assert copy.read_bytes() == good and Shelf.opened == 3
+    localize(f"far:/{source}")
+    assert copy.read_bytes() == good and len(OPENED) == 3
 
 
-def test_a_file_system_that_does_not_tell_the_time_is_read_each_time(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(Shelf, "metadata", lambda self, path: FileMetadata(path, 5, 0.0))
-    source = tmp_path / "m.onnx"
-    for content in (b"first", b"other"):
-        source.write_bytes(content)
-        assert Path(localize(f"shelf://{source}")).read_bytes() == content
-
-
-@pytest.mark.parametrize("path", ["shelf:///no/such/m.onnx", "nothing://bucket/m.onnx"])
-def test_what_cannot_be_read(cache: Path, path: str):
-    with pytest.raises(UsageError, match=f"the model {path} cannot be read: .*check the path"):
+@pytest.mark.parametrize(
+    "path, why",
+    [("far://no/such/m.onnx", "is not there: check the path"), ("nothing://bucket/m.onnx", "no files are read or")],
+)
+def test_what_cannot_be_read(cache: Path, path: str, why: str):
+    with pytest.raises(UsageError, match=f"^the model {path}:? {why}"):
         localize(path)
     assert not list(cache.rglob("*.onnx")) and not list(cache.rglob(".part-*"))
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path, cache: Path):
     source = with_data(tmp_path)
-    found = Path(localize(f"shelf://{source}"))
+    found = Path(localize(f"far:/{source}"))
     (found.parent / ".part-abc").write_bytes(b"half")
-    localize(f"shelf://{source}")
+    localize(f"far:/{source}")
     assert sorted(os.listdir(found.parent)) == ["m.onnx", "m.onnx.data"]
 
 
@@ -142,7 +110,7 @@ def test_external_data_outside_the_remote_folder_is_refused(tmp_path: Path, cach
     (tmp_path / "in").mkdir()
     source = with_data(tmp_path / "in", location)
     with pytest.raises(UsageError, match=r"external data .* (outside the model's folder|no file name)"):
-        localize(f"shelf://{source}")
+        localize(f"far:/{source}")
     assert not list(cache.rglob("m.onnx.data")) and not list(cache.rglob("passwd"))
 
 
@@ -150,9 +118,9 @@ def test_what_a_plan_says_is_checked_here_and_there(tmp_path: Path, cache: Path)
     source = with_data(tmp_path)
     sha256 = content_hash(str(source))
     assert localize(str(source), sha256) == str(source)
-    assert content_hash(localize(f"shelf://{source}", sha256)) == sha256
+    assert content_hash(localize(f"far:/{source}", sha256)) == sha256
     with_data(tmp_path, values=1.00001)
-    for path in (str(source), f"shelf://{source}"):
+    for path in (str(source), f"far:/{source}"):
         with pytest.raises(UsageError, match=r"is not what the plan saved: its SHA-256 begins with .*save it again"):
             localize(path, sha256)
 
@@ -164,7 +132,7 @@ def _fetch(path: str) -> str:
 def test_two_processes_at_once_fetch_once(tmp_path: Path, cache: Path):
     source = with_data(tmp_path)
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        found = set(pool.map(_fetch, [f"shelf://{source}"] * 8, chunksize=1))
+        found = set(pool.map(_fetch, [f"far:/{source}"] * 8, chunksize=1))
     assert len(found) == 1
     assert Path(found.pop()).read_bytes() == source.read_bytes()
 
@@ -213,8 +181,8 @@ def test_a_folder_that_others_may_have_filled_is_refused(
     source = tmp_path / "m.onnx"
     source.write_bytes(b"first")
     with pytest.raises(UsageError, match=f"{why}, .*: remove it, or name a folder of your own with BEAMSPLIT_CACHE"):
-        localize(f"shelf://{source}")
-    assert Shelf.opened == 0
+        localize(f"far:/{source}")
+    assert OPENED == []
 
 
 def test_a_folder_that_the_user_names_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -224,13 +192,14 @@ def test_a_folder_that_the_user_names_is_taken(tmp_path: Path, monkeypatch: pyte
 
 
 def test_without_a_home_a_process_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    add_far_store(monkeypatch)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BEAMSPLIT_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     model_file._of_this_process.cache_clear()
     source = tmp_path / "m.onnx"
     source.write_bytes(b"first")
-    found = Path(localize(f"shelf://{source}"))
+    found = Path(localize(f"far:/{source}"))
     model_file._of_this_process.cache_clear()
     assert found.read_bytes() == b"first"
     (folder,) = tmp_path.glob("beamsplit-models-*")

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import fnmatch
 import os
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from apache_beam.io.filesystem import FileMetadata, MatchResult
-from apache_beam.io.filesystems import FileSystems
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read import (
@@ -23,6 +21,8 @@ from beamsplit.transforms.read import (
 )
 from beamsplit.transforms.read.choice import left_out_notes
 from beamsplit.transforms.read.inputs import InputChanged
+from beamsplit.transforms.stores.schemes import SCHEMES
+from tests.far_store import add_far_store
 
 
 def names(folder, found):
@@ -94,27 +94,26 @@ def test_a_pattern_that_matches_only_what_is_left_out(folder):
 @pytest.mark.parametrize(
     ("pattern", "found", "left_out"),
     [
-        ("gs://b/d", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
-        ("gs://b/d/**", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
-        ("gs://b/d/_temporary/**", ["_temporary/0/x.csv"], []),
-        ("gs://b/d/_*", ["_SUCCESS", "_temporary/0/x.csv"], []),
+        ("d", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
+        ("d/**", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
+        ("d/*", ["a.csv"], ["_SUCCESS"]),
+        ("d/_temporary/**", ["_temporary/0/x.csv"], []),
+        ("d/_*", ["_SUCCESS"], []),
+        ("d/s*", ["s/_y=1/b.csv"], ["s/.c.crc"]),
+        ("?/", ["a.csv", "s/_y=1/b.csv"], ["_SUCCESS", "_temporary/", "s/.c.crc"]),
     ],
 )
-def test_the_same_of_remote_files(monkeypatch, pattern, found, left_out):
-    there = ["", "a.csv", "_SUCCESS", "_temporary/0/x.csv", "s/_y=1/b.csv", "s/.c.crc"]
-
-    def match(patterns):
-        (one,) = patterns
-        folder = one if one.endswith("**") else None
-        glob = one.replace("**", "*") if folder or "*" in one else "nothing"
-        paths = [path for path in (f"gs://b/d/{name}" for name in there) if fnmatch.fnmatch(path, glob)]
-        return [MatchResult(one, [FileMetadata(path, 7) for path in paths])]
-
-    monkeypatch.setattr(FileSystems, "match", match)
+def test_the_same_of_remote_files(monkeypatch, tmp_path, pattern, found, left_out):
+    add_far_store(monkeypatch)
+    for name in ("a.csv", "_SUCCESS", "_temporary/0/x.csv", "s/_y=1/b.csv", "s/.c.crc"):
+        path = tmp_path / "d" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1234567")
     told: list[str] = []
-    files = find_files([pattern], left_out=told)
-    assert [file.path for file in files] == [f"gs://b/d/{name}" for name in sorted(found)]
-    assert told == [f"gs://b/d/{name}" for name in left_out]
+    files = find_files([f"far:/{tmp_path}/{pattern}"], left_out=told)
+    assert [file.path for file in files] == [f"far:/{tmp_path}/d/{name}" for name in sorted(found)]
+    assert {file.size for file in files} == {7}
+    assert told == [f"far:/{tmp_path}/d/{name}" for name in left_out]
 
 
 def test_the_log_of_a_table_is_told():
@@ -134,8 +133,10 @@ def test_no_match(tmp_path, pattern):
         find_files([str(tmp_path / pattern)])
 
 
-def test_a_scheme_that_is_not_installed(tmp_path):
-    with pytest.raises(UsageError, match=r"cannot be listed.*beamsplit\[aws\]"):
+def test_a_scheme_that_is_not_installed(monkeypatch):
+    scheme = replace(SCHEMES["s3"], module="beamsplit.transforms.stores.none_such")
+    monkeypatch.setitem(SCHEMES, "s3", scheme)
+    with pytest.raises(UsageError, match=r"Amazon S3 needs a library .*: pip install 'beamsplit\[aws\]'"):
         find_files(["s3://bucket/x.csv"])
 
 

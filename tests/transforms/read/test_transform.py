@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import pickle
 import threading
 
@@ -23,6 +22,7 @@ from beamsplit.transforms.read import (
     streams,
     transform,
 )
+from tests.far_store import add_far_store
 
 
 @pytest.mark.parametrize("split_by_workers", [False, True])
@@ -61,7 +61,7 @@ def test_do_fns_pickle():
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl", "t.arrow", "t.bin"])
 def test_remote_files(tmp_path, monkeypatch, name):
-    """Beam streams instead of local files: all that is not local goes this way."""
+    """Files of a store: all that is not local goes this way."""
     table = pa.table({"a": list(range(1000))})
     path = tmp_path / name
     if name == "t.parquet":
@@ -73,24 +73,14 @@ def test_remote_files(tmp_path, monkeypatch, name):
         path.write_text("a\n" + "\n".join(map(str, range(1000))))
     else:
         path.write_text("\n".join(f'{{"a":{i}}}' for i in range(1000)))
-    files = find_files([str(path)])
+    add_far_store(monkeypatch)
+    remote = find_files([f"far:/{path}"])
     format = {"t.bin": "files", "t.parquet": "parquet", "t.csv": "csv", "t.jsonl": "jsonl", "t.arrow": "arrow"}[name]
 
-    opened = []
-    content = path.read_bytes()
-    from apache_beam.io.filesystems import FileSystems
-
-    def open_remote(path, **_):
-        opened.append(path)
-        return io.BytesIO(content)
-
-    monkeypatch.setattr(FileSystems, "open", open_remote)
-    remote = [type(file)("fake://bucket/" + name, file.size) for file in files]
     schema = input_schema(remote, format)
     results = list(read_all(make_splits(remote, format, 3), ReadOptions(schema, block_rows=100)))
     rows = [value for result in results for value in result.block.column(0).to_pylist()]
-    assert rows == (["fake://bucket/t.bin"] if format == "files" else list(range(1000)))
-    assert opened
+    assert rows == ([f"far:/{path}"] if format == "files" else list(range(1000)))
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 

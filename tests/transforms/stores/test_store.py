@@ -9,6 +9,7 @@ from beamsplit.transforms.read import find_files
 from beamsplit.transforms.stores import NotThere, StoreError
 from beamsplit.transforms.stores.store import (
     below,
+    check_writable,
     copy,
     delete,
     delete_below,
@@ -142,9 +143,11 @@ def test_names_that_are_refused(path, words):
 
 def test_no_such_bucket_is_told_at_once(store):
     path = f"{store.scheme}://no-such-bucket/d/"
-    with pytest.raises(StoreError, match=r"no bucket no-such-bucket at .*; make it, or check the name"):
-        with open_write(path + "a") as file:
-            file.write(b"abc")
+    with (
+        pytest.raises(StoreError, match=r"no bucket no-such-bucket at .*; make it, or check the name"),
+        open_write(path + "a") as file,
+    ):
+        file.write(b"abc")
     assert len(store.proxy.requests) <= 4
 
 
@@ -154,10 +157,9 @@ def test_what_is_refused_is_told_at_once(s3, code, monkeypatch):
 
     refused = f"<Error><Code>{code}</Code><Message>no, for {code}</Message></Error>".encode()
     monkeypatch.setattr(fault_proxy, "_pass_on", lambda handler, *_: fault_proxy._answer(handler, 403, refused))
-    for do in (stat, read_all, below, open_write):
+    for do in (stat, read_all, below, check_writable):
         with pytest.raises(StoreError, match=r"may not be .*: give these credentials the permission, or use others"):
-            with do(f"{s3.root}/a") or pytest.fail("nothing raised"):
-                pass
+            do(f"{s3.root}/a")
     assert len(s3.proxy.requests) <= 4
 
 
