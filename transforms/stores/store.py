@@ -216,8 +216,8 @@ def _opened(path: str, doing: str) -> tuple[Scheme, Any, str]:
 
 
 def _stored(path: str, found: dict[str, Any]) -> Stored:
-    changed = found.get("LastModified") or found.get("mtime") or found.get("updated") or found.get("created")
-    seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed or 0)
+    changed: Any = found.get("LastModified") or found.get("mtime") or found.get("created") or 0
+    seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
     version = found.get("generation") or found.get("ETag") or f"{found['size']}@{seconds}"
     return Stored(path, int(found["size"]), seconds, str(version))
 
