@@ -6,10 +6,10 @@ A case is a format with options, and the text, with `\\n` and the like, and `<` 
 csv delimiter=; header=no encoding=utf-16 a=float32 ask=a,b rows=1:3 pass=b | a;b\\n1;x\\n
 ```
 
-`a=float32` declares a type, `ask` names the columns that are read, `rows` those that are wanted, `pass` those that only
-pass through. Of it come the columns, the rows, and behind `!` the numbers of the rows that cannot be read, and why. Each
-is read whole and in splits of a byte, which must give the same; how many those are stands behind `~`, with how many rows
-the file is judged to have.
+`a=float32` declares a type, `ask` names the columns that are read, `rows` those that are wanted, `pass` those that
+only pass through. Of it come the columns, the rows, and behind `!` the numbers of the rows that cannot be read, and
+why. Each is read whole and in splits of a byte, which must give the same; how many those are stands behind `~`, with
+how many rows the file is judged to have.
 """
 
 from __future__ import annotations
