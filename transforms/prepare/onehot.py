@@ -56,7 +56,7 @@ class OneHot(SpecStep):
         """The column that it replaces."""
         return (self._column(schema),)
 
-    def _categories(self, data_type: pa.DataType) -> pa.Array:
+    def _categories(self, name: str, data_type: pa.DataType) -> pa.Array:
         """The categories in the column's own type.
 
         Raises:
@@ -65,7 +65,7 @@ class OneHot(SpecStep):
         if self.size is not None:
             if not pa.types.is_integer(data_type):
                 raise UsageError(
-                    f"onehot with size={self.size} wants integers in column {self.column!r}, which is of type "
+                    f"onehot with size={self.size} wants integers in column {name!r}, which is of type "
                     f"{data_type}; type onehot:...,values=a/b/c"
                 )
             return pa.array(np.arange(self.size)).cast(pa.int64())
@@ -73,7 +73,7 @@ class OneHot(SpecStep):
             return pa.array(self.values, type=pa.string()).cast(pa.int64() if _is_whole(data_type) else data_type)
         except pa.ArrowInvalid as error:
             raise UsageError(
-                f"onehot wants column {self.column!r} to hold {'/'.join(self.values)}, and it is of type {data_type}; "
+                f"onehot wants column {name!r} to hold {'/'.join(self.values)}, and it is of type {data_type}; "
                 "type values=... as they stand in the data"
             ) from error
 
@@ -87,7 +87,7 @@ class OneHot(SpecStep):
             UsageError: the column is missing, of another type, or cannot hold the values.
         """
         name = self._column(schema)
-        self._categories(_plain_type(schema.field(name).type))
+        self._categories(name, _plain_type(schema.field(name).type))
         return replace_fields(self.NAME, schema, name, [self._field(name)], False)
 
     def __call__(self, block: pa.RecordBatch) -> StepResult:
@@ -98,7 +98,7 @@ class OneHot(SpecStep):
         column = block.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
-        categories = self._categories(column.type)
+        categories = self._categories(name, column.type)
         looked_up = (
             column.cast(categories.type) if column.type != pa.uint64() else column.cast(categories.type, safe=False)
         )
