@@ -12,6 +12,7 @@ EXTRAS = {
     "image": ["pillow>=10"],
     "text": ["tokenizers>=0.20"],
     "kafka": ["confluent-kafka>=2.5"],
+    "registry": ["confluent-kafka[schemaregistry]>=2.8", "fastavro>=1.9"],
     "where": ["sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     # 2025.3: copies of more than 5 GB, and retries of answers that are cut.

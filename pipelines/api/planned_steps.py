@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
@@ -13,7 +12,6 @@ from beamsplit.models.fitting.fit import fit
 from beamsplit.models.graph.model_file import check_model_file
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.run_limit import context
-from beamsplit.models.values.tensors import column_type, output_field, ragged_to_arrow, to_arrow
 from beamsplit.pipelines.api.element_schema import signature_of_model
 from beamsplit.pipelines.execution.batch_size import known_batch_size, with_batch_size
 from beamsplit.pipelines.execution.execution import Execution
@@ -24,6 +22,7 @@ from beamsplit.pipelines.execution.workers import count_workers
 from beamsplit.pipelines.job.audit import with_audit
 from beamsplit.pipelines.job.columns import check_depths, check_keep, check_names, check_outputs, needed_columns
 from beamsplit.pipelines.job.finishing import finish_steps
+from beamsplit.pipelines.job.made_up_columns import made_up
 from beamsplit.pipelines.job.plan import user_fields
 from beamsplit.pipelines.job.versions import updating_step, version_steps
 from beamsplit.pipelines.options.modes import check_stream
@@ -34,7 +33,7 @@ from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
-from beamsplit.transforms.kafka.schema import UNKNOWN_SIZE, draw_values, rows_to_draw, wanted_fields
+from beamsplit.transforms.kafka.schema import UNKNOWN_SIZE, wanted_fields
 from beamsplit.transforms.step import Step
 
 SAMPLE_ROWS = 4_096
@@ -205,43 +204,6 @@ def _sizes(binding: BindingOptions, path: str) -> dict[str, tuple[int, ...]]:
         for name, spec in fields.items()
         if spec.shape is not None
     }
-
-
-def made_up(schema: pa.Schema, sizes: Mapping[str, tuple[int, ...]], seed: int = 0) -> pa.RecordBatch:
-    """Rows to bind and to measure with: normal floats, integers 0 and 1, short texts; nulls where a type has neither.
-
-    Args:
-        schema: of the rows.
-        sizes: of the rows of columns of lists, where they are known.
-        seed: of the numbers.
-    """
-    shapes = {}
-    for field in schema:
-        kind = column_type(field.type)
-        dims = () if kind is None else kind.shape
-        known = sizes.get(field.name, ())
-        known = known if len(known) == len(dims) else (UNKNOWN_SIZE,) * len(dims)
-        shapes[field.name] = tuple(one if dim is None else dim for dim, one in zip(dims, known, strict=True))
-    rows = rows_to_draw(shapes)
-    rng = np.random.default_rng(seed)
-    arrays = [_column(field, (rows, *shapes[field.name]), rng) for field in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _column(field: pa.Field, shape: tuple[int, ...], rng: np.random.Generator) -> pa.Array:
-    kind = column_type(field.type)
-    if kind is None:
-        return pa.nulls(shape[0], field.type)
-    values = draw_values(kind.dtype, shape, rng)
-    plain = output_field(field.name, kind.dtype, None if None in kind.shape else shape[1:], len(shape) - 1)
-    made = ragged_to_arrow(list(values), plain) if None in kind.shape else to_arrow(values, plain)
-    return made if made.type == field.type else _as(made, field.type)
-
-
-def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    from beamsplit.transforms.read.cast import cast_exactly
-
-    return cast_exactly(column, kind)[0]
 
 
 def check_inline(options: ScoreOptions, what: str) -> None:

@@ -95,6 +95,8 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
     finish += steps_for_format(sink, chain_schema(finish, after_infer), binding.keep)
     schema = chain_schema(finish, after_infer)
     check_columns_written(sink, schema)
+    predictions, fitting = sinks.predictions.ready(schema)
+    finish, sinks = finish + fitting, sinks._replace(predictions=predictions)
     worker_type, why = asked.worker_type, ""
     if worker_type is None and (execution.in_parts or not source.sampled):
         worker_type = "process" if execution.is_distributed else "thread"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.registry import check_registry
 from beamsplit.pipelines.options.schemes import Mode, is_topic
 from beamsplit.pipelines.options.values import Parallelism, ScoreOptions, is_given
 
@@ -48,6 +49,11 @@ replan               yes     -       -         -       yes     yes     -       -
 format               -       yes     yes       yes     yes     yes     yes     yes     yes
 output_format        topic   -       yes       yes     yes     yes     yes     yes     yes
 schema               -       yes     yes       yes     yes     yes     yes     yes     yes
+schema_registry      topic   yes     yes       yes     yes     yes     yes     yes     yes
+subject_strategy     topic   yes     yes       yes     yes     yes     yes     yes     yes
+input_record         -       yes     yes       yes     yes     yes     yes     yes     yes
+output_record        topic   -       yes       yes     yes     yes     yes     yes     yes
+register_schema      topic   -       yes       yes     yes     yes     yes     yes     yes
 kafka_config         topic   yes     yes       yes     yes     yes     yes     yes     yes
 group                -       yes     yes       yes     yes     yes     yes     yes     yes
 start                -       yes     yes       yes     yes     yes     yes     yes     yes
@@ -93,12 +99,17 @@ def check_mode(options: ScoreOptions) -> Mode:
     """
     mode = mode_of(options)
     {Mode.FILES: _check_files, Mode.RANGE: _check_range, Mode.STREAM: check_stream}[mode](options)
+    check_registry(options)
     return mode
+
+
+OF_OUTPUT = ("output_format", "schema_registry", "subject_strategy", "output_record", "register_schema")
+"""Options of an output that is a topic, whatever is read."""
 
 
 def _check_files(options: ScoreOptions) -> None:
     output, errors = options.sink.output, options.sink.errors or ""
-    of_topics = {"output_format": is_topic(output), "kafka_config": is_topic(output) or is_topic(errors)}
+    of_topics = {**dict.fromkeys(OF_OUTPUT, is_topic(output)), "kafka_config": is_topic(output) or is_topic(errors)}
     given = [
         name
         for name, marks in GOES_WITH.items()

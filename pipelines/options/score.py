@@ -13,6 +13,7 @@ from beamsplit.models.strategy.kinds import KINDS
 from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
+from beamsplit.pipelines.options.registry import add_registry
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.shared import (
     Parser,
@@ -303,6 +304,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     split.add_argument("--replan", metavar="FILE.json", help="write the plan that what was measured would give")
 
     add_stream(p)
+    add_registry(p)
     watch = p.add_argument_group("watching")
     watch.add_argument("--dry_run_plan", action="store_true", help="check everything, print the plan, run nothing")
     watch.add_argument(

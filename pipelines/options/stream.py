@@ -6,6 +6,7 @@ import argparse
 import datetime
 import re
 
+from beamsplit.pipelines.options.registry import REGISTERED
 from beamsplit.pipelines.options.shared import positive
 
 
@@ -14,11 +15,14 @@ def add_stream(p: argparse.ArgumentParser) -> None:
     stream = p.add_argument_group("streams (a kafka:// input)")
     stream.add_argument(
         "--format",
-        choices=("json", "arrow", "tensor", "raw"),
-        help="what messages hold: a JSON object (default), an Arrow IPC stream, the bytes of the inputs, or any bytes",
+        choices=("json", "arrow", "tensor", "raw", *REGISTERED),
+        help="what messages hold: a JSON object (default), an Arrow IPC stream, the bytes of the inputs, any bytes, or "
+        f"{', '.join(REGISTERED)} with --schema_registry",
     )
     stream.add_argument(
-        "--output_format", choices=("json", "arrow", "tensor"), help="of the messages written (default: json)"
+        "--output_format",
+        choices=("json", "arrow", "tensor", *REGISTERED),
+        help=f"of the messages written (default: json); {', '.join(REGISTERED)} with --schema_registry",
     )
     stream.add_argument(
         "--schema",

@@ -157,6 +157,15 @@ class StreamOptions:
     event_time: str | None = None
     model_updates: str | None = None
     on_gap: str | None = None
+    schema_registry: str | None = None
+    """Its URL, without user and password."""
+
+    subject_strategy: str | None = None
+    input_record: str | None = None
+    output_record: str | None = None
+    """Full names of records or messages."""
+
+    register_schema: bool = False
     until_end: bool = False
     stop_after_idle: float | None = None
 

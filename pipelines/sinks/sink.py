@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from apache_beam.pvalue import PCollection
 
     from beamsplit.pipelines.job.job import Job
+    from beamsplit.transforms.step import Step
 
 Written = list["tuple[str, str]"]
 """(path, job id) of each output, whose temporary files can be removed."""
@@ -37,6 +39,14 @@ class Sink(ABC):
     def facts(self) -> Mapping[str, Any]:
         """In words, for --dry_run_plan and the summary."""
         return {"output": self.name}
+
+    def ready(self, schema: pa.Schema) -> tuple[Sink, tuple[Step, ...]]:
+        """(the same, as it is for blocks of this schema; steps that fail rows which it does not take).
+
+        Raises:
+            UsageError: it does not take such blocks.
+        """
+        return self, ()
 
     def send(self, blocks: PCollection, job: Job, hints: Mapping[str, str]) -> PCollection | None:
         """Wire what goes out at once; the rows that were refused. None where nothing does."""

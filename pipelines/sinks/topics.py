@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.modes import mode_of
 from beamsplit.pipelines.options.schemes import Mode
 from beamsplit.pipelines.options.values import ScoreOptions
+from beamsplit.pipelines.sinks.registered import RegisteredOutput
 from beamsplit.pipelines.sinks.sink import ErrorSink, Sink, TopicSinks, Written
 from beamsplit.transforms.kafka.clients import check_topic
 from beamsplit.transforms.kafka.config import ClientConfig, Topic, is_kafka, parse_topic, read_properties
+from beamsplit.transforms.kafka.registry.kinds import is_registered
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from apache_beam.pvalue import PCollection
 
     from beamsplit.pipelines.job.job import Job
+    from beamsplit.transforms.kafka.registry.write import WriteRegistered
+    from beamsplit.transforms.step import Step
 
 
 def find_topics(options: ScoreOptions, local: bool) -> TopicSinks:
@@ -42,9 +47,17 @@ def find_topics(options: ScoreOptions, local: bool) -> TopicSinks:
         )
     config = ClientConfig(given[0][1].servers, options.stream.kafka_config)
     return TopicSinks(
-        None if output is None else TopicSink(config, output, sink.output_format or "json"),
+        None if output is None else _topic_sink(config, output, options),
         None if errors is None else ErrorTopic(config, errors),
     )
+
+
+def _topic_sink(config: ClientConfig, output: Topic, options: ScoreOptions) -> TopicSink:
+    format = options.sink.output_format or "json"
+    if not is_registered(format):
+        return TopicSink(config, output, format)
+    registered = RegisteredOutput(format, output.name, options.stream, options.watching.dry_run_plan)
+    return TopicSink(config, output, format, registered)
 
 
 Named = list["tuple[str, Topic]"]
@@ -85,8 +98,11 @@ class TopicSink(Sink):
 
     config: ClientConfig
     topic: Topic
-    format: str
+    format: str | WriteRegistered
     """Of the messages."""
+
+    registered: RegisteredOutput | None = None
+    """Where their schema is in a registry."""
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -101,6 +117,13 @@ class TopicSink(Sink):
     def opened(self) -> None:
         """Ask whether the topic is there."""
         _check_there(self.config, self.topic, "--output")
+
+    def ready(self, schema: pa.Schema) -> tuple[Sink, tuple[Step, ...]]:
+        """With the registry's schema, and the step that fails rows that it does not take."""
+        if self.registered is None:
+            return self, ()
+        format, fitting = self.registered.opened().format(schema)
+        return replace(self, format=format), (fitting,)
 
     def send(self, blocks: PCollection, job: Job, hints: Mapping[str, str]) -> PCollection:
         """Wire the sending; rows that the topic does not take."""

@@ -26,6 +26,7 @@ from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.kafka.as_came import GiveAsCame, as_came_field
 from beamsplit.transforms.kafka.blocks import origins
+from beamsplit.transforms.kafka.event_time import EventTime, check_event_time
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.schema import (
     JSON,
@@ -37,6 +38,7 @@ from beamsplit.transforms.kafka.schema import (
     wanted_fields,
 )
 from beamsplit.transforms.read.json_parse import Rules
+from beamsplit.transforms.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class OpenedMessages(Bound):
     """Fields of JSON that feed inputs and are kept: their texts are."""
 
     @property
-    def parse(self) -> ParseMessages:
+    def parse(self) -> Step:
         """The step that reads them."""
         return ParseMessages(self.format, self.schema, self.rules, self.as_came)
 
@@ -64,6 +66,14 @@ class OpenedMessages(Bound):
     def give_as_came(self) -> tuple[GiveAsCame, ...]:
         """The step that gives out fields as they came."""
         return (GiveAsCame(self.as_came),) if self.as_came else ()
+
+    def event_time(self, column: str) -> EventTime:
+        """What `--event_time` asks for.
+
+        Raises:
+            UsageError: messages have no such field, or it is no time.
+        """
+        return check_event_time(column, self.format, self.fields, self.schema)
 
     @property
     def fact(self) -> str:
@@ -102,7 +112,7 @@ def open_messages(
     prepare = fill_nulls(steps, messages, binding.nulls)
     prepared = chain_schema(prepare, messages)
     check_keep(binding.keep, prepared)
-    sample = prepare_sample(_as_read(sample_of(schema, fields), topic, messages), prepare, binding.prepare)
+    sample = prepare_sample(as_read(sample_of(schema, fields), topic, messages), prepare, binding.prepare)
     made = fit(path, session, prepared, sample, facts_of(binding, format == "json"))
     check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(binding.keep, [column.name for column in made.plan.outputs])
@@ -131,7 +141,7 @@ def _kept_inputs(
 ) -> tuple[str, ...]:
     """The fields that inputs take by name and that are kept."""
     check_model_file(path)
-    read = read_by_name(_signature(path, session, frozenset(binding.set)), binding.columns, binding.set)
+    read = read_by_name(signature_of(path, session, frozenset(binding.set)), binding.columns, binding.set)
     return tuple(name for name in binding.keep if name in read and name in fields and fields[name].dtype != JSON)
 
 
@@ -151,7 +161,7 @@ def _fields(
             return raw
         raise UsageError("--prepare makes the model's inputs of what messages hold; say what with --schema NAME:TYPE")
     check_model_file(path)
-    signature = _signature(path, session, frozenset(binding.set))
+    signature = signature_of(path, session, frozenset(binding.set))
     fields = wanted_fields(signature, binding.columns, binding.set)
     missing = [name for name in binding.keep if name not in fields]
     if missing:
@@ -178,14 +188,14 @@ def _natural(spec: TensorSpec, kept: bool) -> TensorSpec:
     return TensorSpec(spec.name, dtype, () if one and spec.shape is not None else spec.shape)
 
 
-def _signature(path: str, session: SessionOptions, constants: frozenset[str]) -> Signature:
+def signature_of(path: str, session: SessionOptions, constants: frozenset[str]) -> Signature:
     """Inputs and outputs of the model as it is run: with its ZipMap left out."""
     loaded = get_session(ModelFile(path), session)
     lasting = tuple(name for name in needed_rewrites(loaded.raw, constants) if name != DYNAMIC_ROWS)
     return (get_session(ModelFile(path, lasting), session) if lasting else loaded).signature
 
 
-def _as_read(rows: pa.RecordBatch, topic: str, schema: pa.Schema) -> pa.RecordBatch:
+def as_read(rows: pa.RecordBatch, topic: str, schema: pa.Schema) -> pa.RecordBatch:
     """Sample rows with the columns that rows of a topic carry along, as the schema has them."""
     count = rows.num_rows
     carried = [

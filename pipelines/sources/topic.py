@@ -25,13 +25,13 @@ from beamsplit.pipelines.options.values import (
 )
 from beamsplit.pipelines.sinks.json_output import json_format
 from beamsplit.pipelines.sources.bound import Bound
-from beamsplit.pipelines.sources.messages import OpenedMessages, open_messages
+from beamsplit.pipelines.sources.messages import OpenedMessages
+from beamsplit.pipelines.sources.registered import open_any
 from beamsplit.pipelines.sources.source import Rows, Source
 from beamsplit.runners.flink import is_flink
 from beamsplit.runners.prism import is_prism
 from beamsplit.transforms.kafka.clients import check_topic
 from beamsplit.transforms.kafka.config import ClientConfig, Topic, default_group, is_kafka, parse_topic, read_properties
-from beamsplit.transforms.kafka.event_time import check_event_time
 from beamsplit.transforms.kafka.gaps import check_gaps
 from beamsplit.transforms.kafka.offsets import committed_gaps
 from beamsplit.transforms.kafka.source import (
@@ -145,7 +145,8 @@ class Stream(Source):
 
     def bind(self, binding: BindingOptions, sink: SinkOptions, session: SessionOptions, few_runs: bool) -> Bound:
         """Find out what messages hold; none is read."""
-        return open_messages(binding, self.asked, self.topic.name, session, few_runs, json_format(sink) == "json")
+        place = self.topic.name, self.job_dir
+        return open_any(binding, self.asked, place, session, few_runs, json_format(sink) == "json")
 
     def check_parallelism(self, parallelism: Parallelism) -> None:
         """Raise for a division that a stream cannot have."""
@@ -180,11 +181,7 @@ class Stream(Source):
             stop_after_idle=asked.stop_after_idle,
             stop_file=f"{self.job_dir}/stop" if self.job_dir else None,
             on_gap=asked.on_gap or "continue",
-            event_time=(
-                check_event_time(asked.event_time, bound.format, bound.fields, bound.schema)
-                if asked.event_time
-                else None
-            ),
+            event_time=(bound.event_time(asked.event_time) if asked.event_time else None),
         )
         if kafka.on_gap == "fail":
             check_gaps(committed_gaps(kafka.consumer_group), kafka.on_gap)

@@ -13,7 +13,8 @@ from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions, SinkOptions, StreamOptions
 from beamsplit.pipelines.sinks.json_output import json_format
 from beamsplit.pipelines.sources.bound import Bound
-from beamsplit.pipelines.sources.messages import OpenedMessages, open_messages
+from beamsplit.pipelines.sources.messages import OpenedMessages
+from beamsplit.pipelines.sources.registered import open_any
 from beamsplit.pipelines.sources.source import Rows, Source
 from beamsplit.transforms.kafka.clients import check_topic, require_client
 from beamsplit.transforms.kafka.config import ClientConfig, Topic, parse_topic, read_properties
@@ -46,7 +47,7 @@ def find(options: ScoreOptions, job_dir: str | None, local: bool) -> TopicRange:
             "give --output another name"
         )
     topic = parse_topic(options.source.input[0], "--input")
-    return TopicRange(ClientConfig(topic.servers, options.stream.kafka_config), topic, options.stream, group)
+    return TopicRange(ClientConfig(topic.servers, options.stream.kafka_config), topic, options.stream, job_dir, group)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class TopicRange(Source):
     config: ClientConfig
     topic: Topic
     asked: StreamOptions
+    job_dir: str | None = None
+    """Folder that local workers share."""
+
     group: str | None = None
     """Goes on where it is, and is moved to the ends; None reads all and leaves no trace."""
 
@@ -109,7 +113,8 @@ class TopicRange(Source):
 
     def bind(self, binding: BindingOptions, sink: SinkOptions, session: SessionOptions, few_runs: bool) -> Bound:
         """Find out what messages hold; none is read."""
-        return open_messages(binding, self.asked, self.topic.name, session, few_runs, json_format(sink) == "json")
+        place = self.topic.name, self.job_dir
+        return open_any(binding, self.asked, place, session, few_runs, json_format(sink) == "json")
 
     def ready(self, binding: BindingOptions, bound: Bound, request: Request, execution: Execution) -> TopicRange:
         """With a few ranges a worker."""

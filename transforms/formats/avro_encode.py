@@ -80,7 +80,7 @@ def numbers(values: np.ndarray) -> Pieces:
     return Pieces(data[wanted], wanted.sum(axis=1))
 
 
-def _fixed(values: np.ndarray) -> Pieces:
+def fixed_width(values: np.ndarray) -> Pieces:
     """Values of one width, as they lie in memory."""
     width = values.dtype.itemsize
     return Pieces(np.ascontiguousarray(values).view(np.uint8).reshape(-1), np.full(len(values), width, np.int64))
@@ -92,13 +92,13 @@ def _nullable(column: pa.Array) -> Pieces:
         return Pieces(np.empty(0, np.uint8), np.zeros(len(column), np.int64))
     branch = np.full(len(column), 2, np.uint8)
     if not column.null_count:
-        return joined([_fixed(branch), _values(column)], len(column))
+        return joined([fixed_width(branch), _values(column)], len(column))
     valid = np.asarray(column.is_valid())
     branch[~valid] = 0
     values = _values(column.drop_null())
     lengths = np.zeros(len(column), np.int64)
     lengths[valid] = values.lengths
-    return joined([_fixed(branch), Pieces(values.data, lengths)], len(column))
+    return joined([fixed_width(branch), Pieces(values.data, lengths)], len(column))
 
 
 def _values(column: pa.Array) -> Pieces:
@@ -107,22 +107,20 @@ def _values(column: pa.Array) -> Pieces:
     if types.is_struct(kind):
         return joined([_nullable(part) for part in column.flatten()], len(column))
     if types.is_list(kind):
-        return _lists(column, _nullable(column.flatten()))
+        return lists(column, _nullable(column.flatten()))
     if types.is_map(kind):
         entries = column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         keys, values = entries.flatten().flatten()
-        return _lists(entries, joined([_values(keys), _nullable(values)], len(keys)))
+        return lists(entries, joined([_values(keys), _nullable(values)], len(keys)))
     if types.is_boolean(kind) or types.is_float16(kind):
         column = column.cast(pa.uint8() if types.is_boolean(kind) else pa.float32())
-        return _fixed(column.to_numpy(zero_copy_only=False))
+        return fixed_width(column.to_numpy(zero_copy_only=False))
     if types.is_floating(kind):
-        return _fixed(column.to_numpy(zero_copy_only=False))
+        return fixed_width(column.to_numpy(zero_copy_only=False))
     if types.is_integer(kind):
         return numbers(column.to_numpy(zero_copy_only=False).astype(np.int64))
     if types.is_decimal(kind):
-        width = kind.bit_width // 8
-        data = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :][: len(column) * width]
-        turned = Pieces(data.reshape(-1, width)[:, ::-1].reshape(-1), np.full(len(column), width, np.int64))
+        turned = big_endian(column)
         return joined([numbers(turned.lengths), turned], len(column))
     if types.is_temporal(kind):
         return numbers(column.view(pa.int32() if kind.bit_width == 32 else pa.int64()).to_numpy().astype(np.int64))
@@ -130,10 +128,18 @@ def _values(column: pa.Array) -> Pieces:
         size = kind.byte_width
         data = np.frombuffer(column.buffers()[1] or b"", np.uint8)[column.offset * size :][: len(column) * size]
         return Pieces(data, np.full(len(column), size, np.int64))
-    return _characters(column.cast(pa.large_binary()))
+    return characters(column.cast(pa.large_binary()))
 
 
-def _characters(column: pa.Array) -> Pieces:
+def big_endian(column: pa.Array) -> Pieces:
+    """Decimals, none of them null, as two's complement with the highest byte first."""
+    width = column.type.bit_width // 8
+    data = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :][: len(column) * width]
+    return Pieces(data.reshape(-1, width)[:, ::-1].reshape(-1), np.full(len(column), width, np.int64))
+
+
+def characters(column: pa.Array) -> Pieces:
+    """Values of large_binary, none of them null: their length, and so many bytes."""
     offsets = np.frombuffer(column.buffers()[1] or b"", np.int64)[column.offset : column.offset + len(column) + 1]
     lengths = np.diff(offsets)
     data = np.frombuffer(column.buffers()[2] or b"", np.uint8)
@@ -141,7 +147,7 @@ def _characters(column: pa.Array) -> Pieces:
     return joined([numbers(lengths), Pieces(data, lengths)], len(column))
 
 
-def _lists(column: pa.Array, items: Pieces) -> Pieces:
+def lists(column: pa.Array, items: Pieces) -> Pieces:
     """Lists of items, given their items: how many, these, and a 0; an empty one is a 0."""
     counts = np.asarray(pc.list_value_length(column)).astype(np.int64)
     ends = np.concatenate([[0], np.cumsum(items.lengths)])

@@ -19,8 +19,12 @@ OURS = {
     "enable.auto.offset.store": "the job's own commits",
     "auto.offset.reset": "--start",
     "transactional.id": "--delivery exactly_once",
+    "schema.registry.url": "--schema_registry",
 }
 """Properties that a client's file must not set, and what sets them."""
+
+REGISTRY_PREFIX = "schema.registry."
+"""Of properties that are for the client of a schema registry, and not for Kafka's."""
 
 YIELDING = frozenset({"transaction.timeout.ms", "delivery.timeout.ms", "socket.timeout.ms", "session.timeout.ms"})
 """Properties that the job sets unless a client's file does."""
@@ -92,6 +96,7 @@ class ClientConfig:
             UsageError: the file cannot be read or sets what is the job's to set.
         """
         given = read_properties(self.properties) if self.properties else {}
+        given = {name: value for name, value in given.items() if not name.startswith(REGISTRY_PREFIX)}
         # librdkafka's log would go to the terminal; what matters reaches the user through error callbacks.
         fixed = {"bootstrap.servers": self.servers, "log_level": 0}
         kept = {name: given[name] for name in given.keys() & YIELDING}

@@ -15,6 +15,7 @@ from beamsplit.transforms.block import TIME
 from beamsplit.transforms.kafka.blocks import VALUE
 from beamsplit.transforms.kafka.messages import parse_values
 from beamsplit.transforms.kafka.parsed import Rows
+from beamsplit.transforms.kafka.registry.read import ReadRegistered
 from beamsplit.transforms.kafka.schema import declared
 
 LATEST_MS = 253_402_300_799_999
@@ -39,6 +40,9 @@ class EventTime:
     schema: pa.Schema
     """The columns of a message, which bytes of tensors cannot be read without."""
 
+    registered: ReadRegistered | None = None
+    """What reads messages whose schemas are in a registry."""
+
     def of(self, block: pa.RecordBatch) -> tuple[np.ndarray, int]:
         """(milliseconds since 1970 for each message of a block as read, how many have no good time of their own).
 
@@ -49,6 +53,8 @@ class EventTime:
         return np.where(bad, block.column(TIME).to_numpy(), found), int(bad.sum())
 
     def _found(self, values: pa.Array) -> np.ndarray:
+        if self.registered is not None:
+            return _earliest(self.registered.only(self.column).rows(values), self.column, len(values))
         if self.format == "json":
             return self._in_json(values)
         field = self.schema.field(self.column) if self.format == "tensor" else _arrow_field(self.column, values)

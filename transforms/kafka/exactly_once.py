@@ -34,7 +34,7 @@ from beamsplit.transforms.kafka.gaps import Gap, gaps_of
 from beamsplit.transforms.kafka.limits import known_limits
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.outgoing import Messages
-from beamsplit.transforms.kafka.sink import Undelivered, encode_rows, headers_of, split_refused
+from beamsplit.transforms.kafka.sink import MessageFormat, Undelivered, encode_rows, headers_of, split_refused
 from beamsplit.transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
 
 WAITING_BLOCKS = 4
@@ -97,7 +97,7 @@ class _Transact(beam.DoFn):
         steps: Sequence[CountedStep],
         group: Group,
         output: Topic,
-        format: str,
+        format: MessageFormat,
         errors: Topic | ErrorsFile | None,
         seconds: float,
         job_dir: str | None,
@@ -257,7 +257,7 @@ class ScoreInTransactions(beam.PTransform):
         steps: make predictions of messages.
         group: of the source; keeps how far each partition is done.
         output: where predictions go.
-        format: one of `OUTPUT_FORMATS`.
+        format: one of `OUTPUT_FORMATS`, or what writes a registry's schema.
         errors: where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's
             machine, once that is committed; None gives them out.
         seconds: how long a transaction may last while its bundle does; the bundle's end commits too.
@@ -269,7 +269,7 @@ class ScoreInTransactions(beam.PTransform):
         steps: Sequence[CountedStep],
         group: Group,
         output: Topic,
-        format: str = "json",
+        format: MessageFormat = "json",
         errors: Topic | ErrorsFile | None = None,
         seconds: float = 0.2,
         job_dir: str | None = None,

@@ -17,7 +17,7 @@ from beamsplit.transforms.infer.model_version import HEADER as VERSION_HEADER
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.errors import SendErrorsDoFn
 from beamsplit.transforms.kafka.outgoing import Headers, Messages
-from beamsplit.transforms.kafka.sink import SendBlocksDoFn, encode_rows, undelivered
+from beamsplit.transforms.kafka.sink import MessageFormat, SendBlocksDoFn, encode_rows, undelivered
 from beamsplit.transforms.split import parse_origin_file
 
 IN_FILE, IN_ROW = "input.file", "input.row"
@@ -65,7 +65,7 @@ def _bytes(path: str) -> bytes:
 
 
 class _RowsDoFn(SendBlocksDoFn):
-    def __init__(self, config: ClientConfig, topic: Topic, format: str, job_dir: str | None):
+    def __init__(self, config: ClientConfig, topic: Topic, format: MessageFormat, job_dir: str | None):
         super().__init__(config, topic, format, job_dir)
         self._bases = RowBases()
 
@@ -83,11 +83,11 @@ class SendRows(beam.PTransform):
     Args:
         config: how to get in.
         topic: to write to.
-        format: one of `sink.OUTPUT_FORMATS`.
+        format: one of `sink.OUTPUT_FORMATS`, or what writes a registry's schema.
         job_dir: folder that local workers share, for counts.
     """
 
-    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json", job_dir: str | None = None):
+    def __init__(self, config: ClientConfig, topic: Topic, format: MessageFormat = "json", job_dir: str | None = None):
         super().__init__()
         self._dofn = _RowsDoFn(config, topic, format, job_dir)
 

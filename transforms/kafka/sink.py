@@ -26,6 +26,7 @@ from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.deliveries import Deliveries
 from beamsplit.transforms.kafka.ending import ending
 from beamsplit.transforms.kafka.outgoing import Headers, Messages, Refusal
+from beamsplit.transforms.kafka.registry.write import WriteRegistered
 from beamsplit.transforms.worker import this_worker
 
 OUTPUT_FORMATS = ("json", "arrow", "tensor")
@@ -34,9 +35,15 @@ IN_TOPIC, IN_PARTITION, IN_OFFSET = "input.topic", "input.partition", "input.off
 """Headers that tell which message an output was made of."""
 
 
-def encode_rows(format: str, block: pa.RecordBatch) -> list[bytes]:
-    """The user's columns of each row as the value of a message, in one of `OUTPUT_FORMATS`."""
+MessageFormat = str | WriteRegistered
+"""One of `OUTPUT_FORMATS`, or what makes messages of a registry's schema."""
+
+
+def encode_rows(format: MessageFormat, block: pa.RecordBatch) -> list[bytes]:
+    """The user's columns of each row as the value of a message."""
     data = block.select(data_columns(block.schema))
+    if isinstance(format, WriteRegistered):
+        return format.encode(data)
     return _ENCODERS[format](data)
 
 
@@ -121,7 +128,7 @@ class SendDoFn(beam.DoFn):
 class SendBlocksDoFn(SendDoFn):
     """Sends the rows of blocks; gives out, as `FAILED`, those that the topic will not take."""
 
-    def __init__(self, config: ClientConfig, topic: Topic, format: str, job_dir: str | None = None):
+    def __init__(self, config: ClientConfig, topic: Topic, format: MessageFormat, job_dir: str | None = None):
         super().__init__(config, topic, job_dir)
         self._format = format
         self._undelivered = Undelivered(job_dir)
@@ -179,11 +186,11 @@ class WriteMessages(beam.PTransform):
     Args:
         config: how to get in.
         topic: to write to.
-        format: one of `OUTPUT_FORMATS`.
+        format: one of `OUTPUT_FORMATS`, or what writes a registry's schema.
         job_dir: folder that local workers share, for counts.
     """
 
-    def __init__(self, config: ClientConfig, topic: Topic, format: str = "json", job_dir: str | None = None):
+    def __init__(self, config: ClientConfig, topic: Topic, format: MessageFormat = "json", job_dir: str | None = None):
         super().__init__()
         self._dofn = SendBlocksDoFn(config, topic, format, job_dir)
 

@@ -1,0 +1,1 @@
+"""Messages whose schemas lie in a schema registry: Avro, Protobuf and JSON Schema in Confluent's framing."""
