@@ -14,6 +14,7 @@ EXTRAS = {
     "kafka": ["confluent-kafka>=2.5"],
     "registry": ["confluent-kafka[schemaregistry]>=2.8", "fastavro>=1.9"],
     "where": ["sqlglot>=26"],
+    "delta": ["deltalake>=1.6", "sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     # 2025.3: copies of more than 5 GB, and retries of answers that are cut.
     "gcp": ["apache-beam[gcp]>=2.76", "gcsfs>=2025.3"],
@@ -41,6 +42,8 @@ EXTRAS = {
         "flask>=3",
         "flask-cors>=5",
         "gcp-storage-emulator>=2024.8",
+        # Deletion vectors of Delta tables.
+        "pyroaring>=1.0",
     ],
     "bench": [
         "scikit-learn>=1.5",

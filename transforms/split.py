@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beamsplit.transforms.tables.table_file import TableFile
 
 CsvHeader = bool | tuple[str, ...] | None
 """Whether the first line of a CSV file names its columns; or their names, where that line is a row too. None: it names
@@ -55,6 +59,9 @@ class Split:
 
     delimiter: str | None = None
     """Between the cells of a CSV file; None: as its name says."""
+
+    table: TableFile | None = None
+    """What a table tells of the file, if it is one of a table."""
 
     def origin_file(self) -> str:
         """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.

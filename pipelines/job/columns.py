@@ -12,6 +12,7 @@ from beamsplit.models.values.tensors import output_field
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.read import InputFile, NoColumns, infer_schema, partition_types
+from beamsplit.transforms.read.inputs import paths_with_folders
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.user_function import UserFunction
 
@@ -36,7 +37,7 @@ def all_columns(files: Sequence[InputFile], format: str) -> tuple[str, ...]:
     Raises:
         UsageError: the files cannot be read.
     """
-    folders = partition_types(file.path for file in files)
+    folders = partition_types(paths_with_folders(files))
     try:
         own = infer_schema(files, format).schema.names
     except NoColumns:

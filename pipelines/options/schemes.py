@@ -49,8 +49,12 @@ SCHEMES: dict[str, Scheme] = {
         {Mode.RANGE: f"{_SOURCES}.topic_range", Mode.STREAM: f"{_SOURCES}.topic"},
         sinks=f"{_SINKS}.topics",
     ),
+    "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}),
 }
 """System by scheme."""
+
+BY_PATH = ("delta",)
+"""Schemes behind which a path stands: `delta:data/sales`."""
 
 
 def scheme_of(name: str) -> Scheme:
@@ -58,9 +62,13 @@ def scheme_of(name: str) -> Scheme:
 
     >>> scheme_of("kafka://h:9092/t").is_topic, scheme_of("gs://bucket/a.parquet").is_topic
     (True, False)
+    >>> scheme_of("delta:data/sales") is SCHEMES["delta"], scheme_of("data/delta") is FILES
+    (True, True)
     """
-    scheme, found, _ = name.partition("://")
-    return SCHEMES.get(scheme, FILES) if found else FILES
+    scheme, found, behind = name.partition(":")
+    if not found or not (behind.startswith("//") or scheme in BY_PATH):
+        return FILES
+    return SCHEMES.get(scheme, FILES)
 
 
 def is_topic(name: str) -> bool:

@@ -96,6 +96,7 @@ def run_bounded(
                     result = pipeline.run()
                     result.wait_until_finish()
             counters, inference = read_metrics(result)
+            counters["rows_left_out"] = counters.get("rows_left_out", 0) + job.source.rows_left_out
     except BaseException:
         for path, job_id in written:
             give_up(path, job_id)

@@ -45,6 +45,7 @@ from beamsplit.transforms.read import (
     read_spread,
     with_derived,
 )
+from beamsplit.transforms.read.inputs import paths_with_folders
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.where import Node, bind_where, columns_of
 
@@ -124,7 +125,7 @@ def open_sample(
         if FORMATS[format].header and not any(file.header is False for file in files):  # Not even a header.
             raise
         inferred, where = InferredSchema(_columns_of_nothing(binding, path, session, error)), None
-    folders = partition_types(file.path for file in files)
+    folders = partition_types(paths_with_folders(files))
     of_folders = {name for name in binding.types if name in folders and name not in inferred.schema.names}
     of_fields = declared_fields(
         inferred.schema, {k: v for k, v in binding.types.items() if k not in of_folders}, format
@@ -155,9 +156,7 @@ def open_sample(
         schema = as_json(schema, verbatim, text=known.to_text) if objects else as_texts(schema, verbatim)
         prepared = chain_schema(prepare, with_origin_schema(schema))
     codes = (
-        partition_codes(file.path for file in files)
-        & {*derived.partitions}
-        & {*binding.keep} - of_folders - {*compared}
+        partition_codes(paths_with_folders(files)) & {*derived.partitions} & {*binding.keep} - of_folders - {*compared}
     )
     if codes:
         signature = get_session(ModelFile(path), session).signature

@@ -80,6 +80,11 @@ class Source(ABC):
         return False
 
     @property
+    def rows_left_out(self) -> int:
+        """Rows of what is not read at all, since `--where` keeps none of it."""
+        return 0
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """What `--keep '*'` means; empty where it means nothing.
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
-from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.read.inputs import InputFile, paths_with_folders
 from beamsplit.transforms.read.result import NO_DERIVED, Derived, ReadFailure, ReadOptions, ReadResult, conform
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -48,7 +48,7 @@ def with_derived(
         if found is not None:
             fields[name] = found[0]
             more.append(pa.field(name, found[1]))
-    partitions = partition_types(file.path for file in files)
+    partitions = partition_types(paths_with_folders(files))
     clash = [name for name in partitions if name in schema.names and name in asked]
     notes = tuple(
         f"the files have a column {name!r}, which is read; that of their folders' names is not" for name in clash

@@ -34,7 +34,7 @@ def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> I
         options: what the readers will be asked for; with other columns they take nothing of this.
         workers: how many read at a time.
     """
-    first = [split for split in splits[:workers] if FORMATS[split.format].begun_early]
+    first = [split for split in splits[:workers] if FORMATS[split.format].begun_early and split.table is None]
     if not first:
         yield
         return

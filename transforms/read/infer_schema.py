@@ -132,6 +132,9 @@ def infer_schema(inputs: Sequence[InputFile], format: str) -> InferredSchema:
     kind = FORMATS[format]
     if kind.files:
         return InferredSchema(cast(pa.Schema, kind.reader.schema(InputFile("", 0), 0)))
+    if inputs and inputs[0].table is not None:
+        schema = inputs[0].table.schema
+        return InferredSchema(_plain_fields(schema), wrong=_unreadable(inputs[0], schema))
     _check_not_empty(inputs, format)
     seen = sampled(inputs, format)
     head = max(LEAST_BYTES, min(SAMPLE_BYTES, TEXT_BYTES // max(1, len(seen))))

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.formats import FORMATS, format_by_extension
@@ -14,6 +15,9 @@ from beamsplit.transforms.read.compression import kind_by_name, without_extensio
 from beamsplit.transforms.read.dataset_folder import data_files
 from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.split import CsvHeader
+
+if TYPE_CHECKING:
+    from beamsplit.transforms.tables.table_file import TableFile
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class InputFile:
     most_rows: int | None = None
     """How many rows are read of it, from the first; None reads all."""
 
+    table: TableFile | None = field(default=None, compare=False)
+    """What a table tells of the file, if it is one of a table."""
+
 
 class InputChanged(RuntimeError):
     """A file is no longer what was planned to be read, in one line."""
@@ -63,6 +70,11 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
             continue
         became = f"it had {file.size:,} bytes, now {now.size:,}" if now.stamp else "it is gone"
         raise InputChanged(f"{file.path} changed while it was read ({became}): run the job again when it is complete")
+
+
+def paths_with_folders(files: Sequence[InputFile]) -> list[str]:
+    """The paths of files whose folders' names tell columns: not of those of a table, which tells itself."""
+    return [file.path for file in files if file.table is None]
 
 
 def _found(path: str, stat: os.stat_result) -> InputFile:

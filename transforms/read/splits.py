@@ -142,6 +142,9 @@ def split_file(file: InputFile, number: int, format: str, split_bytes: int) -> l
     kind = FORMATS[format]
     if not file.size and not kind.files:
         return []
+    if file.table is not None:
+        splits = [replace(split, table=file.table) for split in kind.reader.split(file, number, split_bytes)]
+        return splits if file.most_rows is None else list(_first_rows(splits, file.most_rows, counted=True))
     if file.most_rows is None:
         return kind.reader.split(file, number, split_bytes)
     # Of text a few rows are one split: others are found by reading the whole file.
@@ -175,7 +178,12 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
 
 def _read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
-    results = _named(split, FORMATS[split.format].reader.read(split, of_files(options)))
+    if split.table is not None:
+        from beamsplit.transforms.tables.table_file import read_table_file
+
+        results = _named(split, read_table_file(split, of_files(options)))
+    else:
+        results = _named(split, FORMATS[split.format].reader.read(split, of_files(options)))
     if not is_local(split.paths[0]):
         results = read_ahead(results)
     return results if options.derived == NO_DERIVED else derive_all(results, options)
@@ -274,6 +282,9 @@ def total_rows(inputs: Sequence[InputFile], format: str) -> int | None:
     if FORMATS[format].files:
         return len(inputs)
     full = [file for file in inputs if file.size]
+    told = [file.table.rows for file in full if file.table is not None and file.most_rows is None]
+    if full and len(told) == len(full) and None not in told:
+        return sum(rows for rows in told if rows is not None)
     looked_at = [file for file in full if is_local(file.path)][:FILES_COUNTED] or full[:1]
     counted: float = 0
     for file in looked_at:
