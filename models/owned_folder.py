@@ -127,6 +127,20 @@ def remove_abandoned(parent: str, name: str) -> list[str]:
     return removed
 
 
+def is_abandoned(folder: str) -> bool:
+    """Whether the owner of a folder has ended, or the folder is gone; never where the file system has no locks."""
+    if os.path.abspath(folder) in _held:
+        return False
+    try:
+        handle = os.open(os.path.join(folder, _OWNER + machine()), os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return True
+    try:
+        return fcntl is not None and _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def _remove_if_abandoned(folder: str) -> bool:
     if os.path.abspath(folder) in _held:
         return False

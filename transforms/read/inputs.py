@@ -33,6 +33,9 @@ class InputFile:
     stamp: tuple[int, int] | None = field(default=None, compare=False)
     """(number on its disk, nanoseconds of its last change) of a local file."""
 
+    version: str | None = field(default=None, compare=False)
+    """Of a file at a store: another one when the content is."""
+
     encoding: str | None = None
     """Of text that is not UTF-8: the name of Python's codec."""
 
@@ -54,7 +57,7 @@ class InputChanged(RuntimeError):
 
 
 def check_unchanged(files: Sequence[InputFile]) -> None:
-    """Check that local files are what they were when they were found; one that only grew is.
+    """Check that files are what they were when they were found; one of this machine that only grew is.
 
     Raises:
         InputChanged: one was cut short, replaced, written again or removed, so some of its rows may be missing.
@@ -70,6 +73,24 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
             continue
         became = f"it had {file.size:,} bytes, now {now.size:,}" if now.stamp else "it is gone"
         raise InputChanged(f"{file.path} changed while it was read ({became}): run the job again when it is complete")
+    _check_unchanged_at_store([file for file in files if file.version is not None])
+
+
+def _check_unchanged_at_store(files: Sequence[InputFile]) -> None:
+    from beamsplit.transforms.stores import store
+
+    folders: dict[str, list[InputFile]] = {}
+    for file in files:
+        folders.setdefault(file.path.rpartition("/")[0], []).append(file)
+    for folder, of_folder in folders.items():
+        # One request for each 1,000 files of the folder, in place of one for each file.
+        found = store.directly_in(folder) if len(of_folder) > 3 else [store.stat(file.path) for file in of_folder]
+        now = {one.path: one for one in found if one is not None}
+        for file in of_folder:
+            there = now.get(file.path)
+            if there is None or there.version != file.version:
+                became = "it is gone" if there is None else "another file was written in its place"
+                raise InputChanged(f"{file.path} changed while it was read ({became}): run the job again")
 
 
 def paths_with_folders(files: Sequence[InputFile]) -> list[str]:
@@ -162,7 +183,7 @@ def _remote(pattern: str, left_out: list[str]) -> list[InputFile]:
     for match in matches:
         hidden = hidden_part(match.path, pattern)
         if hidden is None:
-            found.append(InputFile(match.path, match.size))
+            found.append(InputFile(match.path, match.size, version=match.version))
         else:
             left_out.append(hidden)
     return found

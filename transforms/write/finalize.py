@@ -10,6 +10,7 @@ from beamsplit.models.owned_folder import disown, own, remove_abandoned
 from beamsplit.transforms.write.names import shard_names, temp_folder
 from beamsplit.transforms.write.point_of_no_return import renaming, wanted
 from beamsplit.transforms.write.storage import local_path, remove, remove_folder, replace, size_of
+from beamsplit.transforms.write.store_folders import disown_store_folder, own_store_folder
 from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
 
@@ -102,6 +103,7 @@ def own_folders(written: Iterable[tuple[str, str]]) -> None:
 
     Raises:
         OSError: one cannot be made.
+        UsageError: of a store says why not.
     """
     for output, job_id in written:
         folder = local_path(temp_folder(output, job_id))
@@ -109,6 +111,8 @@ def own_folders(written: Iterable[tuple[str, str]]) -> None:
             parent, name = os.path.split(os.path.abspath(folder))
             remove_abandoned(parent, f"{re.escape(name.removesuffix(job_id))}[0-9a-f]{{{len(job_id)}}}")
             own(folder)
+        else:
+            own_store_folder(temp_folder(output, job_id), job_id)
 
 
 def disown_folders(written: Iterable[tuple[str, str]]) -> None:
@@ -117,3 +121,5 @@ def disown_folders(written: Iterable[tuple[str, str]]) -> None:
         folder = local_path(temp_folder(output, job_id))
         if folder is not None:
             disown(folder)
+        else:
+            disown_store_folder(job_id)

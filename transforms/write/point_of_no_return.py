@@ -13,8 +13,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from beamsplit.transforms.stores.schemes import is_remote
 from beamsplit.transforms.write.names import temp_folder
 from beamsplit.transforms.write.storage import local_path
+from beamsplit.transforms.write.store_folders import folder_here
 
 MARKER = "renaming"
 """A file in the temporary folder: by it a submitter knows what a worker process does."""
@@ -35,7 +37,7 @@ def renaming(output: str, job_id: str) -> Iterator[None]:
     with _lock:
         check_wanted(job_id)
         _renaming.add(job_id)
-    folder = local_path(temp_folder(output, job_id))
+    folder = _folder_here(output, job_id)
     marker = Path(folder, MARKER) if folder is not None and os.path.isdir(folder) else None
     if marker is not None:
         marker.touch()
@@ -51,12 +53,18 @@ def renaming(output: str, job_id: str) -> Iterator[None]:
 
 def give_up(output: str, job_id: str) -> bool:
     """Give a job up that was interrupted, unless its files get their names already; whether that was done."""
-    folder = local_path(temp_folder(output, job_id))
+    folder = _folder_here(output, job_id)
     with _lock:
         if job_id in _renaming or (folder is not None and os.path.exists(os.path.join(folder, MARKER))):
             return False
         _given_up.add(job_id)
         return True
+
+
+def _folder_here(output: str, job_id: str) -> str | None:
+    """The temporary folder, or what stands for it on this machine; None where nothing does."""
+    folder = temp_folder(output, job_id)
+    return folder_here(job_id) if is_remote(folder) else local_path(folder)
 
 
 @contextlib.contextmanager

@@ -75,6 +75,18 @@ def test_listing(store):
     ]
 
 
+def test_ten_thousand_files_are_listed_by_the_thousand(s3):
+    from moto.s3.models import s3_backends
+
+    bucket = next(one for account in s3_backends.values() for one in account.values() if "bucket" in one.buckets)
+    for number in range(10_000):
+        bucket.put_object("bucket", f"many/{number:05d}.csv", b"1")
+    s3.proxy.reset()
+    assert len(find_files([f"{s3.root}/many/*.csv"])) == len(find_files([f"{s3.root}/many/"])) == 10_000
+    assert len(s3.proxy.requests) <= 22
+    bucket.buckets["bucket"].keys.clear()
+
+
 @pytest.mark.parametrize("size", [10, 70 * MB])
 def test_what_is_left_by_an_error_is_no_file(s3, size):
     path = f"{s3.root}/a"
