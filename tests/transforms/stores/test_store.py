@@ -75,15 +75,15 @@ def test_listing(store):
     ]
 
 
-def test_ten_thousand_files_are_listed_by_the_thousand(s3):
+def test_many_files_are_listed_by_the_thousand(s3):
     from moto.s3.models import s3_backends
 
     bucket = next(one for account in s3_backends.values() for one in account.values() if "bucket" in one.buckets)
-    for number in range(10_000):
+    for number in range(2_500):
         bucket.put_object("bucket", f"many/{number:05d}.csv", b"1")
     s3.proxy.reset()
-    assert len(find_files([f"{s3.root}/many/*.csv"])) == len(find_files([f"{s3.root}/many/"])) == 10_000
-    assert len(s3.proxy.requests) <= 22
+    assert len(find_files([f"{s3.root}/many/*.csv"])) == len(find_files([f"{s3.root}/many/"])) == 2_500
+    assert len(s3.proxy.requests) <= 8
     bucket.buckets["bucket"].keys.clear()
 
 
