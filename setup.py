@@ -11,6 +11,7 @@ NO_GPU_WHEELS = "(sys_platform != 'linux' or platform_machine != 'x86_64') and (
 EXTRAS = {
     "image": ["pillow>=10"],
     "text": ["tokenizers>=0.20"],
+    "tfrecord": ["google-crc32c>=1.5"],
     "kafka": ["confluent-kafka>=2.5"],
     "registry": ["confluent-kafka[schemaregistry]>=2.8", "fastavro>=1.9"],
     "where": ["sqlglot>=26"],

@@ -39,6 +39,9 @@ class Format:
     """Values are text: types are what the first rows suggest, and a value may be none of its type. Files may be
     compressed as a whole, have an encoding, and tell about how many rows they have (`interfaces.TextReader`)."""
 
+    packed: bool = False
+    """Files may be compressed as a whole, though they are no text."""
+
     header: bool = False
     """Columns are named by a first line, which may be none."""
 
@@ -137,9 +140,12 @@ ARROW = Format("arrow", (".arrow", ".arrows", ".feather", ".ipc"), "read.arrow_i
 AVRO = Format("avro", (".avro",), "formats.avro", "formats.avro", cuttable=True)
 ORC = Format("orc", (".orc",), "formats.orc", "formats.orc", cuttable=True, times="ns")
 WEBDATASET = Format("webdataset", (".tar",), "formats.webdataset")
+TFRECORD = Format("tfrecord", (".tfrecord", ".tfrecords"), "formats.tfrecord", packed=True)
 FILES = Format("files", (), "read.files", files=True, cuttable=True)
 
-FORMATS: dict[str, Format] = {one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, FILES)}
+FORMATS: dict[str, Format] = {
+    one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, TFRECORD, FILES)
+}
 """Every format, by its name."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from beamsplit.transforms.formats.row_starts import splits_between
 from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, conform
@@ -67,15 +68,8 @@ def split(file: InputFile, number: int, target_bytes: int) -> list[Split]:
     if size <= target_bytes or not is_local(path):
         return [Split("webdataset", (path,), (number, 0), 0, size, 0, None, size)]
     status = os.stat(path)
-    starts = [*_row_starts(path, (status.st_size, status.st_mtime_ns)), size]
-    splits: list[Split] = []
-    first = 0
-    for at in range(1, len(starts)):
-        if at == len(starts) - 1 or starts[at + 1] - starts[first] > target_bytes:
-            where, weight = (number, len(splits)), starts[at] - starts[first]
-            splits.append(Split("webdataset", (path,), where, starts[first], starts[at], first, at - first, weight))
-            first = at
-    return splits
+    starts = _row_starts(path, (status.st_size, status.st_mtime_ns))
+    return splits_between("webdataset", path, number, [*starts, size], target_bytes)
 
 
 @lru_cache(maxsize=64)

@@ -228,4 +228,4 @@ def with_encoding(inputs: Sequence[InputFile], format: str, encoding: str | None
 
 def _format_by_name(path: str) -> str | None:
     found = format_by_extension(without_extension(path))
-    return None if found is None or (kind_by_name(path) and not found.text) else found.name
+    return None if found is None or (kind_by_name(path) and not (found.text or found.packed)) else found.name
