@@ -6,7 +6,6 @@ rows, batches -> [to blocks] -> a step a ParDo, an exchange between -> [from blo
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from beamsplit.transforms.block import EVENT_TIME, EVENT_TIME_FIELD, ORIGIN_ROW,
 from beamsplit.transforms.columns import drop_rows
 from beamsplit.transforms.elements.conform import conform
 from beamsplit.transforms.elements.described import describe_row, describe_values
+from beamsplit.transforms.elements.pace import Pace
 from beamsplit.transforms.elements.scoring import columns_of, is_batch, names_of, split_rows, value_of
 from beamsplit.transforms.elements.tables import as_one_batch
 from beamsplit.transforms.elements.values import block_of_rows, python_values
@@ -37,9 +37,8 @@ _FORM_BITS = 60
 
 class _ToBlocks(beam.DoFn):
     def __init__(self, schema: pa.Schema, keep: Sequence[str], most_rows: int, linger: float | None) -> None:
-        self._schema, self._keep, self._most, self._linger = schema, tuple(keep), most_rows, linger
+        self._schema, self._keep, self._most, self._pace = schema, tuple(keep), most_rows, Pace(linger)
         self._waiting: dict[Any, list[tuple[Any, Any]]] = {}
-        self._first = 0.0
         self._next = 0
 
     def setup(self) -> None:
@@ -55,13 +54,12 @@ class _ToBlocks(beam.DoFn):
         if is_batch(element):
             yield from self._batch(element, timestamp, window)
             return
-        if not self._waiting:
-            self._first = time.monotonic()
+        over = self._pace.is_over(not self._waiting)
         rows = self._waiting.setdefault(window, [])
         rows.append((element, timestamp))
         if len(rows) >= self._most:
             yield from self._block(window, self._waiting.pop(window))
-        elif self._linger is not None and time.monotonic() - self._first > self._linger:
+        elif over:
             yield from self.finish_bundle()
 
     def finish_bundle(self) -> Iterator[Any]:

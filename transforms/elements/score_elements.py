@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,18 +11,18 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.transforms.apply import FAILED, FAILED_IN
+from beamsplit.transforms.elements.pace import Pace
 from beamsplit.transforms.elements.scoring import ScoredElements, Scoring, is_batch, split_rows
 from beamsplit.transforms.failures.row_error import RowError
 
 
 class _Score(beam.DoFn):
     def __init__(self, scoring: Scoring, most_rows: int, linger_seconds: float | None) -> None:
-        self._scoring, self._most_rows, self._linger = scoring, most_rows, linger_seconds
+        self._scoring, self._most_rows, self._pace = scoring, most_rows, Pace(linger_seconds)
         self._done = Metrics.counter("beamsplit", "rows_scored")
         self._failed = Metrics.counter("beamsplit", "rows_failed")
         self._rows: list[Any] = []
         self._places: list[tuple[Any, Any]] = []
-        self._first = 0.0
 
     def setup(self) -> None:
         self._scoring.setup()
@@ -42,12 +41,9 @@ class _Score(beam.DoFn):
             if made.num_rows:
                 yield made
             return
-        if not self._rows and self._linger is not None:
-            self._first = time.monotonic()
         self._rows.append(element)
         self._places.append((timestamp, window))
-        full = len(self._rows) >= self._most_rows
-        if full or (self._linger is not None and time.monotonic() - self._first > self._linger):
+        if len(self._rows) >= self._most_rows or self._pace.is_over(len(self._rows) == 1):
             yield from self._flush()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -89,8 +85,8 @@ class ScoreElements(beam.PTransform):
     Args:
         scoring: what scores them.
         most_rows: rows that are scored together.
-        linger_seconds: longest that a row waits for others while more come, of a bundle that does not end; None waits
-            for the end of the bundle.
+        linger_seconds: longest that a row waits for others while more come, of a bundle that does not end (`Pace`);
+            None waits for the end of the bundle.
         element_type: of the predictions.
     """
 
