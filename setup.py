@@ -13,7 +13,7 @@ EXTRAS = {
     "text": ["tokenizers>=0.20"],
     "tfrecord": ["google-crc32c>=1.5"],
     "kafka": ["confluent-kafka>=2.5"],
-    "registry": ["confluent-kafka[schemaregistry]>=2.8", "fastavro>=1.9"],
+    "registry": ["confluent-kafka[schemaregistry]>=2.8", "fastavro>=1.9", "grpcio-tools>=1.66"],
     "where": ["sqlglot>=26"],
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],

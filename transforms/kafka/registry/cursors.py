@@ -106,6 +106,11 @@ class Cursors:
         """Where a number of 7 bits a byte would end."""
         return np.flatnonzero(self.data < 0x80)
 
+    def numbers_between(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """How many numbers of 7 bits a byte end in each of these pieces."""
+        counts: np.ndarray = np.searchsorted(self._stops, end) - np.searchsorted(self._stops, begin)
+        return counts
+
     def many_varints(
         self, at: np.ndarray, who: np.ndarray, counts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

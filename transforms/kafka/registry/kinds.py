@@ -84,7 +84,9 @@ class Kind:
         return found
 
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (Kind("avro", "AVRO", "avro"),)}
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (Kind("avro", "AVRO", "avro"), Kind("protobuf", "PROTOBUF", "protobuf"))
+}
 
 
 def is_registered(format: str | None) -> bool:

@@ -14,6 +14,7 @@ from beamsplit.transforms.kafka.parsed import Rows
 from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, schema_by_id
 from beamsplit.transforms.kafka.registry.framing import Bodies, unframe
 from beamsplit.transforms.kafka.registry.kinds import KINDS
+from beamsplit.transforms.read.damage import without_damage
 from beamsplit.transforms.step import RowFailure, StepResult
 
 
@@ -73,10 +74,12 @@ class ReadRegistered:
             except (NotThere, ValueError) as why:
                 bad |= dict.fromkeys(framed.rows[some].tolist(), _of_schema(id, str(why)))
                 continue
-            for at, reason in found.bad.items():
+            sound, damaged = without_damage(found.batch, self.schema.names)
+            reasons = found.bad | {int(found.rows[at]): why for at, why in damaged.items()}
+            for at, reason in reasons.items():
                 bad[int(framed.rows[some[at]])] = _of_schema(id, reason)
-            batches.append(found.batch)
-            sources.append(framed.rows[some[found.rows]])
+            batches.append(sound)
+            sources.append(framed.rows[some[np.delete(found.rows, list(damaged))]])
         if len(batches) == 1 and not bad:
             return Rows(batches[0], None, {})
         if not batches:

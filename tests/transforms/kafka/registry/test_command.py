@@ -60,7 +60,8 @@ def score(command: Command, broker: Broker, registered: Registered, tmp_path: Pa
         few = ("--until_end", "--workers", "1", "--quiet", "--schema_registry", registered.url)
         few += () if str(output).startswith("kafka:") else ("--num_shards", "1")
         given = {"model": model, "input": broker.uri(), "output": output, "columns": None, **changed}
-        return command.run(*few, "--format", "avro", *options, **given)
+        few += () if "--format" in options else ("--format", "avro")
+        return command.run(*few, *options, **given)
 
     return run
 
@@ -111,6 +112,32 @@ def test_versions_in_one_topic_are_read_by_the_latest_and_bad_messages_told(
     told = ("does not begin with", "no schema of the id 99", "no field 'x'", "cut short", "PROTOBUF")
     for at, why in enumerate(told, 3):
         assert why in reasons[at][1]
+
+
+def test_texts_that_are_none_are_told(broker: Broker, registered: Registered, score: Run, tmp_path: Path):
+    id = registered.add("in-value", ONE)
+    (good,) = framed(ONE, id, {"x": [1, 2], "id": "ab"})
+    broker.send(good, good.replace(b"ab", b"\xff\xfe"), good)
+    code, _, err = score("--keep", "id", "--errors", tmp_path / "e.jsonl")
+    assert code == 0, err
+    assert [row["id"] for row in lines(tmp_path / "o.jsonl")] == ["ab", "ab"]
+    (error,) = lines(tmp_path / "e.jsonl")
+    assert error["offset"] == 1 and "column 'id'" in error["reason"] and "UTF-8" in error["reason"]
+
+
+def test_protobuf_goes_in_and_out(broker: Broker, registered: Registered, score: Run, tmp_path: Path, command: Command):
+    pytest.importorskip("grpc_tools")
+    broker.send(b"", topic="out")
+    args = ("--output_format", "protobuf", "--keep", "id", "--quiet", "--workers", "1")
+    args = (*args, "--schema_registry", registered.url, "--register_schema", "--output_record", "a.Out")
+    code, _, err = command.run(*args, output=broker.uri("out"))
+    assert code == 0, err
+    latest = registered.latest("out-value").schema.schema_str
+    assert "package a;" in latest and "repeated float y = 2;" in latest
+    args = ("--format", "protobuf", "--columns", "x=y", "--keep", "id", "--max_failed", "1")
+    code, _, err = score(*args, "--errors", tmp_path / "e.jsonl", input=broker.uri("out"))
+    assert code == 0, err
+    assert sorted(row["id"] for row in lines(tmp_path / "o.jsonl")) == list(range(600))
 
 
 def test_files_go_to_a_topic_of_the_subjects_schema(
@@ -213,11 +240,11 @@ def test_inputs_that_cannot_be_read(
             "--output_format avro",
             "--output_format avro is for messages whose schemas are in a registry; add",
         ),
-        ("--schema_registry http://h:1", "--schema_registry is for --format or --output_format avro"),
+        ("--schema_registry http://h:1", "--schema_registry is for --format or --output_format avro or protobuf"),
         ("--output_format avro --schema_registry h:1", "is no address; type --schema_registry http://HOST:PORT"),
         ("--output_format avro --schema_registry http://u:pw@h:1", "//h:1 holds a user"),
-        ("--output_record a.B", "--output_record is for --output_format avro"),
-        ("--register_schema", "--register_schema is for --output_format avro"),
+        ("--output_record a.B", "--output_record is for --output_format avro or protobuf"),
+        ("--register_schema", "--register_schema is for --output_format avro or protobuf"),
         ("--input_record a.B", "--input_record is for a stream"),
         ("--output_format avro --schema_registry http://h:1 --subject_strategy record", "add --output_record NAME"),
     ],
