@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
+from beamsplit.pipelines.options.schemes import is_table
 from beamsplit.transforms.failures.row_error import RowError
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class JobResult:
 
         if self.output.startswith("kafka://"):
             raise UsageError(f"the predictions went to the topic {self.output}, and are in no file; read the topic")
+        if is_table(self.output):
+            raise UsageError(
+                f"the predictions are in the table {self.output}; read that, e.g. with {_table_reader(self.output)}"
+            )
         tables = [_read_table(path) for path in self.files]
         return pa.concat_tables(tables) if tables else pa.table({})
 
@@ -178,6 +183,10 @@ def score(
 
         raise JobFailed(root_cause(error)) from error
     return JobResult(summary, into, None if errors is None else os.fspath(errors), folder)
+
+
+def _table_reader(output: str) -> str:
+    return f"deltalake.DeltaTable({output.removeprefix('delta:')!r}).to_pyarrow_table()"
 
 
 def _is_watched() -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.registry import check_registry
-from beamsplit.pipelines.options.schemes import Mode, is_topic
+from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic
 from beamsplit.pipelines.options.values import Parallelism, ScoreOptions, is_given
 
 
@@ -27,6 +27,9 @@ _TABLE = """
 option               files   range   stream    whole   stages  plan    shards  auto    strategy
 num_shards           file    yes     -         yes     yes     yes     yes     yes     yes
 overwrite            yes     yes     -         yes     yes     yes     yes     yes     yes
+append               table   table   -         yes     yes     yes     yes     yes     yes
+merge_on             table   table   -         yes     yes     yes     yes     yes     yes
+commit_id            table   table   -         yes     yes     yes     yes     yes     yes
 input_format         yes     -       -         yes     yes     yes     yes     yes     yes
 delimiter            yes     -       -         yes     yes     yes     yes     yes     yes
 limit                yes     -       -         yes     yes     yes     yes     yes     yes
@@ -68,7 +71,8 @@ stop_after_idle      -       -       yes       yes     yes     yes     yes     y
 prism_location       -       -       yes       yes     yes     yes     yes     yes     yes
 """
 """Options that do not go with everything. `topic`: where --output or --errors names a topic; `file`: where they do
-not; `deep`: where stages are divided. The column `auto` is --shards auto, `shards` a number of them."""
+not; `table`: where --output names a table; `deep`: where stages are divided. The column `auto` is --shards auto,
+`shards` a number of them."""
 
 COLUMNS = ("files", "range", "stream", "whole", "stages", "plan", "shards", "auto", "strategy")
 
@@ -100,7 +104,28 @@ def check_mode(options: ScoreOptions) -> Mode:
     mode = mode_of(options)
     {Mode.FILES: _check_files, Mode.RANGE: _check_range, Mode.STREAM: check_stream}[mode](options)
     check_registry(options)
+    if mode is not Mode.STREAM:
+        _check_table(options)
     return mode
+
+
+def _check_table(options: ScoreOptions) -> None:
+    sink = options.sink
+    if not is_table(sink.output):
+        given = [name for name, marks in GOES_WITH.items() if marks["files"] == "table" and is_given(options, name)]
+        if given:
+            raise UsageError(
+                f"--{given[0]} is for tables, and --output {sink.output} is none; type --output delta:FOLDER, or leave "
+                f"--{given[0]} out"
+            )
+        return
+    ways = [name for name in ("overwrite", "append", "merge_on") if getattr(sink, name)]
+    if len(ways) > 1:
+        raise UsageError(
+            f"--{ways[0]} and --{ways[1]} say both what becomes of the rows of {sink.output}; leave one of them out"
+        )
+    if sink.num_shards:
+        raise UsageError(f"--num_shards is for files, and --output {sink.output} is a table; leave it out")
 
 
 OF_OUTPUT = ("output_format", "schema_registry", "subject_strategy", "output_record", "register_schema")

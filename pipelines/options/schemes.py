@@ -33,6 +33,9 @@ class Scheme:
     sinks: str | None = None
     """Module with `find_topics(options, local) -> TopicSinks`."""
 
+    tables: str | None = None
+    """Module with `find_table(options, local) -> Sink`, of a system whose outputs are tables."""
+
     @property
     def is_topic(self) -> bool:
         """Whether rows are messages, which come one after another."""
@@ -49,7 +52,7 @@ SCHEMES: dict[str, Scheme] = {
         {Mode.RANGE: f"{_SOURCES}.topic_range", Mode.STREAM: f"{_SOURCES}.topic"},
         sinks=f"{_SINKS}.topics",
     ),
-    "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}),
+    "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}, tables=f"{_SINKS}.delta"),
 }
 """System by scheme."""
 
@@ -69,6 +72,11 @@ def scheme_of(name: str) -> Scheme:
     if not found or not (behind.startswith("//") or scheme in BY_PATH):
         return FILES
     return SCHEMES.get(scheme, FILES)
+
+
+def is_table(name: str) -> bool:
+    """Whether a name is that of a table."""
+    return scheme_of(name).tables is not None
 
 
 def is_topic(name: str) -> bool:

@@ -116,9 +116,22 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         required=True,
         metavar="FILE",
         help="where predictions go: exactly this file, .parquet, .csv, .jsonl, .avro or .orc; or many files, "
-        "'out/preds-*.parquet', where * is their number, or those of a folder, out/",
+        "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH",
     )
     job.add_argument("--overwrite", action="store_true", help="replace outputs and errors of an earlier run")
+    job.add_argument("--append", action="store_true", help="add the rows to a table that is there, or make it")
+    job.add_argument(
+        "--merge_on",
+        default="",
+        metavar="COL[,COL]",
+        help="rows take the place of those of a table that have the same in these columns; others are added",
+    )
+    job.add_argument(
+        "--commit_id",
+        metavar="ID",
+        help="what a table knows the job's rows by: those of an ID that it has are not written again "
+        "(default: one of each run's own)",
+    )
     job.add_argument(
         "--errors",
         metavar="FILE.jsonl",
@@ -360,6 +373,7 @@ def _read(given: argparse.Namespace) -> ScoreOptions:
     check_no_passwords(given)
     read_binding(given)
     given.keep = tuple(name for name in split_names("--keep", given.keep) if name)
+    given.merge_on = tuple(name for name in split_names("--merge_on", given.merge_on) if name)
     check_not_empty(given)
     given.encoding = read_encoding(given.encoding)
     given.input, given.output = tuple(given.input or ()), given.output or ""

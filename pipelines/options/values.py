@@ -76,6 +76,15 @@ class SinkOptions:
     overwrite: bool = False
     """Whether outputs and errors that are there are replaced."""
 
+    append: bool = False
+    """Whether a table that is there gets the rows."""
+
+    merge_on: tuple[str, ...] = ()
+    """Columns by which rows of a table are known that are replaced."""
+
+    commit_id: str | None = None
+    """What a table knows a job's rows by."""
+
     json_nan: str | None = None
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.values.tensors import column_type
-from beamsplit.pipelines.options.schemes import is_topic
+from beamsplit.pipelines.options.schemes import is_table, is_topic
 from beamsplit.pipelines.options.values import SinkOptions
 from beamsplit.transforms.block import data_columns
 from beamsplit.transforms.write.names import output_format
@@ -23,6 +23,8 @@ def check_columns_written(sink: SinkOptions, schema: pa.Schema) -> None:
     Raises:
         UsageError: there is one.
     """
+    if is_table(sink.output):
+        return  # Its sink tells, which knows the columns that it has.
     if not is_topic(sink.output):
         check_written_types(schema, output_format(sink.output), f"--output {sink.output}")
     elif sink.output_format == "tensor":

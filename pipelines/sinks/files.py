@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -35,20 +35,26 @@ class FileSink(Sink):
 
     def write(self, blocks: PCollection, job: Job, after: PCollection | None) -> Written:
         """Wire the files, once nothing that was read has changed meanwhile."""
-        from beamsplit.pipelines.sources.files import Files
-        from beamsplit.transforms.formats import FORMATS
-        from beamsplit.transforms.read import check_unchanged
         from beamsplit.transforms.write import WriteBlocks
 
-        check = None
-        if isinstance(job.source, Files) and job.job_dir is not None and not FORMATS[job.source.format].files:
-            # Elsewhere a file's number and times may be others, or the file not be there.
-            check = partial(check_unchanged, job.source.inputs)
+        check = unchanged_check(job)
         asked = self.asked
         one = job.workers == 1
         write = WriteBlocks(self.name, job.schema, asked.num_shards, one, after, check, asked.overwrite)
         blocks | "Write" >> write
         return [(self.name, write.job_id)]
+
+
+def unchanged_check(job: Job) -> Callable[[], None] | None:
+    """What raises where files that the job reads have changed; None where that cannot be told."""
+    from beamsplit.pipelines.sources.files import Files
+    from beamsplit.transforms.formats import FORMATS
+    from beamsplit.transforms.read import check_unchanged
+
+    if isinstance(job.source, Files) and job.job_dir is not None and not FORMATS[job.source.format].files:
+        # Elsewhere a file's number and times may be others, or the file not be there.
+        return partial(check_unchanged, job.source.inputs)
+    return None
 
 
 @dataclass(frozen=True)

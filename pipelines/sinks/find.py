@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.modes import mode_of
-from beamsplit.pipelines.options.schemes import Mode, is_topic, scheme_of
+from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic, scheme_of
 from beamsplit.pipelines.sinks.files import ErrorFile, FileSink, NoErrors
 from beamsplit.pipelines.sinks.sink import ErrorSink, Sink, Sinks, TopicSinks
 from beamsplit.transforms.failures.formats import errors_format
@@ -34,7 +34,8 @@ def find_sinks(options: ScoreOptions, source: Source, local: bool) -> Sinks:
     notes: tuple[str, ...] = ()
     if not stream:
         notes = _check_files(options, [options.binding.model, *source.files])
-    predictions: Sink = FileSink(asked)
+    tables = scheme_of(asked.output).tables
+    predictions: Sink = FileSink(asked) if tables is None else import_module(tables).find_table(options, local)
     errors: ErrorSink = ErrorFile(asked.errors) if asked.errors else NoErrors()
     if is_topic(asked.output) or (asked.errors and is_topic(asked.errors)):
         name = asked.output if is_topic(asked.output) else str(asked.errors)
@@ -44,7 +45,7 @@ def find_sinks(options: ScoreOptions, source: Source, local: bool) -> Sinks:
         if "://" in errors.name:
             raise UsageError(f"--errors {errors.name}: a stream's errors go to a topic or a local file; type one")
         errors_format(errors.name, growing=True)
-    return Sinks(predictions, errors, notes)
+    return Sinks(predictions, errors, (*notes, *predictions.notes))
 
 
 def _check_files(options: ScoreOptions, read: list[str]) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def _check_files(options: ScoreOptions, read: list[str]) -> tuple[str, ...]:
     sink, dry = options.sink, options.watching.dry_run_plan
     output, errors = sink.output, sink.errors
     there: tuple[str, ...] = ()
-    if not is_topic(output):
+    if not is_topic(output) and not is_table(output):
         there = check_output(output, read, sink.num_shards, sink.overwrite or dry)
     if errors and not is_topic(errors):
         check_apart("--errors", errors, output, read)

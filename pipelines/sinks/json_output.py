@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.options.schemes import is_topic
+from beamsplit.pipelines.options.schemes import is_table, is_topic
 from beamsplit.pipelines.options.values import SinkOptions
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.json_numbers import NumbersForJson
@@ -21,6 +21,8 @@ def json_format(sink: SinkOptions) -> str | None:
     """`json` of messages, or the format of files with JSON in them; None where the output has none."""
     if is_topic(sink.output):
         return "json" if sink.output_format in (None, "json") else None
+    if is_table(sink.output):
+        return None
     format = FORMATS[output_format(sink.output)]
     return format.name if format.json else None
 
@@ -43,7 +45,7 @@ def steps_for_format(sink: SinkOptions, schema: pa.Schema, keep: Collection[str]
                 f"--json_nan {sink.json_nan} is for JSON, and --output {sink.output} is none: NaN and infinity "
                 "stay as they are; leave it out"
             )
-        if is_topic(sink.output):
+        if is_topic(sink.output) or is_table(sink.output):
             return ()
         written = FORMATS[output_format(sink.output)]
         tensors = not written.null_tensors and bool(set(tensor_columns(schema)) & set(keep))

@@ -23,6 +23,9 @@ class Sink(ABC):
     name: str
     """As the user names it."""
 
+    notes: tuple[str, ...] = ()
+    """Lines for the user."""
+
     def opened(self) -> None:
         """Ask whoever must answer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import apache_beam as beam
 import pyarrow as pa
@@ -15,7 +16,18 @@ from beamsplit.models.errors import UsageError
 from beamsplit.transforms.write.finalize import finalize
 from beamsplit.transforms.write.merge import OutputShard, merge_shard, plan_shards
 from beamsplit.transforms.write.names import check_output, is_single
+from beamsplit.transforms.write.storage import remove_folder
 from beamsplit.transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
+
+
+class Publish(Protocol):
+    """What makes files known to readers who do not look into their folder: a commit of a table."""
+
+    def is_done(self) -> bool:
+        """Whether that was done, as this step may run again: then nothing more is."""
+
+    def __call__(self, names: list[str]) -> None:
+        """Do it, wholly or, with an error, not at all."""
 
 
 class WriteBlocks(beam.PTransform):
@@ -40,6 +52,7 @@ class WriteBlocks(beam.PTransform):
         after: What must be done before files get their names; its elements do not matter.
         check: Called before files get their names; raises where what was written must not count.
         overwrite: Whether an output that is there is replaced; other files never are.
+        publish: Makes the files known once they have their names, in the same step.
 
     Raises:
         UsageError: the output cannot be written or is there, or `num_shards` is less than 1.
@@ -54,6 +67,7 @@ class WriteBlocks(beam.PTransform):
         after: beam.pvalue.PCollection | None = None,
         check: Callable[[], None] | None = None,
         overwrite: bool = True,
+        publish: Publish | None = None,
     ) -> None:
         super().__init__()
         self._replaced = check_output(output, (), num_shards, overwrite)
@@ -68,6 +82,7 @@ class WriteBlocks(beam.PTransform):
         self._write_behind = write_behind
         self._after = after
         self._check = check
+        self._publish = publish
 
     def expand(self, blocks: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
@@ -83,7 +98,16 @@ class WriteBlocks(beam.PTransform):
                 plans |= beam.Reshuffle()
             files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
-        given = (beam.pvalue.AsList(files), target, self._single, self._overwrite, self._replaced, self._check, *after)
+        given = (
+            beam.pvalue.AsList(files),
+            target,
+            self._single,
+            self._overwrite,
+            self._replaced,
+            self._check,
+            self._publish,
+            *after,
+        )
         last = beam.FlatMap(_finalize, *given).with_output_types(str)
         return once | "Finalize" >> last
 
@@ -100,11 +124,18 @@ def _finalize(
     overwrite: bool,
     replaced: tuple[str, ...],
     check: Callable[[], None] | None,
+    publish: Publish | None,
     after: list[object] | None = None,
 ) -> list[str]:
     if check is not None:
         check()
-    return finalize(files, target, single, overwrite, replaced)
+    if publish is not None and publish.is_done():
+        remove_folder(target.folder)
+        return []
+    names = finalize(files, target, single, overwrite, replaced)
+    if publish is not None:
+        publish(names)
+    return names
 
 
 class _WriteBundle(beam.DoFn):
