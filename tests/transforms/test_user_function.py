@@ -10,6 +10,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
 from beamsplit.transforms.finish import parse_finish
 from beamsplit.transforms.prepare import parse_prepare
+from beamsplit.transforms.user_function import _zeros
 
 HERE = "tests.transforms.test_user_function"
 
@@ -102,3 +103,20 @@ def test_columns_made_of_lists_that_have_no_type_without_rows():
 def test_what_cannot_be_imported(spec: str, message: str):
     with pytest.raises(UsageError, match=message):
         parse_prepare(spec)
+
+
+ZEROS = [
+    (pa.bool_(), False), (pa.int8(), 0), (pa.uint64(), 0), (pa.float16(), 0.0), (pa.float64(), 0.0), (pa.string(), ""),
+    (pa.large_string(), ""), (pa.binary(), b""), (pa.large_binary(), b""), (pa.list_(pa.int8()), []),
+    (pa.large_list(pa.int8()), []), (pa.list_(pa.float32(), 2), [0.0, 0.0]),
+    (pa.list_(pa.list_(pa.int8(), 2), 1), [[0, 0]]),
+    (pa.dictionary(pa.int32(), pa.string()), ""), (pa.date32(), None), (pa.struct([("a", pa.int8())]), None),
+    (pa.fixed_shape_tensor(pa.float32(), [2]), [0.0, 0.0]), (pa.null(), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value"), ZEROS, ids=[str(kind) for kind, _ in ZEROS])
+def test_rows_of_zeros_are_of_their_type(kind: pa.DataType, value: object):
+    made = _zeros(kind, 3)
+    assert made.type == kind
+    assert (made.storage if isinstance(made, pa.ExtensionArray) else made).to_pylist() == [value] * 3

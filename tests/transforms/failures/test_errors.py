@@ -175,3 +175,31 @@ def test_summaries_merge_to_the_first_in_input_order(bundles, limit):
     keys = sorted((*place[file], row) for bundle in bundles for file, row in bundle)
     assert [(*place[found.file], found.row) for found in whole.first()] == keys[:limit]
     assert whole.kinds.total == len(keys)
+
+
+@pytest.mark.parametrize("ends", ["teardown", "start_bundle"])
+def test_a_bundle_that_is_given_up_leaves_no_file(tmp_path, ends):
+    writer = module._WriteBundle(str(tmp_path), "job")
+    writer.start_bundle()
+    writer.process(error(1))
+    assert len(os.listdir(tmp_path)) == 1
+    getattr(writer, ends)()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bundle_is_written_as_it_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FLUSH_ROWS", 3)
+    writer = module._WriteBundle(str(tmp_path), "job", lambda one: b"%d;" % one.row)
+    writer.start_bundle()
+    seen = []
+    for row in range(7):
+        writer.process(error(row, f"a.parquet#{row}" if row == 6 else "a.parquet"))
+        seen.append(len(writer._waiting))
+    assert seen == [1, 2, 0, 1, 2, 0, 1]
+    (found,) = writer.finish_bundle()
+    file = found.value.file
+    assert (file.rows, file.path[: len(str(tmp_path))]) == (7, str(tmp_path))
+    with open(file.path, "rb") as stream:
+        written = stream.read()
+    assert (written, file.bytes) == (b"0;1;2;3;4;5;6;", len(written))
+    assert list(writer.finish_bundle()) == []

@@ -11,7 +11,7 @@ import zstandard
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read import ReadOptions, find_files, format_of, input_schema, read_all, split_file, total_rows
-from beamsplit.transforms.read.compression import DamagedFile, kind_by_name, kind_of_head, unpack
+from beamsplit.transforms.read.compression import _KINDS, DamagedFile, kind_by_name, kind_of_head, unpack
 from beamsplit.transforms.read.lines import line_end, whole_runs
 from tests.command import Command, lines
 
@@ -194,3 +194,20 @@ def test_a_job_with_a_cut_file_fails_with_its_name(command: Command, extension: 
     code, _, err = command.run("--quiet", "--num_shards", "1", input=path, output=command.folder / "p.jsonl")
     assert (code, err) == (0, "")
     assert len(lines(command.folder / "p.jsonl")) == (2 if extension == "csv" else 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "heads"),
+    [
+        ("gzip", [b"\x1f\x8b\x08"]),
+        ("bzip2", [b"BZh1", b"BZh9"]),
+        ("xz", [b"\xfd7zXZ\x00"]),
+        ("Zstandard", [b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18", b"\x5f\x2a\x4d\x18"]),
+    ],
+)
+def test_how_members_begin(kind, heads):
+    begins = _KINDS[kind].begins
+    for head in heads:
+        assert begins(head) and begins(head + b"x") and begins(head[:1])
+    others = [b"\x1f\x8b\x09", b"\x1f\x8c", b"BZh0", b"BZh:", b"\xfd7zXZ\x01", b"\x4f\x2a\x4d\x18", b"\x60\x2a\x4d\x18"]
+    assert not any(map(begins, others))
