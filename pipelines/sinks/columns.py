@@ -29,7 +29,7 @@ def check_columns_written(sink: SinkOptions, schema: pa.Schema) -> None:
         check_written_types(schema, output_format(sink.output), f"--output {sink.output}")
     elif sink.output_format == "tensor":
         check_tensors(schema)
-    elif sink.output_format in (None, "json"):
+    elif sink.output_format in (None, "json", "jsonschema"):
         check_written_types(schema, "jsonl", f"--output {sink.output}")
 
 

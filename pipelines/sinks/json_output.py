@@ -20,7 +20,7 @@ from beamsplit.transforms.write.names import output_format
 def json_format(sink: SinkOptions) -> str | None:
     """`json` of messages, or the format of files with JSON in them; None where the output has none."""
     if is_topic(sink.output):
-        return "json" if sink.output_format in (None, "json") else None
+        return "json" if sink.output_format in (None, "json", "jsonschema") else None
     if is_table(sink.output):
         return None
     format = FORMATS[output_format(sink.output)]

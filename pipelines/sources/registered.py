@@ -15,6 +15,7 @@ from beamsplit.models.running.session import SessionOptions
 from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
 from beamsplit.pipelines.job.made_up_columns import made_up
 from beamsplit.pipelines.options.values import BindingOptions, StreamOptions
+from beamsplit.pipelines.sources.depths import narrower_floats
 from beamsplit.pipelines.sources.messages import OpenedMessages, as_read, open_messages, signature_of
 from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.transforms.block import MESSAGE_FIELDS
@@ -25,7 +26,7 @@ from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.kafka.event_time import EventTime
 from beamsplit.transforms.kafka.messages import EXACT
 from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, latest_schema
-from beamsplit.transforms.kafka.registry.kinds import KINDS, is_registered, subject_of
+from beamsplit.transforms.kafka.registry.kinds import KINDS, How, is_registered, subject_of
 from beamsplit.transforms.kafka.registry.read import ReadRegistered
 from beamsplit.transforms.kafka.schema import wanted_fields
 from beamsplit.transforms.step import Step
@@ -113,13 +114,14 @@ def open_registered(
     prepared = chain_schema(prepare, messages)
     check_keep(binding.keep, prepared)
     sample = prepare_sample(as_read(made_up(schema, sizes), place[0], messages), prepare, binding.prepare)
-    made = fit(path, session, prepared, sample, facts_of(binding, text_source=False))
+    made = fit(path, session, prepared, sample, facts_of(binding, kind.text))
     if steps:
         names = {*needed_columns(schema, prepare, [*made.plan.binding.columns, *binding.keep]), *also}
         schema = pa.schema([field for field in schema if field.name in names])
         messages = pa.schema([*schema, *MESSAGE_FIELDS])
         prepare = fill_nulls(steps, messages, binding.nulls)
         prepared = chain_schema(prepare, messages)
+    fed = narrower_floats(made.plan.binding, schema) if kind.text and not steps and not binding.narrow else ()
     check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
     check_outputs(binding.keep, [column.name for column in made.plan.outputs])
     return OpenedRegistered(
@@ -130,7 +132,7 @@ def open_registered(
         format=kind.name,
         fields={},
         rules=EXACT,
-        reading=ReadRegistered(registry, kind.name, reader, stream.input_record, schema, place[1]),
+        reading=ReadRegistered(registry, kind.name, reader, How(stream.input_record, fed), schema, place[1]),
     )
 
 

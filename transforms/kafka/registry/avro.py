@@ -14,6 +14,7 @@ from beamsplit.transforms.kafka.registry.avro_reader import read_avro
 from beamsplit.transforms.kafka.registry.avro_write import AvroWriter
 from beamsplit.transforms.kafka.registry.client import Schema
 from beamsplit.transforms.kafka.registry.framing import Bodies
+from beamsplit.transforms.kafka.registry.kinds import How
 
 
 def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unreadable]:
@@ -29,12 +30,12 @@ def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unr
 def read(
     writer: Schema,
     reader: Schema,
-    record: str | None,
+    how: How,
     wanted: pa.Schema,
     bodies: Bodies,
 ) -> Decoded:
     """Messages written by one schema as fields of another; see `kinds.Module`."""
-    return read_avro(_parsed(writer, record), _parsed(reader, record), wanted, bodies)
+    return read_avro(_parsed(writer, how.record), _parsed(reader, how.record), wanted, bodies)
 
 
 def _parsed(schema: Schema, record: str | None) -> AvroSchema:

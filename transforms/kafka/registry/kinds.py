@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from beamsplit.transforms.kafka.registry.avro_decode import Decoded
     from beamsplit.transforms.kafka.registry.client import Schema
     from beamsplit.transforms.kafka.registry.framing import Bodies
+
+
+class How(NamedTuple):
+    """How messages are read, beside their schemas."""
+
+    record: str | None = None
+    """Full name of the record or message that they hold, where that matters."""
+
+    fed: tuple[tuple[str, Any], ...] = ()
+    """Of text: columns of float64 that are fed as a narrower float, which is not to round whole numbers."""
 
 
 class RowWriter(Protocol):
@@ -40,7 +50,7 @@ class Module(Protocol):
         self,
         writer: Schema,
         reader: Schema,
-        record: str | None,
+        how: How,
         wanted: pa.Schema,
         bodies: Bodies,
     ) -> Decoded:
@@ -77,6 +87,9 @@ class Kind:
 
     module_name: str
 
+    text: bool = False
+    """Whether messages are text, whose numbers have no width."""
+
     @property
     def module(self) -> Module:
         """What reads and writes it; imported when it is first used."""
@@ -84,9 +97,13 @@ class Kind:
         return found
 
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (Kind("avro", "AVRO", "avro"), Kind("protobuf", "PROTOBUF", "protobuf"))
-}
+_ALL = (
+    Kind("avro", "AVRO", "avro"),
+    Kind("protobuf", "PROTOBUF", "protobuf"),
+    Kind("jsonschema", "JSON", "json_schema", text=True),
+)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 
 
 def is_registered(format: str | None) -> bool:

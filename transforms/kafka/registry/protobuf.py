@@ -19,6 +19,7 @@ from beamsplit.transforms.kafka.registry.avro_decode import MOST_PASSES, Decoded
 from beamsplit.transforms.kafka.registry.client import Schema
 from beamsplit.transforms.kafka.registry.cursors import Cursors, Fault, zigzag
 from beamsplit.transforms.kafka.registry.framing import Bodies
+from beamsplit.transforms.kafka.registry.kinds import How
 from beamsplit.transforms.kafka.registry.protobuf_decode import Unsuited, read_fields
 from beamsplit.transforms.kafka.registry.protobuf_schema import BadSchema, ProtobufSchema, protobuf_schema_of
 from beamsplit.transforms.kafka.registry.protobuf_types import (
@@ -43,9 +44,9 @@ def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unr
     return fields_of(_parsed(schema).message(record))
 
 
-def read(writer: Schema, reader: Schema, record: str | None, wanted: pa.Schema, bodies: Bodies) -> Decoded:
+def read(writer: Schema, reader: Schema, how: How, wanted: pa.Schema, bodies: Bodies) -> Decoded:
     """Messages written by one schema as fields of another; see `kinds.Module`."""
-    theirs, message = _parsed(writer), _parsed(reader).message(record)
+    theirs, message = _parsed(writer), _parsed(reader).message(how.record)
     rows, bad = np.arange(len(bodies.starts)), dict[int, str]()
     starts = bodies.starts.copy()
     places: dict[bytes, str] = {}

@@ -13,7 +13,7 @@ from beamsplit.transforms.kafka.ending import JobEndsError, ending
 from beamsplit.transforms.kafka.parsed import Rows
 from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, schema_by_id
 from beamsplit.transforms.kafka.registry.framing import Bodies, unframe
-from beamsplit.transforms.kafka.registry.kinds import KINDS
+from beamsplit.transforms.kafka.registry.kinds import KINDS, How
 from beamsplit.transforms.read.damage import without_damage
 from beamsplit.transforms.step import RowFailure, StepResult
 
@@ -29,8 +29,8 @@ class ReadRegistered:
     reader: Schema
     """Whose fields are wanted, whichever version a message was written by."""
 
-    record: str | None
-    """Full name of the record that messages hold, where that matters."""
+    how: How
+    """Beside their schemas."""
 
     schema: pa.Schema
     """The fields that are wanted."""
@@ -70,7 +70,7 @@ class ReadRegistered:
             try:
                 writer = self._writer(id)
                 bodies = Bodies(framed.data, framed.starts[some], framed.ends[some])
-                found = KINDS[self.kind].module.read(writer, self.reader, self.record, self.schema, bodies)
+                found = KINDS[self.kind].module.read(writer, self.reader, self.how, self.schema, bodies)
             except (NotThere, ValueError) as why:
                 bad |= dict.fromkeys(framed.rows[some].tolist(), _of_schema(id, str(why)))
                 continue

@@ -140,6 +140,23 @@ def test_protobuf_goes_in_and_out(broker: Broker, registered: Registered, score:
     assert sorted(row["id"] for row in lines(tmp_path / "o.jsonl")) == list(range(600))
 
 
+def test_json_of_a_schema_goes_in_and_out(broker: Broker, registered: Registered, score: Run, tmp_path: Path):
+    pytest.importorskip("jsonschema_rs")
+    numbers = {"type": "array", "items": {"type": "number"}}
+    id = registered.add("in-value", {"type": "object", "properties": {"x": numbers, "id": {"maxLength": 2}}}, "JSON")
+    broker.send(*(frame(id) + json.dumps({"x": [0.1, at], "id": "i" * at}).encode() for at in range(4)))
+    args = ("--format", "jsonschema", "--keep", "id", "--errors", tmp_path / "e.jsonl")
+    code, _, err = score(*args)
+    assert code == 0, err
+    assert [row["id"] for row in lines(tmp_path / "o.jsonl")] == ["", "i", "ii"]
+    (error,) = lines(tmp_path / "e.jsonl")
+    assert error["offset"] == 3 and "in id: " in error["reason"]
+    broker.send(b"", topic="out")
+    args = (*args, "--output_format", "jsonschema", "--register_schema", "--dry_run_plan")
+    code, out, err = score(*args, output=broker.uri("out"))
+    assert code == 0 and "jsonschema of out-value" in out, err
+
+
 def test_files_go_to_a_topic_of_the_subjects_schema(
     broker: Broker, registered: Registered, score: Run, command: Command
 ):
@@ -240,11 +257,14 @@ def test_inputs_that_cannot_be_read(
             "--output_format avro",
             "--output_format avro is for messages whose schemas are in a registry; add",
         ),
-        ("--schema_registry http://h:1", "--schema_registry is for --format or --output_format avro or protobuf"),
+        (
+            "--schema_registry http://h:1",
+            "--schema_registry is for --format or --output_format avro or",
+        ),
         ("--output_format avro --schema_registry h:1", "is no address; type --schema_registry http://HOST:PORT"),
         ("--output_format avro --schema_registry http://u:pw@h:1", "//h:1 holds a user"),
-        ("--output_record a.B", "--output_record is for --output_format avro or protobuf"),
-        ("--register_schema", "--register_schema is for --output_format avro or protobuf"),
+        ("--output_record a.B", "--output_record is for --output_format avro or protobuf or jsonschema"),
+        ("--register_schema", "--register_schema is for --output_format avro or protobuf or jsonschema"),
         ("--input_record a.B", "--input_record is for a stream"),
         ("--output_format avro --schema_registry http://h:1 --subject_strategy record", "add --output_record NAME"),
     ],

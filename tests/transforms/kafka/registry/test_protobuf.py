@@ -14,6 +14,7 @@ from beamsplit.transforms.formats.avro_schema import Unreadable
 from beamsplit.transforms.kafka.registry import protobuf, protobuf_decode
 from beamsplit.transforms.kafka.registry.avro_decode import Decoded
 from beamsplit.transforms.kafka.registry.client import Schema
+from beamsplit.transforms.kafka.registry.kinds import How
 from beamsplit.transforms.kafka.registry.protobuf_schema import BadSchema, protobuf_schema_of
 from tests.transforms.kafka.registry.avro_samples import laid_out, plain
 
@@ -101,7 +102,7 @@ def value(field: Any, rng: random.Random) -> Any:
 def decoded(bodies: Sequence[bytes], name: str = "a.b.All", writer: Schema = ALL, reader: Schema = ALL) -> Decoded:
     fields = protobuf.fields(reader, name)
     wanted = pa.schema([(field, kind) for field, kind in fields.items() if isinstance(kind, pa.DataType)])
-    return protobuf.read(writer, reader, name, wanted, laid_out(bodies))
+    return protobuf.read(writer, reader, How(name), wanted, laid_out(bodies))
 
 
 PLACE = bytes([2, 4])  # one number: the third message of the file
