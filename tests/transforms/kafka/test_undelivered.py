@@ -138,3 +138,13 @@ def test_a_job_that_cannot_go_on_is_cancelled_and_tells_why(tmp_path: Path, fail
         wait_for_end(Result(fails), [], StreamEnd(None), str(tmp_path))
     with pytest.raises(ValueError, match="the bundle failed"):
         wait_for_end(Result(True), [], StreamEnd(None), str(tmp_path / "another"))
+
+
+@pytest.mark.parametrize("spare", [0, 1, -1])
+def test_an_error_as_large_as_the_topic_takes_is_not_cut(monkeypatch: pytest.MonkeyPatch, spare: int):
+    error = RowError("in/3", 17, "read", "r" * 500)
+    line, headers = error_json(error), error_headers(error)
+    most = batch_bytes(line, None, headers) + spare
+    settings(monkeypatch, bad=TopicLimits(bytes=most))
+    (made,) = error_messages(line, headers, BAD, known_limits(CONFIG, BAD)).values
+    assert (made == line) == (spare >= 0)
