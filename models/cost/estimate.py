@@ -36,6 +36,9 @@ class MachineRate:
     call_seconds: float = 2e-6
     """What surrounds one node."""
 
+    threads: int = 1
+    """That share the work of a node perfectly."""
+
 
 ASSUMED_RATE = MachineRate()
 
@@ -48,7 +51,6 @@ def estimate_profile(
     sizes: Mapping[str, float] | None = None,
     rate: MachineRate = ASSUMED_RATE,
     provider: str = CPU,
-    threads: int = 1,
 ) -> Profile:
     """Seconds and bytes of a model that cannot be run here: a node takes as long as its slower need, plus its call.
 
@@ -57,9 +59,8 @@ def estimate_profile(
         rows: in the micro-batch.
         input_shapes: of the micro-batch's inputs; open dimensions follow from them where inference can tell.
         sizes: bytes of tensors where they are known.
-        rate: of one thread.
+        rate: of one thread, and how many there are.
         provider: that the seconds are meant for.
-        threads: that share the work of a node perfectly.
     """
     shapes = bind_shapes(model, input_shapes or {}, rows)
     parts = parts_of(model)
@@ -67,9 +68,9 @@ def estimate_profile(
         str(v.name): v for v in [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)] if v.name
     }
     nbytes = {name: tensor_bytes(value, shapes.get(name)) for name, value in values.items()} | dict(sizes or {})
-    seconds = {name: _seconds(part, shapes, nbytes, rate, threads) for name, part in parts.items()}
+    seconds = {name: _seconds(part, shapes, nbytes, rate) for name, part in parts.items()}
     notes = ("seconds are estimated from operations and bytes, not measured",)
-    return Profile(rows, seconds, nbytes, sum(seconds.values()), "estimate", provider, threads, notes)
+    return Profile(rows, seconds, nbytes, sum(seconds.values()), "estimate", provider, rate.threads, notes)
 
 
 def tensor_bytes(value: ir.Value, shape: Sequence[int] | None) -> float:
@@ -131,7 +132,6 @@ def _seconds(
     shapes: Mapping[str, Dims],
     nbytes: Mapping[str, float],
     rate: MachineRate,
-    threads: int,
 ) -> float:
     node = part.node
     moved = sum(nbytes.get(name, 0.0) for name in (*part.reads, *part.makes))
@@ -139,7 +139,7 @@ def _seconds(
     if node.op_type in _VIEWS:
         return rate.call_seconds
     flops = node_flops(node, shapes)
-    return rate.call_seconds + max(flops / rate.flops, moved / rate.bandwidth) / max(threads, 1)
+    return rate.call_seconds + max(flops / rate.flops, moved / rate.bandwidth) / max(rate.threads, 1)
 
 
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Shape", "Size", "Constant", "Dropout"})

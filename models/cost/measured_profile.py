@@ -19,7 +19,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from beamsplit.models.cost import profile_cache
-from beamsplit.models.cost.estimate import estimate_profile, tensor_bytes
+from beamsplit.models.cost.estimate import MachineRate, estimate_profile, tensor_bytes
 from beamsplit.models.cost.fusion import Wires, spread_seconds
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.cost.trace import Trace, time_runs, traced_runs
@@ -192,7 +192,8 @@ def _shares(model: ir.Model, plain: Trace, sizes: Mapping[str, float], options: 
     on_cpu = all(provider in ("", CPU) for provider in plain.providers.values())
     if on_cpu and any(plain.node_seconds.get(name) for name in names):
         return {name: plain.node_seconds.get(name, 0.0) for name in names}
-    estimate = estimate_profile(model, rows=1, sizes=sizes, provider=options.providers[0], threads=options.threads)
+    rate = MachineRate(threads=options.threads)
+    estimate = estimate_profile(model, rows=1, sizes=sizes, rate=rate, provider=options.providers[0])
     return {name: estimate.node_seconds[name] for name in names}
 
 

@@ -123,20 +123,30 @@ def find_layouts(
     except ModelRunError:
         # The model refuses some number of rows: nothing can be told, so nothing is re-sliced.
         return {name: Layout(name, dtype) for name, dtype in dtypes.items()}
-    found = {
-        name: layout_of(name, dtype, many[name], few[name], [one[name] for one in alone], fixed, quantised)
-        for name, dtype in dtypes.items()
-    }
+    seen = {name: SampleRuns(many[name], few[name], [one[name] for one in alone]) for name in dtypes}
+    found = {name: layout_of(name, dtype, seen[name], fixed, quantised) for name, dtype in dtypes.items()}
     if unlike:
         return found
     return {name: Layout(name, one.dtype) if one.kind == SAME else one for name, one in found.items()}
 
 
-def layout_of(
-    name: str, dtype: str, many: Array, few: Array, alone: Sequence[Array], fixed: bool = False, quantised: bool = False
-) -> Layout:
-    """The layout of a tensor that was made of `len(alone)` rows, of one less, and of each alone."""
-    rows = len(alone)
+@dataclass(frozen=True)
+class SampleRuns:
+    """A tensor, as it was made of sample rows."""
+
+    many: Array
+    """Of all of them."""
+
+    few: Array
+    """Of all but the last."""
+
+    alone: Sequence[Array]
+    """Of each."""
+
+
+def layout_of(name: str, dtype: str, runs: SampleRuns, fixed: bool = False, quantised: bool = False) -> Layout:
+    """The layout of a tensor; `fixed` and `quantised` as in `find_layouts`."""
+    many, few, alone, rows = runs.many, runs.few, runs.alone, len(runs.alone)
     if all(_equal(many, other) for other in (few, *alone)):
         return Layout(name, dtype, SAME)
     if many.ndim != few.ndim:

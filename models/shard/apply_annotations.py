@@ -10,7 +10,7 @@ A node without annotations runs on shards only where that needs no weight of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -60,62 +60,67 @@ def follow(
     Raises:
         WrongSpecError: a node cannot run so on shards; the message says which, and why.
     """
-    shapes = dict(shapes)
-    asks = {name: Ask(one.label, dict(one.inputs), one.weights, one.outputs, one.trees) for name, one in asks.items()}
-    entries: dict[tuple[str, str], _Entry] = {}
-    stages = dict(in_stage)
-    cutting = Cutting()
+    copied = {name: Ask(one.label, dict(one.inputs), one.weights, one.outputs, one.trees) for name, one in asks.items()}
+    annotated = _Annotated(graph, annotation.shards, copied, dict(shapes), opsets, dict(in_stage))
     while True:
-        walk = _FollowedPass(graph, annotation, asks, entries, shapes, opsets, cutting, stages)
+        walk = _FollowedPass(annotated)
         try:
             made = walk.run()
         except (NeedsGranule, NeedsParts) as need:
-            cutting.settle(need)
+            annotated.cutting.settle(need)
             continue
         if walk.unmet:
-            cutting.clear()
+            annotated.cutting.clear()
             for lacking in walk.unmet:
-                _enter(graph, asks, entries, shapes, stages, *lacking)
+                annotated.enter(*lacking)
         elif walk.wrong:
             raise WrongSpecError(walk.wrong[0])
         else:
             return made
 
 
-def _enter(
-    graph: ir.Graph,
-    asks: Mapping[str, Ask],
-    entries: dict[tuple[str, str], _Entry],
-    shapes: dict[str, Sequence[int]],
-    stages: dict[str, int],
-    name: str,
-    tensor: str,
-    axis: int,
-    level: int,
-) -> None:
-    """Put an entry before an input of a node, or move one that is there to a later level."""
-    known = entries.get((name, tensor))
-    if known is not None:
-        if known.anew and known.level >= level:
-            raise WrongSpecError(
-                f"node {asks[name].label} asks for {tensor} divided along axis {axis}, which does not go together "
-                "with its other inputs"
-            )
-        known.anew, known.level = True, max(known.level, level)
-        return
-    node = next(one for one in graph if one.name == name)
-    value = next(one for one in node.inputs if is_named(one, tensor))
-    assert value is not None
-    made = ir.Value(name=f"{tensor}/for {name}", type=value.type, shape=value.shape)
-    slicing = ir.Node("", "Identity", [value], outputs=[made], name=f"slice of {tensor} for {name}")
-    graph.insert_before(node, slicing)
-    for at, one in enumerate(node.inputs):
-        if one is value:
-            node.replace_input_with(at, made)
-    asks[name].inputs[str(made.name)] = asks[name].inputs.pop(tensor)
-    shapes[str(made.name)] = shapes[tensor]
-    stages[str(slicing.name)] = stages.get(name, 0)
-    entries[name, str(made.name)] = _Entry(str(slicing.name), axis)
+@dataclass
+class _Annotated:
+    """A graph with what is asked of it and what has been put into it; walks change it."""
+
+    graph: ir.Graph
+    shards: int
+    asks: dict[str, Ask]
+    shapes: dict[str, Sequence[int]]
+    opsets: Mapping[str, int]
+
+    stages: dict[str, int]
+    """Stage of each node."""
+
+    entries: dict[tuple[str, str], _Entry] = field(default_factory=dict)
+    """By the node that an entry is for, and the tensor that it gives it."""
+
+    cutting: Cutting = field(default_factory=Cutting)
+
+    def enter(self, name: str, tensor: str, axis: int, level: int) -> None:
+        """Put an entry before an input of a node, or move one that is there to a later level."""
+        known = self.entries.get((name, tensor))
+        if known is not None:
+            if known.anew and known.level >= level:
+                raise WrongSpecError(
+                    f"node {self.asks[name].label} asks for {tensor} divided along axis {axis}, which does not go "
+                    "together with its other inputs"
+                )
+            known.anew, known.level = True, max(known.level, level)
+            return
+        node = next(one for one in self.graph if one.name == name)
+        value = next(one for one in node.inputs if is_named(one, tensor))
+        assert value is not None
+        made = ir.Value(name=f"{tensor}/for {name}", type=value.type, shape=value.shape)
+        slicing = ir.Node("", "Identity", [value], outputs=[made], name=f"slice of {tensor} for {name}")
+        self.graph.insert_before(node, slicing)
+        for at, one in enumerate(node.inputs):
+            if one is value:
+                node.replace_input_with(at, made)
+        self.asks[name].inputs[str(made.name)] = self.asks[name].inputs.pop(tensor)
+        self.shapes[str(made.name)] = self.shapes[tensor]
+        self.stages[str(slicing.name)] = self.stages.get(name, 0)
+        self.entries[name, str(made.name)] = _Entry(str(slicing.name), axis)
 
 
 def _lies(placement: Sharded, spec: AxisSpec) -> bool:
@@ -126,30 +131,19 @@ def _lies(placement: Sharded, spec: AxisSpec) -> bool:
 class _FollowedPass(Pass):
     """One walk that takes each annotated node as it asks, and tells what was not so."""
 
-    def __init__(
-        self,
-        graph: ir.Graph,
-        annotation: Annotation,
-        asks: Mapping[str, Ask],
-        entries: Mapping[tuple[str, str], _Entry],
-        shapes: Mapping[str, Sequence[int]],
-        opsets: Mapping[str, int],
-        cutting: Cutting,
-        stages: Mapping[str, int],
-    ):
-        super().__init__(graph, annotation.shards, shapes, opsets, 1, cutting)
+    def __init__(self, annotated: _Annotated):
+        graph, shards, asks, cutting = annotated.graph, annotated.shards, annotated.asks, annotated.cutting
+        super().__init__(graph, shards, annotated.shapes, annotated.opsets, 1, cutting)
         weights = {name: ask.weights for name, ask in asks.items()}
-        self.context = RuleContext(
-            annotation.shards, self.seen, self.shapes, self.made.constants, cutting, opsets, weights
-        )
-        self.asks, self.entries = asks, {entry.node: entry for entry in entries.values()}
+        self.context = RuleContext(shards, self.seen, self.context.graph, cutting, weights)
+        self.asks, self.entries = asks, {entry.node: entry for entry in annotated.entries.values()}
         self.fixed = fixed_shapes(graph)
         self.unmet: list[tuple[str, str, int, int]] = []
         """(node, input, axis, level) of inputs that lie otherwise than asked."""
         self.wrong: list[str] = []
         """Why a node cannot run as it asks."""
         self._whole: set[str] = set()
-        self.stages, self.stage, self.floor = stages, 0, 0
+        self.stages, self.stage, self.floor = annotated.stages, 0, 0
         self._made_in: dict[str, int] = {}
 
     def _usable(self, node: ir.Node, name: str) -> bool:
@@ -183,7 +177,7 @@ class _FollowedPass(Pass):
 
         def part(make: Maker, shard: int, given: list[ir.Value | None]) -> list[ir.Value]:
             start, stop = bounds(pieces)[shard]
-            if self.context.opsets.get("", 1) < 10:
+            if self.context.graph.opsets.get("", 1) < 10:
                 return [make.node("Slice", given, starts=[start], ends=[stop], axes=[entry.axis])]
             numbers = [make.constant(np.array([one], np.int64)) for one in (start, stop, entry.axis)]
             return [make.node("Slice", [*given, *numbers])]

@@ -91,6 +91,20 @@ class Decision:
     """Data inputs, by position, that come whole and of which each shard uses a slice."""
 
 
+@dataclass(frozen=True)
+class GraphFacts:
+    """What is known of a graph before anything is divided."""
+
+    shapes: Mapping[str, Sequence[int]]
+    """Of tensors on the sample."""
+
+    constants: frozenset[str]
+    """Weights and what is computed from weights alone."""
+
+    opsets: Mapping[str, int]
+    """Versions by domain."""
+
+
 class RuleContext:
     """What a rule sees: placements and shapes of tensors, and which inputs are constants."""
 
@@ -98,18 +112,14 @@ class RuleContext:
         self,
         shards: int,
         placements: Mapping[str, Placement],
-        shapes: Mapping[str, Sequence[int]],
-        constants: frozenset[str],
+        graph: GraphFacts,
         cutting: Cutting,
-        opsets: Mapping[str, int],
         asked: Mapping[str, Mapping[int, int]] | None = None,
     ):
         self.shards = shards
         self._asked = asked or {}
-        self.opsets = opsets
+        self.graph = graph
         self._placements = placements
-        self._shapes = shapes
-        self._constants = constants
         self.cutting = cutting
         self.not_in_parts: set[str] = set()
         """Nodes whose constants cannot be cut in several parts."""
@@ -129,13 +139,13 @@ class RuleContext:
 
     def is_constant(self, value: ir.Value | None) -> bool:
         """Whether the input is a weight or computed from weights alone."""
-        return value is not None and value.name in self._constants
+        return value is not None and value.name in self.graph.constants
 
     def shape(self, value: ir.Value | None) -> tuple[int, ...] | None:
         """Shape of the tensor on the sample; None where it is not known."""
         if value is None or value.name is None:
             return None
-        found = self._shapes.get(value.name)
+        found = self.graph.shapes.get(value.name)
         return None if found is None else tuple(found)
 
     def asked_axis(self, node: ir.Node, position: int) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from beamsplit.models.shard.cutting import Cutting
-from beamsplit.models.shard.decision import Decision, RuleContext
+from beamsplit.models.shard.decision import Decision, GraphFacts, RuleContext
 from beamsplit.models.shard.placement import REPLICATED, NeedsGranule, NeedsParts, Placement, Replicated, Sharded
 from beamsplit.models.shard.rules import decide
 from beamsplit.models.shard.weights import CannotSlice, Constants, constant_names, weight_bytes
@@ -94,7 +94,7 @@ class Pass:
         self.made = Sharding(shards, constants)
         self.shapes = {**shapes, **constant_shapes(graph)}
         self.seen: dict[str, Placement] = {}
-        self.context = RuleContext(shards, self.seen, self.shapes, constants, cutting, opsets)
+        self.context = RuleContext(shards, self.seen, GraphFacts(self.shapes, constants, opsets), cutting)
         self.whole_level: dict[str, int] = {str(value.name): 0 for value in graph.inputs}
         self.shard_level: dict[str, int] = {}
 

@@ -92,8 +92,8 @@ def asks_of(
         WrongSpecError: an axis or a size is not the tensor's.
     """
     constants = constant_names(graph)
-    fixed = fixed_shapes(graph)
     shapes = {**shapes, **constant_shapes(graph)}
+    sizes = _Sizes(shapes, fixed_shapes(graph), annotation.shards)
     asks: dict[str, Ask] = {}
     made: dict[str, AxisSpec] = {}
     for node in graph:
@@ -105,10 +105,47 @@ def asks_of(
         if all(str(output.name) in constants for output in node.outputs):
             made |= _made_of_weights(node, label, tensors, shapes)
         elif tensors:
-            asks[name] = _ask(node, label, tensors, constants, shapes, fixed, annotation.shards)
+            asks[name] = _ask(node, label, tensors, constants, sizes)
         if node.domain == "ai.onnx.ml" and any(name == one or name.startswith(f"{one}{PLAIN}") for one in trees):
             asks.setdefault(name, Ask(name)).trees = True
     return {name: ask for name, ask in asks.items() if ask.inputs or ask.outputs or ask.divides}
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What specs are held against."""
+
+    shapes: Mapping[str, Sequence[int]]
+    """Of all tensors on a sample."""
+
+    fixed: Mapping[str, Sequence[int | None]]
+    """Sizes that are the same for all data."""
+
+    shards: int
+
+    def checked(self, label: str, tensor: str, spec: AxisSpec) -> AxisSpec:
+        """A node's spec with its axis counted from the front.
+
+        Raises:
+            WrongSpecError: the axis or a size is not the tensor's.
+        """
+        shape = self.shapes.get(tensor)
+        if shape is None:
+            raise WrongSpecError(f"node {label} divides {tensor}, which is no tensor of known shape")
+        if not -len(shape) <= spec.axis < len(shape):
+            raise WrongSpecError(
+                f"node {label} divides axis {spec.axis} of {tensor}, which has {len(shape)} axes ({list(shape)})"
+            )
+        axis = spec.axis % len(shape)
+        size = self.fixed[tensor][axis] if tensor in self.fixed else None
+        told = [one for one in spec.sizes if one is not None]
+        if size is not None and len(told) == len(spec.sizes) and told and prod(told) != size:
+            raise WrongSpecError(f"node {label} says axis {axis} of {tensor} is {prod(told)} long, and it is {size}")
+        if size is not None and size < self.shards:
+            raise WrongSpecError(
+                f"node {label} divides axis {axis} of {tensor}, {size} long, into {self.shards} shards"
+            )
+        return AxisSpec(axis, spec.merged, spec.sizes)
 
 
 def _made_of_weights(
@@ -138,13 +175,11 @@ def _ask(
     label: str,
     tensors: Mapping[str, AxisSpec | None],
     constants: frozenset[str],
-    shapes: Mapping[str, Sequence[int]],
-    fixed: Mapping[str, Sequence[int | None]],
-    shards: int,
+    sizes: _Sizes,
 ) -> Ask:
     ask = Ask(label)
     for tensor, axis in tensors.items():
-        checked = None if axis is None else _checked(label, tensor, axis, shapes, fixed, shards)
+        checked = None if axis is None else sizes.checked(label, tensor, axis)
         if tensor in constants:
             if checked is not None and checked.merged:
                 raise WrongSpecError(
@@ -157,7 +192,7 @@ def _ask(
             ask.inputs[tensor] = checked
         elif any(is_named(value, tensor) for value in node.outputs):
             ask.outputs[tensor] = checked
-    _complete(node, ask, shapes)
+    _complete(node, ask, sizes.shapes)
     for tensor in constants.intersection(ask.inputs):
         del ask.inputs[tensor]
     return ask
@@ -172,31 +207,6 @@ def name_at(node: ir.Node, position: int) -> str:
 def is_named(value: ir.Value | None, name: str) -> bool:
     """Whether it is the tensor of that name."""
     return value is not None and value.name == name
-
-
-def _checked(
-    label: str,
-    tensor: str,
-    spec: AxisSpec,
-    shapes: Mapping[str, Sequence[int]],
-    fixed: Mapping[str, Sequence[int | None]],
-    shards: int,
-) -> AxisSpec:
-    shape = shapes.get(tensor)
-    if shape is None:
-        raise WrongSpecError(f"node {label} divides {tensor}, which is no tensor of known shape")
-    if not -len(shape) <= spec.axis < len(shape):
-        raise WrongSpecError(
-            f"node {label} divides axis {spec.axis} of {tensor}, which has {len(shape)} axes ({list(shape)})"
-        )
-    axis = spec.axis % len(shape)
-    size = fixed[tensor][axis] if tensor in fixed else None
-    told = [one for one in spec.sizes if one is not None]
-    if size is not None and len(told) == len(spec.sizes) and told and prod(told) != size:
-        raise WrongSpecError(f"node {label} says axis {axis} of {tensor} is {prod(told)} long, and it is {size}")
-    if size is not None and size < shards:
-        raise WrongSpecError(f"node {label} divides axis {axis} of {tensor}, {size} long, into {shards} shards")
-    return AxisSpec(axis, spec.merged, spec.sizes)
 
 
 def _complete(node: ir.Node, ask: Ask, shapes: Mapping[str, Sequence[int]]) -> None:

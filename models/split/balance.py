@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -49,6 +50,12 @@ MOST_IDEALS = 3_000
 MOST_IDEALS_WITH_MEMORY = 500
 """The same where a worker's memory is limited: pairs of down-sets are then compared."""
 
+RANDOM_ORDERS = 4
+"""Of a graph's units that are tried. Counted, not timed: the same on every machine."""
+
+MOST_MOVED = 8
+"""Times that the best split is improved by moving units and cut anew."""
+
 
 def balance(
     problem: Problem,
@@ -58,7 +65,6 @@ def balance(
     replicate: bool = False,
     fixed_order: bool = False,
     keep_order: bool = False,
-    effort: int = 1,
 ) -> Balance:
     """The split with the least period (exact where `Balance.optimal` says so).
 
@@ -69,15 +75,14 @@ def balance(
             classes of equal workers are few (MOST_MOVES, MOST_NUMBERS), else in a few orders.
         keep_order: stages are runs of the units in the order given, as in a chain; always exact but for unlike
             workers beyond the limits. Else any split along the graph's edges.
-        effort: how many times four random orders are tried. Counted, not timed: the same on every machine.
 
     Raises:
         CannotSplit: no split exists, or none was found; says how many stages or how much memory there could be.
-        ValueError: stages, effort or a worker out of range.
+        ValueError: stages or a worker out of range.
     """
     check_workers(workers)
-    if effort < 1 or (stages is not None and stages < 1):
-        raise ValueError(f"stages and effort must be at least 1, got stages={stages}, effort={effort}")
+    if stages is not None and stages < 1:
+        raise ValueError(f"stages must be at least 1, got stages={stages}")
     if stages is not None and stages > len(workers):
         raise CannotSplit(
             f"{stages} stages are wanted, but there are only {len(workers)} workers: ask for at most {len(workers)}",
@@ -103,78 +108,73 @@ def balance(
             lower_bound=bound if every else low,
             method="chain" if every else "orders",
         )
-    return _graph(problem, workers, stages, staffings, low, every, effort)
+    return _Orders(problem, workers, stages, tuple(staffings), low).best(every)
 
 
-def _graph(
-    problem: Problem,
-    workers: Sequence[Worker],
-    stages: int | None,
-    staffings: Sequence[Staffing | Crowd],
-    low: float,
-    every: bool,
-    effort: int,
-) -> Balance:
-    best: Balance | None = None
-    tried = []
-    best_order: list[int] = []
-    for order in orders(problem, 4 * effort):
-        chain = Chain(problem, order)
-        tried.append(chain)
-        better = _along(problem, workers, stages, chain, staffings, low, best)
-        if better:
-            best, best_order = better, order
-    for _ in range(8 * effort):
-        if best is None or best.optimal:
-            break
-        moved = improve(problem, best, workers)
-        best_order = staged(best_order, moved.stage_of)
-        again = _along(problem, workers, stages, Chain(problem, best_order), staffings, low, moved)
-        if not again and moved.period >= best.period * (1 - 1e-9):
-            break
-        best = again or moved
-    if best is not None and best.optimal:
-        return best
-    limited = any(worker.memory_bytes < math.inf for worker in workers)
-    lattice = ideals(problem, MOST_IDEALS_WITH_MEMORY if limited else MOST_IDEALS) if every else None
-    if lattice is None:
-        if best is None:
-            raise _cannot(problem, workers, stages, tried, proven=False)
-        return best
-    found, bound = _solver(lattice, staffings[0], stages).least(low)
-    if found is None:
-        raise _cannot(problem, workers, stages, tried, proven=True)
-    stage_of = lattice.stage_of(found.places)
-    return evaluate(problem, stage_of, staffings[0].name(found.teams), workers, lower_bound=bound, method="ideals")
+@dataclass(frozen=True)
+class _Orders:
+    """The search for a graph's best split among those along orders of its units."""
 
+    problem: Problem
+    workers: Sequence[Worker]
+    stages: int | None
+    staffings: tuple[Staffing | Crowd, ...]
 
-def _along(
-    problem: Problem,
-    workers: Sequence[Worker],
-    stages: int | None,
-    chain: Chain,
-    staffings: Sequence[Staffing | Crowd],
-    low: float,
-    best: Balance | None,
-) -> Balance | None:
-    """The best split along one order if it is better than the best so far."""
-    improved: Balance | None = None
-    for staffing in staffings:
-        solver = _solver(chain, staffing, stages)
-        found = solver.within(best.period * (1 - 1e-9) if best else ANY_PERIOD)
-        if found is not None:
-            found, _ = solver.least(low, found, 1e-12)
-            assert found is not None
-            best = evaluate(
-                problem,
-                chain.stage_of(found.places),
-                staffing.name(found.teams),
-                workers,
-                lower_bound=low,
-                method="orders",
-            )
-            improved = best
-    return improved
+    low: float
+    """Seconds below which no split can be."""
+
+    def best(self, every: bool) -> Balance:
+        """The best split found; with `every`, where the staffings are all that there are, the best of all if it can be.
+
+        Raises:
+            CannotSplit: there is none, or none was found.
+        """
+        best: Balance | None = None
+        tried = []
+        best_order: list[int] = []
+        for order in orders(self.problem, RANDOM_ORDERS):
+            chain = Chain(self.problem, order)
+            tried.append(chain)
+            better = self._along(chain, best)
+            if better:
+                best, best_order = better, order
+        for _ in range(MOST_MOVED):
+            if best is None or best.optimal:
+                break
+            moved = improve(self.problem, best, self.workers)
+            best_order = staged(best_order, moved.stage_of)
+            again = self._along(Chain(self.problem, best_order), moved)
+            if not again and moved.period >= best.period * (1 - 1e-9):
+                break
+            best = again or moved
+        if best is not None and best.optimal:
+            return best
+        limited = any(worker.memory_bytes < math.inf for worker in self.workers)
+        lattice = ideals(self.problem, MOST_IDEALS_WITH_MEMORY if limited else MOST_IDEALS) if every else None
+        if lattice is None:
+            if best is None:
+                raise _cannot(self.problem, self.workers, self.stages, tried, proven=False)
+            return best
+        staffing = self.staffings[0]
+        found, bound = _solver(lattice, staffing, self.stages).least(self.low)
+        if found is None:
+            raise _cannot(self.problem, self.workers, self.stages, tried, proven=True)
+        stage_of, teams = lattice.stage_of(found.places), staffing.name(found.teams)
+        return evaluate(self.problem, stage_of, teams, self.workers, lower_bound=bound, method="ideals")
+
+    def _along(self, chain: Chain, best: Balance | None) -> Balance | None:
+        """The best split along one order if it is better than the best so far."""
+        improved: Balance | None = None
+        for staffing in self.staffings:
+            solver = _solver(chain, staffing, self.stages)
+            found = solver.within(best.period * (1 - 1e-9) if best else ANY_PERIOD)
+            if found is not None:
+                found, _ = solver.least(self.low, found, 1e-12)
+                assert found is not None
+                stage_of, teams = chain.stage_of(found.places), staffing.name(found.teams)
+                best = evaluate(self.problem, stage_of, teams, self.workers, lower_bound=self.low, method="orders")
+                improved = best
+        return improved
 
 
 def _best(

@@ -20,8 +20,6 @@ def find_micro_batch(
     bytes_per_row: int,
     stages: int = 2,
     block_rows: int | None = None,
-    row_by_row: bool = False,
-    memory_cap: int = MEMORY_CAP,
     budget_seconds: float = 1.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> BatchSizeChoice:
@@ -31,20 +29,19 @@ def find_micro_batch(
         run: runs the whole model on that many rows.
         bytes_per_row: what crosses the widest cut and goes in and out of the model, of one row.
         stages: of the split, or the number of workers where that is not yet known.
-        block_rows: rows that flow at once, where they are known: no micro-batch is larger than a share of them.
-        row_by_row: the model takes one row a run: the answer is 1.
-        memory_cap: bytes for all micro-batches that are on their way at once.
+        block_rows: rows that flow at once, where they are known: no micro-batch is larger than a share of them, or
+            than one row.
         budget_seconds: for all runs.
         clock: gives seconds.
     """
-    largest = 1 if row_by_row else max(CANDIDATES)
+    largest = max(CANDIDATES)
     if block_rows is not None:
         largest = max(1, min(largest, block_rows // (PER_STAGE * max(stages, 1))))
     found = find_batch_size(
         run,
         bytes_per_row=bytes_per_row,
         # One in each stage and two before it, as inline queues hold.
-        memory_cap=max(memory_cap // (3 * max(stages, 1)), 1),
+        memory_cap=max(MEMORY_CAP // (3 * max(stages, 1)), 1),
         candidates=[size for size in CANDIDATES if size <= largest],
         budget_seconds=budget_seconds,
         clock=clock,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
-from beamsplit.models.cost.estimate import estimate_profile
+from beamsplit.models.cost.estimate import MachineRate, estimate_profile
 from beamsplit.models.cost.measured_profile import measure_profile
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.errors import UsageError
@@ -43,6 +43,10 @@ def profile_model(
     except (UsageError, ModelRunError, MemoryError) as error:
         shapes = {name: value.shape for name, value in feeds.items()}
         found = estimate_profile(
-            graph.model, rows=rows, input_shapes=shapes, provider=options.providers[0], threads=options.threads
+            graph.model,
+            rows=rows,
+            input_shapes=shapes,
+            rate=MachineRate(threads=options.threads),
+            provider=options.providers[0],
         )
         return dataclasses.replace(found, notes=(*found.notes, f"because the model cannot be run here: {error}"))

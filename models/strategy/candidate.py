@@ -145,18 +145,18 @@ def _candidate(
 ) -> Candidate:
     needs = math.inf
     found: list[tuple[Pod, ...]] = []
-    tries: list[list[tuple[Sequence[ClusterWorker], int, bool]]] = [
-        [(group, stages, False) for group in alike(teams) if len(group) >= stages]
+    tries: list[list[tuple[Sequence[ClusterWorker], int]]] = [
+        [(group, stages) for group in alike(teams) if len(group) >= stages]
     ]
     if stages > 1 and len(teams) <= MOST_TEAMS and len(teams) > stages:
-        tries.append([(teams, len(teams), True)])
+        tries.append([(teams, len(teams))])
     elif stages > 1 and len(teams) == stages and len(alike(teams)) > 1:
-        tries.append([(teams, stages, False)])
+        tries.append([(teams, stages)])
     for groups in tries:
         pods = []
-        for group, size, replicate in groups:
+        for group, size in groups:
             try:
-                pods.append(_pod(width, problem, group, size, stages, replicate, links))
+                pods.append(_pod(width, problem, group, size, stages, links))
             except CannotSplit as error:
                 if error.smallest_memory_bytes is not None:
                     needs = min(needs, error.smallest_memory_bytes)
@@ -179,11 +179,10 @@ def _pod(
     group: Sequence[ClusterWorker],
     size: int,
     stages: int,
-    replicate: bool,
     links: Links,
 ) -> Pod:
-    """The best pod of `size` of these workers, and how many of them there can be."""
-    found = balance(problem, solver_workers(group[:size]), stages, replicate=replicate)
+    """The best pod of `size` of these workers, who replicate stages where they are more, and how many there can be."""
+    found = balance(problem, solver_workers(group[:size]), stages, replicate=size > stages)
     if not found.fits:
         raise CannotSplit("too little memory", smallest_memory_bytes=max(found.stage_memory))
     made = (_stage(width, found, index, group, links) for index in range(found.stages))

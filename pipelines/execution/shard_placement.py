@@ -10,7 +10,7 @@ from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.job.sample_feeds import feeds_at
 from beamsplit.transforms.block import COPY
-from beamsplit.transforms.infer.model_steps import ModelSteps, shard_steps
+from beamsplit.transforms.infer.model_steps import ModelSteps, StepContext, shard_steps
 
 
 def placed(request: Request, model: ShardedModel, session: ShardedSession) -> ModelSteps:
@@ -39,6 +39,5 @@ def placed(request: Request, model: ShardedModel, session: ShardedSession) -> Mo
     )
     for one in {id(one): one for one in (session, twin)}.values():
         one.drop()
-    return shard_steps(
-        model, layouts, scoring, schema, request.keep, devices=request.workers.gpus, job_dir=request.job_dir
-    )
+    context = StepContext(scoring, schema, request.keep, request.workers.gpus, request.job_dir)
+    return shard_steps(model, layouts, context)

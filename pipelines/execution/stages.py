@@ -26,7 +26,7 @@ def plan(request: Request) -> Execution:
     """
     from beamsplit.models.split.sharded_stages import shards_of
     from beamsplit.pipelines.execution.saved_stages import compared, execution_of, save_stages
-    from beamsplit.transforms.infer.model_steps import stage_steps
+    from beamsplit.transforms.infer.model_steps import StepContext, stage_steps
 
     request, model = save_stages(request)
     if shards_of(model.plan) > 1:
@@ -37,13 +37,5 @@ def plan(request: Request) -> Execution:
     checked = compared(request, model)
     if not request.parallelism.distributed:
         return execution_of(request, model, checked, None)
-    steps = stage_steps(
-        model,
-        checked[1],
-        request.scoring,
-        request.schema,
-        request.keep,
-        devices=request.workers.gpus,
-        job_dir=request.job_dir,
-    )
-    return execution_of(request, model, checked, steps)
+    context = StepContext(request.scoring, request.schema, request.keep, request.workers.gpus, request.job_dir)
+    return execution_of(request, model, checked, stage_steps(model, checked[1], context))

@@ -57,7 +57,7 @@ def _score_in_transactions(blocks: PCollection, job: Job) -> None:
     from beamsplit.pipelines.sources.topic import Stream
     from beamsplit.transforms.apply import CountedStep
     from beamsplit.transforms.kafka.errors_file import ErrorsFile
-    from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
+    from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions, Transacted
 
     source, predictions, errors = job.source, job.sinks.predictions, job.sinks.errors
     assert isinstance(source, Stream) and isinstance(predictions, TopicSink) and source.transaction_seconds is not None
@@ -67,16 +67,14 @@ def _score_in_transactions(blocks: PCollection, job: Job) -> None:
     elif isinstance(errors, ErrorFile):
         goes_to = ErrorsFile(errors.name)
     counted = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
-    scored = ScoreInTransactions(
-        counted,
+    transacted = Transacted(
         source.kafka.consumer_group,
         predictions.topic,
         predictions.format,
         goes_to,
         source.transaction_seconds,
-        job.job_dir,
     )
-    left = blocks | "Score" >> scored
+    left = blocks | "Score" >> ScoreInTransactions(counted, transacted, job.job_dir)
     if goes_to is None:
         errors.write(left, job, None, {})
 

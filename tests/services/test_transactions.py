@@ -20,7 +20,7 @@ from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.clients import make_consumer, make_producer
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.errors_file import ErrorsFile
-from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
+from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions, Transacted
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group, committed_end
 from beamsplit.transforms.kafka.outgoing import Messages
@@ -264,7 +264,7 @@ def score(topics: Topics, *blocks: pa.RecordBatch, errors: Topic | None = None) 
     step = CountedStep(ParseMessages("json", pa.schema([("x", pa.int64())])), "read", None, True)
     with beam.Pipeline("FnApiRunner") as pipeline:
         read = pipeline | beam.Create(blocks, reshuffle=False)
-        read | ScoreInTransactions([step], topics.group, topics.output, "json", errors)
+        read | ScoreInTransactions([step], Transacted(topics.group, topics.output, "json", errors))
 
 
 def test_replays_are_dropped_and_errors_are_in_the_same_transaction(topics: Topics):

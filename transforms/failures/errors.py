@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -110,7 +111,7 @@ class WriteErrors(beam.PTransform):
         once = errors.pipeline | "Once" >> beam.Impulse()
         like = json.loads(self._line(RowError("topic/0", 0, "", "")))
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
-        given = (beam.pvalue.AsList(files), self._path, folder, self.job_id, like, *after)
+        given = (beam.pvalue.AsList(files), _Result(self._path, folder, self.job_id, like), *after)
         last = beam.Map(_finish, *given).with_output_types(str)
         return once | "Finalize" >> last
 
@@ -145,19 +146,25 @@ def _absolute_line(line: bytes, bases: dict[tuple[str, int], int]) -> bytes:
     return to_line(error._replace(file=path, row=error.row + bases[path, byte]))
 
 
-def _finish(
-    _: bytes,
-    failures: list[_Failures],
-    path: str,
-    folder: str,
-    job_id: str,
-    like: Mapping[str, object] = RowError("", 0, "", "")._asdict(),
-    after: list[object] | None = None,
-) -> str:
+@dataclass(frozen=True)
+class _Result:
+    """The file that all errors become."""
+
+    path: str
+    folder: str
+    """Where the bundles' files are."""
+
+    job_id: str
+    like: Mapping[str, object] = field(default_factory=RowError("", 0, "", "")._asdict)
+    """An error with values of the types that all have."""
+
+
+def _finish(_: bytes, failures: list[_Failures], result: _Result, after: list[object] | None = None) -> str:
     """Put the errors in place; it may be run again after it was stopped anywhere.
 
     The bundles' files go only after the rename, so where one is missing the result must be in place already.
     """
+    path, folder, job_id = result.path, result.folder, result.job_id
     if all(size_of(found.file.path) is not None for found in failures):
         merged = f"{folder}/{uuid.uuid4().hex}"
         with wanted(job_id):
@@ -170,7 +177,7 @@ def _finish(
             with wanted(job_id):
                 out = open_output(merged)
             with out:
-                write_errors_as(format, lines, out, like)
+                write_errors_as(format, lines, out, result.like)
         with wanted(job_id):
             replace(merged, path)
         remove_folder(folder)

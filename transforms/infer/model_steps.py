@@ -62,30 +62,47 @@ class ModelSteps:
         return held
 
 
+@dataclass(frozen=True)
+class StepContext:
+    """What all steps of a model share."""
+
+    scoring: ScoringPlan
+    """Of the whole model; `batch_size` is the rows of a micro-batch."""
+
+    schema: pa.Schema
+    """Of the blocks of data."""
+
+    keep: tuple[str, ...]
+    """Columns that stand before the predictions."""
+
+    devices: int = 0
+    """GPUs in a machine, which workers take in turn."""
+
+    job_dir: str | None = None
+    """Folder that local workers share."""
+
+    @property
+    def carried(self) -> pa.Schema:
+        """Columns that travel with the rows."""
+        return carried_schema(self.schema, self.keep)
+
+
 def stage_steps(
     model: StagedModel,
     layouts: Sequence[Sequence[Layout]],
-    scoring: ScoringPlan,
-    schema: pa.Schema,
-    keep: tuple[str, ...],
+    context: StepContext,
     *,
     folder: str | None = None,
-    devices: int = 0,
-    job_dir: str | None = None,
 ) -> ModelSteps:
     """The steps of a model that is split into stages: a whole step a stage.
 
     Args:
         model: the split model.
         layouts: for each cut the tensors that cross it, from `boundary_layouts`.
-        scoring: of the whole model; `batch_size` is the rows of a micro-batch.
-        schema: of the blocks of data.
-        keep: columns that stand before the predictions.
+        context: what its steps share.
         folder: where workers find the stages' files; None for the model's own.
-        devices: GPUs in a machine, which workers take in turn.
-        job_dir: folder that local workers share.
     """
-    carried = carried_schema(schema, keep)
+    scoring, keep, carried = context.scoring, context.keep, context.carried
     cuts = [None, *(Boundary(tuple(one), carried) for one in layouts), None]
     folder = model.folder if folder is None else folder
     steps = tuple(
@@ -98,8 +115,8 @@ def stage_steps(
             cuts[stage.index],
             cuts[stage.index + 1],
             stage.weight_bytes,
-            devices,
-            job_dir,
+            context.devices,
+            context.job_dir,
             stage.sha256,
         )
         for stage, options in zip(model.plan.stages, model.sessions, strict=True)
@@ -110,27 +127,18 @@ def stage_steps(
 def shard_steps(
     model: ShardedModel,
     layouts: Sequence[Sequence[Layout]],
-    scoring: ScoringPlan,
-    schema: pa.Schema,
-    keep: tuple[str, ...],
-    *,
-    devices: int = 0,
-    job_dir: str | None = None,
+    context: StepContext,
 ) -> ModelSteps:
     """The steps of a divided model.
 
     Args:
         model: divided, its files on this machine.
         layouts: for each step the tensors that cross the cut before it, from `shard_layouts`.
-        scoring: of the whole model; `batch_size` is the rows of a micro-batch.
-        schema: of the blocks of data.
-        keep: columns that stand before the predictions.
-        devices: GPUs in a machine, which workers take in turn.
-        job_dir: folder that local workers share.
+        context: what its steps share.
     """
-    plan = model.plan
-    cuts = [Boundary(tuple(one), carried_schema(schema, keep)) for one in layouts]
-    whole = (model.whole, scoring, keep)
+    plan, devices, job_dir = model.plan, context.devices, context.job_dir
+    cuts = [Boundary(tuple(one), context.carried) for one in layouts]
+    whole = (model.whole, context.scoring, context.keep)
     steps: list[WholeStep | ShardedStep] = []
     depths: list[int] = []
     if plan.stages[0].sharded:

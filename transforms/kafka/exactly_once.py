@@ -67,6 +67,27 @@ def by_partition(block: pa.RecordBatch) -> dict[int, pa.RecordBatch]:
     return found
 
 
+@dataclass(frozen=True)
+class Transacted:
+    """What a transaction holds, and how long one lasts."""
+
+    group: Group
+    """Of the source; keeps how far each partition is done."""
+
+    output: Topic
+    """Where predictions go."""
+
+    format: MessageFormat = "json"
+    """One of `OUTPUT_FORMATS`, or what writes a registry's schema."""
+
+    errors: Topic | ErrorsFile | None = None
+    """Where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's machine, once
+    that is committed; None gives them out."""
+
+    seconds: float = 0.2
+    """How long one may last while its bundle does; the bundle's end commits too."""
+
+
 @dataclass
 class _Outputs:
     """What came of a block, before it is in transactions."""
@@ -95,17 +116,14 @@ class _Transact(beam.DoFn):
     def __init__(
         self,
         steps: Sequence[CountedStep],
-        group: Group,
-        output: Topic,
-        format: MessageFormat,
-        errors: Topic | ErrorsFile | None,
-        seconds: float,
+        transacted: Transacted,
         job_dir: str | None,
     ):
         self._job_dir, self._undelivered = job_dir, Undelivered(job_dir)
         self._tell_gaps = GapTeller(job_dir)
-        self._steps, self._group, self._output, self._format = tuple(steps), group, output, format
-        self._errors, self._seconds = errors, seconds
+        self._steps, self._group = tuple(steps), transacted.group
+        self._output, self._format = transacted.output, transacted.format
+        self._errors, self._seconds = transacted.errors, transacted.seconds
         self._bundle = object()
         self._reset()
         self._replayed = Metrics.counter("beamsplit", "rows_replayed")
@@ -255,27 +273,18 @@ class ScoreInTransactions(beam.PTransform):
 
     Args:
         steps: make predictions of messages.
-        group: of the source; keeps how far each partition is done.
-        output: where predictions go.
-        format: one of `OUTPUT_FORMATS`, or what writes a registry's schema.
-        errors: where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's
-            machine, once that is committed; None gives them out.
-        seconds: how long a transaction may last while its bundle does; the bundle's end commits too.
+        transacted: what is committed together.
         job_dir: folder that local workers share; None on a cluster.
     """
 
     def __init__(
         self,
         steps: Sequence[CountedStep],
-        group: Group,
-        output: Topic,
-        format: MessageFormat = "json",
-        errors: Topic | ErrorsFile | None = None,
-        seconds: float = 0.2,
+        transacted: Transacted,
         job_dir: str | None = None,
     ):
         super().__init__()
-        self._dofn = _Transact(steps, group, output, format, errors, seconds, job_dir)
+        self._dofn = _Transact(steps, transacted, job_dir)
 
     def expand(self, blocks: PCollection) -> PCollection:
         """Wire: one ParDo."""

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -113,7 +114,8 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             yield from nothing.results(split.origin_file(), number + begin, options)
             continue
         batch_rows = _batch_rows(meta.row_group(group), wanted.names, options)
-        for at, batch in _read_rows(path, meta, group, tuple(wanted.names), batch_rows, begin, end):
+        pages = _RowGroup(path, group, tuple(wanted.names), batch_rows)
+        for at, batch in _read_rows(pages, meta, begin, end):
             yield from conform(batch, wanted).results(split.origin_file(), number + at, options)
 
 
@@ -124,10 +126,20 @@ def _batch_rows(group: pq.RowGroupMetaData, names: list[str], options: ReadOptio
     return options.rows_at_once(size / max(group.num_rows, 1))
 
 
+class _RowGroup(NamedTuple):
+    """Columns of a row group, decoded so many rows at a time."""
+
+    path: str
+    group: int
+    names: tuple[str, ...]
+    batch_rows: int
+
+
 class _Decoder:
     """Decodes one row group from its start, batch after batch, as (row in the group, batch)."""
 
-    def __init__(self, path: str, meta: pq.FileMetaData, group: int, names: tuple[str, ...], batch_rows: int) -> None:
+    def __init__(self, wanted: _RowGroup, meta: pq.FileMetaData) -> None:
+        path, group, names, batch_rows = wanted
         # Remote column chunks are fetched together rather than page by page; local ones stay in cache until they are
         # decoded, which costs no more than mapping the file.
         local = is_local(path)
@@ -203,17 +215,15 @@ _KEPT = (_idle, _started)
 _idle_lock = threading.Lock()
 
 
-def _read_rows(
-    path: str, meta: pq.FileMetaData, group: int, names: tuple[str, ...], batch_rows: int, begin: int, end: int
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _read_rows(wanted: _RowGroup, meta: pq.FileMetaData, begin: int, end: int) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Rows begin to end of a row group.
 
     Parquet has no way into the middle of a row group: what lies before is decoded and dropped. The next range
     of the same row group goes on where the last one in this process ended; several at a time decode each for
     itself, which is sooner done than waiting for one another.
     """
-    key = _key(path, group, names, batch_rows)
-    decoder = _take_idle(key, begin) or _Decoder(path, meta, group, names, batch_rows)
+    key = _key(wanted)
+    decoder = _take_idle(key, begin) or _Decoder(wanted, meta)
     row = begin
     while row < end:
         start, batch = decoder.holding(row)
@@ -226,8 +236,8 @@ def _read_rows(
             del _idle[:-IDLE_DECODERS]
 
 
-def _key(path: str, group: int, names: tuple[str, ...], batch_rows: int) -> tuple[object, ...]:
-    return path, _stamp(path), group, names, batch_rows
+def _key(wanted: _RowGroup) -> tuple[object, ...]:
+    return *wanted, _stamp(wanted.path)
 
 
 def _take_idle(key: tuple[object, ...], begin: int) -> _Decoder | None:
@@ -264,10 +274,10 @@ def start_decoders(split: Split, options: ReadOptions) -> list[_Decoder]:
         begin, end, _ = window.next(meta.row_group(group).num_rows)
         if begin == end or not group_may_match(meta, group, have, options.where):
             continue
-        batch_rows = _batch_rows(meta.row_group(group), list(names), options)
-        decoder = _Decoder(path, meta, group, names, batch_rows)
+        wanted = _RowGroup(path, group, names, _batch_rows(meta.row_group(group), list(names), options))
+        decoder = _Decoder(wanted, meta)
         decoder.begin = begin
-        started.append((_key(path, group, names, batch_rows), decoder))
+        started.append((_key(wanted), decoder))
     with _idle_lock:
         _started.extend(started)
     return [decoder for _, decoder in started]

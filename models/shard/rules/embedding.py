@@ -46,7 +46,7 @@ def gather(node: ir.Node, context: RuleContext) -> Decision | None:
         if pieces is None:
             return None
 
-        if context.opsets.get("", 1) < _LEAST_OPSET:
+        if context.graph.opsets.get("", 1) < _LEAST_OPSET:
             return context.refuse(node, f"its rows are looked up by operators of opset {_LEAST_OPSET}")
         kind = data.dtype.numpy()
 

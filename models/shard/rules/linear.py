@@ -10,6 +10,7 @@ Source: Shoeybi et al., Megatron-LM, 2019 (arXiv 1909.08053), section 3.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -111,28 +112,29 @@ def matmul(node: ir.Node, context: RuleContext) -> Decision | None:
             return None
         return Decision({name: Sharded(outer, left.pieces, left.origins, left.outer)})
     if isinstance(left, Sharded) and isinstance(right, Sharded):
-        return _both(name, left, right, (len(a), summed_a), (len(b), summed_b), rank, context)
+        return _both(name, _Operand(left, len(a), summed_a), _Operand(right, len(b), summed_b), context)
     return None
 
 
-def _both(
-    name: str,
-    left: Sharded,
-    right: Sharded,
-    of_a: tuple[int, int],
-    of_b: tuple[int, int],
-    rank: int,
-    context: RuleContext,
-) -> Decision | None:
-    """Of operands with (number of axes, the axis that is summed over) each."""
-    (a, summed_a), (b, summed_b) = of_a, of_b
-    contracted = left.axis == summed_a and right.axis == summed_b
-    outer = left.axis + rank - a == right.axis + rank - b and left.axis < a - 2
+class _Operand(NamedTuple):
+    """Of a product, divided."""
+
+    split: Sharded
+    axes: int
+    summed: int
+    """The axis that is summed over."""
+
+
+def _both(name: str, a: _Operand, b: _Operand, context: RuleContext) -> Decision | None:
+    """A product of data that is divided on both sides."""
+    left, right, rank = a.split, b.split, max(a.axes, b.axes)
+    contracted = left.axis == a.summed and right.axis == b.summed
+    outer = left.axis + rank - a.axes == right.axis + rank - b.axes and left.axis < a.axes - 2
     alike = sum(left.pieces) == sum(right.pieces) and left.outer == right.outer
     if not (contracted or outer) or not alike or (contracted and left.outer != 1):
         return None
     origins = context.agree(left, right)
-    axis = left.axis + rank - a
+    axis = left.axis + rank - a.axes
     return Decision({name: PARTIAL if contracted else Sharded(axis, left.pieces, origins, left.outer)})
 
 

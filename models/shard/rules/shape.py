@@ -132,7 +132,7 @@ def along_axis(node: ir.Node, context: RuleContext) -> Decision | None:
     placement, shape = context.placement(node.inputs[0]), context.shape(node.inputs[0])
     if not isinstance(placement, Sharded) or shape is None or len(node.outputs) != 1:
         return None
-    old = context.opsets.get("", 1) < 13 and node.op_type != "LpNormalization"
+    old = context.graph.opsets.get("", 1) < 13 and node.op_type != "LpNormalization"
     axis = (node.attributes.get_int("axis", 1 if old else -1) or 0) % len(shape)
     # Before opset 13 Softmax worked on all axes from its own on.
     if placement.axis == axis or (old and placement.axis > axis):

@@ -107,6 +107,18 @@ class Span:
     """The slowest worker's bandwidth, as an index into `Crowd.link`."""
 
 
+@dataclass(frozen=True)
+class LinkedSpan:
+    """Teams of a span by the links at their ends."""
+
+    span: Span
+    begin: int
+    """Bandwidth at which they receive, as an index into `Crowd.link`."""
+
+    end: int
+    """Bandwidth at which they send."""
+
+
 def crowd(workers: Sequence[Worker], order: Sequence[int]) -> Crowd:
     """The workers in this order."""
     runs = [(kind, tuple(run)) for kind, run in itertools.groupby(order, key=lambda at: workers[at])]
@@ -149,23 +161,23 @@ class CrowdSolver(Search):
         for place in range(1, places):
             if not self.cuts.allowed[place]:
                 continue
-            for span, begin, end in self._ways():
-                starts = self._starts_of(place, span.memory_bytes)
+            for way in self._ways():
+                starts = self._starts_of(place, way.span.memory_bytes)
                 if not len(starts):
                     continue
-                before = used[: self._rows - shift, begin, starts]
-                start, ends, refused = self._ends(span, begin, end, place, starts, before, period, want_rejected)
-                now = used[shift:, end, place]
+                before = used[: self._rows - shift, way.begin, starts]
+                start, ends, refused = self._ends(way, place, starts, before, period, want_rejected)
+                now = used[shift:, way.end, place]
                 np.minimum(now, np.where(start < none, ends, none).min(axis=1), out=now)
                 if refused is not None:
                     rejected = min(rejected, float(np.min(refused, where=start < none, initial=math.inf)))
         return used, rejected
 
-    def _ways(self) -> Iterator[tuple[Span, int, int]]:
+    def _ways(self) -> Iterator[LinkedSpan]:
         for span in self.workers.spans:
             for begin in range(span.level + 1):
                 for end in range(span.level + 1):
-                    yield span, begin, end
+                    yield LinkedSpan(span, begin, end)
 
     def _starts_of(self, place: int, memory_bytes: float) -> Ints:
         if memory_bytes not in self._starts:
@@ -174,24 +186,16 @@ class CrowdSolver(Search):
         return self._starts[memory_bytes][place]
 
     def _ends(
-        self,
-        span: Span,
-        begin: int,
-        end: int,
-        place: int,
-        starts: Ints,
-        before: Ints,
-        period: float,
-        want_refused: bool,
+        self, way: LinkedSpan, place: int, starts: Ints, before: Ints, period: float, want_refused: bool
     ) -> tuple[Ints, Ints, Floats | None]:
         """Where teams begin, where they end at the earliest, and the least cost that was refused; all [rows, starts].
 
         Where no team of that span will do, it begins behind all workers.
         """
-        workers = self.workers
+        workers, span = self.workers, way.span
         none = workers.first[-1] + 1
         low, high = workers.first[span.end], workers.first[span.end + 1]
-        numbers = self._keys(begin, span.top)[0][starts] + self._keys(end, span.top)[1][place]
+        numbers = self._numbers(way, place, starts)
         start = np.maximum(before, workers.first[span.begin])
         start = np.where(start < workers.first[span.begin + 1], start, none)
         # Positions that no team begins at stand for nothing: any speed will do there.
@@ -207,6 +211,11 @@ class CrowdSolver(Search):
             fewer = np.minimum(ends - 1, high)
             refused = np.where(fewer >= least, self._cost(numbers, behind, fewer), math.inf)
         return start, np.where(ends <= high, ends, none), refused
+
+    def _numbers(self, way: LinkedSpan, place: int, starts: Ints) -> Floats:
+        """What stages from each start to the place take, times their team's speed."""
+        numbers: Floats = self._keys(way.begin, way.span.top)[0][starts] + self._keys(way.end, way.span.top)[1][place]
+        return numbers
 
     def _cost(self, numbers: Floats, behind: Floats, ends: Ints) -> Floats:
         """Seconds of a stage whose team ends there; beyond all workers it takes for ever."""
@@ -236,13 +245,14 @@ class CrowdSolver(Search):
     ) -> tuple[float, int, int, int, Team]:
         best: tuple[float, int, int, int, Team] | None = None
         earlier = row if self._rows == 1 else row - 1
-        for span, begin, end in self._ways():
+        for way in self._ways():
+            span = way.span
             starts = self._starts_of(place, span.memory_bytes)
-            if end != level or not len(starts):
+            if way.end != level or not len(starts):
                 continue
-            before = used[earlier : earlier + 1, begin, starts]
-            start, ends, _ = self._ends(span, begin, end, place, starts, before, period, False)
-            numbers = self._keys(begin, span.top)[0][starts] + self._keys(end, span.top)[1][place]
+            before = used[earlier : earlier + 1, way.begin, starts]
+            start, ends, _ = self._ends(way, place, starts, before, period, False)
+            numbers = self._numbers(way, place, starts)
             # Whoever is free up to here may help.
             fits = (ends[0] <= position) & (start[0] < position)
             last = min(position, self.workers.first[span.end + 1])
@@ -251,6 +261,6 @@ class CrowdSolver(Search):
             at = int(cost.argmin())
             if cost[at] < math.inf and (best is None or cost[at] < best[0]):
                 team = self.workers.team(span, int(start[0, at]), last)
-                best = (float(cost[at]), begin, int(starts[at]), int(before[0, at]), team)
+                best = (float(cost[at]), way.begin, int(starts[at]), int(before[0, at]), team)
         assert best is not None
         return best

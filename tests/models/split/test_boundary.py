@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from beamsplit.models.running.boundary import Boundary, Layout, find_layouts, layout_of
+from beamsplit.models.running.boundary import Boundary, Layout, SampleRuns, find_layouts, layout_of
 from beamsplit.models.running.ort_values import bfloat16_bits, from_bfloat16_bits
 from beamsplit.models.running.session import ModelRunError
 from beamsplit.models.split.staged import StagedSession, tensors_of
@@ -70,15 +70,17 @@ def test_a_model_that_refuses_a_number_of_rows_has_whole_tensors():
 
 def test_rows_that_influence_one_another_keep_a_tensor_whole():
     x = np.arange(3.0, dtype=np.float32)
-    mixed = layout_of("t", "float32", x - x.mean(), x[:2] - x[:2].mean(), [x[i : i + 1] * 0 for i in range(3)])
+    mixed = layout_of(
+        "t", "float32", SampleRuns(x - x.mean(), x[:2] - x[:2].mean(), [x[i : i + 1] * 0 for i in range(3)])
+    )
     assert mixed.kind == "whole"
 
 
 def test_rows_innermost_are_not_folded():
     # [sequence x rows]: each row's values are apart from one another.
     x = np.arange(12).reshape(3, 4)
-    inner = layout_of("t", "int64", x.T.reshape(-1), x[:2].T.reshape(-1), [x[i] for i in range(3)])
-    outer = layout_of("t", "int64", x.reshape(-1), x[:2].reshape(-1), [x[i] for i in range(3)])
+    inner = layout_of("t", "int64", SampleRuns(x.T.reshape(-1), x[:2].T.reshape(-1), [x[i] for i in range(3)]))
+    outer = layout_of("t", "int64", SampleRuns(x.reshape(-1), x[:2].reshape(-1), [x[i] for i in range(3)]))
     assert (inner.kind, outer.kind) == ("whole", "folded")
 
 

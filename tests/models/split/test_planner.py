@@ -355,5 +355,5 @@ def test_micro_batches_leave_room_for_overlap():
         costs.run, bytes_per_row=1, stages=4, block_rows=256, budget_seconds=1e9, clock=costs.clock
     )
     assert found.batch_size == 16
-    alone = find_micro_batch(costs.run, bytes_per_row=1, row_by_row=True, budget_seconds=1e9, clock=costs.clock)
+    alone = find_micro_batch(costs.run, bytes_per_row=1, block_rows=1, budget_seconds=1e9, clock=costs.clock)
     assert alone.batch_size == 1

@@ -26,7 +26,7 @@ from beamsplit.runners.direct import direct_flags, direct_runner
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.join import LostPartError, ShardJoin
-from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep, shard_steps
+from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep, StepContext, shard_steps
 from beamsplit.transforms.infer.run_steps import RunSteps
 from beamsplit.transforms.infer.shard_step import ShardResult, block_id, from_bytes, to_bytes
 from beamsplit.transforms.infer.step import InferStep
@@ -53,7 +53,7 @@ def divided(
     layouts = shard_layouts(
         ShardedSession(sharded), lambda rows: bound.take(rows % made.sample.num_rows), fixed=True, unlike=True
     )
-    return shard_steps(sharded, layouts, plan, sample.schema, ("id",)), InferStep(plan, CPU, keep=("id",))
+    return shard_steps(sharded, layouts, StepContext(plan, sample.schema, ("id",))), InferStep(plan, CPU, keep=("id",))
 
 
 def wide(tmp_path: Path, rows: int = 11, shards: int = 2) -> tuple[ModelSteps, InferStep, pa.RecordBatch]:

@@ -15,7 +15,7 @@ from beamsplit.models.fitting.fit import DataFacts, Fit, fit
 from beamsplit.models.split.staged import StagedSession, boundary_layouts
 from beamsplit.transforms.apply import apply_step
 from beamsplit.transforms.block import COPY, INTERNAL_COLUMNS, with_origin
-from beamsplit.transforms.infer.model_steps import ModelSteps, stage_steps
+from beamsplit.transforms.infer.model_steps import ModelSteps, StepContext, stage_steps
 from beamsplit.transforms.infer.run_steps import RunSteps, worker_bytes
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.whole_step import StepFailure
@@ -41,7 +41,9 @@ def split(
         lambda rows: bound.take(rows % made.sample.num_rows),
         fixed=all(None not in one.row_shape for one in plan.binding.inputs),
     )
-    return stage_steps(staged, layouts, plan, sample.schema, ("id",)), InferStep(plan, chains.CPU, keep=("id",))
+    return stage_steps(staged, layouts, StepContext(plan, sample.schema, ("id",))), InferStep(
+        plan, chains.CPU, keep=("id",)
+    )
 
 
 def block(x: np.ndarray, name: str = "x") -> pa.RecordBatch:

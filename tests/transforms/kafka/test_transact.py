@@ -14,7 +14,7 @@ from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka import exactly_once
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
-from beamsplit.transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTransactions
+from beamsplit.transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTransactions, Transacted
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.outgoing import Messages
@@ -91,7 +91,7 @@ def step() -> Iterator[Any]:
     """The step itself, which commits after each block."""
     parse = CountedStep(ParseMessages("json", pa.schema([("x", pa.int64())])), "read", None, True)
     topic, group = Topic("h:1", "out"), Group(ClientConfig("h:1"), "in", "g", commits=False)
-    made = ScoreInTransactions([parse], group, topic, seconds=0.0)._dofn
+    made = ScoreInTransactions([parse], Transacted(group, topic, seconds=0.0))._dofn
     made.setup()
     yield made
     made._pool.shutdown()
