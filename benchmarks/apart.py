@@ -21,6 +21,7 @@ from pathlib import Path
 
 from beamsplit.models.cost.cluster import read_cluster
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
@@ -120,7 +121,8 @@ class Case:
             session.signature, case.rows, id_limits=find_id_limits(self.graph.model)
         )
         del session
-        self.alone: Profile = profile_model(self.graph, self.model, self.feeds, ONE, case.rows, None)
+        self.run = SampleRun(self.model, self.feeds, ONE, case.rows, None)
+        self.alone: Profile = profile_model(self.graph, self.run)
 
     def simulated(self, way: Way) -> float:
         """Rows a second, from the whole model's profile alone, timed anew: what else the machine does falls on both."""
@@ -141,10 +143,8 @@ class Case:
         """The models of the way's processes."""
         if way.stages == 1:
             return Chain(divide(self.model, self.feeds, way.shards, folder) if way.shards > 1 else None, folder, 1)
-        plan = make_plan(
-            self.model, self.feeds, stages=way.stages, workers=read_cluster(str(way.stages)), micro_batch=self.rows,
-            options=ONE, compare=False, graph=self.graph, profile=self.alone,
-        )  # fmt: skip
+        workers = read_cluster(str(way.stages))
+        plan = make_plan(self.run, way.stages, workers, compare=False, graph=self.graph, profile=self.alone)
         plan = save_stages(self.graph.model, plan, folder)
         if way.shards > 1:
             sessions = [Session(ModelFile(os.path.join(folder, str(stage.file))), ONE) for stage in plan.stages]

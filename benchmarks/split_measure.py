@@ -15,6 +15,7 @@ from pathlib import Path
 from beamsplit.models.cost.cluster import read_cluster
 from beamsplit.models.cost.measured_profile import measure_profile
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
@@ -102,18 +103,10 @@ def measure_case(case: SplitCase, stages: int, micro_batches: int, runs: int) ->
     feeds = make_feeds(session.signature, case.rows, id_limits=find_id_limits(graph.model))
     drop_session(session)
     del session
-    profile = measure_profile(graph.model, model, feeds, one, rows=case.rows)
+    sampled = SampleRun(model, feeds, one, case.rows)
+    profile = measure_profile(graph.model, sampled)
     solver_seconds, gap, method, ratios = measure_solver(graph, profile, stages)
-    plan = make_plan(
-        model,
-        feeds,
-        stages=stages,
-        workers=read_cluster(str(stages)),
-        micro_batch=case.rows,
-        options=one,
-        graph=graph,
-        profile=profile,
-    )
+    plan = make_plan(sampled, stages, read_cluster(str(stages)), graph=graph, profile=profile)
     weights = sum(graph.weight_bytes.values())
     with tempfile.TemporaryDirectory(
         prefix="split-", dir=case.model.parent if weights > TOO_LARGE_FOR_TMP else None

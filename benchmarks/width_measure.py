@@ -17,6 +17,7 @@ import numpy as np
 
 from beamsplit.models.cost.cluster import read_cluster
 from beamsplit.models.cost.estimate import bind_shapes
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.load import load_graph
@@ -167,12 +168,13 @@ def _plan(model: ModelFile, feeds: Feeds, rows: int, counts: Sequence[int]) -> t
     one = SessionOptions((CPU,), 1)
     workers = read_cluster(str(core_count()))
     graph = split_graph(load_graph(model))
-    profile = profile_model(graph, model, feeds, one, rows, None)
+    run = SampleRun(model, feeds, one, rows, None)
+    profile = profile_model(graph, run)
     here = time_locally(model, feeds, one, HERE_SECONDS)
     among = [shards for shards in shard_counts(len(workers)) if shards in counts]
     widths, _ = make_widths(model, feeds, graph, here.profile(profile), among)
     found = candidates(widths, workers, rows, 1, here.links)
-    machine = Machine(model, feeds, one, workers, graph, profile)
+    machine = Machine(run, workers, graph, profile)
     ran = machine.measure_all(found)
     rates = {
         way.shards: rate or way.rows_per_second

@@ -138,7 +138,8 @@ def planned(options: PlanOptions) -> tuple[Plan, Rows]:
     Raises:
         UsageError: the model cannot be split so.
     """
-    from beamsplit.models.cost.cluster import read_cluster
+    from beamsplit.models.cost.cluster import limit_memory, read_cluster
+    from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
     from beamsplit.models.split.planner import make_plan
     from beamsplit.pipelines.execution.workers import cores
@@ -150,20 +151,11 @@ def planned(options: PlanOptions) -> tuple[Plan, Rows]:
     session = SessionOptions(resolve_providers(options.split.providers), options.split.threads or 0)
     rows = rows_for(options, session)
     micro_batch = choose_micro_batch(rows, options.split.micro_batch, stages or len(workers))
-    feeds = rows.take(micro_batch)
+    run = SampleRun(rows.model, rows.take(micro_batch), session, micro_batch)
     # The planner runs the model in sessions of its own: a large one may not fit twice.
     if rows.session is not None:
         drop_session(rows.session)
-    plan = make_plan(
-        rows.model,
-        feeds,
-        stages=stages,
-        workers=workers,
-        micro_batch=micro_batch,
-        options=session,
-        stage_memory=options.split.stage_memory,
-        graph=rows.graph,
-    )
+    plan = make_plan(run, stages, limit_memory(workers, options.split.stage_memory), graph=rows.graph)
     return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 

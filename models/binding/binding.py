@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -13,13 +13,16 @@ import pyarrow as pa
 from beamsplit.models.binding.bound_block import BoundBlock
 from beamsplit.models.binding.bound_input import BoundInput, shorten
 from beamsplit.models.binding.constants import Constant, constant
+from beamsplit.models.binding.data_facts import DataFacts
 from beamsplit.models.binding.folding import fold
-from beamsplit.models.binding.nulls import NO_NULLS, Nulls
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
 from beamsplit.models.values.tensors import ColumnType, column_type, numpy_dtype
 
 __all__ = ["Binding", "BoundBlock", "BoundInput", "bind", "converts_unasked"]
+
+NO_FACTS = DataFacts()
+"""Nothing was said."""
 
 DECIMAL = "decimal"
 """The dtype of columns of decimals, which no tensor has."""
@@ -73,14 +76,12 @@ class _Data:
     """The data's side: its columns, and how far their types may be converted."""
 
     schema: pa.Schema
-    ignore: frozenset[str]
-    narrow: bool
-    text_source: bool
-    nulls: Nulls
+    facts: DataFacts
 
     @property
     def names(self) -> list[str]:
-        return [name for name in self.schema.names if name not in self.ignore]
+        ignore = frozenset(self.facts.ignore)
+        return [name for name in self.schema.names if name not in ignore]
 
 
 def converts_unasked(source: str, target: str) -> bool:
@@ -100,38 +101,25 @@ def bind(
     signature: Signature,
     axes: Mapping[str, int | None],
     schema: pa.Schema,
-    *,
-    columns: Mapping[str, Sequence[str]] | None = None,
-    sets: Mapping[str, str] | None = None,
-    narrow: bool = False,
-    text_source: bool = False,
-    ignore: Collection[str] = (),
-    nulls: Nulls = NO_NULLS,
+    facts: DataFacts = NO_FACTS,
 ) -> Binding:
     """Find the columns for each input of the model.
 
-    An input takes, in this order: the columns named in `columns`; the value in `sets`; the column of its own
-    name. An only input without any of these takes all columns of its kind (numbers, bools or strings) if there
+    An input takes, in this order: the columns named in `facts.columns`; the value in `facts.sets`; the column of its
+    own name. An only input without any of these takes all columns of its kind (numbers, bools or strings) if there
     are as many as it is wide, else the only column of lists or tensors.
 
     Args:
         signature: the model's inputs.
-        axes: the axis of each input that carries the rows, None where none does (it must then be in `sets`).
+        axes: the axis of each input that carries the rows, None where none does (it must then be in `facts.sets`).
         schema: the data's columns.
-        columns: input -> columns.
-        sets: input -> what `models.binding.constants.constant` reads.
-        narrow: round what a floating-point input does not hold: floats of a wider type, whole numbers and decimals, to
-            infinity where they are too large. What an input of integers or bools does not hold makes its row bad.
-        text_source: the data comes from CSV or JSON, whose fractions have no declared width: they are rounded to that
-            of the model.
-        ignore: columns that are not taken unless by name.
-        nulls: what stands for nulls.
+        facts: what the user said of them.
 
     Raises:
         UsageError: an input has no column or a column that cannot fill it.
     """
-    columns, sets = columns or {}, sets or {}
-    data = _Data(schema, frozenset(ignore), narrow, text_source, nulls)
+    columns, sets = facts.columns, facts.sets
+    data = _Data(schema, facts)
     specs = {spec.name: spec for spec in signature.inputs}
     for option, given in (("--columns", columns), ("--set", sets)):
         for name in given:
@@ -160,7 +148,7 @@ def bind(
         _fail("every input of the model is given with --set, so no data would be used; leave one to a column")
     symbols = _check_symbols(inputs)
     constants = tuple(
-        constant(spec, axes.get(spec.name), sets[spec.name], symbols=symbols, narrow=narrow)
+        constant(spec, axes.get(spec.name), sets[spec.name], symbols=symbols, narrow=facts.narrow)
         for spec in signature.inputs
         if spec.name in sets
     )
@@ -254,8 +242,10 @@ def _bind_input(spec: TensorSpec, axis: int, names: tuple[str, ...], data: _Data
         if len(dims or ()) == 1 and not types[0].shape:
             what = f"{wanted} columns with --columns {spec.name}=COLUMN1,COLUMN2,…"
         _fail(f"the model's input '{spec}' takes rows of shape [{wanted}], {has} rows of shape [{given}]; name {what}")
-    fills = tuple(data.nulls.fill(name, spec.dtype, f"the model's input '{spec}'") for name in names)
-    return BoundInput(spec.name, spec.dtype, names, axis, dims, folded, str(types[0]), fills, exact=not data.narrow)
+    fills = tuple(data.facts.nulls.fill(name, spec.dtype, f"the model's input '{spec}'") for name in names)
+    return BoundInput(
+        spec.name, spec.dtype, names, axis, dims, folded, str(types[0]), fills, exact=not data.facts.narrow
+    )
 
 
 def _column(spec: TensorSpec, name: str, data: _Data) -> ColumnType:
@@ -284,7 +274,7 @@ def _check_conversion(spec: TensorSpec, name: str, source: str, data: _Data) -> 
             f"column {name!r} is {source}, the model's input '{spec}' takes {spec.dtype}; "
             f"name another column with --columns {spec.name}=COLUMN, or convert it with --prepare module:function"
         )
-    if not (data.narrow or data.text_source):
+    if not (data.facts.narrow or data.facts.text_source):
         _fail(
             f"column {name!r} is {source}, the model's input '{spec}' takes {spec.dtype}, which is narrower; "
             "add --narrow to convert it"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnxruntime as ort
@@ -78,6 +78,13 @@ def read_cluster(
         one = ClusterWorker("", memory_bytes=memory_bytes, bandwidth=bandwidth)
         return _named([one] * number)
     return _read_file(text, memory_bytes, bandwidth)
+
+
+def limit_memory(workers: Sequence[ClusterWorker], stage_memory: float | None) -> Sequence[ClusterWorker]:
+    """Workers that hold at most so many bytes of weights and activations; None is what each has."""
+    if stage_memory is None:
+        return workers
+    return [replace(one, memory_bytes=min(one.memory_bytes, stage_memory)) for one in workers]
 
 
 def _read_file(path: str, memory_bytes: float, bandwidth: float) -> tuple[ClusterWorker, ...]:

@@ -22,8 +22,8 @@ from beamsplit.models.cost import profile_cache
 from beamsplit.models.cost.estimate import MachineRate, estimate_profile, tensor_bytes
 from beamsplit.models.cost.fusion import Wires, spread_seconds
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import Trace, time_runs, traced_runs
-from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.parts import parts_of
 from beamsplit.models.running.providers import CPU, short_name
 from beamsplit.models.running.session import Session, SessionOptions
@@ -33,16 +33,7 @@ BUDGET_SECONDS = 2.0
 """For the timed runs of one profile, about; loading and the warm runs not counted."""
 
 
-def measure_profile(
-    model: ir.Model,
-    model_file: ModelFile,
-    feeds: dict[str, Array],
-    options: SessionOptions,
-    *,
-    rows: int,
-    budget_seconds: float = BUDGET_SECONDS,
-    cache_folder: str | None = "",
-) -> Profile:
+def measure_profile(model: ir.Model, run: SampleRun, *, budget_seconds: float = BUDGET_SECONDS) -> Profile:
     """Measure a loaded graph on sample rows, or take what was measured before.
 
     The graph is run optimised, under the profiler and then without it, and as it is, one after the other, so that
@@ -50,27 +41,24 @@ def measure_profile(
 
     Args:
         model: of `load_graph`; every node has a name of its own.
-        model_file: its file, beside which its external data is.
-        feeds: one array an input, with the micro-batch's rows.
-        options: provider and threads that the seconds are to be of.
-        rows: in the micro-batch.
+        run: what it is measured on; its file is where its external data is found.
         budget_seconds: for the timed runs.
-        cache_folder: where measured profiles are kept; `""` is `profile_cache.default_folder()`, None none.
 
     Raises:
         UsageError: ONNX Runtime cannot load the model.
         ModelRunError: it cannot run it on these feeds.
     """
     source = ir.to_proto(model).SerializeToString(deterministic=True)
-    folder = profile_cache.default_folder() if cache_folder == "" else cache_folder
+    feeds, options, rows = run.feeds, run.options, run.rows
+    folder = profile_cache.default_folder() if run.cache_folder == "" else run.cache_folder
     key = profile_cache.key(source, feeds, options, rows)
     if folder is not None:
         known = profile_cache.read(folder, key, Profile)
         if isinstance(known, Profile) and known.node_seconds.keys() == {str(node.name) for node in model.graph}:
             return known
     with tempfile.TemporaryDirectory(prefix="beamsplit-profile-") as hidden:
-        optimised, ran, total = _run_optimised(source, model_file, feeds, options, hidden, budget_seconds)
-        plain = _run_plain(source, model_file, feeds, options, hidden)
+        optimised, ran, total = _run_optimised(source, run, hidden, budget_seconds)
+        plain = _run_plain(source, run, hidden)
     del source
     sizes = _value_bytes(model, feeds, plain)
     notes: list[str] = []
@@ -95,12 +83,7 @@ def measure_profile(
 
 
 def _run_optimised(
-    source: bytes,
-    model_file: ModelFile,
-    feeds: dict[str, Array],
-    options: SessionOptions,
-    hidden: str,
-    budget_seconds: float,
+    source: bytes, run: SampleRun, hidden: str, budget_seconds: float
 ) -> tuple[Trace, list[Wires], float]:
     path = os.path.join(hidden, "optimised.onnx")
     if os.name == "posix":
@@ -114,24 +97,22 @@ def _run_optimised(
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
 
-    with _session(source, model_file, options, configure) as session:
+    with _session(source, run, configure) as session:
         ran = _optimised_nodes(path)
-        trace = traced_runs(session, feeds, budget_seconds / 2)
-        total = time_runs(lambda: session.run(feeds), budget_seconds / 2)
+        trace = traced_runs(session, run.feeds, budget_seconds / 2)
+        total = time_runs(lambda: session.run(run.feeds), budget_seconds / 2)
     if not ran:
         ran = [Wires(name, (), ()) for name in trace.node_seconds]
     return trace, ran, total
 
 
-def _run_plain(
-    source: bytes, model_file: ModelFile, feeds: dict[str, Array], options: SessionOptions, hidden: str
-) -> Trace:
+def _run_plain(source: bytes, run: SampleRun, hidden: str) -> Trace:
     def configure(settings: ort.SessionOptions) -> None:
         _profile_into(hidden)(settings)
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 
-    with _session(source, model_file, options, configure) as session:
-        return traced_runs(session, feeds, 0.0, least=1)
+    with _session(source, run, configure) as session:
+        return traced_runs(session, run.feeds, 0.0, least=1)
 
 
 def _profile_into(folder: str) -> Callable[[ort.SessionOptions], None]:
@@ -143,14 +124,9 @@ def _profile_into(folder: str) -> Callable[[ort.SessionOptions], None]:
 
 
 @contextlib.contextmanager
-def _session(
-    source: bytes,
-    model_file: ModelFile,
-    options: SessionOptions,
-    configure: Callable[[ort.SessionOptions], None],
-) -> Iterator[Session]:
+def _session(source: bytes, run: SampleRun, configure: Callable[[ort.SessionOptions], None]) -> Iterator[Session]:
     """A session that nobody else uses, and whose memory is free again behind the block."""
-    session = Session(model_file, options, source=source, configure=configure)
+    session = Session(run.model_file, run.options, source=source, configure=configure)
     try:
         yield session
     finally:

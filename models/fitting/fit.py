@@ -17,21 +17,23 @@ import pyarrow as pa
 
 from beamsplit.models.binding.binding import Binding, BoundBlock, bind
 from beamsplit.models.binding.bound_input import shorten
+from beamsplit.models.binding.data_facts import DataFacts
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.classes import zipmap_note
 from beamsplit.models.fitting.constant_axes import with_constants
 from beamsplit.models.fitting.feature_names import check_features
-from beamsplit.models.fitting.fitted import SAMPLE_RUN_ROWS, DataFacts, Fit
+from beamsplit.models.fitting.fitted import SAMPLE_RUN_ROWS, Fit
 from beamsplit.models.fitting.fixed_batch import FixedBatch
 from beamsplit.models.fitting.fixed_batch_ways import Way, fixed_ways, whole_ways
 from beamsplit.models.fitting.named_sizes import bind_by_sizes, without_names
-from beamsplit.models.fitting.output_columns import output_columns
+from beamsplit.models.fitting.output_columns import SeenOutputs, output_columns
 from beamsplit.models.graph.model_file import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
     ModelFile,
     check_model_file,
     needed_rewrites,
+    varies_with_data,
 )
 from beamsplit.models.graph.random_draws import drawn_by
 from beamsplit.models.graph.signature import Signature
@@ -60,6 +62,13 @@ SAMPLE_TRIES = 32
 
 STOPPED_SECONDS = 60.0
 """About how long sample rows are tried whose runs have to be stopped."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    schema: pa.Schema
+    sample: pa.RecordBatch | None
+    facts: DataFacts
 
 
 @dataclass(frozen=True)
@@ -97,14 +106,16 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
     base = ModelFile(path, tuple(name for name in rewrites if name != DYNAMIC_ROWS))
     signature = get_session(base, options).signature
 
+    data = _Data(schema, sample, facts)
+
     def fit_one(model: ModelFile, axes: Mapping[str, int] | None = None, *, row_by_row: bool = False) -> Fit:
         guesses = None if axes is None else [axes]
-        return _fit(model, options, schema, sample, facts, notes, guesses, row_by_row=row_by_row)
+        return _fit(get_session(model, options), data, notes, guesses, row_by_row=row_by_row)
 
     def bind_inputs(signature: Signature, axes: Mapping[str, int | None]) -> Binding:
         full = with_constants(axes, signature, facts.sets)
         # Whether the model takes sizes that its names forbid shows when it is fitted so.
-        return bind_by_sizes(partial(_bind, signature, full, schema, facts), lambda *_: True, sample)
+        return bind_by_sizes(partial(_bind, signature, full, data), lambda *_: True, sample)
 
     best: Fit | None = None
     first_error: UsageError | None = None
@@ -139,23 +150,19 @@ def _ways(signature: Signature, constants: frozenset[str]) -> Iterator[Way | Non
 
 
 def _fit(
-    model: ModelFile,
-    options: SessionOptions,
-    schema: pa.Schema,
-    sample: pa.RecordBatch | None,
-    facts: DataFacts,
+    session: Session,
+    data: _Data,
     notes: list[str],
     guesses: Sequence[Mapping[str, int | None]] | None = None,
     *,
     row_by_row: bool,
 ) -> Fit:
-    session = get_session(model, options)
-    signature = session.signature
+    model, signature, sample = session.model, session.signature, data.sample
     if guesses is None:
-        constants = frozenset(facts.sets)
+        constants = frozenset(data.facts.sets)
         guesses = input_axes_candidates(signature, constants) or [dict.fromkeys(spec.name for spec in signature.inputs)]
     # What is drawn at random tells nothing of the rows.
-    attempt = _best_attempt(still(session), guesses, schema, sample, facts, row_by_row)
+    attempt = _best_attempt(still(session), guesses, data, row_by_row)
     notes = [*notes, *_by_position(attempt.binding, session)]
     drawn = drawn_by(model.path)
     if drawn:
@@ -171,7 +178,7 @@ def _fit(
             )
         elif check is not None and not check.independent:
             row_by_row = True
-            more = "" if facts.together or proof.ends or not proof.scales else SCALES
+            more = "" if data.facts.together or proof.ends or not proof.scales else SCALES
             notes.append(f"rows influence one another ({check.message}): rows run one by one{more}")
         elif check is not None and check.message:
             notes.append(check.message)
@@ -193,14 +200,12 @@ def _fit(
                 break
     if attempt.outputs is None and sample is not None and sample.num_rows:
         notes.append("none of the sample rows could be scored: shapes are taken from the model's signature")
+    fixed = all(None not in bound.row_shape for bound in attempt.binding.inputs)
     outputs = output_columns(
-        model.path,
         signature,
-        None if check is None else check.outputs,
-        attempt.outputs,
+        SeenOutputs(None if check is None else check.outputs, attempt.outputs, proof.counts),
         row_by_row=row_by_row,
-        inputs_fixed=all(None not in bound.row_shape for bound in attempt.binding.inputs),
-        lists=proof.counts,
+        steady=fixed and not varies_with_data(model.path),
         symbols={1, *_rows_symbols(signature, attempt.binding)},
     )
     alike = bool(proof.scales) and not row_by_row
@@ -240,9 +245,7 @@ def _by_position(binding: Binding, session: Session) -> Iterator[str]:
 def _best_attempt(
     session: Session,
     guesses: Sequence[Mapping[str, int | None]],
-    schema: pa.Schema,
-    sample: pa.RecordBatch | None,
-    facts: DataFacts,
+    data: _Data,
     row_by_row: bool,
 ) -> _Attempt:
     """The first guess of the rows' axes that binds and keeps rows apart, else the best that binds."""
@@ -254,18 +257,18 @@ def _best_attempt(
         if named and not named_rows(signature, guess):
             # Rows ran on the axis that the model calls the batch: that they meet there makes no other the rows' axis.
             continue
-        axes = with_constants(guess, signature, facts.sets)
+        axes = with_constants(guess, signature, data.facts.sets)
         try:
             binding = bind_by_sizes(
-                partial(_bind, signature, axes, schema, facts),
+                partial(_bind, signature, axes, data),
                 lambda bound, rows, row: _run_row(session, bound.open(rows), row),
-                sample,
+                data.sample,
             )
         except UsageError as error:
             first_error = first_error or error
             continue
-        attempt = _try(session, signature, binding, axes, sample, row_by_row, facts.together)
-        if _settles(attempt, sample, row_by_row):
+        attempt = _try(session, binding, axes, data, row_by_row)
+        if _settles(attempt, data.sample, row_by_row):
             return attempt
         if best is None or _worth(attempt) > _worth(best):
             best = attempt
@@ -278,21 +281,10 @@ def _best_attempt(
 def _bind(
     signature: Signature,
     axes: Mapping[str, int | None],
-    schema: pa.Schema,
-    facts: DataFacts,
+    data: _Data,
     unnamed: Collection[str] = (),
 ) -> Binding:
-    return bind(
-        without_names(signature, unnamed),
-        axes,
-        schema,
-        columns=facts.columns,
-        sets=facts.sets,
-        narrow=facts.narrow,
-        text_source=facts.text_source,
-        ignore=facts.ignore,
-        nulls=facts.nulls,
-    )
+    return bind(without_names(signature, unnamed), axes, data.schema, data.facts)
 
 
 def _settles(attempt: _Attempt, sample: pa.RecordBatch | None, row_by_row: bool) -> bool:
@@ -312,18 +304,11 @@ def _worth(attempt: _Attempt) -> int:
     return 3 if all(axis is not None for axis in attempt.check.outputs.values()) else 2
 
 
-def _try(
-    session: Session,
-    signature: Signature,
-    binding: Binding,
-    axes: Mapping[str, int | None],
-    sample: pa.RecordBatch | None,
-    row_by_row: bool,
-    together: bool,
-) -> _Attempt:
+def _try(session: Session, binding: Binding, axes: Mapping[str, int | None], data: _Data, row_by_row: bool) -> _Attempt:
+    signature, together = session.signature, data.facts.together
     proof = prove(session.model, signature, axes, {bound.name: bound.row_shape for bound in binding.inputs})
     unlike = proof.ends is not None and not row_by_row
-    usable = _usable_rows(session, binding, sample, PROBE_ROWS if unlike else SAMPLE_RUN_ROWS, unlike)
+    usable = _usable_rows(session, binding, data.sample, PROBE_ROWS if unlike else SAMPLE_RUN_ROWS, unlike)
     if usable is None:
         return _Attempt(binding, None, None, None, None, proof, proof.line)
     bound = binding.open(usable)

@@ -12,12 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from beamsplit.models.cost.cluster import ClusterWorker
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import time_runs
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.running.session import Session
 from beamsplit.models.split.plan import Alternative, StagePlan
 from beamsplit.models.split.stage_times import open_stages, time_together, time_window
-from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.5
 """For the runs of one alternative, at least."""
@@ -40,6 +39,21 @@ def core_count() -> int:
 
 
 @dataclass(frozen=True)
+class WholeCost:
+    """What the whole model takes on one worker."""
+
+    seconds: float
+    """Of a micro-batch at speed 1."""
+
+    weight_bytes: float
+    memory_bytes: float
+    """That a worker needs for it, activations included."""
+
+    transfer_bytes: float = 0.0
+    """Inputs and outputs of a micro-batch."""
+
+
+@dataclass(frozen=True)
 class TimedAlternatives:
     """The split and its alternatives, timed on this machine."""
 
@@ -52,16 +66,10 @@ class TimedAlternatives:
 
 def time_alternatives(
     model: ir.Model,
-    model_file: ModelFile,
+    run: SampleRun,
     stages: Sequence[StagePlan],
-    feeds: dict[str, Array],
-    options: SessionOptions,
     workers: Sequence[ClusterWorker],
-    *,
-    rows: int,
-    weight_bytes: float,
-    whole_bytes: float,
-    run_seconds: float,
+    whole_model: WholeCost,
 ) -> TimedAlternatives:
     """Time the stages side by side, a replica of the whole model a worker, and the whole model with all threads.
 
@@ -70,40 +78,37 @@ def time_alternatives(
 
     Args:
         model: of `load_graph`.
-        model_file: its file.
+        run: of the whole model.
         stages: the split, with replicas.
-        feeds: of one micro-batch.
-        options: of one worker.
         workers: all of this machine, each with cores of its own.
-        rows: in the micro-batch.
-        weight_bytes: of the whole model.
-        whole_bytes: memory that a worker needs for it.
-        run_seconds: of the whole model on one micro-batch, about; slow models are given more time.
+        whole_model: what it takes, about; slow models are given more time.
     """
+    model_file, feeds, options = run.model_file, run.feeds, run.options
     number, each = len(workers), options.threads
     every = min(core_count(), each * number)
-    share = max(BUDGET_SECONDS, min(_RUNS * run_seconds, _MOST_SECONDS)) / _TURNS
+    share = max(BUDGET_SECONDS, min(_RUNS * whole_model.seconds, _MOST_SECONDS)) / _TURNS
 
     def split() -> _Window:
-        runs = list(open_stages(model, model_file, stages, feeds, options))
+        runs = list(open_stages(model, run, stages))
         return lambda: time_window(stages, runs, share)
 
     def replicas() -> _Window:
-        run = functools.partial(Session(model_file, options).run, feeds)
-        return lambda: time_together([run] * number, share)
+        replica = functools.partial(Session(model_file, options).run, feeds)
+        return lambda: time_together([replica] * number, share)
 
     def whole() -> _Window:
-        run = functools.partial(Session(model_file, dataclasses.replace(options, threads=every)).run, feeds)
-        return lambda: [time_runs(run, share)]
+        threaded = functools.partial(Session(model_file, dataclasses.replace(options, threads=every)).run, feeds)
+        return lambda: [time_runs(threaded, share)]
 
     contenders = [replicas]
     if every > each:
         contenders.append(whole)
     if len(stages) > 1:
         contenders.append(split)
+    weight_bytes = whole_model.weight_bytes
     times = [np.median(one, axis=0) for one in _take_turns(contenders, weight_bytes * len(contenders) <= AT_ONCE)]
-    fits = all(worker.memory_bytes >= whole_bytes for worker in workers)
-    rates = [float((rows / np.maximum(one, 1e-12)).sum()) for one in times]
+    fits = all(worker.memory_bytes >= whole_model.memory_bytes for worker in workers)
+    rates = [float((run.rows / np.maximum(one, 1e-12)).sum()) for one in times]
     name = replicas_name(number, f" ({each} {'thread' if each == 1 else 'threads'} each)")
     found = [Alternative(name, rates[0], weight_bytes, True, fits)]
     if every > each:
@@ -135,13 +140,7 @@ def replicas_name(number: int, detail: str = "") -> str:
 
 
 def predict_alternatives(
-    workers: Sequence[ClusterWorker],
-    total_seconds: float,
-    *,
-    rows: int,
-    weight_bytes: float,
-    whole_bytes: float,
-    transfer_bytes: float = 0.0,
+    workers: Sequence[ClusterWorker], whole_model: WholeCost, rows: int
 ) -> tuple[Alternative, ...]:
     """Replicas of the whole model on the workers that hold it, from their speeds, memory and bandwidth.
 
@@ -149,18 +148,15 @@ def predict_alternatives(
 
     Args:
         workers: those to use.
-        total_seconds: of a micro-batch at speed 1.
+        whole_model: what a micro-batch of it takes.
         rows: in the micro-batch.
-        weight_bytes: of the whole model.
-        whole_bytes: memory that a worker needs for it.
-        transfer_bytes: inputs and outputs of a micro-batch.
     """
-    able = [worker for worker in workers if worker.memory_bytes >= whole_bytes]
+    able = [worker for worker in workers if worker.memory_bytes >= whole_model.memory_bytes]
     used = able or workers
     number = len(used)
-    seconds = [total_seconds / worker.speed + transfer_bytes / worker.bandwidth for worker in used]
+    seconds = [whole_model.seconds / one.speed + whole_model.transfer_bytes / one.bandwidth for one in used]
     rate = sum(rows / max(one, 1e-12) for one in seconds)
     name = replicas_name(number)
     if able and number < len(workers):
         name += f" (the only {'worker' if number == 1 else 'workers'} of {len(workers)} with the memory)"
-    return (Alternative(name, rate, weight_bytes, False, bool(able)),)
+    return (Alternative(name, rate, whole_model.weight_bytes, False, bool(able)),)

@@ -15,13 +15,20 @@ import onnx_ir as ir
 
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, option_bytes
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import model_hash
 from beamsplit.models.graph.load import file_name, load_graph
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import Session, SessionOptions
-from beamsplit.models.split.alternatives import core_count, predict_alternatives, replicas_name, time_alternatives
+from beamsplit.models.running.session import Session
+from beamsplit.models.split.alternatives import (
+    WholeCost,
+    core_count,
+    predict_alternatives,
+    replicas_name,
+    time_alternatives,
+)
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
@@ -31,7 +38,6 @@ from beamsplit.models.split.repeat import repeat_where_cheaper
 from beamsplit.models.split.stage import assign
 from beamsplit.models.split.stage_times import BUDGET_SECONDS, time_stages
 from beamsplit.models.split.verdict import make_verdict, rank
-from beamsplit.models.values.tensors import Array
 
 MOST_ROUNDS = 3
 """Times that stages are extracted and timed."""
@@ -55,39 +61,23 @@ class Drawn:
 
 
 def make_plan(
-    model_file: ModelFile,
-    feeds: dict[str, Array],
-    *,
+    run: SampleRun,
     stages: int | None,
     workers: Sequence[ClusterWorker],
-    micro_batch: int,
-    options: SessionOptions,
-    stage_memory: float | None = None,
-    refine: bool = True,
+    *,
     compare: bool = True,
-    fixed_order: bool = False,
     graph: SplitGraph | None = None,
     profile: Profile | None = None,
-    layouts: Mapping[str, tuple[int | None, bool]] | None = None,
-    cache_folder: str | None = "",
 ) -> Plan:
     """Plan the stages of a model.
 
     Args:
-        model_file: the model.
-        feeds: one array an input, with the micro-batch's rows.
+        run: the model on a micro-batch; `threads` 0 is this machine's cores over the workers that are its own.
         stages: exactly so many; None is any number from 1 to that of the workers, whatever is fastest.
-        workers: of `read_cluster`; more than stages run stages side by side.
-        micro_batch: rows.
-        options: of one worker's session; `threads` 0 is this machine's cores over the workers that are its own.
-        stage_memory: bytes of weights and activations that a stage may take in any worker; None is what each has.
-        refine: time the extracted stages and correct the plan by what they take.
+        workers: of `read_cluster`; more than stages run stages side by side. See `limit_memory`.
         compare: measure the whole model for the verdict where the workers are this machine's; else it is predicted.
-        fixed_order: stages take the workers in the order given, as where the first half shall run on a GPU.
         graph: where the model has been loaded already.
         profile: where it has been measured already, or is an estimate.
-        layouts: where known, rows axis and whether it is folded, for each boundary tensor.
-        cache_folder: as in `measure_profile`.
 
     Raises:
         UsageError: the model cannot be cut into so many stages, or not so that they fit the workers; the line says
@@ -98,80 +88,63 @@ def make_plan(
             f"--stages {stages} are wanted, but there are only {len(workers)} workers: "
             f"use --workers {stages} or --stages {len(workers)}"
         )
-    if stage_memory is not None:
-        workers = [dataclasses.replace(one, memory_bytes=min(one.memory_bytes, stage_memory)) for one in workers]
-    options = dataclasses.replace(options, threads=options.threads or threads_of_worker(workers))
-    graph = split_graph(load_graph(model_file)) if graph is None else graph
+    options = dataclasses.replace(run.options, threads=run.options.threads or threads_of_worker(workers))
+    run = dataclasses.replace(run, options=options)
+    graph = split_graph(load_graph(run.model_file)) if graph is None else graph
     if stages is not None:
         graph.check_stages(stages)
-    if profile is None:
-        profile = profile_model(graph, model_file, feeds, options, micro_batch, cache_folder)
-    graph = _with_repeated(graph, profile, stages, workers, fixed_order)
+    profile = profile_model(graph, run) if profile is None else profile
+    graph = _with_repeated(graph, profile, stages, workers)
     local = all(worker.local for worker in workers)
     # Workers that have no cores of their own here cannot be timed side by side.
     here = local and len(workers) * options.threads <= core_count()
     timer: Timer | None = None
-    if refine and profile.source == "measured":
+    if profile.source == "measured":
 
         def timer(plans: Sequence[StagePlan]) -> Sequence[float]:
             together = here and sum(plan.replicas for plan in plans) > 1
-            return time_stages(graph.model, model_file, plans, feeds, options, together=together)
+            return time_stages(graph.model, run, plans, together=together)
 
-    drawn = draw_stages(graph, profile, stages, workers, fixed_order=fixed_order, timer=timer)
-    whole_bytes = whole_memory(graph, drawn.problem)
-    weight_bytes = float(sum(graph.weight_bytes.values()))
+    drawn = draw_stages(graph, profile, stages, workers, timer=timer)
+    whole = WholeCost(
+        profile.total_seconds,
+        float(sum(graph.weight_bytes.values())),
+        whole_memory(graph, drawn.problem),
+        sum(profile.value_bytes.get(name, 0.0) for name in (*graph.inputs, *graph.outputs)),
+    )
     # Where some worker does not hold the whole model, there is nothing to be timed against.
-    fits = all(worker.memory_bytes >= whole_bytes for worker in workers)
+    fits = all(worker.memory_bytes >= whole.memory_bytes for worker in workers)
     if compare and here and fits and timer is not None:
-        found = time_alternatives(
-            graph.model,
-            model_file,
-            drawn.stages,
-            feeds,
-            options,
-            workers,
-            rows=micro_batch,
-            weight_bytes=weight_bytes,
-            whole_bytes=whole_bytes,
-            run_seconds=profile.total_seconds,
-        )
+        found = time_alternatives(graph.model, run, drawn.stages, workers, whole)
         others = found.alternatives
         if found.stage_seconds:
             drawn = corrected(graph, profile, drawn, found.stage_seconds, workers)
-            drawn = _bounded(drawn, workers, stages, fixed_order)
+            drawn = _bounded(drawn, workers, stages)
     else:
-        total = profile.total_seconds
         if timer is not None:
             # Like is compared with like: a profile may be from an hour when the machine had other work.
-            total = _whole_seconds(model_file, feeds, options) if fits else sum(drawn.problem.seconds)
-        others = predict_alternatives(
-            workers,
-            total,
-            rows=micro_batch,
-            weight_bytes=weight_bytes,
-            whole_bytes=whole_bytes,
-            transfer_bytes=sum(profile.value_bytes.get(name, 0.0) for name in (*graph.inputs, *graph.outputs)),
-        )
-    plan = plan_of(graph, profile, model_file, drawn, layouts)
+            now = _whole_seconds(run) if fits else sum(drawn.problem.seconds)
+            whole = dataclasses.replace(whole, seconds=now)
+        others = predict_alternatives(workers, whole, run.rows)
+    plan = plan_of(graph, profile, run.model_file, drawn)
     if local and not here and len(workers) > 1:
         note = f"predicted as if each of the {len(workers)} workers had {options.threads} of its own cores"
         plan = dataclasses.replace(plan, notes=(*plan.notes, f"{note}: this machine has {core_count()} in all"))
-    return with_verdict(plan, drawn.balance, others, whole_bytes=whole_bytes, here=here)
+    return with_verdict(plan, drawn.balance, others, whole_bytes=whole.memory_bytes, here=here)
 
 
 def _with_repeated(
-    graph: SplitGraph, profile: Profile, stages: int | None, workers: Sequence[ClusterWorker], fixed_order: bool
+    graph: SplitGraph, profile: Profile, stages: int | None, workers: Sequence[ClusterWorker]
 ) -> SplitGraph:
     def period(one: SplitGraph) -> float:
-        problem = make_problem(one, profile, unit_seconds(one, profile))
-        return _balanced(problem, workers, stages, fixed_order).period
+        return _balanced(make_problem(one, profile, unit_seconds(one, profile)), workers, stages).period
 
     return repeat_where_cheaper(graph, profile, workers, period)
 
 
-def _whole_seconds(model_file: ModelFile, feeds: dict[str, Array], options: SessionOptions) -> float:
-    session = Session(model_file, options)
-    return time_runs(lambda: session.run(feeds), BUDGET_SECONDS)
+def _whole_seconds(run: SampleRun) -> float:
+    session = Session(run.model_file, run.options)
+    return time_runs(lambda: session.run(run.feeds), BUDGET_SECONDS)
 
 
 def draw_stages(
@@ -180,7 +153,6 @@ def draw_stages(
     stages: int | None,
     workers: Sequence[ClusterWorker],
     *,
-    fixed_order: bool = False,
     timer: Timer | None = None,
 ) -> Drawn:
     """Balance, cut and, with a timer, correct by what the stages take.
@@ -194,7 +166,6 @@ def draw_stages(
         profile: what they cost.
         stages: exactly so many; None: any number up to the workers.
         workers: that run them.
-        fixed_order: stages take the workers in the order given.
         timer: measures the seconds of extracted stages on this machine.
 
     Raises:
@@ -205,7 +176,7 @@ def draw_stages(
     problem = make_problem(graph, profile, seconds)
     seen = set()
     for _ in range(MOST_ROUNDS):
-        found = _balanced(problem, workers, stages, fixed_order)
+        found = _balanced(problem, workers, stages)
         drawn = Drawn(found, _staffed(assign(graph, found.stage_of), found, problem, workers), problem)
         if timer is None:
             return drawn
@@ -220,12 +191,12 @@ def draw_stages(
         if all(abs(one.seconds - other.seconds) <= CLOSE * other.seconds for one, other in pairs):
             break
     assert best is not None
-    return _bounded(best, workers, stages, fixed_order)
+    return _bounded(best, workers, stages)
 
 
-def _bounded(drawn: Drawn, workers: Sequence[ClusterWorker], stages: int | None, fixed_order: bool) -> Drawn:
+def _bounded(drawn: Drawn, workers: Sequence[ClusterWorker], stages: int | None) -> Drawn:
     """With the least period that its units' seconds, as they were corrected last, allow."""
-    low = min(_balanced(drawn.problem, workers, stages, fixed_order).lower_bound, drawn.balance.period)
+    low = min(_balanced(drawn.problem, workers, stages).lower_bound, drawn.balance.period)
     return dataclasses.replace(drawn, balance=dataclasses.replace(drawn.balance, lower_bound=low))
 
 
@@ -251,9 +222,9 @@ def stage_seconds(problem: Problem, found: Balance) -> list[float]:
     return seconds
 
 
-def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | None, fixed_order: bool) -> Balance:
+def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | None) -> Balance:
     try:
-        return balance(problem, solver_workers(workers), stages, replicate=True, fixed_order=fixed_order)
+        return balance(problem, solver_workers(workers), stages, replicate=True)
     except CannotSplit as error:
         most = error.most_stages
         needed = error.smallest_memory_bytes
@@ -289,7 +260,6 @@ def plan_of(
     profile: Profile,
     model_file: ModelFile,
     drawn: Drawn,
-    layouts: Mapping[str, tuple[int | None, bool]] | None = None,
 ) -> Plan:
     """The plan without its verdict: sizes of what crosses, and where the numbers come from."""
     sizes = profile.value_bytes
@@ -306,7 +276,7 @@ def plan_of(
         model_hash=model_hash(model_file.path),
         micro_batch=profile.rows,
         stages=stages,
-        boundaries=tuple(_boundary(values[name], sizes, layouts) for name in crossing),
+        boundaries=tuple(_boundary(values[name], sizes) for name in crossing),
         rewrites=model_file.rewrites,
         period=drawn.balance.period,
         lower_bound=drawn.balance.lower_bound,
@@ -320,16 +290,14 @@ def plan_of(
     )
 
 
-def _boundary(
-    value: ir.Value, sizes: Mapping[str, float], layouts: Mapping[str, tuple[int | None, bool]] | None
-) -> BoundaryTensor:
+def _boundary(value: ir.Value, sizes: Mapping[str, float]) -> BoundaryTensor:
     name = str(value.name)
     shape = None
     if value.shape is not None:
         shape = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
-    axis, folded = (layouts or {}).get(name, (None if shape == () else 0, False))
+    axis = None if shape == () else 0
     dtype = "float32" if value.dtype is None else _dtype_name(value.dtype)
-    return BoundaryTensor(name, dtype, shape, axis, folded, sizes.get(name, 0.0))
+    return BoundaryTensor(name, dtype, shape, axis, False, sizes.get(name, 0.0))
 
 
 def _dtype_name(dtype: ir.DataType) -> str:

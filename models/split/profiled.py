@@ -9,13 +9,12 @@ from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
 from beamsplit.models.cost.estimate import MachineRate, estimate_profile
 from beamsplit.models.cost.measured_profile import measure_profile
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
 from beamsplit.models.free_memory import free_memory
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import ModelRunError, SessionOptions
+from beamsplit.models.running.session import ModelRunError
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph
-from beamsplit.models.values.tensors import Array
 
 
 def threads_of_worker(workers: Sequence[ClusterWorker]) -> int:
@@ -24,14 +23,7 @@ def threads_of_worker(workers: Sequence[ClusterWorker]) -> int:
     return max(1, core_count() // max(local, 1))
 
 
-def profile_model(
-    graph: SplitGraph,
-    model_file: ModelFile,
-    feeds: dict[str, Array],
-    options: SessionOptions,
-    rows: int,
-    cache_folder: str | None,
-) -> Profile:
+def profile_model(graph: SplitGraph, run: SampleRun) -> Profile:
     """What the model's parts cost: measured, or estimated where it cannot be run here, which a note says."""
     weights = sum(graph.weight_bytes.values())
     free = free_memory()
@@ -39,14 +31,14 @@ def profile_model(
     try:
         if weights > free:
             raise MemoryError(why)
-        return measure_profile(graph.model, model_file, feeds, options, rows=rows, cache_folder=cache_folder)
+        return measure_profile(graph.model, run)
     except (UsageError, ModelRunError, MemoryError) as error:
-        shapes = {name: value.shape for name, value in feeds.items()}
+        shapes = {name: value.shape for name, value in run.feeds.items()}
         found = estimate_profile(
             graph.model,
-            rows=rows,
+            rows=run.rows,
             input_shapes=shapes,
-            rate=MachineRate(threads=options.threads),
-            provider=options.providers[0],
+            rate=MachineRate(threads=run.options.threads),
+            provider=run.options.providers[0],
         )
         return dataclasses.replace(found, notes=(*found.notes, f"because the model cannot be run here: {error}"))

@@ -7,13 +7,11 @@ from dataclasses import replace
 
 from beamsplit.models.cost.cluster import read_cluster
 from beamsplit.models.cost.measured_profile import measure_profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.graph.load import load_graph
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.planner import draw_stages, plan_of
-from beamsplit.models.values.tensors import Array
 
 
 def scaled_nodes(node_seconds: Mapping[str, float], plan: Plan, seconds: Sequence[float]) -> dict[str, float]:
@@ -40,9 +38,7 @@ def scaled_nodes(node_seconds: Mapping[str, float], plan: Plan, seconds: Sequenc
 def plan_again(
     plan: Plan,
     seconds: Sequence[float],
-    model_file: ModelFile,
-    feeds: dict[str, Array],
-    options: SessionOptions,
+    run: SampleRun,
     *,
     workers: int,
     stage_memory: float | None = None,
@@ -52,9 +48,7 @@ def plan_again(
     Args:
         plan: what was run.
         seconds: of each stage per micro-batch, as measured.
-        model_file: the whole model.
-        feeds: one array an input, with the micro-batch's rows: what has been profiled before is not profiled again.
-        options: of one worker's session.
+        run: of the whole model: what has been profiled before is not profiled again.
         workers: over all stages.
         stage_memory: most bytes that a stage may take; None for any.
 
@@ -62,11 +56,11 @@ def plan_again(
         UsageError: the model cannot be loaded, or cannot be cut so.
         ModelRunError: it cannot be run on these feeds.
     """
-    graph = split_graph(load_graph(model_file))
-    profile = measure_profile(graph.model, model_file, feeds, options, rows=plan.micro_batch)
+    graph = split_graph(load_graph(run.model_file))
+    profile = measure_profile(graph.model, run)
     node_seconds = scaled_nodes(profile.node_seconds, plan, seconds)
     profile = replace(profile, node_seconds=node_seconds, total_seconds=sum(node_seconds.values()))
     memory = {} if stage_memory is None else {"memory_bytes": stage_memory}
     cluster = read_cluster(str(max(workers, len(plan.stages))), **memory)
     drawn = draw_stages(graph, profile, len(plan.stages), cluster)
-    return replace(plan_of(graph, profile, model_file, drawn), verdict=plan.verdict, alternatives=plan.alternatives)
+    return replace(plan_of(graph, profile, run.model_file, drawn), verdict=plan.verdict, alternatives=plan.alternatives)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import Session, SessionOptions
+from beamsplit.models.running.session import Session
 from beamsplit.models.split.plan import StagePlan
 from beamsplit.models.split.stage import extract_stage
-from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.0
 """For the runs of one stage, or of all together."""
@@ -27,10 +27,8 @@ _ENOUGH_RUNS = 30
 
 def time_stages(
     model: ir.Model,
-    model_file: ModelFile,
+    run: SampleRun,
     stages: Sequence[StagePlan],
-    feeds: dict[str, Array],
-    options: SessionOptions,
     *,
     together: bool,
     budget_seconds: float = BUDGET_SECONDS,
@@ -39,10 +37,8 @@ def time_stages(
 
     Args:
         model: of `load_graph`.
-        model_file: its file, beside which its external data is.
+        run: of the whole model; a stage's session has the same options.
         stages: with their replicas.
-        feeds: of the whole model, with the micro-batch's rows.
-        options: of each stage's session.
         together: all stages and replicas run at once, each on its own micro-batch over and over, as they do in one
             machine: they share memory and caches, and get in one another's way. Else one stage is in memory at a time.
         budget_seconds: for each stage, or for all at once.
@@ -50,23 +46,17 @@ def time_stages(
     Raises:
         ModelRunError: a stage failed.
     """
-    opened = open_stages(model, model_file, stages, feeds, options)
+    opened = open_stages(model, run, stages)
     if together:
         return time_window(stages, list(opened), budget_seconds)
-    return [time_runs(run, budget_seconds) for run in opened]
+    return [time_runs(stage, budget_seconds) for stage in opened]
 
 
-def open_stages(
-    model: ir.Model,
-    model_file: ModelFile,
-    stages: Sequence[StagePlan],
-    feeds: dict[str, Array],
-    options: SessionOptions,
-) -> Iterator[Callable[[], object]]:
+def open_stages(model: ir.Model, run: SampleRun, stages: Sequence[StagePlan]) -> Iterator[Callable[[], object]]:
     """For each stage what runs it on its part of the feeds; only what the caller keeps stays in memory."""
-    values = dict(feeds)
+    values = dict(run.feeds)
     for stage in stages:
-        session = _open(model, model_file, stage, options)
+        session = _open(model, run, stage)
         given = {name: values[name] for name in stage.inputs}
         values.update(zip(stage.outputs, session.run(given), strict=True))
         needed = {name for later in stages[stage.index + 1 :] for name in later.inputs}
@@ -75,10 +65,10 @@ def open_stages(
         del session, given
 
 
-def _open(model: ir.Model, model_file: ModelFile, stage: StagePlan, options: SessionOptions) -> Session:
+def _open(model: ir.Model, run: SampleRun, stage: StagePlan) -> Session:
     source = ir.to_proto(extract_stage(model, stage)).SerializeToString(deterministic=True)
     # A stage is fed as its graph takes it, whatever is done with the rows of the whole model.
-    return Session(ModelFile(model_file.path), options, source=source)
+    return Session(ModelFile(run.model_file.path), run.options, source=source)
 
 
 def time_window(

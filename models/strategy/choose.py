@@ -24,7 +24,7 @@ class Strategy:
     """What was chosen, and what from."""
 
     model: str
-    """File name."""
+    """File name; empty where it is not told."""
 
     micro_batch: int
     """Rows that the seconds are for."""
@@ -74,14 +74,10 @@ def choose(
     widths: Sequence[Width],
     workers: Sequence[ClusterWorker],
     *,
-    model: str,
     kind: str = "auto",
     measure: Measure | None = None,
-    together: bool = True,
     links: Links = INLINE,
     cores: int | None = None,
-    exchange: str = "",
-    notes: Sequence[str] = (),
 ) -> Strategy:
     """Predict every candidate, run the best of each kind where that can be, and take the fastest that fits.
 
@@ -90,14 +86,10 @@ def choose(
     Args:
         widths: the model whole, and over each number of shards it can be divided over.
         workers: to use.
-        model: its file name.
         kind: one of `kinds.KINDS`; `stages` and `shards` also take both at once.
         measure: runs candidates on this machine; None where the workers are elsewhere.
-        together: whether stages may be divided over shards.
         links: how the workers of a team meet.
         cores: that all workers share; None where each has its own.
-        exchange: a line on what a block costs from worker to worker.
-        notes: lines for the user.
 
     Raises:
         UsageError: nothing of that kind fits; the line says how much memory there is a way for.
@@ -105,12 +97,11 @@ def choose(
     whole = widths[0]
     rows = whole.profile.rows
     every = [one for one in candidates(widths, workers, rows, whole.graph.most_stages, links) if _is_of(one, kind)]
-    every = [one for one in every if together or one.stages == 1 or one.shards == 1]
     if cores is not None:
         every = [_taking_turns(one, rows, cores) for one in every]
+    failed: list[str] = []
     if measure is not None:
         every, failed = _measured(every, measure)
-        notes = (*notes, *failed)
     every.sort(key=lambda one: (not one.fits, -_rate(one)))
     if not every or not every[0].fits:
         raise UsageError(_why_not(every, workers, kind))
@@ -120,7 +111,7 @@ def choose(
     total = math.fsum(whole.problem(math.inf, links).seconds)
     bound = max(rows * speed / max(total, 1e-12), chosen.rows_per_second)
     return Strategy(
-        model,
+        "",
         rows,
         len(workers),
         chosen,
@@ -129,8 +120,7 @@ def choose(
         _verdict(chosen, every, workers),
         whole.profile.source,
         cores,
-        exchange,
-        notes=tuple(notes),
+        notes=tuple(failed),
     )
 
 

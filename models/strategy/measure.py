@@ -12,9 +12,9 @@ from functools import partial
 
 from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
+from beamsplit.models.running.session import ModelRunError, Session
 from beamsplit.models.shard.planner import divide
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.models.split.alternatives import AT_ONCE, core_count
@@ -40,12 +40,8 @@ MOST_BYTES = 1e9
 class Machine:
     """What candidates are run with."""
 
-    model_file: ModelFile
-    feeds: dict[str, Array]
-    """One array an input, with the micro-batch's rows."""
-
-    options: SessionOptions
-    """Of one worker."""
+    run: SampleRun
+    """The model on a micro-batch, as one worker runs it."""
 
     workers: Sequence[ClusterWorker]
     graph: SplitGraph
@@ -55,7 +51,7 @@ class Machine:
     def is_here(self) -> bool:
         """Whether the workers are this machine's, each with cores of its own."""
         local = all(worker.local and math.isinf(worker.bandwidth) for worker in self.workers)
-        threads = max(1, self.options.threads)
+        threads = max(1, self.run.options.threads)
         return local and self.profile.source == "measured" and len(self.workers) * threads <= core_count()
 
     def measure_all(self, found: Sequence[Candidate]) -> list[float | LeftOut | None]:
@@ -95,8 +91,8 @@ class Machine:
         pods = sum(pod.count for pod in candidate.pods)
         try:
             if candidate.kind == "replicas":
-                session = Session(self.model_file, self.options)
-                return partial(self._rate, partial(session.run, self.feeds), pods)
+                session = Session(self.run.model_file, self.run.options)
+                return partial(self._rate, partial(session.run, self.run.feeds), pods)
             if candidate.kind == "stages" and pods == 1:
                 return self._stages(candidate)
             if candidate.kind == "shards" and sum(self.graph.weight_bytes.values()) <= MOST_BYTES:
@@ -115,17 +111,9 @@ class Machine:
 
     def _stages(self, candidate: Candidate) -> Callable[[], float]:
         plan = make_plan(
-            self.model_file,
-            self.feeds,
-            stages=candidate.stages,
-            workers=self.workers,
-            micro_batch=self.profile.rows,
-            options=self.options,
-            compare=False,
-            graph=self.graph,
-            profile=self.profile,
+            self.run, candidate.stages, self.workers, compare=False, graph=self.graph, profile=self.profile
         )
-        runs = list(open_stages(self.graph.model, self.model_file, plan.stages, self.feeds, self.options))
+        runs = list(open_stages(self.graph.model, self.run, plan.stages))
 
         def window() -> float:
             seconds = time_window(plan.stages, runs, BUDGET_SECONDS / TURNS)
@@ -136,14 +124,16 @@ class Machine:
 
     def _shards(self, shards: int, pods: int, undo: contextlib.ExitStack) -> Callable[[], float]:
         folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="beamsplit-shards-"))
-        plan = divide(self.model_file, self.feeds, shards, folder)
+        plan = divide(self.run.model_file, self.run.feeds, shards, folder)
         # As an inline worker runs them: what stays whole has the cores of all shards.
-        whole = dataclasses.replace(self.options, threads=self.options.threads * shards)
-        one = Session(self.model_file, self.options)
-        sharded = ShardedSession(ShardedModel(plan, folder, (self.options,) * shards, whole, one.signature))
+        whole = dataclasses.replace(self.run.options, threads=self.run.options.threads * shards)
+        one = Session(self.run.model_file, self.run.options)
+        sharded = ShardedSession(ShardedModel(plan, folder, (self.run.options,) * shards, whole, one.signature))
         undo.callback(sharded.drop)
-        check_same(one, sharded, self.feeds, tolerance_of(self.model_file.path), of="the shards do", fix="left out")
-        return partial(self._rate, partial(sharded.run, self.feeds), pods)
+        check_same(
+            one, sharded, self.run.feeds, tolerance_of(self.run.model_file.path), of="the shards do", fix="left out"
+        )
+        return partial(self._rate, partial(sharded.run, self.run.feeds), pods)
 
 
 def told(error: Exception) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 from beamsplit.models import plain
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.graph.load import file_name
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph
 from beamsplit.models.split.profiled import profile_model, threads_of_worker
@@ -23,7 +22,6 @@ from beamsplit.models.strategy.local_timings import time_locally
 from beamsplit.models.strategy.measure import Machine
 from beamsplit.models.strategy.teams import INLINE, apart, shard_counts
 from beamsplit.models.strategy.width import make_widths
-from beamsplit.models.values.tensors import Array
 
 HERE_SECONDS = 1.5
 """For timing the whole model on the cores of this machine."""
@@ -33,44 +31,33 @@ VERSION = 1
 
 
 def plan_strategy(
-    model_file: ModelFile,
-    feeds: dict[str, Array],
+    run: SampleRun,
     graph: SplitGraph,
-    *,
     workers: Sequence[ClusterWorker],
-    micro_batch: int,
-    options: SessionOptions,
+    *,
     kind: str = "auto",
     stage_memory: float | None = None,
-    run: bool = True,
-    together: bool = True,
     cores: int | None = None,
-    cache_folder: str | None = "",
 ) -> Strategy:
     """Choose among replicas, stages, shards and their combinations.
 
     Args:
-        model_file: the model.
-        feeds: one array an input, with the micro-batch's rows.
+        run: the model on a micro-batch; `threads` 0 is this machine's cores over the workers that are its own.
         graph: its units.
         workers: of `read_cluster`. Memory that they name is all that they have, of which their process takes a part.
-        micro_batch: rows.
-        options: of one worker's session; `threads` 0 is this machine's cores over the workers that are its own.
+            Where they are this machine's, the best of each kind are run on it.
         kind: one of `kinds.KINDS`.
         stage_memory: bytes of weights and activations that a worker may hold; None is what each has.
-        run: whether the best of each kind are run on this machine where the workers are its own.
-        together: whether stages may be divided over shards.
         cores: of this machine, which all workers share; None where each has its own.
-        cache_folder: as in `measure_profile`.
 
     Raises:
         UsageError: nothing fits the workers; the line says the least memory that there is a way for.
     """
     workers = [_usable(one, stage_memory) for one in workers]
-    options = dataclasses.replace(options, threads=options.threads or threads_of_worker(workers))
-    profile = profile_model(graph, model_file, feeds, options, micro_batch, cache_folder)
-    counts = () if kind in ("replicas", "stages") and not together else shard_counts(len(workers))
-    machine = Machine(model_file, feeds, options, workers, graph, profile)
+    options = dataclasses.replace(run.options, threads=run.options.threads or threads_of_worker(workers))
+    run = dataclasses.replace(run, options=options)
+    profile = profile_model(graph, run)
+    machine = Machine(run, workers, graph, profile)
     inline = machine.is_here and stage_memory is None
     links, seen, exchanged = INLINE, profile, ""
     if not inline:
@@ -78,21 +65,14 @@ def plan_strategy(
         links, exchanged = apart(exchange), exchange_line(exchange, workers)
         workers = [dataclasses.replace(one, bandwidth=exchange.bandwidth(one.bandwidth)) for one in workers]
     elif core_count() > 1:
-        here = time_locally(model_file, feeds, options, HERE_SECONDS)
+        here = time_locally(run.model_file, run.feeds, options, HERE_SECONDS)
         links, seen = here.links, here.profile(profile)
-    widths, notes = make_widths(model_file, feeds, graph, seen, counts if kind != "replicas" else ())
-    return choose(
-        widths,
-        workers,
-        model=file_name(model_file),
-        kind=kind,
-        measure=machine.measure_all if run and inline else None,
-        together=together,
-        links=links,
-        cores=cores,
-        exchange=exchanged,
-        notes=(*profile.notes, *notes),
-    )
+    counts = shard_counts(len(workers)) if kind != "replicas" else ()
+    widths, notes = make_widths(run.model_file, run.feeds, graph, seen, counts)
+    measure = machine.measure_all if inline else None
+    found = choose(widths, workers, kind=kind, measure=measure, links=links, cores=cores)
+    told = (*profile.notes, *notes, *found.notes)
+    return dataclasses.replace(found, model=file_name(run.model_file), exchange=exchanged, notes=told)
 
 
 def exchange_line(exchange: Exchange, workers: Sequence[ClusterWorker]) -> str:

@@ -9,16 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from beamsplit.models.cost.cluster import read_cluster
+from beamsplit.models.cost.cluster import limit_memory, read_cluster
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
 from beamsplit.models.graph.load import load_graph
-from beamsplit.models.graph.model_file import ModelFile, quantises_at_run, varies_with_data
+from beamsplit.models.graph.model_file import quantises_at_run, varies_with_data
 from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.boundary import Layout
 from beamsplit.models.running.providers import CPU
 from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
-from beamsplit.models.scoring.scorer import Array, ScoringPlan
+from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedSession
 from beamsplit.models.split import stage as stage_files
 from beamsplit.models.split.chain import StageChain, check_chain, check_same, still_parts, tolerance_of
@@ -88,14 +89,11 @@ def _made_plan(request: Request) -> Plan:
     scoring, asked = request.scoring, request.parallelism
     wanted = asked.stages if isinstance(asked.stages, int) else None
     rows = _micro_batch(asked, scoring, wanted or 2, request.rows_at_once)
+    workers = limit_memory(read_cluster(str(max(cores(), wanted or 1))), asked.stage_memory)
     return make_plan(
-        scoring.model,
-        graph_feeds(request.fit, scoring, rows),
-        stages=wanted,
-        workers=read_cluster(str(max(cores(), wanted or 1))),
-        micro_batch=rows,
-        options=request.planned_session,
-        stage_memory=asked.stage_memory,
+        SampleRun(scoring.model, graph_feeds(request.fit, scoring, rows), request.planned_session, rows),
+        wanted,
+        workers,
         # Measuring the other ways costs seconds, which pay where there is something to decide.
         compare=request.compare or asked.stages == "auto",
     )
@@ -235,7 +233,7 @@ def execution_of(
     plan = model.plan
     rows = 1 if scoring.row_by_row else plan.micro_batch
     feeds = graph_feeds(made, scoring, rows) if asked.replan else {}
-    again = _Replan(scoring.model, feeds, request.planned_session, asked.stage_memory)
+    again = _Replan(SampleRun(scoring.model, feeds, request.planned_session, plan.micro_batch), asked.stage_memory)
     return Execution(
         scoring,
         f"{scoring.batch_size} (a micro-batch)",
@@ -257,12 +255,9 @@ def execution_of(
 class _Replan:
     """A plan by the measured seconds of each stage, for so many workers; holds nothing of the whole model's session."""
 
-    model: ModelFile
-    feeds: dict[str, Array]
-    session: SessionOptions
+    run: SampleRun
     memory: float | None
     """Most bytes that a stage may take; None for any."""
 
     def __call__(self, plan: Plan, seconds: Sequence[float], count: int) -> Plan:
-        given = (plan, seconds, self.model, self.feeds, self.session)
-        return plan_again(*given, workers=count, stage_memory=self.memory)
+        return plan_again(plan, seconds, self.run, workers=count, stage_memory=self.memory)

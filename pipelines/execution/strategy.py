@@ -82,6 +82,7 @@ def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settl
             "them with --workers cluster.json, or to python -m pipelines.plan --strategy"
         )
     from beamsplit.models.cost.cluster import read_cluster
+    from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.graph.load import load_graph
     from beamsplit.models.running.blocks import blocks_of
     from beamsplit.models.running.session import drop_session
@@ -105,13 +106,11 @@ def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settl
         # What profiles the model loads it again: who has memory for one has not always for two.
         drop_session(made.session)
         del made
+    session = replace(workers.session, threads=given.threads or workers.session.threads)
     strategy = plan_strategy(
-        scoring.model,
-        feeds,
+        SampleRun(scoring.model, feeds, session, rows),
         graph,
-        workers=read_cluster(described or str(workers.count)),
-        micro_batch=rows,
-        options=replace(workers.session, threads=given.threads or workers.session.threads),
+        read_cluster(described or str(workers.count)),
         kind=kind,
         stage_memory=asked.stage_memory,
         cores=cores() if local and described is None else None,

@@ -31,6 +31,7 @@ def run_strategy(options: PlanOptions) -> Strategy:
         UsageError: nothing fits the workers, or the model cannot be cut or run.
     """
     from beamsplit.models.cost.cluster import read_cluster
+    from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
     from beamsplit.models.strategy.planner import plan_strategy, to_json
     from beamsplit.pipelines.execution.workers import cores
@@ -42,21 +43,13 @@ def run_strategy(options: PlanOptions) -> Strategy:
     session = SessionOptions(resolve_providers(options.split.providers), options.split.threads or 0)
     rows = rows_for(options, session)
     micro_batch = choose_micro_batch(rows, options.split.micro_batch, 2)
-    model, graph, feeds, notes = rows.model, rows.graph, rows.take(micro_batch), rows.told
+    run, graph, notes = SampleRun(rows.model, rows.take(micro_batch), session, micro_batch), rows.graph, rows.told
     if rows.session is not None:
         drop_session(rows.session)
     # What profiles the model loads it again: who has memory for one has not always for two.
     del rows
-    strategy = plan_strategy(
-        model,
-        feeds,
-        graph,
-        workers=workers,
-        micro_batch=micro_batch,
-        options=session,
-        kind=str(options.split.strategy),
-        stage_memory=options.split.stage_memory,
-    )
+    kind, stage_memory = str(options.split.strategy), options.split.stage_memory
+    strategy = plan_strategy(run, graph, workers, kind=kind, stage_memory=stage_memory)
     if options.written.output:
         write_text(options.written.output, to_json(strategy))
     table(strategy, options.split.simulate).show(strong="verdict")

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamsplit.models.binding.binding import bind
+from beamsplit.models.binding.data_facts import DataFacts
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.pipelines.job.columns import as_the_model_wants, check_depths
@@ -181,10 +182,8 @@ def test_the_same_table_has_the_same_values_and_bad_rows_in_every_format(rows):
             path = Path(folder, f"t.{format}")
             write_as(format, table, path)
             files = find_files([str(path)])
-            binding = bind(
-                signature, {"x": 0, "t": 0}, kinds, columns={"x": ["int", "half"], "t": ["text"]}, narrow=False,
-                text_source=True,
-            )  # fmt: skip
+            facts = DataFacts({"x": ["int", "half"], "t": ["text"]}, text_source=True)
+            binding = bind(signature, {"x": 0, "t": 0}, kinds, facts)
             schema = as_the_model_wants(kinds, binding, []) if format in ("csv", "jsonl") else kinds
             (result,) = read_all(split_file(files[0], 0, format, 10**9), ReadOptions(schema))
             opened = binding.open(result.block)

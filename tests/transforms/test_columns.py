@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from beamsplit.models.binding.binding import bind
+from beamsplit.models.binding.data_facts import DataFacts
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.pipelines.job.columns import (
@@ -42,7 +43,7 @@ def same(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def test_text_is_read_as_floats_where_it_feeds_floats_only():
     schema = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("name", pa.string())])
-    binding = bind(SIGNATURE, {"x": 0}, schema, columns={"x": ["a", "b"]}, text_source=True)
+    binding = bind(SIGNATURE, {"x": 0}, schema, DataFacts({"x": ["a", "b"]}, text_source=True))
     assert as_the_model_wants(schema, binding, ["b"]).types == [pa.float64(), pa.int64(), pa.string()]
     assert as_the_model_wants(schema, binding, ["b"], narrow=True).types == [pa.float32(), pa.int64(), pa.string()]
 
@@ -50,7 +51,7 @@ def test_text_is_read_as_floats_where_it_feeds_floats_only():
 def test_text_is_read_as_whole_numbers_where_any_input_takes_them():
     signature = Signature((TensorSpec("x", "float32", ("n",)), TensorSpec("k", "int64", ("n",))), ())
     schema = pa.schema([("a", pa.int64())])
-    binding = bind(signature, {"x": 0, "k": 0}, schema, columns={"x": ["a"], "k": ["a"]}, text_source=True)
+    binding = bind(signature, {"x": 0, "k": 0}, schema, DataFacts({"x": ["a"], "k": ["a"]}, text_source=True))
     assert as_the_model_wants(schema, binding, []) == schema
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 from hypothesis import settings
 
 from beamsplit.models.binding.binding import bind
+from beamsplit.models.binding.data_facts import DataFacts
 from beamsplit.models.graph.signature import Signature, TensorSpec
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -20,7 +21,7 @@ def signature(*inputs):
 
 def bound(inputs, schema, axes=None, **options):
     axes = {name: 0 for name, _, _ in inputs} | (axes or {})
-    return bind(signature(*inputs), axes, schema, **options)
+    return bind(signature(*inputs), axes, schema, DataFacts(**options))
 
 
 def batch(**columns):

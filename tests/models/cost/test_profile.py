@@ -14,6 +14,7 @@ from beamsplit.models.cost import measured_profile as profile_module
 from beamsplit.models.cost.fusion import Wires, spread_seconds
 from beamsplit.models.cost.measured_profile import measure_profile
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import middle_mean, read_trace
 from beamsplit.models.graph.feeds import find_id_limits, make_feeds
 from beamsplit.models.graph.light import light_model_path, materialise_weights
@@ -30,7 +31,7 @@ def measured(path: str, rows: int = 2, cache: str | None = None) -> tuple[Profil
     file = ModelFile(path)
     model = load_graph(file)
     feeds = make_feeds(get_session(file, OPTIONS).signature, rows, id_limits=find_id_limits(model))
-    profile = measure_profile(model, file, feeds, OPTIONS, rows=rows, budget_seconds=0.2, cache_folder=cache)
+    profile = measure_profile(model, SampleRun(file, feeds, OPTIONS, rows, cache), budget_seconds=0.2)
     return profile, {str(node.name): node.op_type for node in model.graph}
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from beamsplit.models.cost.cluster import ClusterWorker, read_cluster
+from beamsplit.models.cost.cluster import ClusterWorker, limit_memory, read_cluster
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.feeds import make_feeds
+from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.models.split.chain import check_chain, open_chain
 from beamsplit.models.split.cuts import SplitGraph
@@ -22,6 +24,7 @@ from beamsplit.models.split.profiled import threads_of_worker
 from beamsplit.models.split.stage import save_stages
 from beamsplit.models.split.stage_times import time_together
 from beamsplit.models.split.verdict import EVEN
+from beamsplit.models.values.tensors import Array
 from tests import onnx_models
 from tests.models.split.cutting import file_of, graph_of
 
@@ -169,19 +172,15 @@ def test_a_worse_round_is_not_taken(tmp_path: Path):
     assert [stage.seconds for stage in drawn.stages] == pytest.approx([3.0, 1.0])
 
 
+def sample_run(file: ModelFile, feeds: dict[str, Array], rows: int) -> SampleRun:
+    return SampleRun(file, feeds, SessionOptions(threads=1), rows, cache_folder=None)
+
+
 def test_a_whole_plan_runs_as_the_model_does(tmp_path: Path):
     file = file_of(chain(width=32), tmp_path)
     session = get_session(file, SessionOptions(threads=1))
     feeds = make_feeds(session.signature, 8)
-    plan = make_plan(
-        file,
-        feeds,
-        stages=3,
-        workers=read_cluster("3"),
-        micro_batch=8,
-        options=SessionOptions(threads=1),
-        cache_folder=None,
-    )
+    plan = make_plan(sample_run(file, feeds, 8), 3, read_cluster("3"))
     assert len(plan.stages) == 3 and plan.micro_batch == 8
     assert plan.inputs == ("x",) and plan.outputs == ("y",)
     assert plan.source == "measured" and plan.threads == 1 and plan.verdict
@@ -204,15 +203,7 @@ def test_alternatives_are_timed_here(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file = file_of(chain(width=32), tmp_path)
     feeds = {"x": np.ones((8, 32), np.float32)}
     for stages in (2, 1):
-        plan = make_plan(
-            file,
-            feeds,
-            stages=stages,
-            workers=read_cluster("2"),
-            micro_batch=8,
-            options=SessionOptions(threads=1),
-            cache_folder=None,
-        )
+        plan = make_plan(sample_run(file, feeds, 8), stages, read_cluster("2"))
         measured = {one.name for one in plan.alternatives if one.measured}
         assert measured == {"2 replicas of the whole model (1 thread each)", "the whole model with 2 threads"}
         assert {one.name for one in plan.alternatives if not one.measured} == ({"2 stages"} if stages == 2 else set())
@@ -231,10 +222,7 @@ def test_alternatives_are_timed_here(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_model_that_cannot_run_here_is_planned_by_estimate(tmp_path: Path):
     file = file_of(chain(), tmp_path)
     wrong = {"x": np.zeros((2, 5), np.float32)}
-    plan = make_plan(
-        file, wrong, stages=2, workers=read_cluster("2"), micro_batch=2, options=SessionOptions(threads=1),
-        cache_folder=None,
-    )  # fmt: skip
+    plan = make_plan(sample_run(file, wrong, 2), 2, read_cluster("2"))
     assert plan.source == "estimate"
     assert any("estimated" in note for note in plan.notes)
     assert not any(one.measured for one in plan.alternatives)
@@ -242,43 +230,26 @@ def test_a_model_that_cannot_run_here_is_planned_by_estimate(tmp_path: Path):
 
 def test_a_model_larger_than_memory_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("beamsplit.models.split.profiled.free_memory", lambda: 100.0)
-    plan = make_plan(
-        file_of(chain(), tmp_path),
-        {"x": np.zeros((2, 4), np.float32)},
-        stages=2,
-        workers=read_cluster("2"),
-        micro_batch=2,
-        options=SessionOptions(threads=1),
-        cache_folder=None,
-    )
+    run = sample_run(file_of(chain(), tmp_path), {"x": np.zeros((2, 4), np.float32)}, 2)
+    plan = make_plan(run, 2, read_cluster("2"))
     assert plan.source == "estimate"
     assert any("its weights take 384 bytes, and this machine has 100 bytes free" in note for note in plan.notes)
 
 
 def test_memory_decides_the_verdict(tmp_path: Path):
-    plan = make_plan(
-        file_of(chain(width=64), tmp_path),
-        {"x": np.zeros((1, 64), np.float32)},
-        stages=None,
-        workers=read_cluster("2"),
-        micro_batch=1,
-        options=SessionOptions(threads=1),
-        stage_memory=4 * 16_384,
-        cache_folder=None,
-    )
+    run = sample_run(file_of(chain(width=64), tmp_path), {"x": np.zeros((1, 64), np.float32)}, 1)
+    plan = make_plan(run, None, limit_memory(read_cluster("2"), 4 * 16_384))
     assert len(plan.stages) == 2
     assert plan.verdict.startswith("No worker holds the whole model (99.3 kB): splitting is what makes it possible")
     assert [one.fits for one in plan.alternatives] == [True, False]
 
 
 def test_more_stages_than_the_model_or_the_workers_have(tmp_path: Path):
-    file = file_of(chain(length=2), tmp_path)
-    feeds = {"x": np.zeros((2, 4), np.float32)}
-    options = SessionOptions(threads=1)
+    run = sample_run(file_of(chain(length=2), tmp_path), {"x": np.zeros((2, 4), np.float32)}, 2)
     with pytest.raises(UsageError, match="--stages 3 are wanted, but there are only 2 workers: use --workers 3"):
-        make_plan(file, feeds, stages=3, workers=read_cluster("2"), micro_batch=2, options=options)
+        make_plan(run, 3, read_cluster("2"))
     with pytest.raises(UsageError, match="--stages 3: the model can be cut into at most 2 stages"):
-        make_plan(file, feeds, stages=3, workers=read_cluster("3"), micro_batch=2, options=options)
+        make_plan(run, 3, read_cluster("3"))
 
 
 def test_seconds_and_weights_reach_the_solver(tmp_path: Path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from beamsplit.models.cost.cluster import ClusterWorker
-from beamsplit.models.split.alternatives import predict_alternatives
+from beamsplit.models.split.alternatives import WholeCost, predict_alternatives
 from beamsplit.models.split.plan import Alternative
 from beamsplit.models.split.verdict import make_verdict, rank
 
@@ -71,16 +71,16 @@ def test_the_fastest_that_fits_is_first():
 
 def test_only_workers_with_the_memory_count_as_replicas():
     workers = [ClusterWorker("a", 2.0, memory_bytes=4e9), ClusterWorker("b", 1.0, memory_bytes=1e9)]
-    (found,) = predict_alternatives(workers, 0.5, rows=10, weight_bytes=3e9, whole_bytes=3.1e9)
+    (found,) = predict_alternatives(workers, WholeCost(0.5, 3e9, 3.1e9), 10)
     assert found == Alternative(
         "1 replica of the whole model (the only worker of 2 with the memory)", 40.0, 3e9, measured=False, fits=True
     )
     # One in a second for compute and one for transfer, beside two in one second.
     linked = [ClusterWorker("a", 1.0, bandwidth=100.0), ClusterWorker("b", 2.0)]
-    (found,) = predict_alternatives(linked, 1.0, rows=10, weight_bytes=3e9, whole_bytes=3e9, transfer_bytes=100.0)
+    (found,) = predict_alternatives(linked, WholeCost(1.0, 3e9, 3e9, transfer_bytes=100.0), 10)
     assert found.rows_per_second == 5 + 20
     small = workers[1:]
-    (found,) = predict_alternatives(small, 0.5, rows=10, weight_bytes=3e9, whole_bytes=3.1e9)
+    (found,) = predict_alternatives(small, WholeCost(0.5, 3e9, 3.1e9), 10)
     assert not found.fits and found.rows_per_second == 20
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.cost.profile import Profile
+from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.split.alternatives import core_count
@@ -86,7 +87,7 @@ def test_all_ways_with_four_workers(widths: list[Width]):
 
 
 def test_as_fast_is_decided_for_the_simplest(widths: list[Width]):
-    strategy = choose(widths, workers(4), model="m.onnx")
+    strategy = choose(widths, workers(4))
     assert strategy.chosen.kind == "replicas" and strategy.gap == pytest.approx(0.0, abs=1e-9)
     assert "as fast as, and simpler than," in strategy.verdict
 
@@ -100,7 +101,7 @@ def test_as_fast_is_decided_for_the_simplest(widths: list[Width]):
     ],
 )
 def test_memory_decides(widths: list[Width], layers: float, ways: set[tuple[int, int]], chosen: tuple[int, int]):
-    strategy = choose(widths, workers(4, memory_bytes=layers * LAYER_BYTES, bandwidth=1e6), model="m.onnx")
+    strategy = choose(widths, workers(4, memory_bytes=layers * LAYER_BYTES, bandwidth=1e6))
     assert {(one.stages, one.shards) for one in strategy.candidates if one.fits} == ways
     assert (strategy.chosen.stages, strategy.chosen.shards) == chosen
     assert strategy.chosen.worker_bytes <= layers * LAYER_BYTES
@@ -115,30 +116,21 @@ def test_slow_links_are_for_stages_rather_than_shards(widths: list[Width]):
 
 def test_where_nothing_fits_the_least_memory_is_told(widths: list[Width]):
     with pytest.raises(UsageError, match=r"the least is .* in each of 4 workers \(4 stages\)|\(.*4 shards\)") as told:
-        choose(widths, workers(4, memory_bytes=0.5 * LAYER_BYTES), model="m.onnx")
+        choose(widths, workers(4, memory_bytes=0.5 * LAYER_BYTES))
     assert "--stage_memory" in str(told.value)
     need = min(one.needs_bytes for one in candidates(widths, workers(4, memory_bytes=1.0), 4, 8) if one.needs_bytes)
-    assert choose(widths, workers(4, memory_bytes=need), model="m.onnx").chosen.worker_bytes <= need
+    assert choose(widths, workers(4, memory_bytes=need)).chosen.worker_bytes <= need
 
 
 @pytest.mark.parametrize("kind", ["replicas", "stages", "shards"])
 def test_one_kind_may_be_asked_for(widths: list[Width], kind: str):
-    strategy = choose(widths, workers(4), model="m.onnx", kind=kind)
+    strategy = choose(widths, workers(4), kind=kind)
     assert kind in strategy.chosen.kind and all(kind in one.kind for one in strategy.candidates)
 
 
 def test_what_the_choice_is_compared_with(widths: list[Width]):
-    only = choose(widths, workers(2), model="m.onnx", kind="shards")
+    only = choose(widths, workers(2), kind="shards")
     assert len(only.candidates) == 1 and only.verdict.endswith("; there is no other way.")
-    tight = choose(widths, workers(4, memory_bytes=1.5 * LAYER_BYTES), model="m", kind="shards", together=False)
-    assert [one.fits for one in tight.candidates].count(True) == 1 and len(tight.candidates) == 2
-    assert tight.verdict.endswith("; nothing else fits.")
-
-
-def test_stages_of_shards_may_be_left_out(widths: list[Width]):
-    assert all(
-        1 in (one.stages, one.shards) for one in choose(widths, workers(4), model="m", together=False).candidates
-    )
 
 
 def test_unlike_workers(widths: list[Width]):
@@ -155,7 +147,7 @@ def test_unlike_workers(widths: list[Width]):
 
 
 def test_a_thousand_workers(widths: list[Width]):
-    strategy = choose(widths, workers(1000, memory_bytes=2.5 * LAYER_BYTES), model="m.onnx")
+    strategy = choose(widths, workers(1000, memory_bytes=2.5 * LAYER_BYTES))
     assert strategy.chosen.rows_per_second == pytest.approx(1000, rel=0.01) and strategy.chosen.workers == 1000
 
 
@@ -163,7 +155,7 @@ def test_what_was_measured_decides(widths: list[Width]):
     def measure(found: Sequence[Candidate]) -> list[float | None]:
         return [{"replicas": 1.0, "stages": 9.0, "shards": 2.0}.get(one.kind) for one in found]
 
-    strategy = choose(widths, workers(2), model="m.onnx", measure=measure)
+    strategy = choose(widths, workers(2), measure=measure)
     assert strategy.chosen.kind == "stages" and strategy.chosen.measured == 9.0
     assert "9 rows/s measured" in strategy.verdict
 
@@ -173,7 +165,7 @@ def test_what_failed_is_left_out(widths: list[Width]):
         by_kind = {"replicas": 1.0, "stages": LeftOut("they give other numbers"), "shards": 0.5}
         return [by_kind.get(one.kind) for one in found]
 
-    strategy = choose(widths, workers(2), model="m.onnx", measure=measure)
+    strategy = choose(widths, workers(2), measure=measure)
     assert strategy.chosen.kind == "replicas"
     assert not [one for one in strategy.candidates if one.kind == "stages"]
     assert strategy.notes == ("2 stages left out: they give other numbers",)
@@ -190,15 +182,7 @@ def test_teams():
 
 def test_planned_from_a_model_and_kept_as_json(tmp_path: Path):
     file, graph = file_of(mlp(), tmp_path), graph_of(mlp(), tmp_path)
-    strategy = plan_strategy(
-        file,
-        FEEDS,
-        graph,
-        workers=workers(2),
-        micro_batch=4,
-        options=SessionOptions(threads=1),
-        cache_folder=None,
-    )
+    strategy = plan_strategy(SampleRun(file, FEEDS, SessionOptions(threads=1), 4, None), graph, workers(2))
     assert [(one.stages, one.shards) for one in sorted(strategy.candidates, key=lambda one: one.shards)][-1] == (1, 2)
     assert all((one.measured is not None) == (core_count() >= 2) for one in strategy.candidates)
     again = from_json(to_json(strategy))
@@ -233,10 +217,8 @@ def test_the_process_takes_its_part_of_a_machines_memory(tmp_path: Path):
 
     def held(memory: float, stage_memory: float | None) -> float:
         far = [ClusterWorker(f"w{i}", memory_bytes=memory, local=False) for i in range(4)]
-        made = plan_strategy(
-            file, FEEDS, graph, workers=far, micro_batch=4, options=SessionOptions(threads=1),
-            stage_memory=stage_memory, cache_folder=None,
-        )  # fmt: skip
+        run = SampleRun(file, FEEDS, SessionOptions(threads=1), 4, None)
+        made = plan_strategy(run, graph, far, stage_memory=stage_memory)
         return made.chosen.worker_bytes
 
     assert held(PROCESS_BYTES + 10 * LAYER_BYTES, None) >= LAYERS * LAYER_BYTES
