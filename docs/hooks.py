@@ -106,6 +106,24 @@ def table_of_formats() -> str:
     return "\n".join(lines)
 
 
+def table_of_modes() -> str:
+    """A row an option that does not go with everything."""
+    from beamsplit.pipelines.options.modes import COLUMNS, GOES_WITH
+
+    heads = {
+        "files": "files", "range": "a topic to files", "stream": "a stream", "whole": "whole", "stages": "`--stages`",
+        "plan": "`--plan`", "shards": "`--shards N`", "auto": "`--shards auto`", "strategy": "`--strategy`",
+    }  # fmt: skip
+    words = {
+        "yes": "yes", "-": "", "topic": "if a topic is written", "file": "if files are written",
+        "deep": "with `--stages`",
+    }  # fmt: skip
+    lines = ["| option | " + " | ".join(heads[column] for column in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for option, marks in GOES_WITH.items():
+        lines.append(f"| `--{option}` | " + " | ".join(words[marks[column]] for column in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
 def python_api() -> str:
     """The public names of the package, each with its docstring."""
     import beamsplit
@@ -119,6 +137,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "steps of --prepare": steps_of_prepare,
     "steps of --finish": steps_of_finish,
     "table of file formats": table_of_formats,
+    "table of what goes together": table_of_modes,
     "Python API": python_api,
 }
 """What a page may ask for -> what makes it."""

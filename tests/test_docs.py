@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from beamsplit.pipelines.options import plan, score
+from beamsplit.pipelines.options import modes, plan, score
 from beamsplit.transforms.formats import FORMATS
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +47,13 @@ def test_every_format_stands_in_the_table(hooks: ModuleType):
     page = hooks.fill((ROOT / "docs/data.md").read_text(encoding="utf-8"))
     for one in FORMATS.values():
         assert re.search(rf"^\| `{one.name}` \|", page, re.MULTILINE)
+
+
+def test_the_table_of_what_goes_together_stands_in_the_reference(hooks: ModuleType):
+    page = hooks.fill((ROOT / "docs/reference/score.md").read_text(encoding="utf-8"))
+    assert "| `--limit` | yes |  |  | yes |" in page
+    assert "`--limit N`" in page and r"in its order [files only]" in page
+    assert all(f"| `--{option}` | " in page for option in modes.GOES_WITH)
 
 
 def test_a_page_that_asks_for_something_unknown_fails(hooks: ModuleType):

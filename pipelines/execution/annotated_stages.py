@@ -13,7 +13,7 @@ from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.plan import Plan, check_runnable
 from beamsplit.models.split.saved_files import without_files
 from beamsplit.models.split.stage import assign
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 
 
 def plan_in_model(asked: Parallelism, model: str, scoring: ScoringPlan) -> Plan:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from beamsplit.models.fitting.fit import Fit
 from beamsplit.models.fitting.fitted_batch import choose_batch_size
 from beamsplit.models.scoring.scorer import ScoringPlan
-from beamsplit.pipelines.options.values import Count, Parallelism
+from beamsplit.pipelines.options.division import Count, Parallelism
 
 MODEL_MEMORY_CAP = 256 << 20
 """Most bytes of inputs and outputs of one run, for `--batch_size auto`."""

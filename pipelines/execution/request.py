@@ -10,7 +10,8 @@ from beamsplit.models.fitting.fit import Fit
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.workers import Workers
-from beamsplit.pipelines.options.values import Parallelism, WorkerOptions
+from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.values import WorkerOptions
 
 
 @dataclass(frozen=True)

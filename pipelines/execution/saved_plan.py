@@ -11,7 +11,7 @@ from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.small_file import decode_small
 from beamsplit.models.split.plan import Plan, check_runnable, from_json, read_plan
 from beamsplit.models.split.saved_files import check_data, check_named
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.transforms.write.storage import open_input
 
 

@@ -36,7 +36,7 @@ from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.saved_plan import saved_plan
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.sample_feeds import check_apart, feeds_at, graph_feeds, sample_feeds
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.report.stages import StagesReport, placed, planned_lines
 from beamsplit.transforms.block import COPY
 from beamsplit.transforms.infer.fetched_model import localize

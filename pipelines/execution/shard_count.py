@@ -27,7 +27,8 @@ from beamsplit.models.strategy.measure import told
 from beamsplit.models.values.tensors import Array
 from beamsplit.pipelines.execution.shard_source import ShardSource
 from beamsplit.pipelines.execution.workers import Workers, cores
-from beamsplit.pipelines.options.values import Parallelism, WorkerOptions
+from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.values import WorkerOptions
 
 BUDGET_SECONDS = 0.5
 """For the timed runs of one number of shards, about."""

@@ -18,7 +18,7 @@ from beamsplit.models.shard.annotation import Annotation, read_annotation
 from beamsplit.models.shard.plan import ShardPlan, check_shards, from_json
 from beamsplit.models.small_file import decode_small
 from beamsplit.models.split.saved_files import check_data, check_named, check_saved
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 
 if TYPE_CHECKING:
     from beamsplit.models.shard.planner import Division

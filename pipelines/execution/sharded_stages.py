@@ -5,7 +5,7 @@ from __future__ import annotations
 from beamsplit.pipelines.execution import stages
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 
 
 def wanted(asked: Parallelism) -> bool:

@@ -6,7 +6,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.workers import cores
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 
 
 def wanted(asked: Parallelism) -> bool:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.batch_size import known_batch_size, with_batch_size
 from beamsplit.pipelines.execution.workers import cores, count_workers
-from beamsplit.pipelines.options.values import Parallelism, ScoreOptions
+from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.values import ScoreOptions
 
 if TYPE_CHECKING:
     from beamsplit.models.strategy.candidate import Candidate

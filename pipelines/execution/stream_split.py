@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 
 
 def check_placement(asked: Parallelism, delivery: str | None, on_prism: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from beamsplit.pipelines.execution import sharded_stages, shards, stages, whole
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 
 
 class WayToRun(Protocol):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.registry import check_registry
 from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic
-from beamsplit.pipelines.options.values import Parallelism, ScoreOptions, is_given
+from beamsplit.pipelines.options.values import ScoreOptions, is_given
 
 
 def mode_of(options: ScoreOptions) -> Mode:
@@ -81,6 +82,39 @@ GOES_WITH: Mapping[str, Mapping[str, str]] = {
     for option, *marks in (line.split() for line in _TABLE.strip().splitlines()[2:])
 }
 """Option -> column -> `yes`, `-`, or on what it depends."""
+
+
+READ_FROM = {
+    ("yes", "yes", "yes"): "",
+    ("yes", "-", "-"): "files only",
+    ("yes", "yes", "-"): "not for a stream",
+    ("file", "yes", "-"): "where files are written",
+    ("topic", "-", "yes"): "where a topic is written",
+    ("topic", "yes", "yes"): "topics only",
+    ("-", "yes", "yes"): "topics only",
+    ("-", "-", "yes"): "streams only",
+}
+"""What is read (files, a topic up to its end to files, a stream) -> in words what an option is for."""
+
+DIVIDED_BY = {"stages": "--stages", "plan": "--plan", "shards": "--shards N", "auto": "--shards auto"}
+"""Column -> what has a model divided so."""
+
+
+def note_of(option: str) -> str:
+    """What an option does not go with, in words; empty where it goes with everything.
+
+    >>> note_of("limit"), note_of("replan"), note_of("seed")
+    ('files only', 'files only; not with --shards, --strategy', '')
+    """
+    marks = GOES_WITH.get(option)
+    if marks is None:
+        return ""
+    ways = {**DIVIDED_BY, "strategy": "--strategy"}
+    apart = [typed for column, typed in ways.items() if marks[column] == "-" and typed.split()[0] != f"--{option}"]
+    if "--shards N" in apart and "--shards auto" in apart:
+        apart = [typed.removesuffix(" N") for typed in apart if typed != "--shards auto"]
+    read = READ_FROM[marks["files"], marks["range"], marks["stream"]]
+    return "; ".join(filter(None, [read, f"not with {', '.join(apart)}" if apart else ""]))
 
 
 def refused(options: ScoreOptions, column: str, among: Collection[str] | None = None) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.modes import check_parallelism
-from beamsplit.pipelines.options.values import Parallelism
 
 
 def checked_parallelism(asked: Parallelism, model: str, of_topic: bool, updating: bool) -> Parallelism:

@@ -19,11 +19,10 @@ from beamsplit.pipelines.options.shared import (
     check_no_passwords,
     check_not_empty,
     groups_of,
-    positive,
     read_binding,
     read_encoding,
-    stages_count,
 )
+from beamsplit.pipelines.options.texts import positive, stages_count
 from beamsplit.pipelines.options.values import PLAN_GROUPS, PlanOptions
 from beamsplit.pipelines.typed import typed
 from beamsplit.transforms.formats import FORMATS

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.strategy.kinds import KINDS
+from beamsplit.pipelines.options.division import add_division
 from beamsplit.pipelines.options.keywords import to_argv
+from beamsplit.pipelines.options.modes import note_of
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
 from beamsplit.pipelines.options.registry import add_registry
@@ -23,20 +24,18 @@ from beamsplit.pipelines.options.shared import (
     check_no_passwords,
     check_not_empty,
     groups_of,
-    positive,
     read_binding,
     read_encoding,
-    stages_count,
 )
 from beamsplit.pipelines.options.stream import add_stream
 from beamsplit.pipelines.options.texts import (
+    positive,
     read_audit,
     read_batch_size,
     read_capacities,
     read_max_failed,
     read_milliseconds,
     read_seconds,
-    read_stage_providers,
     read_workers,
 )
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
@@ -271,52 +270,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--flink_job_server_jar", metavar="JAR", help="default: Beam's, or put together by Maven; fetched once"
     )
 
-    split = p.add_argument_group("a model split by depth or by width")
-    split.add_argument(
-        "--stages",
-        type=stages_count,
-        metavar="N|auto",
-        help="cut the model by depth into a chain of N stages, planned and checked: pipeline (layer-wise) parallelism",
-    )
-    split.add_argument(
-        "--shards",
-        type=stages_count,
-        metavar="N|auto",
-        help="divide the weights of the model's layers over N shards, checked beside the whole model: tensor "
-        "(width-wise) parallelism; files are counted by --num_shards (default: as the model's ShardingSpecs say; 1 "
-        "runs an annotated model whole); auto: as many as are fastest here and fit --stage_memory",
-    )
-    split.add_argument(
-        "--strategy",
-        choices=KINDS,
-        help="choose replicas, stages or shards by what is fastest on this machine and fits --stage_memory",
-    )
-    split.add_argument(
-        "--placement",
-        choices=("inline", "distributed"),
-        help="inline: every worker runs all stages or shards, overlapping (default); distributed: each stage or shard "
-        "has workers of its own, which hold only its weights",
-    )
-    split.add_argument(
-        "--plan",
-        metavar="plan.json",
-        help="stages, or shards, as planned by python -m pipelines.plan; or the model itself, if it names stages",
-    )
-    split.add_argument(
-        "--micro_batch",
-        type=positive,
-        metavar="N",
-        help="rows that go through the stages or shards together (default: planned)",
-    )
-    split.add_argument("--stage_memory", metavar="2GB", help="most bytes of weights in a stage, or in a shard's worker")
-    split.add_argument(
-        "--stage_providers",
-        type=read_stage_providers,
-        metavar="cuda:0,cuda:1,cpu",
-        help="execution provider, and number of the GPU, of each stage",
-    )
-    split.add_argument("--replan", metavar="FILE.json", help="write the plan that what was measured would give")
-
+    add_division(p)
     add_stream(p)
     add_registry(p)
     watch = p.add_argument_group("watching")
@@ -331,6 +285,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     watch.add_argument("--summary", metavar="FILE.json", help="write the closing summary as JSON")
     watch.add_argument("--quiet", action="store_true", help="no progress and no summary")
     watch.add_argument("--debug", action="store_true", help="show tracebacks and the log")
+    for action in p._actions:
+        if note := note_of(action.dest):
+            action.help = f"{action.help} [{note}]"
     return p
 
 
@@ -418,15 +375,10 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
     of_topic = any(map(is_topic, source.input))
     if binding.types and of_topic:
         raise UsageError("--types is for files; what messages hold is declared with --schema; type that instead")
-    if source.csv_header is not None and of_topic:
-        raise UsageError("--csv_header is for CSV files, and --input names a topic; leave --csv_header out")
     if source.where is not None:
         from beamsplit.transforms.where.parse import parse_where
 
         parse_where(source.where)
-    for name in ("delimiter", "limit", "where"):
-        if getattr(source, name) is not None and of_topic:
-            raise UsageError(f"--{name} is for files, and --input names a topic; leave --{name} out")
     if "*" in binding.keep and (of_topic or len(binding.keep) > 1):
         fix = "name the columns of its --schema" if of_topic else "leave the others out"
         raise UsageError(f"--keep '*' means all columns of files{', and --input names a topic' * of_topic}; {fix}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NoReturn
@@ -176,25 +175,3 @@ def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:
             raise UsageError(f"{option} names the input {name!r} twice; give it once, e.g. {option} {example}")
         pairs[name] = right
     return pairs
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-MOST_PARTS = 1_000
-"""Stages or shards; as many as workers that are planned for."""
-
-
-def stages_count(text: str) -> int | str:
-    """A number of stages or shards, or `auto`."""
-    if text == "auto":
-        return text
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 'auto' nor a whole number above 0")
-    if len(text) > len(str(MOST_PARTS)) or int(text) > MOST_PARTS:
-        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_PARTS:,}, the most that are planned for")
-    return int(text)

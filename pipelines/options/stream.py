@@ -7,7 +7,7 @@ import datetime
 import re
 
 from beamsplit.pipelines.options.registry import REGISTERED
-from beamsplit.pipelines.options.shared import positive
+from beamsplit.pipelines.options.texts import positive
 
 
 def add_stream(p: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 
-from beamsplit.pipelines.options.shared import positive
 from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
 
 
@@ -81,3 +80,25 @@ def read_capacities(text: str) -> tuple[float, ...] | str:
     if not numbers or not all(0 < number < float("inf") for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r} is neither 'measured' nor numbers above 0 such as 1,1,2")
     return tuple(numbers)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+MOST_PARTS = 1_000
+"""Stages or shards; as many as workers that are planned for."""
+
+
+def stages_count(text: str) -> int | str:
+    """A number of stages or shards, or `auto`."""
+    if text == "auto":
+        return text
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'auto' nor a whole number above 0")
+    if len(text) > len(str(MOST_PARTS)) or int(text) > MOST_PARTS:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_PARTS:,}, the most that are planned for")
+    return int(text)

@@ -10,14 +10,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.binding.nulls import NO_NULLS, Nulls
+from beamsplit.pipelines.options.division import Count, Parallelism
 from beamsplit.transforms.failures.limit import FailureLimit
 
 if TYPE_CHECKING:
     from beamsplit.models.shard.plan import ShardPlan
-    from beamsplit.pipelines.execution.shard_source import ShardSource
-
-Count = int | str
-"""A whole number above 0, or `"auto"`."""
 
 
 @dataclass(frozen=True)
@@ -111,47 +108,6 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True)
-class Parallelism:
-    """How the model is divided: by depth into stages, by width over shards, by a strategy's choice, or not at all."""
-
-    stages: Count | None = None
-    shards: Count | None = None
-    strategy: str | None = None
-    cluster: str | None = None
-    """Path of a description of the workers that a strategy chooses for."""
-
-    placement: str | None = None
-    """`"inline"` or `"distributed"`; None where the model is whole, or a strategy chooses."""
-
-    plan: str | None = None
-    micro_batch: int | None = None
-    stage_memory: float | None = None
-    """Bytes."""
-
-    stage_providers: tuple[tuple[str, int | None], ...] | None = None
-    """(name, number of the GPU) of each stage."""
-
-    replan: str | None = None
-    shard_source: ShardSource | None = None
-    """A division by width that is there already."""
-
-    @property
-    def by_depth(self) -> bool:
-        """Whether `--stages` or `--plan` cut the model."""
-        return self.stages is not None or self.plan is not None
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether it is known that no worker runs the whole model: this process runs it to plan and to check."""
-        return self.by_depth or self.shards not in (None, "auto")
-
-    @property
-    def distributed(self) -> bool:
-        """Whether stages and shards have workers of their own."""
-        return self.placement == "distributed"
-
-
-@dataclass(frozen=True)
 class StreamOptions:
     """What is for topics only."""
 
@@ -215,7 +171,7 @@ class ScoreOptions:
     source: SourceOptions = SourceOptions()
     sink: SinkOptions = SinkOptions()
     workers: WorkerOptions = WorkerOptions()
-    parallelism: Parallelism = Parallelism()
+    parallelism: Parallelism = field(default_factory=Parallelism)
     stream: StreamOptions = StreamOptions()
     runner: RunnerOptions = RunnerOptions()
     watching: WatchingOptions = WatchingOptions()

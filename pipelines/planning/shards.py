@@ -14,7 +14,8 @@ from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
 from beamsplit.models.graph.known_files import data_hash
 from beamsplit.models.shard.plan import ShardPlan, moved, to_json
 from beamsplit.models.split.saved_files import shards_with_hashes
-from beamsplit.pipelines.options.values import Parallelism, PlanOptions, SplitOptions, WorkerOptions, WrittenOptions
+from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.values import PlanOptions, SplitOptions, WorkerOptions, WrittenOptions
 from beamsplit.transforms.write.storage import local_path
 
 if TYPE_CHECKING:

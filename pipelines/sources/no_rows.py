@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Signature
-from beamsplit.pipelines.options.values import BindingOptions, Parallelism
+from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.pipelines.sources.source import Source
 from beamsplit.transforms.block import with_origin_schema
 from beamsplit.transforms.kafka.schema import message_schema, wanted_fields

@@ -17,7 +17,8 @@ from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.ways import default_workers
 from beamsplit.pipelines.execution.workers import Workers, count_workers
-from beamsplit.pipelines.options.values import BindingOptions, Parallelism, SinkOptions, WorkerOptions
+from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.values import BindingOptions, SinkOptions, WorkerOptions
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.transforms.kafka.gaps import Gap
 from beamsplit.transforms.step import Step

@@ -14,9 +14,9 @@ from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.stream_split import check_placement
 from beamsplit.pipelines.execution.workers import Workers, count_workers
+from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import (
     BindingOptions,
-    Parallelism,
     RunnerOptions,
     ScoreOptions,
     SinkOptions,

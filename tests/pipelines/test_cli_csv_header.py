@@ -75,8 +75,8 @@ def test_what_is_refused(command: Command):
     assert command.error("--csv_header", "no") == (
         f"--csv_header is for CSV, and {command.data} is read as parquet; leave it out, or say --input_format csv"
     )
-    topic = command.error("--csv_header", "no", input="kafka://localhost:1/t")
-    assert topic == "--csv_header is for CSV files, and --input names a topic; leave --csv_header out"
+    topic = command.error("--csv_header", "no", input="kafka://localhost:1/t", output="kafka://localhost:1/u")
+    assert topic == "--csv_header is for an input of files, and --input kafka://localhost:1/t is a stream; leave it out"
 
 
 @pytest.mark.parametrize(

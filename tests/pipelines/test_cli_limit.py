@@ -73,7 +73,9 @@ def test_a_delimiter_is_proposed_and_wrong_ones_are_refused(command: Command):
     assert "say --delimiter ';'" in command.error(input=path)
     assert "'ab' is no character that stands between cells" in command.error("--delimiter", "ab", input=path)
     assert "--delimiter is for CSV, and" in command.error("--delimiter", ";")
-    assert "--limit is for files" in command.error("--limit", 5, input="kafka://localhost:1/t", output="kafka://a:1/b")
+    assert "--limit is for an input of files" in command.error(
+        "--limit", 5, input="kafka://localhost:1/t", output="kafka://a:1/b"
+    )
 
 
 def test_all_columns_are_kept(command: Command):

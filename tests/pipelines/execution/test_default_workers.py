@@ -9,7 +9,7 @@ import pytest
 from beamsplit.pipelines.execution import shards as shard_job
 from beamsplit.pipelines.execution import stages as split_job
 from beamsplit.pipelines.execution.ways import default_workers
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 from tests.command import Command
 
 APART = ("--placement", "distributed")

@@ -17,7 +17,7 @@ from beamsplit.pipelines.execution import sharded_stages, shards, stages, ways, 
 from beamsplit.pipelines.execution.execution import Execution, Overlap
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.ways import WAYS, default_workers, way_of
-from beamsplit.pipelines.options.values import Parallelism
+from beamsplit.pipelines.options.division import Parallelism
 from tests.command import Command
 
 ROOT = Path(__file__).parents[3]
