@@ -62,3 +62,13 @@ def test_the_table_of_what_goes_together_names_options():
     assert set(modes.GOES_WITH) <= set(values._PLACES)
     marks = {mark for row in modes.GOES_WITH.values() for mark in row.values()}
     assert marks <= {"yes", "-", "topic", "file", "table", "deep"}
+
+
+def test_no_test_imports_from_another():
+    tests = [
+        f"{path}: {node.module}"
+        for path, tree in trees("tests")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").rpartition(".")[2].startswith("test_")
+    ]
+    assert not tests, "what several tests need lies in a module of its own"

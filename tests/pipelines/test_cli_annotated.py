@@ -20,7 +20,7 @@ from beamsplit.pipelines.options.score import parse
 from tests import onnx_models
 from tests.command import Command
 from tests.models.shard.annotated import configured, say
-from tests.pipelines.test_cli_split import close
+from tests.pipelines.close import close
 
 
 @pytest.fixture

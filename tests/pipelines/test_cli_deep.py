@@ -13,7 +13,7 @@ from beamsplit.pipelines.execution import divided_stages as deep_job
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.models.split import chains
-from tests.pipelines.test_cli_split import close
+from tests.pipelines.close import close
 
 BOTH = ("--stages", 2, "--shards", 2)
 

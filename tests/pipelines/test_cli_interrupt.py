@@ -21,9 +21,9 @@ from beamsplit.pipelines.running.interrupt import Interrupted, Interruptible, in
 from tests import onnx_models
 from tests.command import without_progress, write_table
 from tests.onnx_models import save
+from tests.pipelines.interrupted import ROOT, start
 from tests.waiting import DEADLINE, running, wait_until
 
-ROOT = Path(__file__).parents[2]
 STEPS = """
 import os, signal, time
 from pathlib import Path
@@ -82,13 +82,6 @@ def score(folder: Path, step: str, *options: str) -> subprocess.Popen[str]:
     """The command once more in the folder of a `job`."""
     return start(folder, "pipelines.score", "--model", "m.onnx", "--input", "in.parquet", "--columns", "x=x",
                  "--output", "out/p.parquet", "--prepare", f"steps:{step}", *options)  # fmt: skip
-
-
-def start(folder: Path, module: str, *options: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), str(folder)])
-    env = os.environ | {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp")}
-    command = [sys.executable, "-m", module, *options]
-    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 THREADS = ("--workers", "2", "--worker_type", "thread")

@@ -11,7 +11,7 @@ import pytest
 
 from beamsplit.transforms.read import count_rows, find_files, first_rows, make_splits, split_file, total_rows
 from tests.command import ROWS, Command, lines
-from tests.transforms.test_formats import WRITTEN, write
+from tests.transforms.in_formats import WRITTEN, write
 
 
 @pytest.mark.parametrize("format", WRITTEN, ids=lambda one: one.name)

@@ -12,18 +12,10 @@ import pyarrow as pa
 import pytest
 
 from tests import onnx_models
-from tests.command import without_progress, write_table
+from tests.command import write_table
 from tests.onnx_models import save
+from tests.pipelines.processes import ROOT, start
 from tests.waiting import DEADLINE
-
-ROOT = Path(__file__).parents[2]
-
-
-def start(*options: object, module: str = "pipelines.score") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *map(str, options)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
-    done.stderr = without_progress(done.stderr)
-    return done
 
 
 def test_help_has_the_groups_an_example_of_each_common_job_and_the_steps():

@@ -12,8 +12,8 @@ from beamsplit.pipelines.score import main
 from tests import onnx_models
 from tests.command import lines, write_table
 from tests.onnx_models import build, helper, save
-from tests.pipelines.test_cli_interrupt import DEADLINE, start
-from tests.waiting import running
+from tests.pipelines.interrupted import start
+from tests.waiting import DEADLINE, running
 
 LATE = "it did not return within 2 s (--run_timeout)"
 

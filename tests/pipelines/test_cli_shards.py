@@ -12,8 +12,8 @@ from beamsplit.pipelines.execution import shard_count as shard_auto
 from beamsplit.pipelines.execution.shards import check_local
 from tests import onnx_models
 from tests.command import Command, lines, write_table
-from tests.models.shard.test_tables_and_trees import table
-from tests.pipelines.test_cli_split import close
+from tests.models.shard.tables import table
+from tests.pipelines.close import close
 
 PLACEMENTS = ("inline", "distributed")
 

@@ -25,7 +25,8 @@ from beamsplit.transforms.worker import read_counts, read_steps
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.models.split import chains
-from tests.pipelines.test_cli_process import start
+from tests.pipelines.close import close
+from tests.pipelines.processes import start
 
 PLACEMENTS = ("inline", "distributed")
 
@@ -51,12 +52,6 @@ def unsaved_plan(model: str, stages: int, path: Path) -> Path:
     made = Plan(Path(model).name, model_hash(model), 16, assign(graph, stage_of), period=1.0)
     path.write_text(to_json(made))
     return path
-
-
-def close(found: pa.Table, expected: pa.Table, output: str) -> None:
-    assert found.schema == expected.schema and found["id"].equals(expected["id"])
-    a, b = (np.array(table[output].to_pylist(), np.float64) for table in (found, expected))
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("worker_type", ["thread", "process"])

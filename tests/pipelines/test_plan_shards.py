@@ -18,8 +18,8 @@ from beamsplit.pipelines.report.html import render_shards
 from beamsplit.pipelines.report.shard_table import table, whole
 from tests import onnx_models
 from tests.command import Command
-from tests.pipelines.report.test_plan_report import drawings
-from tests.pipelines.test_cli_split import close
+from tests.pipelines.close import close
+from tests.pipelines.report.drawings import drawings
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
 from tests.command import Command
 from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
-from tests.pipelines.test_cli_split import close
-from tests.transforms.infer.test_shards import divided
-from tests.transforms.infer.test_stages import block
+from tests.pipelines.close import close
+from tests.transforms.infer.in_stages import block
+from tests.transforms.infer.on_shards import divided
 
 
 def test_each_shard_has_a_process_that_holds_only_its_weights(services: None, tmp_path: Path):

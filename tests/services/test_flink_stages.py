@@ -15,8 +15,8 @@ from beamsplit.runners.local import FlinkCluster
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests.command import Command, lines, write_table
 from tests.models.split import chains
-from tests.transforms.infer.test_stage_processes import WatchedStep, as_kind, pids_and_models
-from tests.transforms.infer.test_stages import block, split
+from tests.transforms.infer.in_stages import block, split
+from tests.transforms.infer.watched_stages import WatchedStep, as_kind, pids_and_models
 
 
 def test_each_stage_has_a_process_that_loads_only_its_model(cluster: FlinkCluster, tmp_path: Path):

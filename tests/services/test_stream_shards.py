@@ -30,7 +30,7 @@ from tests import onnx_models
 from tests.models.shard.watched import HitStep, NotedWhole, changed, check_apart, told_in
 from tests.services.steps import ROWS, AsBlock, Count, Write, as_line, numbered
 from tests.services.streams import Stream, origins, rows
-from tests.transforms.infer.test_shards import divided
+from tests.transforms.infer.on_shards import divided
 from tests.waiting import DEADLINE, running, wait_until
 
 pytest.importorskip("confluent_kafka")

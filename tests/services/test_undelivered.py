@@ -20,8 +20,8 @@ from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.limits import batch_bytes
 from beamsplit.transforms.kafka.outgoing import Headers, Messages
 from tests.services.streams import Stream, origins, read_topic, rows
-from tests.services.test_transactions import Topics, topics  # noqa: F401  (a fixture)
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.services.transacted import Topics, topics  # noqa: F401  (a fixture)
+from tests.transforms.kafka.fake_message import FakeMessage
 from tests.waiting import DEADLINE, wait_until
 
 pytest.importorskip("confluent_kafka")

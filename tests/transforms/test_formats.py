@@ -24,10 +24,10 @@ from beamsplit.transforms.read import (
     split_file,
 )
 from beamsplit.transforms.write.merge import OutputShard, Part, merge_shard
-from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
+from beamsplit.transforms.write.temp_file import Target, TempFile
 from tests.command import ROWS, Command
+from tests.transforms.in_formats import WRITTEN, write
 
-WRITTEN = [one for one in FORMATS.values() if one.written_extensions]
 READ_BACK = [one for one in WRITTEN if not one.text]
 ids = [one.name for one in WRITTEN]
 
@@ -52,14 +52,6 @@ COLUMNS: dict[str, tuple[pa.DataType, list[object]]] = {
     "more": (pa.map_(pa.string(), pa.float64()), [[("k", 1.0), ("l", None)], None, []]),
 }
 BLOCK = pa.record_batch({name: pa.array(values, kind) for name, (kind, values) in COLUMNS.items()})
-
-
-def write(format: Format, path: Path, *blocks: pa.RecordBatch) -> str:
-    file = open_block_file(format.name, str(path), blocks[0].schema)
-    for block in blocks:
-        file.write(block)
-    file.close()
-    return str(path)
 
 
 def read(format: Format, path: str, split_bytes: int = 1 << 30) -> list[dict[str, object]]:

@@ -15,8 +15,8 @@ from beamsplit.pipelines.running.wiring import SideWorkers, run_steps, side_work
 from beamsplit.transforms.step import StepResult
 from tests import onnx_models
 from tests.models.split import chains
-from tests.transforms.infer.test_shards import divided
-from tests.transforms.infer.test_stages import block, split
+from tests.transforms.infer.in_stages import block, split
+from tests.transforms.infer.on_shards import divided
 
 
 class Same:

@@ -17,7 +17,7 @@ from beamsplit.models.scoring.scorer import Scorer
 from beamsplit.pipelines.options.texts import read_audit
 from beamsplit.pipelines.score import main
 from tests import onnx_models
-from tests.models.independence.test_judge import COUNTS, DETECTIONS, above_half, block, fitted, save
+from tests.models.independence.judged import COUNTS, DETECTIONS, above_half, block, fitted, save
 
 FAR = 5_000
 """A row behind those that are looked at before a job."""

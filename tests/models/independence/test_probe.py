@@ -16,7 +16,7 @@ from beamsplit.models.independence.crowd import crowd
 from beamsplit.models.independence.probe import probe
 from beamsplit.models.running.session import ModelRunError
 from beamsplit.models.scoring.scorer import Scorer
-from tests.models.independence.test_judge import OPTIONS, fitted, save, scored
+from tests.models.independence.judged import OPTIONS, fitted, save, scored
 
 Array = np.ndarray[Any, Any]
 Y = "(float[N,4] x) => (float[N,4] y) "

@@ -15,7 +15,7 @@ from beamsplit.models.graph.signature import TensorSpec
 from beamsplit.pipelines.plan import main as plan
 from beamsplit.pipelines.score import main as score
 from beamsplit.transforms.kafka.schema import message_schema, sample_of
-from tests.models.independence.test_judge import ALIKE, OPTIONS, alone, block, save
+from tests.models.independence.judged import ALIKE, OPTIONS, alone, block, save
 
 MIXED = "{ a = Relu(x) b = MatMul(a, w) m = ReduceMax<axes=[0]>(b) c = Div(b, m) d = MatMul(c, w) y = Relu(d) }"
 

@@ -17,7 +17,7 @@ from beamsplit.models.shard.planner import divide
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.models.split.chain import check_same
 from tests import onnx_models
-from tests.models.shard.test_linear import numbers
+from tests.models.shard.numbers import numbers
 
 CPU = SessionOptions(threads=1)
 FLOAT = TensorProto.FLOAT

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import TensorProto, helper
 
-from tests.models.shard.test_linear import numbers
+from tests.models.shard.numbers import numbers
 from tests.onnx_models import build
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -15,7 +14,6 @@ from beamsplit.models.graph.load import load_graph
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.shard.annotate import annotate, save_annotated
 from beamsplit.models.shard.annotation import annotation_of, read_annotation
-from beamsplit.models.shard.plan import ShardPlan
 from beamsplit.models.shard.planner import make_division
 from beamsplit.models.split.annotations import annotate as annotate_stages
 from beamsplit.models.split.annotations import read_annotated_plan
@@ -23,23 +21,11 @@ from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.stage import assign
 from tests import onnx_models
-from tests.models.shard.annotated import Feeds, followed_file, mlp, rows_of, say
-from tests.models.shard.test_divide import encoder_feeds, image_feeds
-from tests.models.shard.test_linear import numbers
-from tests.models.split.test_real_models import package_folder
-
-
-def comes_back(path: str, make: Callable[[int], Feeds], shards: int, folder: Path, *rows: int) -> ShardPlan:
-    """Annotate a division, read it, and divide by what was read: the same stages and joins."""
-    model = ModelFile(path)
-    planned = make_division(model, make(rows[0]), shards)
-    annotated = str(folder / "annotated.onnx")
-    save_annotated(load_graph(model), planned.sharding, annotated)
-    plan = followed_file(annotated, make, folder / "shards", *rows)
-    assert plan.stages == planned.plan.stages
-    assert plan.joins == planned.plan.joins and plan.layers == planned.plan.layers
-    assert plan.configuration == "beamsplit" and plan.devices == tuple(f"shard-{k}" for k in range(shards))
-    return plan
+from tests.models.shard.annotated import mlp, rows_of, say
+from tests.models.shard.numbers import numbers
+from tests.models.shard.real_feeds import encoder_feeds, image_feeds
+from tests.models.shard.written_back import comes_back
+from tests.models.split.packages import package_folder
 
 
 def test_ours_comes_back_and_is_the_standards_own(tmp_path: Path):
@@ -73,7 +59,7 @@ def test_trees_come_back(kind: str, tmp_path: Path):
     from skl2onnx import to_onnx
     from sklearn import ensemble
 
-    from tests.models.shard.test_tables_and_trees import NUMBER, THREE, X
+    from tests.models.shard.tables import NUMBER, THREE, X
 
     estimator = (
         ensemble.RandomForestRegressor(7, max_depth=4, random_state=0).fit(X, NUMBER)

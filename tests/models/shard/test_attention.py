@@ -17,8 +17,8 @@ from beamsplit.models.shard.annotation import read_annotation
 from beamsplit.models.shard.planner import make_division
 from tests import onnx_models
 from tests.models.shard.layers import FLOAT, INT32, MS, model, projected
+from tests.models.shard.numbers import SHARDS, numbers
 from tests.models.shard.sharding import check, largest_shard, sharded
-from tests.models.shard.test_linear import SHARDS, numbers
 from tests.runtime_version import needs_new_runtime
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto, helper
 
+from tests.models.shard.numbers import numbers
 from tests.models.shard.sharding import check, sharded
-from tests.models.shard.test_linear import numbers
 from tests.onnx_models import build
 
 FLOAT = TensorProto.FLOAT

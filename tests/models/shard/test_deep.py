@@ -24,10 +24,10 @@ from beamsplit.models.split.sharded_stages import divide_stages, one_chain, shar
 from beamsplit.models.split.stage import assign, save_stages
 from beamsplit.models.split.staged import StagedModel, StagedSession, tensors_of
 from tests import onnx_models
-from tests.models.shard.test_divide import encoder_feeds, mlp_feeds
-from tests.models.shard.test_linear import numbers
+from tests.models.shard.numbers import numbers
+from tests.models.shard.real_feeds import encoder_feeds, mlp_feeds
 from tests.models.split import chains
-from tests.models.split.test_real_models import package_folder
+from tests.models.split.packages import package_folder
 
 CPU = SessionOptions(threads=1)
 Feeds = dict[str, np.ndarray]

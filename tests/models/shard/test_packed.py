@@ -14,10 +14,10 @@ from onnx import helper
 from tests import onnx_models
 from tests.models.shard.annotated import said
 from tests.models.shard.layers import FLOAT, INT32, MS, model
+from tests.models.shard.numbers import SHARDS, numbers
+from tests.models.shard.products import product
 from tests.models.shard.sharding import check, largest_shard, sharded
-from tests.models.shard.test_annotate import comes_back
-from tests.models.shard.test_blockwise import product
-from tests.models.shard.test_linear import SHARDS, numbers
+from tests.models.shard.written_back import comes_back
 from tests.runtime_version import needs_new_runtime
 
 PRODUCTS = ["MatMul", "Gemm", "Gemm, turned", "MatMulNBits", "QDQ", "MatMulInteger"]

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 
 from beamsplit.models.errors import UsageError
 from tests.models.shard.annotated import configured, followed, rows_of, said, say
+from tests.models.shard.numbers import numbers
 from tests.models.shard.sharding import check
-from tests.models.shard.test_linear import numbers
 from tests.onnx_models import build
 from tests.runtime_version import needs_new_runtime
 

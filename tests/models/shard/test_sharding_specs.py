@@ -21,10 +21,10 @@ from beamsplit.models.shard.annotation import annotation_of, read_annotation
 from beamsplit.models.shard.planner import make_division
 from tests import onnx_models
 from tests.models.shard.annotated import FLOAT, Feeds, configured, followed, followed_file, mlp, rows_of, said, say
-from tests.models.shard.test_divide import encoder_feeds, image_feeds
-from tests.models.shard.test_linear import numbers
-from tests.models.shard.test_tables_and_trees import quantised, table
-from tests.models.split.test_real_models import package_folder
+from tests.models.shard.numbers import numbers
+from tests.models.shard.real_feeds import encoder_feeds, image_feeds
+from tests.models.shard.tables import quantised, table
+from tests.models.split.packages import package_folder
 from tests.onnx_models import build
 
 CASES: dict[str, tuple[Mapping[str, Mapping[str, int | None]], list[tuple[str, int, str]], list[str]]] = {

@@ -17,7 +17,7 @@ from beamsplit.models.shard.annotation import WrongSpecError, annotation_of, rea
 from beamsplit.models.shard.planner import divide
 from tests import onnx_models
 from tests.models.shard.annotated import FLOAT, configured, followed, mlp, rows_of, say
-from tests.models.shard.test_linear import numbers
+from tests.models.shard.numbers import numbers
 
 
 def first_spec(proto: onnx.ModelProto) -> onnx.ShardingSpecProto:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -14,17 +12,12 @@ from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn import ensemble
 
+from tests.models.shard.numbers import numbers
 from tests.models.shard.sharding import check, run_stages, sharded
-from tests.models.shard.test_linear import numbers
+from tests.models.shard.tables import FLOAT, INT64, NUMBER, THREE, X, quantised, table
 from tests.onnx_models import build
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 SHARDS = st.integers(2, 4)
-
-
-def table(rows: int, width: int, ids: int = INT64) -> onnx.ModelProto:
-    node = helper.make_node("Gather", ["t", "i"], ["y"])
-    return build([node], [("i", ids, ["n", "t"])], [("y", FLOAT, ["n", "t", width])], {"t": numbers(rows, width)})
 
 
 @settings(deadline=None, max_examples=25)
@@ -63,10 +56,7 @@ def test_a_table_whose_ids_are_constant_stays_whole():
     assert not check(proto, {"x": x}, 2, {"x": x[:1]}, tolerance=0.0).decisions
 
 
-X = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32)
-NUMBER = X[:, 0] * 2 + np.sin(X[:, 1])
 TWO = (X[:, 0] + X[:, 1] ** 2 > 0.5).astype(int)
-THREE = (X[:, 0] > 0.3).astype(int) + (X[:, 1] > 0)
 NAMES = np.array(["ant", "bee", "cat"])[THREE]
 
 ENSEMBLES = {
@@ -126,43 +116,6 @@ def test_trees_of_ml_5(roots: int):
 @pytest.mark.parametrize("changed", [{"aggregate": 2}, {"post": 1}])
 def test_trees_that_do_more_than_add_up_stay_whole(changed: dict[str, int]):
     assert not check(trees(4, **changed), {"x": X[:50, :3]}, 2).decisions
-
-
-def quantised(kind: str, channels: int, per_channel: bool) -> onnx.ModelProto:
-    rng = np.random.default_rng(0)
-    w = rng.integers(-9, 9, (6, channels)).astype(np.int8)
-    scales = (rng.random(channels if per_channel else 1) + 0.1).astype(np.float32)
-    zeros = np.zeros(len(scales), np.int8)
-    weights: dict[str, Any] = {"w": w, "s": scales, "z": zeros, "xs": np.float32(0.05), "xz": np.uint8(128)}
-    if kind == "MatMulInteger":
-        nodes = [
-            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),
-            helper.make_node("MatMulInteger", ["q", "w", "qz", "z"], ["i"]),
-            helper.make_node("Cast", ["i"], ["f"], to=FLOAT),
-            helper.make_node("Mul", ["qs", "s"], ["both"]),
-            helper.make_node("Mul", ["f", "both"], ["y"]),
-        ]
-    elif kind == "QLinearMatMul":
-        weights |= {"ys": np.float32(0.5), "yz": np.uint8(100)}
-        if not per_channel:
-            weights |= {"s": scales[0], "z": zeros[0]}
-        nodes = [
-            helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
-            helper.make_node("QLinearMatMul", ["q", "xs", "xz", "w", "s", "z", "ys", "yz"], ["i"]),
-            helper.make_node("DequantizeLinear", ["i", "ys", "yz"], ["y"]),
-        ]
-    else:  # Q and DQ about a MatMul.
-        nodes = [
-            helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
-            helper.make_node("DequantizeLinear", ["q", "xs", "xz"], ["f"]),
-            helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wf"], axis=1),
-            helper.make_node("MatMul", ["f", "wf"], ["y"]),
-        ]
-        if not per_channel:
-            weights |= {"s": scales[0], "z": zeros[0]}
-    used = {name for node in nodes for name in node.input}
-    given = {name: value for name, value in weights.items() if name in used}
-    return build(nodes, [("x", FLOAT, ["n", 6])], [("y", FLOAT, ["n", channels])], given)
 
 
 @pytest.mark.parametrize("kind", ["MatMulInteger", "QLinearMatMul", "QDQ"])

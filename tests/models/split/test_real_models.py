@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from beamsplit.models.graph.light import light_model_path, materialise_weights
 from beamsplit.models.graph.model_file import DROP_ZIPMAP
 from tests import onnx_models
 from tests.models.split.cutting import check_cuts
+from tests.models.split.packages import package_folder
 
 LIGHT = [
     "light_bvlc_alexnet",
@@ -25,13 +25,6 @@ LIGHT = [
     "light_vgg19",
     "light_zfnet512",
 ]
-
-
-def package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"the package {name} is not installed")
-    return Path(spec.submodule_search_locations[0])
 
 
 @pytest.mark.parametrize("name", LIGHT)

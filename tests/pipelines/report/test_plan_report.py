@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,7 @@ from beamsplit.pipelines.report.html import MeasuredRun, MeasuredStage, read_mea
 from beamsplit.pipelines.report.html.graph_drawing import clip, draw_graph
 from beamsplit.pipelines.report.html.stage_drawing import draw_seconds, draw_timetable
 from tests.models.split.plans import residual_plan
-
-
-def drawings(page: str) -> list[ElementTree.Element]:
-    """The SVGs of a page; each must be well-formed XML."""
-    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
+from tests.pipelines.report.drawings import drawings
 
 
 def measured(plan: Plan) -> MeasuredRun:

@@ -5,7 +5,6 @@ import os
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,17 +15,7 @@ from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.failures.summary import FailureSummary, FirstErrors, read_first_errors
 from beamsplit.transforms.read import splits
 from beamsplit.transforms.write import remove_temp
-
-RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-
-
-def pipeline(workers: int = 1) -> beam.Pipeline:
-    flags = ["--direct_running_mode=in_memory", f"--direct_num_workers={workers}"]
-    return beam.Pipeline(runner=RUNNER, options=PipelineOptions(flags))
-
-
-def error(row: int, file: str = "a.parquet", stage: str = "infer", reason: str = "is null") -> RowError:
-    return RowError(file, row, stage, reason)
+from tests.transforms.failures.erring import error, pipeline
 
 
 def read_lines(path) -> list[dict]:

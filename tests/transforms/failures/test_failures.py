@@ -22,7 +22,7 @@ from beamsplit.transforms.failures.limit import FailureLimit, parse_limit
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.failures.summary import CheckFailures
 from beamsplit.transforms.step import RowFailure, StepResult
-from tests.transforms.failures.test_errors import error, pipeline
+from tests.transforms.failures.erring import error, pipeline
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from beamsplit.transforms.failures.first_failures import all_failed
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.step import RowFailure, StepResult
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 from tests.waiting import wait_until
 
 SCHEMA = pa.schema([("x", pa.float32())])

@@ -12,7 +12,7 @@ from beamsplit.models.values.tensors import to_numpy
 from beamsplit.transforms.finish import parse_finish
 from beamsplit.transforms.finish.expand import column_names
 from beamsplit.transforms.step import StepResult
-from tests.transforms.finish.test_finish_scores import SCORES, block_of
+from tests.transforms.finish.scores import SCORES, block_of
 
 NAMED = ClassNames((("s", ("low", "mid", "high")),))
 NUMBERED = ClassNames((("s", (3, 7, 9)),))

@@ -10,7 +10,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.values.tensors import column_type, to_numpy
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.finish import parse_finish
-from tests.transforms.finish.test_finish_scores import RAGGED, SCORES, block_of, run
+from tests.transforms.finish.scores import RAGGED, SCORES, block_of, run
 
 STEPS = ("softmax", "argmax", "top_k:2", "threshold:0.5")
 

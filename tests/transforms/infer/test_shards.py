@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -16,44 +15,22 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from onnx import TensorProto, helper
 
-from beamsplit.models.fitting.fit import DataFacts, fit
-from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import SessionOptions
-from beamsplit.models.shard.crossing import shard_layouts
-from beamsplit.models.shard.planner import divide
-from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
 from beamsplit.runners.direct import direct_flags, direct_runner
-from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
+from beamsplit.transforms.block import with_origin
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.join import LostPartError, ShardJoin
-from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep, StepContext, shard_steps
+from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
 from beamsplit.transforms.infer.run_steps import RunSteps
 from beamsplit.transforms.infer.shard_step import ShardResult, block_id, from_bytes, to_bytes
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.whole_step import StepFailure
 from tests import onnx_models
-from tests.models.shard.test_tables_and_trees import table
+from tests.models.shard.tables import table
 from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
-from tests.transforms.infer.test_stages import block
+from tests.transforms.infer.in_stages import block
+from tests.transforms.infer.on_shards import divided
 
-CPU = SessionOptions(threads=1)
 RNG = np.random.default_rng(4)
-
-
-def divided(
-    model: onnx.ModelProto, folder: Path, sample: pa.RecordBatch, shards: int = 2, micro_batch: int = 4
-) -> tuple[ModelSteps, InferStep]:
-    """(the steps of the divided model, the whole model as one step)."""
-    path = onnx_models.save(model, folder / "model.onnx")
-    made = fit(path, CPU, sample.schema, sample, DataFacts(ignore={*INTERNAL_COLUMNS, "id"}))
-    plan = replace(made.plan, batch_size=micro_batch)
-    bound = plan.binding.open(made.sample, reuse=False)
-    division = divide(ModelFile(path), bound.take(np.arange(3)), shards, str(folder / "shards"), least_bytes=1)
-    sharded = ShardedModel(division, str(folder / "shards"), (CPU,) * shards, CPU, made.session.signature)
-    layouts = shard_layouts(
-        ShardedSession(sharded), lambda rows: bound.take(rows % made.sample.num_rows), fixed=True, unlike=True
-    )
-    return shard_steps(sharded, layouts, StepContext(plan, sample.schema, ("id",))), InferStep(plan, CPU, keep=("id",))
 
 
 def wide(tmp_path: Path, rows: int = 11, shards: int = 2) -> tuple[ModelSteps, InferStep, pa.RecordBatch]:

@@ -5,33 +5,21 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
-from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beamsplit.models.running import session
 from beamsplit.runners.direct import direct_flags, direct_runner
 from beamsplit.transforms.infer.model_steps import ModelSteps
 from beamsplit.transforms.infer.run_steps import RunSteps
 from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
 from tests.models.split import chains
-from tests.transforms.infer.test_stages import block, split
-
-
-class WatchedStep(WholeStep):
-    """Tells which process runs the stage and which models that has loaded."""
-
-    def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
-        yield from super().run(block)
-        Metrics.counter("test", f"pid/{self.number}/{os.getpid()}").inc()
-        for model, *_ in session._sessions:
-            Metrics.counter("test", f"loaded/{self.number}/{Path(model.path).name}").inc()
+from tests.transforms.infer.in_stages import block, split
+from tests.transforms.infer.watched_stages import WatchedStep, as_kind, pids_and_models
 
 
 class DyingStep(WholeStep):
@@ -43,11 +31,6 @@ class DyingStep(WholeStep):
         yield from super().run(block)
 
 
-def as_kind(kind: type[WholeStep], steps: ModelSteps) -> ModelSteps:
-    made = (kind(**{field.name: getattr(step, field.name) for field in fields(step)}) for step in steps.steps)
-    return replace(steps, steps=tuple(made))
-
-
 def run(steps: ModelSteps, blocks: list[pa.RecordBatch], out: Path) -> dict[str, int]:
     """The counters, after the rows that came out were counted into files of `out`."""
     pipeline = beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1)))
@@ -56,12 +39,6 @@ def run(steps: ModelSteps, blocks: list[pa.RecordBatch], out: Path) -> dict[str,
     result = pipeline.run()
     result.wait_until_finish()
     return {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
-
-
-def pids_and_models(counters: dict[str, int]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """What `WatchedStep` told: (stage, process id) and (stage, file of a loaded model)."""
-    told = sorted(name.split("/") for name in counters if name.startswith(("pid/", "loaded/")))
-    return [(a, b) for kind, a, b in told if kind == "pid"], [(a, b) for kind, a, b in told if kind == "loaded"]
 
 
 def keep(made: pa.RecordBatch, out: str) -> None:

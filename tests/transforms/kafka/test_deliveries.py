@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.deliveries import Deliveries
 from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.limits import TopicLimits
-from beamsplit.transforms.kafka.outgoing import Messages, Refusal
+from beamsplit.transforms.kafka.outgoing import Refusal
 from tests.transforms.kafka.brokers import FakeBroker, kafka, settings
-from tests.transforms.kafka.test_messages import FakeMessage
-
-HERE = "127.0.0.1:1"
-OUT = Topic(HERE, "out")
-TOO_LARGE, BAD_TIME, BAD_RECORD = (
-    kafka.KafkaError.MSG_SIZE_TOO_LARGE,
-    kafka.KafkaError.INVALID_TIMESTAMP,
-    kafka.KafkaError.INVALID_RECORD,
-)
+from tests.transforms.kafka.delivering import BAD_RECORD, BAD_TIME, HERE, OUT, TOO_LARGE, messages, poison
 
 
 def deliveries() -> Deliveries:
     return Deliveries(ClientConfig(HERE), OUT)
-
-
-def messages(*values: bytes, keys: list[bytes | None] | None = None, times: list[int] | None = None) -> Messages:
-    """Messages of offsets 0, 1, ... of a partition."""
-    rows = len(values)
-    block = block_of([FakeMessage(b"", 0, offset, None, None, 1) for offset in range(rows)], "in")
-    return Messages(values, keys or [None] * rows, [[]] * rows, times or [1] * rows, block=block)
-
-
-def poison(code: int, *values: bytes) -> Any:
-    """A broker's verdict: refuses these."""
-    return lambda topic, value, key, time: code if value in values else None
 
 
 def refused(found: list[Refusal]) -> list[tuple[int, str]]:

@@ -16,7 +16,7 @@ from beamsplit.transforms.kafka.event_time import EventTime, check_event_time, t
 from beamsplit.transforms.kafka.reader import KafkaReader
 from beamsplit.transforms.kafka.schema import message_schema, parse_schema
 from beamsplit.transforms.kafka.source import KafkaSource
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 
 SENT = 9_000
 """The timestamp of every message."""

@@ -11,7 +11,7 @@ from beamsplit.transforms.kafka.config import ClientConfig
 from beamsplit.transforms.kafka.exactly_once import by_partition, not_done
 from beamsplit.transforms.kafka.offsets import Group, OffsetsMark
 from beamsplit.transforms.kafka.transactions import Transactions, transactional_id
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 
 PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=20)
 

@@ -20,7 +20,7 @@ from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.sink import encode_rows
 from tests.onnx_models import save
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 
 WORKERS = count_workers(WorkerOptions(1, threads=1, providers="cpu"), True)
 

@@ -14,7 +14,7 @@ from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.limits import KnownLimits, TopicLimits, batch_bytes, header_bytes, limits_of
 from beamsplit.transforms.kafka.outgoing import Messages
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000

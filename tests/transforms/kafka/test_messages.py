@@ -13,6 +13,7 @@ from beamsplit.transforms.kafka.arrow_messages import arrow_messages
 from beamsplit.transforms.kafka.blocks import RAW_SCHEMA, VALUE, block_of
 from beamsplit.transforms.kafka.messages import ParseMessages, parse_values
 from beamsplit.transforms.kafka.tensor_bytes import tensor_bytes
+from tests.transforms.kafka.fake_message import FakeMessage
 
 LIST = pa.schema([pa.field("x", pa.list_(pa.float32())), pa.field("id", pa.int64())])
 TENSOR = pa.schema([pa.field("x", pa.fixed_shape_tensor(pa.float32(), (2,))), pa.field("id", pa.int16())])
@@ -20,31 +21,6 @@ TENSOR = pa.schema([pa.field("x", pa.fixed_shape_tensor(pa.float32(), (2,))), pa
 
 def binary(*values: bytes | None) -> pa.Array:
     return pa.array(values, pa.binary())
-
-
-class FakeMessage:
-    """What `confluent_kafka.Message` offers."""
-
-    def __init__(self, value, partition=0, offset=0, key=None, headers=None, time=-1):
-        self._all = value, partition, offset, key, headers, time
-
-    def value(self):
-        return self._all[0]
-
-    def partition(self):
-        return self._all[1]
-
-    def offset(self):
-        return self._all[2]
-
-    def key(self):
-        return self._all[3]
-
-    def headers(self):
-        return self._all[4]
-
-    def timestamp(self):
-        return (1, self._all[5])
 
 
 def test_a_block_keeps_what_messages_carry():

@@ -9,7 +9,7 @@ from beamsplit.transforms.kafka.config import ClientConfig
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
 from tests.transforms.kafka.brokers import FakeBroker
-from tests.transforms.kafka.test_deliveries import HERE, OUT, messages
+from tests.transforms.kafka.delivering import HERE, OUT, messages
 
 GROUP = Group(ClientConfig(HERE), "in", "g", commits=False)
 

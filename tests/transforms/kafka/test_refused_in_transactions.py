@@ -13,7 +13,7 @@ from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.transactions import Transactions
 from tests.transforms.kafka.brokers import FakeBroker
-from tests.transforms.kafka.test_deliveries import BAD_RECORD, BAD_TIME, HERE, OUT, TOO_LARGE, messages, poison
+from tests.transforms.kafka.delivering import BAD_RECORD, BAD_TIME, HERE, OUT, TOO_LARGE, messages, poison
 
 GROUP = Group(ClientConfig(HERE), "in", "g", commits=False)
 BAD = Topic(HERE, "bad")

@@ -15,7 +15,7 @@ from beamsplit.transforms.kafka.errors import SendErrors, append_lines, error_js
 from beamsplit.transforms.kafka.outgoing import Messages
 from beamsplit.transforms.kafka.sink import encode_rows, headers_of
 from tests.transforms.kafka.brokers import settings
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 
 
 def predictions() -> pa.RecordBatch:

@@ -18,7 +18,7 @@ from beamsplit.transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTrans
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.outgoing import Messages
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.fake_message import FakeMessage
 
 WAIT_SECONDS = 30.0
 

@@ -24,8 +24,8 @@ from beamsplit.transforms.kafka.rows import SendRowErrors, SendRows
 from beamsplit.transforms.kafka.sink import WriteMessages
 from beamsplit.transforms.worker import read_counts, this_worker
 from tests.transforms.kafka.brokers import FakeBroker, settings
-from tests.transforms.kafka.test_deliveries import BAD_RECORD, HERE, OUT, TOO_LARGE
-from tests.transforms.kafka.test_messages import FakeMessage
+from tests.transforms.kafka.delivering import BAD_RECORD, HERE, OUT, TOO_LARGE
+from tests.transforms.kafka.fake_message import FakeMessage
 from tests.waiting import DEADLINE
 
 CONFIG, BAD = ClientConfig(HERE), Topic(HERE, "bad")

@@ -10,7 +10,7 @@ from PIL import Image as Pil
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.prepare import parse_prepare
-from tests.transforms.prepare.test_prepare_image import encoded, run
+from tests.transforms.prepare.pictures import encoded, run
 
 SIZE = 16
 STEPS = np.linspace(0, 1, SIZE * SIZE).reshape(SIZE, SIZE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 HEAD = "import sys; from beamsplit.runners.beam_patches.lean_import import import_beam; import_beam()\n"
 
 
