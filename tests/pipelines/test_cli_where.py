@@ -121,7 +121,7 @@ def test_wrong_conditions_are_told_before_the_job(command: Command):
     assert "the column 'id' is int64, and 'x' is no number" in command.error("--where", "id = 'x'")
     topic = "kafka://localhost:1/t"
     error = command.error("--where", "a > 1", input=topic, output="kafka://localhost:1/o")
-    assert "--where is for files, and --input names a topic" in error
+    assert "--where is for an input of files, and --input kafka:" in error
 
 
 def test_the_same_from_python(command: Command):
