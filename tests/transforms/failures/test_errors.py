@@ -110,14 +110,14 @@ def test_the_last_step_may_stop_anywhere_and_run_again(tmp_path, monkeypatch, br
     failures = [found.value for found in writer.finish_bundle()]
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
         patch.setattr(module, broken, lambda *_: (_ for _ in ()).throw(ConnectionError("the worker is gone")))
-        module._finish(b"", failures, str(path), folder, "job")
+        module._finish(b"", failures, module._Result(str(path), folder, "job"))
     for _ in range(2):
-        module._finish(b"", failures, str(path), folder, "job")
+        module._finish(b"", failures, module._Result(str(path), folder, "job"))
         assert [line["row"] for line in read_lines(path)] == [0, 1, 2]
         assert os.listdir(tmp_path) == ["errors.jsonl"]
     path.write_bytes(b"another job\n")
     with pytest.raises(FileNotFoundError, match="has 1 errors, not 3: something else writes to it"):
-        module._finish(b"", failures, str(path), folder, "job")
+        module._finish(b"", failures, module._Result(str(path), folder, "job"))
 
 
 def test_a_folder_is_no_errors_file(tmp_path):
