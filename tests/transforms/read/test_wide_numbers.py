@@ -91,7 +91,7 @@ def test_whole_numbers_of_float64_that_a_float32_input_would_round(nested: bool)
 
 
 def test_those_of_csv_too():
-    from beamsplit.transforms.read.csv_rows import parse
+    from beamsplit.transforms.read.csv_cells import parse
 
     run = "\n".join([*NUMBERS, ""]).encode()
     schema = pa.schema([("x", pa.float64())])
