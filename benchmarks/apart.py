@@ -164,7 +164,7 @@ def steps_of(case: Case, chain: Chain) -> list[Step]:
     if chain.plan is not None:
         return [
             Step(sharded=one.sharded, files=one.files, inputs=one.inputs, outputs=one.outputs, depth=one.depth)
-            for one in chain.plan.stages
+            for one in chain.plan.steps
         ]
     if chain.stages > 1:
         return list(json.loads(Path(chain.folder, "steps.json").read_text()))

@@ -82,7 +82,7 @@ class Link:
 
 def lead(job: dict[str, Any]) -> None:
     """Run a stage's micro-batches; the last stage prints when each was done."""
-    from beamsplit.models.shard.stages import part_name
+    from beamsplit.models.shard.step_models import part_name
 
     before, behind = (Link(job[name]) if job[name] is not None else None for name in ("before", "behind"))
     shards = [Link(number) for number in job["shards"]]

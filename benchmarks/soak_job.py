@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from beamsplit.runners.flink_rest import OVER
 from beamsplit.runners.local import FlinkCluster, KafkaBroker
-from beamsplit.runners.session_cluster import OVER
 from benchmarks import soak_poison
 from benchmarks.measure import ROOT, ProgramFailed
 from benchmarks.soak_topics import Counter, ErrorsCounter, Sender, committed, delete_below

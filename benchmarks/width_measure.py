@@ -291,9 +291,9 @@ _WORKER = (sys.executable, "-m", "benchmarks.width_worker")
 def _held(plan: ShardPlan) -> dict[str, tuple[float, list[str]]]:
     """Of a worker of all shards, of one of a shard, of one of the whole steps: its share of the weights, its models."""
     shards = [plan.shard_bytes(shard) for shard in range(plan.shards)]
-    sharded = [stage.files for stage in plan.stages if stage.sharded]
-    whole = [file for stage in plan.stages if not stage.sharded for file in stage.files]
-    every = [file for stage in plan.stages for file in stage.files]
+    sharded = [stage.files for stage in plan.steps if stage.sharded]
+    whole = [file for stage in plan.steps if not stage.sharded for file in stage.files]
+    every = [file for stage in plan.steps for file in stage.files]
     return {
         "inline": ((sum(shards) + plan.whole_bytes) / plan.weight_bytes, every),
         "shard": (shards[0] / plan.weight_bytes, [files[0] for files in sharded]),

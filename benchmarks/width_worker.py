@@ -29,7 +29,7 @@ def main(feeds_path: str, path: str | None = None, part: str = "all") -> None:
         plan = read_plan(os.path.join(path, "plan.json"))
         files = [
             os.path.join(path, file)
-            for stage in plan.stages
+            for stage in plan.steps
             for shard, file in enumerate(stage.files)
             if part == "all" or part == (str(shard) if stage.sharded else "whole")
         ]

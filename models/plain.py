@@ -18,7 +18,24 @@ T = TypeVar("T")
 
 def to_json(value: Any, version: int) -> str:
     """A dataclass as JSON text, which `from_json` reads back to an equal value."""
-    return json.dumps({"version": version, **dataclasses.asdict(value)}, indent=1)
+    return json.dumps({"version": version, **_to_plain(value)}, indent=1)
+
+
+def in_files(key: str) -> dict[str, str]:
+    """Metadata of a field that has another name in files: files are read for longer than names last."""
+    return {"key": key}
+
+
+def _key(field: dataclasses.Field[Any]) -> str:
+    return str(field.metadata.get("key", field.name))
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {_key(one): _to_plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [_to_plain(one) for one in value]
+    return {key: _to_plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def from_json(kind: type[T], version: int, text: str, path: str, again: str) -> T:
@@ -95,11 +112,12 @@ def from_plain(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise TypeError(f"{repr(value)} is not an object")
-        hints = typing.get_type_hints(kind)
-        unknown = set(value) - set(hints)
+        hints, names = typing.get_type_hints(kind), {_key(one): one.name for one in dataclasses.fields(kind)}
+        unknown = set(value) - set(names)
         if unknown:
             raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
-        return kind(**{name: from_plain(hints[name], one) for name, one in value.items()})  # type: ignore[operator]
+        given = {names[key]: from_plain(hints[names[key]], one) for key, one in value.items()}
+        return kind(**given)  # type: ignore[operator]
     return _from_scalar(kind, value)
 
 

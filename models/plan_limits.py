@@ -68,7 +68,7 @@ def _wrong(plan: Plan) -> Iterator[str]:
 def _wrong_shards(plan: ShardPlan) -> Iterator[str]:
     if not 2 <= plan.shards <= MOST_PARTS:
         yield f"its shards are {plan.shards:,}, and 2 to {MOST_PARTS:,} can be"
-    steps = plan.stages
+    steps = plan.steps
     if not steps or steps[-1].sharded:
         yield "its last step is not a whole one"
     for number, step in enumerate(steps):
@@ -81,8 +81,8 @@ def _wrong_shards(plan: ShardPlan) -> Iterator[str]:
         if not 0 <= step.depth < MOST_PARTS:
             yield f"step {number} is of stage {step.depth:,}"
     for join in plan.joins:
-        if not 0 <= join.stage < len(steps) or not steps[join.stage].sharded:
-            yield f"the join of {join.tensor} is of step {join.stage:,}, which is no sharded one"
+        if not 0 <= join.step < len(steps) or not steps[join.step].sharded:
+            yield f"the join of {join.tensor} is of step {join.step:,}, which is no sharded one"
         if join.how not in ("concat", "sum", "sizes"):
             yield f"{join.tensor} is joined by {join.how!r}"
     for layer in plan.layers:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from beamsplit.models.shard.plan import ShardPlan
     from beamsplit.models.split.plan import Plan
     from beamsplit.models.strategy.choose import Strategy
-    from beamsplit.pipelines.planning.rows import Rows
+    from beamsplit.pipelines.planning.rows import SampleRows
     from beamsplit.pipelines.report.html import MeasuredRun
 
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -132,7 +132,7 @@ def _check_written(options: PlanOptions) -> None:
         check_renderer()
 
 
-def planned(options: PlanOptions) -> tuple[Plan, Rows]:
+def planned(options: PlanOptions) -> tuple[Plan, SampleRows]:
     """(a plan made anew, the rows that it was measured with).
 
     Raises:
@@ -159,7 +159,7 @@ def planned(options: PlanOptions) -> tuple[Plan, Rows]:
     return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 
-def given_plan(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
+def given_plan(options: PlanOptions, path: str) -> tuple[Plan, SampleRows]:
     """(the plan of a file, rows of the model that it is of).
 
     Raises:
@@ -204,7 +204,7 @@ def given_plan(options: PlanOptions, path: str) -> tuple[Plan, Rows]:
     return plan, rows
 
 
-def report_of(options: PlanOptions, plan: Plan, rows: Rows) -> str:
+def report_of(options: PlanOptions, plan: Plan, rows: SampleRows) -> str:
     """The report of a plan as one HTML page, with what `--measured` names."""
     from beamsplit.models.split.coarse import coarsen
     from beamsplit.pipelines.report.html import read_measured, render_report
@@ -216,7 +216,7 @@ def report_of(options: PlanOptions, plan: Plan, rows: Rows) -> str:
     return render_report(plan, coarsen(plan, graph.parts, graph.weight_bytes, graph.inputs, graph.outputs), measured)
 
 
-def _check(rows: Rows, plan: Plan, folder: str) -> None:
+def _check(rows: SampleRows, plan: Plan, folder: str) -> None:
     """Compare the saved stages with the whole model and say how far they are apart."""
     from beamsplit.models.running.session import drop_session, get_session
     from beamsplit.models.split.chain import check_chain, open_chain

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
-from beamsplit.runners.session_cluster import CANCEL_SECONDS, ClusterJob, FlinkFailed, overview, wait_for_slots
+from beamsplit.runners.flink_rest import CANCEL_SECONDS, ClusterJob, FlinkFailed, overview, wait_for_slots
 
 if TYPE_CHECKING:
     from beamsplit.runners.worker_pool import WorkerPool

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from beamsplit.models.running.boundary import Layout, find_layouts
 from beamsplit.models.shard.plan import ShardPlan
 from beamsplit.models.shard.sharded import ShardedSession
-from beamsplit.models.shard.stages import part_name
+from beamsplit.models.shard.step_models import part_name
 from beamsplit.models.values.tensors import Array
 
 
@@ -20,13 +20,13 @@ def crossing(plan: ShardPlan) -> list[tuple[str, ...]]:
         {part_name(name, shard) for name in stage.outputs for shard in range(plan.shards)}
         if stage.sharded
         else {*stage.outputs}
-        for stage in plan.stages
+        for stage in plan.steps
     ]
     ever = set().union(*made)
-    there = dict.fromkeys(name for stage in plan.stages for name in stage.inputs if name not in ever)
+    there = dict.fromkeys(name for stage in plan.steps for name in stage.inputs if name not in ever)
     cuts = []
-    for at in range(len(plan.stages)):
-        needed = {*plan.outputs}.union(*(stage.inputs for stage in plan.stages[at:]))
+    for at in range(len(plan.steps)):
+        needed = {*plan.outputs}.union(*(stage.inputs for stage in plan.steps[at:]))
         cuts.append(tuple(name for name in there if name in needed))
         there |= dict.fromkeys(sorted(made[at]))
     return cuts
@@ -44,7 +44,7 @@ def shard_layouts(
     cuts = crossing(session.model.plan)
     names = {name for cut in cuts for name in cut}
     dtypes: dict[str, str] = {}
-    for stage, sessions in zip(session.model.plan.stages, session.sessions, strict=True):
+    for stage, sessions in zip(session.model.plan.steps, session.sessions, strict=True):
         for shard, one in enumerate(sessions):
             dtypes |= {spec.name: spec.dtype for spec in one.signature.inputs}
             dtypes |= {

@@ -1,11 +1,11 @@
-"""What a model divided over shards consists of: which stages, what each reads and makes, and where its files lie.
+"""What a model divided over shards consists of: which steps, what each reads and makes, and where its files lie.
 
 A plan is data: immutable, printable, stored as JSON. The same plan gives the same shards on every machine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from beamsplit.models import plain
@@ -18,7 +18,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class ShardStagePlan:
+class ShardStepPlan:
     """One step: a model that is whole, or one model a shard."""
 
     sharded: bool
@@ -52,8 +52,8 @@ class Join:
 
     tensor: str
 
-    stage: int
-    """Number of the sharded stage that makes the parts."""
+    step: int = field(metadata=plain.in_files("stage"))
+    """Number of the sharded step that makes the parts."""
 
     how: str
     """`"concat"`, `"sum"`, or `"sizes"` for a shape vector."""
@@ -87,7 +87,7 @@ class ShardedLayer:
     """How long each shard's slice is along the axis, or how many trees it has."""
 
     step: int
-    """Number of the sharded stage that it runs in."""
+    """Number of the sharded step that it runs in."""
 
     makes: str
     """`"slices"` of its output, or `"terms"` of which it is the sum."""
@@ -121,7 +121,7 @@ class ShardPlan:
     """SHA-256, hex, of the model file (external data not included: that is `data_hash`)."""
 
     shards: int
-    stages: tuple[ShardStagePlan, ...]
+    steps: tuple[ShardStepPlan, ...] = field(metadata=plain.in_files("stages"))
     """In the order in which they run."""
 
     outputs: tuple[str, ...]
@@ -156,24 +156,24 @@ class ShardPlan:
     """SHA-256, hex, of the model's external data; empty where it has none, or the plan has not been written."""
 
     @property
-    def bare_stages(self) -> tuple[ShardStagePlan, ...]:
-        """The stages with the names of their files only, wherever these lie and whatever they hold."""
-        names = [tuple(PurePath(one).name for one in stage.files) for stage in self.stages]
-        return tuple(replace(stage, files=each, sha256=()) for stage, each in zip(self.stages, names, strict=True))
+    def bare_steps(self) -> tuple[ShardStepPlan, ...]:
+        """The steps with the names of their files only, wherever these lie and whatever they hold."""
+        names = [tuple(PurePath(one).name for one in step.files) for step in self.steps]
+        return tuple(replace(step, files=each, sha256=()) for step, each in zip(self.steps, names, strict=True))
 
     @property
     def meetings(self) -> int:
         """How often in one pass the shards' results are brought together; several tensors may be joined at once."""
-        return len({join.stage for join in self.joins})
+        return len({join.step for join in self.joins})
 
     def shard_bytes(self, shard: int) -> int:
         """Bytes of weights that the worker of one shard holds."""
-        return sum(stage.weight_bytes[shard] for stage in self.stages if stage.sharded)
+        return sum(step.weight_bytes[shard] for step in self.steps if step.sharded)
 
     @property
     def whole_bytes(self) -> int:
-        """Bytes of weights of the whole stages together."""
-        return sum(stage.weight_bytes[0] for stage in self.stages if not stage.sharded)
+        """Bytes of weights of the whole steps together."""
+        return sum(step.weight_bytes[0] for step in self.steps if not step.sharded)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class ShardPlan:
         return (
             f"{self.sharded_bytes / 1e6:,.1f} of {self.weight_bytes / 1e6:,.1f} MB of weights over "
             f"{self.shards} shards: {shards} MB each; {self.whole_bytes / 1e6:,.1f} MB stay whole{by}",
-            f"{len(self.stages)} steps with {self.meetings} joins: {sums} tensors summed, "
+            f"{len(self.steps)} steps with {self.meetings} joins: {sums} tensors summed, "
             f"{len(self.joins) - sums} put side by side",
             *kept,
         )
@@ -197,8 +197,8 @@ class ShardPlan:
 
 def moved(plan: ShardPlan, folder: str) -> ShardPlan:
     """The same with its files as seen from elsewhere: in `folder`, a relative path."""
-    steps = (replace(step, files=tuple(f"{folder}/{file}" for file in step.files)) for step in plan.stages)
-    return replace(plan, stages=tuple(steps))
+    steps = (replace(step, files=tuple(f"{folder}/{file}" for file in step.files)) for step in plan.steps)
+    return replace(plan, steps=tuple(steps))
 
 
 def to_json(plan: ShardPlan) -> str:

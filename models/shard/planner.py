@@ -23,10 +23,10 @@ from beamsplit.models.shard.annotation import FIX, Annotation, WrongSpecError
 from beamsplit.models.shard.apply_annotations import follow
 from beamsplit.models.shard.observe import observed_shapes
 from beamsplit.models.shard.placement import Partial, Sharded, Sizes
-from beamsplit.models.shard.plan import Join, KeptWhole, ShardedLayer, ShardPlan, ShardStagePlan, to_json
+from beamsplit.models.shard.plan import Join, KeptWhole, ShardedLayer, ShardPlan, ShardStepPlan, to_json
 from beamsplit.models.shard.propagate import Sharding, shard_graph
 from beamsplit.models.shard.requested import asks_of, divided_trees, order_by_stage
-from beamsplit.models.shard.stages import ShardStage, shard_stages
+from beamsplit.models.shard.step_models import StepModels, step_models
 from beamsplit.models.shard.trees import plain_ensembles
 from beamsplit.models.shard.weights import held_bytes, node_bytes, weight_bytes
 
@@ -53,7 +53,7 @@ class Division:
 
     plan: ShardPlan
     sharding: Sharding
-    stages: tuple[ShardStage, ...]
+    steps: tuple[StepModels, ...]
 
     def save(self, folder: str) -> None:
         """Write the models of the stages and plan.json; any ONNX Runtime opens them.
@@ -63,8 +63,8 @@ class Division:
         """
         files = [
             (name, lambda made=made: made)
-            for stage, planned in zip(self.stages, self.plan.stages, strict=True)
-            for name, made in zip(planned.files, stage.models, strict=True)
+            for step, planned in zip(self.steps, self.plan.steps, strict=True)
+            for name, made in zip(planned.files, step.models, strict=True)
         ]
         save_models(files, lambda: to_json(self.plan), folder)
 
@@ -125,24 +125,24 @@ def make_division(
         kept = tuple(replace(one, why="it is not annotated") for one in kept if one.weight_bytes >= total * LEAST_SHARE)
     if not sharding.decisions:
         raise NothingToDivide(model.path, shards, _why_not(kept, least, total))
-    stages = shard_stages(graph, sharding)
+    steps = step_models(graph, sharding)
     plan = ShardPlan(
         model=os.path.basename(model.path),
         model_hash=model_hash(model.path),
         shards=shards,
-        stages=tuple(_stage_plan(number, stage, sharding.floors) for number, stage in enumerate(stages)),
+        steps=tuple(_step_plan(number, step, sharding.floors) for number, step in enumerate(steps)),
         outputs=tuple(str(value.name) for value in graph.graph.outputs),
         weight_bytes=total,
         sharded_bytes=sharding.sharded_bytes,
-        joins=_joins(stages, sharding),
-        layers=_layers(graph.graph, sharding, stages),
+        joins=_joins(steps, sharding),
+        layers=_layers(graph.graph, sharding, steps),
         kept_whole=kept,
         rewrites=model.rewrites,
         least_bytes=least,
         configuration="" if annotation is None else annotation.configuration,
         devices=() if annotation is None else annotation.devices,
     )
-    return Division(plan, sharding, stages)
+    return Division(plan, sharding, steps)
 
 
 def _followed(
@@ -160,8 +160,8 @@ def _followed(
         raise UsageError(f"--model {model.path}: {error}: {FIX}") from None
 
 
-def _layers(graph: ir.Graph, sharding: Sharding, stages: Sequence[ShardStage]) -> tuple[ShardedLayer, ...]:
-    step = {stage.level: number for number, stage in enumerate(stages) if stage.sharded}
+def _layers(graph: ir.Graph, sharding: Sharding, steps: Sequence[StepModels]) -> tuple[ShardedLayer, ...]:
+    step = {step.level: number for number, step in enumerate(steps) if step.sharded}
     layers = []
     for node in graph:
         decision = sharding.decisions.get(str(node.name))
@@ -189,21 +189,21 @@ def _why_not(kept: tuple[KeptWhole, ...], least: int, total: int) -> str:
     return "; ".join([f"{one.node}: {one.why}" for one in kept[:3]] or [f"no layer has {least:,} bytes of weights"])
 
 
-def _stage_plan(number: int, stage: ShardStage, floors: Sequence[int]) -> ShardStagePlan:
-    sizes = tuple(held_bytes(model.graph) for model in stage.models)
-    parts = [f"-shard-{shard}" for shard in range(len(stage.models))] if stage.sharded else [""]
+def _step_plan(number: int, step: StepModels, floors: Sequence[int]) -> ShardStepPlan:
+    sizes = tuple(held_bytes(model.graph) for model in step.models)
+    parts = [f"-shard-{shard}" for shard in range(len(step.models))] if step.sharded else [""]
     files = tuple(f"stage-{number}{part}.onnx" for part in parts)
-    depth = bisect_right(floors, stage.level)
-    return ShardStagePlan(stage.sharded, stage.inputs, stage.outputs, sizes, files, depth)
+    depth = bisect_right(floors, step.level)
+    return ShardStepPlan(step.sharded, step.inputs, step.outputs, sizes, files, depth)
 
 
 _HOW: tuple[tuple[type, str], ...] = ((Sharded, "concat"), (Partial, "sum"), (Sizes, "sizes"))
 
 
-def _joins(stages: tuple[ShardStage, ...], sharding: Sharding) -> tuple[Join, ...]:
+def _joins(steps: tuple[StepModels, ...], sharding: Sharding) -> tuple[Join, ...]:
     return tuple(
         Join(tensor, number, next(how for kind, how in _HOW if isinstance(sharding.placements[tensor], kind)))
-        for number, stage in enumerate(stages)
-        if stage.sharded
-        for tensor in stage.outputs
+        for number, step in enumerate(steps)
+        if step.sharded
+        for tensor in step.outputs
     )

@@ -25,8 +25,8 @@ from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.runs import Fetch
 from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, drop_session, get_session
-from beamsplit.models.shard.plan import ShardPlan, ShardStagePlan
-from beamsplit.models.shard.stages import part_name
+from beamsplit.models.shard.plan import ShardPlan, ShardStepPlan
+from beamsplit.models.shard.step_models import part_name
 from beamsplit.models.values.tensors import Array
 
 
@@ -69,12 +69,12 @@ class ShardedModel:
         """
         return get_sharded(self)
 
-    def file(self, stage: ShardStagePlan, shard: int) -> ModelFile:
+    def file(self, stage: ShardStepPlan, shard: int) -> ModelFile:
         """The model that a shard runs in a stage, or its still twin."""
         file = ModelFile(os.path.join(self.folder, stage.files[shard]))
         return still_file(file) if self.still else file
 
-    def session(self, stage: ShardStagePlan, shard: int) -> Session:
+    def session(self, stage: ShardStepPlan, shard: int) -> Session:
         """The session of one model; loaded by the first call.
 
         Raises:
@@ -118,7 +118,7 @@ class ShardedSession:
         self.model = model
         """What was loaded."""
         self.sessions = [
-            [model.session(stage, shard) for shard in range(len(stage.files))] for stage in model.plan.stages
+            [model.session(stage, shard) for shard in range(len(stage.files))] for stage in model.plan.steps
         ]
         """Of each stage, one a shard."""
         _check_names(model, self.sessions)
@@ -126,7 +126,7 @@ class ShardedSession:
         """Seconds that loading took, all together."""
         self._lock = threading.Lock()
         self._stats = ShardStats([0.0] * model.plan.shards)
-        self._joined = {join.stage for join in model.plan.joins}
+        self._joined = {join.step for join in model.plan.joins}
         self._pool = ThreadPoolExecutor(max(1, model.plan.shards * 2), thread_name_prefix="shard")
 
     @property
@@ -169,7 +169,7 @@ class ShardedSession:
         Raises:
             ModelRunError: as of `run`.
         """
-        stage, sessions = self.model.plan.stages[number], self.sessions[number]
+        stage, sessions = self.model.plan.steps[number], self.sessions[number]
         given = {name: values[name] for name in stage.inputs}
         if not stage.sharded:
             return dict(zip(stage.outputs, self._run(sessions[0], given, number, None), strict=True))
@@ -188,7 +188,7 @@ class ShardedSession:
     def still(self) -> ShardedSession:
         """The same of still twins (`models.graph.random_draws`); itself where no shard draws."""
         own = self.model
-        files = [own.file(stage, shard) for stage in own.plan.stages for shard in range(len(stage.files))]
+        files = [own.file(stage, shard) for stage in own.plan.steps for shard in range(len(stage.files))]
         return self if own.still or all(still_file(one) is one for one in files) else get_still(own)
 
     def take_stats(self) -> ShardStats:
@@ -235,7 +235,7 @@ def _check_names(model: ShardedModel, sessions: list[list[Session]]) -> None:
     """
     again = "make the plan again with python -m pipelines.plan"
     known = {spec.name for spec in model.signature.inputs}
-    for stage, each in zip(model.plan.stages, sessions, strict=True):
+    for stage, each in zip(model.plan.steps, sessions, strict=True):
         for file, session in zip(stage.files, each, strict=True):
             reads = {spec.name for spec in session.signature.inputs}
             makes = tuple(spec.name for spec in session.signature.outputs)

@@ -12,7 +12,7 @@ from functools import partial
 from beamsplit.models.cost.trace import time_runs
 from beamsplit.models.running.session import drop_session
 from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
-from beamsplit.models.shard.stages import part_name
+from beamsplit.models.shard.step_models import part_name
 from beamsplit.models.values.tensors import Array
 
 BUDGET_SECONDS = 1.0
@@ -43,9 +43,9 @@ def time_in_turn(
         ModelRunError: a step failed.
     """
     values = dict(feeds)
-    parts = sum(len(stage.files) for stage in model.plan.stages)
+    parts = sum(len(stage.files) for stage in model.plan.steps)
     found = []
-    for stage in model.plan.stages:
+    for stage in model.plan.steps:
         given = {name: values[name] for name in stage.inputs}
         seconds = []
         for shard in range(len(stage.files)):

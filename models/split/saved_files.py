@@ -30,11 +30,11 @@ def with_hashes(plan: Plan, folder: str) -> Plan:
 
 def shards_with_hashes(plan: ShardPlan, folder: str) -> ShardPlan:
     """The plan with the hashes of its files, which lie in the folder."""
-    stages = tuple(
-        replace(stage, sha256=tuple(content_hash(os.path.join(folder, file)) for file in stage.files))
-        for stage in plan.stages
+    steps = tuple(
+        replace(step, sha256=tuple(content_hash(os.path.join(folder, file)) for file in step.files))
+        for step in plan.steps
     )
-    return replace(plan, stages=stages)
+    return replace(plan, steps=steps)
 
 
 def without_hashes(plan: Plan) -> Plan:
@@ -50,7 +50,7 @@ def without_files(plan: Plan) -> Plan:
 def files_of(plan: Plan | ShardPlan) -> Iterator[tuple[str, str]]:
     """Each file that the plan names, and its hash: empty where there is none."""
     if isinstance(plan, ShardPlan):
-        for step in plan.stages:
+        for step in plan.steps:
             hashes = step.sha256 if len(step.sha256) == len(step.files) else ("",) * len(step.files)
             yield from zip(step.files, hashes, strict=True)
         return
@@ -72,7 +72,7 @@ def check_named(plan: Plan | ShardPlan, path: str) -> None:
         UsageError: a file does not lie in the plan's folder by its name, or has no hash.
     """
     # A plan of shards names its files before they are saved; then they are made again.
-    saved = not isinstance(plan, ShardPlan) or any(stage.sha256 for stage in plan.stages)
+    saved = not isinstance(plan, ShardPlan) or any(stage.sha256 for stage in plan.steps)
     for file, sha256 in files_of(plan):
         parts = file.replace("\\", "/").split("/")
         if not file or "\0" in file or ":" in parts[0] or not parts[0] or ".." in parts:

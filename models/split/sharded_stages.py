@@ -19,7 +19,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.signature import Signature
 from beamsplit.models.running.session import SessionOptions
-from beamsplit.models.shard.plan import Join, ShardPlan, ShardStagePlan, moved
+from beamsplit.models.shard.plan import Join, ShardPlan, ShardStepPlan, moved
 from beamsplit.models.shard.planner import LEAST_SHARE, NothingToDivide, divide
 from beamsplit.models.shard.sharded import ShardedModel
 from beamsplit.models.split.plan import Plan
@@ -97,18 +97,18 @@ def one_chain(plan: Plan) -> ShardPlan:
     Raises:
         ValueError: no stage is divided.
     """
-    steps: list[ShardStagePlan] = []
+    steps: list[ShardStepPlan] = []
     joins: list[Join] = []
     for stage in plan.stages:
         if stage.shards is None:
-            whole = ShardStagePlan(
+            whole = ShardStepPlan(
                 False, stage.inputs, stage.outputs, (stage.weight_bytes,), (str(stage.file),), stage.index,
                 (stage.sha256,),
             )  # fmt: skip
             steps.append(whole)
             continue
-        joins += [replace(join, stage=join.stage + len(steps)) for join in stage.shards.joins]
-        steps += [replace(step, depth=stage.index) for step in stage.shards.stages]
+        joins += [replace(join, step=join.step + len(steps)) for join in stage.shards.joins]
+        steps += [replace(step, depth=stage.index) for step in stage.shards.steps]
     divided = [stage.shards for stage in plan.stages if stage.shards is not None]
     if not divided:
         raise ValueError("no stage is divided")
@@ -116,7 +116,7 @@ def one_chain(plan: Plan) -> ShardPlan:
         model=plan.model,
         model_hash=plan.model_hash,
         shards=divided[0].shards,
-        stages=tuple(steps),
+        steps=tuple(steps),
         outputs=plan.outputs,
         weight_bytes=sum(stage.weight_bytes for stage in plan.stages),
         sharded_bytes=sum(one.sharded_bytes for one in divided),

@@ -14,7 +14,7 @@ from beamsplit.pipelines.api.paths import inputs_given, path_given
 if TYPE_CHECKING:
     from beamsplit.models.split.plan import Plan
     from beamsplit.pipelines.options.values import PlanOptions
-    from beamsplit.pipelines.planning.rows import Rows
+    from beamsplit.pipelines.planning.rows import SampleRows
 
 REPORT_HEIGHT = 640
 """Pixels of the report in a notebook."""
@@ -32,7 +32,7 @@ class ModelPlan:
     In a notebook it shows as its report.
     """
 
-    def __init__(self, plan: Plan, rows: Rows, options: PlanOptions) -> None:
+    def __init__(self, plan: Plan, rows: SampleRows, options: PlanOptions) -> None:
         """Use `plan`."""
         self.plan = plan
         """The plan itself: `stages` with their nodes, seconds and bytes, `verdict`, `notes`."""

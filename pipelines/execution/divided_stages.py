@@ -88,7 +88,7 @@ def as_shards(request: Request, model: StagedModel) -> StagedModel:
         # What the job made itself nobody needs any more once it is divided.
         plan, kept = divide_stages(plan, model.folder, few, shards, keep)
         plan = replace(plan, notes=(*plan.notes, *kept))
-    lost = [file for one in plan.stages if one.shards for step in one.shards.stages for file in step.files]
+    lost = [file for one in plan.stages if one.shards for step in one.shards.steps for file in step.files]
     lost = [file for file in lost if not os.path.isfile(os.path.join(model.folder, file))]
     if lost:
         raise UsageError(

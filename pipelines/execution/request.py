@@ -9,7 +9,7 @@ import pyarrow as pa
 from beamsplit.models.fitting.fit import Fit
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import ScoringPlan
-from beamsplit.pipelines.execution.workers import Workers
+from beamsplit.pipelines.execution.workers import Replicas
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import WorkerOptions
 
@@ -30,7 +30,7 @@ class Request:
     batch_size: str
     """Rows of a run of it, in words."""
 
-    workers: Workers
+    workers: Replicas
     """Of the job."""
 
     schema: pa.Schema

@@ -15,7 +15,7 @@ from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.shard_count import shard_sessions
 from beamsplit.pipelines.execution.shard_placement import placed
 from beamsplit.pipelines.execution.shard_source import divided
-from beamsplit.pipelines.job.sample_feeds import check_apart, graph_feeds, sample_feeds
+from beamsplit.pipelines.job.sample_feeds import check_distributable, graph_feeds, sample_feeds
 from beamsplit.pipelines.report.shards import ShardsReport
 
 
@@ -33,7 +33,7 @@ def plan_shards(request: Request, job_dir: str) -> Execution:
     assert isinstance(asked.shards, int), "auto is settled"
     if asked.micro_batch is not None and not scoring.row_by_row:
         scoring = replace(scoring, batch_size=asked.micro_batch)
-    check_apart(scoring, asked.placement)
+    check_distributable(scoring, asked.placement)
     few = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
     source = asked.shard_source
     plan, folder = divided(

@@ -35,7 +35,7 @@ from beamsplit.pipelines.execution.execution import Execution, Overlap
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.saved_plan import saved_plan
 from beamsplit.pipelines.execution.workers import cores
-from beamsplit.pipelines.job.sample_feeds import check_apart, feeds_at, graph_feeds, sample_feeds
+from beamsplit.pipelines.job.sample_feeds import check_distributable, feeds_at, graph_feeds, sample_feeds
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.report.stages import StagesReport, placed, planned_lines
 from beamsplit.transforms.block import COPY
@@ -54,7 +54,7 @@ def save_stages(request: Request) -> tuple[Request, StagedModel]:
     """
     asked, scoring = request.parallelism, request.scoring
     _check_copies(asked, scoring, request.schema)
-    check_apart(scoring, asked.placement)
+    check_distributable(scoring, asked.placement)
     if asked.plan is not None:
         plan, planned_in = saved_plan(asked, asked.plan, request.model, scoring)
     else:

@@ -26,7 +26,7 @@ from beamsplit.models.split.stage_times import time_together
 from beamsplit.models.strategy.measure import told
 from beamsplit.models.values.tensors import Array
 from beamsplit.pipelines.execution.shard_source import ShardSource
-from beamsplit.pipelines.execution.workers import Workers, cores
+from beamsplit.pipelines.execution.workers import Replicas, cores
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import WorkerOptions
 
@@ -77,7 +77,7 @@ class ShardChoice:
 
 
 def choose_shards(
-    whole: Whole, workers: Workers, asked: WorkerOptions, parallelism: Parallelism, job_dir: str
+    whole: Whole, workers: Replicas, asked: WorkerOptions, parallelism: Parallelism, job_dir: str
 ) -> ShardChoice:
     """Divide the model over ever more shards, time each and take the number that the times and the memory favour.
 
@@ -162,7 +162,7 @@ def _worker_bytes(plan: ShardPlan, distributed: bool, devices: bool) -> int:
     return max(*shards, plan.whole_bytes)
 
 
-def _timed(plan: ShardPlan, folder: str, whole: Whole, workers: Workers, asked: WorkerOptions, feeds: Feeds) -> float:
+def _timed(plan: ShardPlan, folder: str, whole: Whole, workers: Replicas, asked: WorkerOptions, feeds: Feeds) -> float:
     """Rows a second of the shards inline, with the workers that such a job would have.
 
     Raises:
@@ -185,7 +185,7 @@ def _rate(run: partial[list[Array]], workers: int, rows: int) -> float:
 
 
 def shard_sessions(
-    workers: Workers, asked: int | None, shards: int, threads: int
+    workers: Replicas, asked: int | None, shards: int, threads: int
 ) -> tuple[tuple[SessionOptions, ...], SessionOptions]:
     """Options of each shard's sessions inline, and of whole steps; a worker has so many threads, unless it is asked."""
     session = workers.session

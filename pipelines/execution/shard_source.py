@@ -164,9 +164,9 @@ def divided(
     if source.made_here:
         return plan, os.path.dirname(path)
     check_model(plan, model, f"--plan {path}")
-    if "://" not in path and all(stage.sha256 for stage in plan.stages):
+    if "://" not in path and all(stage.sha256 for stage in plan.steps):
         saved = os.path.dirname(os.path.abspath(path))
-        if all(os.path.isfile(os.path.join(saved, file)) for stage in plan.stages for file in stage.files):
+        if all(os.path.isfile(os.path.join(saved, file)) for stage in plan.steps for file in stage.files):
             check_saved(plan, saved, path)
             return plan, saved
     division = again(plan, model, take(), f"--plan {path}")
@@ -204,7 +204,7 @@ def again(plan: ShardPlan, model: ModelFile, feeds: dict[str, Array], path: str)
 
     annotation = read_annotation(model) if plan.configuration else None
     division = make_division(model, feeds, plan.shards, plan.least_bytes, annotation)
-    if division.plan.bare_stages != plan.bare_stages or division.plan.joins != plan.joins:
+    if division.plan.bare_steps != plan.bare_steps or division.plan.joins != plan.joins:
         raise UsageError(
             f"{path} does not come out again from --model {model.path}: another version made it, or the sample is of "
             "other shapes; make it again with python -m pipelines.plan --shards"

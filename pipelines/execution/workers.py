@@ -32,7 +32,7 @@ DOUBTFUL = 0.75
 
 
 @dataclass(frozen=True)
-class Workers:
+class Replicas:
     """The replicas of the model."""
 
     count: int
@@ -50,7 +50,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def count_workers(asked: WorkerOptions, local: bool) -> Workers:
+def count_workers(asked: WorkerOptions, local: bool) -> Replicas:
     """One worker a GPU, else one a core, unless the user says otherwise.
 
     Args:
@@ -64,7 +64,7 @@ def count_workers(asked: WorkerOptions, local: bool) -> Workers:
     gpus = gpu_count() if local and names[0] != CPU else 0
     count = asked.count or gpus or cores()
     threads = asked.threads or max(1, cores() // count)
-    return Workers(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=asked.run_timeout))
+    return Replicas(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=asked.run_timeout))
 
 
 def choose_worker_type(

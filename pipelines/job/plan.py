@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.strategy import CannotDivide, settle_strategy
-from beamsplit.pipelines.execution.workers import Workers, choose_worker_type, cores
+from beamsplit.pipelines.execution.workers import Replicas, choose_worker_type, cores
 from beamsplit.pipelines.job.audit import audit_fact
 from beamsplit.pipelines.job.finishing import finish_steps, list_cells
 from beamsplit.pipelines.job.job import Job
@@ -137,7 +137,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
             "workers": _workers_fact(source.worker_name(worker_type), workers, asked.partition, why),
             "providers": ", ".join(workers.session.providers),
             **execution.facts,
-            **({"around them": beside} if beside else {}),
+            **({"side stages": beside} if beside else {}),
             **source.pace,
             **sinks.predictions.facts,
             **source.delivery,
@@ -145,7 +145,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
     )
 
 
-def _workers_fact(kind: str, workers: Workers, partition: str | None, why: str) -> str:
+def _workers_fact(kind: str, workers: Replicas, partition: str | None, why: str) -> str:
     threads = workers.session.threads
     dealt = f", rows dealt {partition}" if partition else ""
     return (

@@ -48,7 +48,7 @@ def graph_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
     return feeds if blocks is None else blocks.padded(feeds)
 
 
-def check_apart(scoring: ScoringPlan, placement: str | None) -> None:
+def check_distributable(scoring: ScoringPlan, placement: str | None) -> None:
     """Raise where parts that run elsewhere would get blocks that nobody fills up.
 
     Raises:

@@ -6,7 +6,6 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from beamsplit.models.strategy.kinds import KINDS
 from beamsplit.pipelines.options.texts import positive, read_stage_providers, stages_count
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ class Parallelism:
 
 def add_division(p: argparse.ArgumentParser) -> None:
     """Add the options of a model split by depth or by width."""
+    from beamsplit.models.strategy.kinds import KINDS
+
     split = p.add_argument_group("a model split by depth or by width")
     split.add_argument(
         "--stages",

@@ -47,7 +47,7 @@ NOT_MEASURED = 8
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampleRows:
     """A model that runs and rows for it."""
 
     graph: SplitGraph
@@ -80,7 +80,7 @@ class Rows:
         return (*self.notes, f"rows are {self.independence}") if self.independence else self.notes
 
 
-def rows_for(options: PlanOptions, session: SessionOptions) -> Rows:
+def rows_for(options: PlanOptions, session: SessionOptions) -> SampleRows:
     """Bring the model and its rows together.
 
     Args:
@@ -113,7 +113,7 @@ def rows_for(options: PlanOptions, session: SessionOptions) -> Rows:
     return _unrun(path, session, too_large)
 
 
-def _unrun(path: str, options: SessionOptions, reason: str) -> Rows:
+def _unrun(path: str, options: SessionOptions, reason: str) -> SampleRows:
     """Of a model that is not loaded: it is planned by an estimate."""
     model = ModelFile(path)
     graph = split_graph(load_graph(model))
@@ -124,7 +124,7 @@ def _unrun(path: str, options: SessionOptions, reason: str) -> Rows:
     def take(rows: int) -> dict[str, Array]:
         return make_feeds(Signature(inputs, ()), rows, id_limits=limits)
 
-    return Rows(graph, model, None, take, alone, options, (f"{reason}: nothing was run",))
+    return SampleRows(graph, model, None, take, alone, options, (f"{reason}: nothing was run",))
 
 
 def _spec(value: ir.Value) -> TensorSpec:
@@ -136,7 +136,7 @@ def _spec(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), names.get(dtype, dtype.name.lower()), shape)
 
 
-def _sampled(options: PlanOptions, session: SessionOptions) -> Rows:
+def _sampled(options: PlanOptions, session: SessionOptions) -> SampleRows:
     source = options.source
     found = find_files(source.input, "--sample")
     format = format_of(found, source.input_format)
@@ -149,7 +149,7 @@ def _sampled(options: PlanOptions, session: SessionOptions) -> Rows:
     return _fitted(made, session)
 
 
-def _fitted(made: Fit, session: SessionOptions) -> Rows:
+def _fitted(made: Fit, session: SessionOptions) -> SampleRows:
     """Model and rows that were brought together."""
     sample, scoring = made.sample, made.plan
     assert sample is not None
@@ -162,7 +162,7 @@ def _fitted(made: Fit, session: SessionOptions) -> Rows:
         feeds = bound.take(np.arange(rows) % sample.num_rows)
         return feeds if blocks is None else blocks.padded(feeds)
 
-    return Rows(
+    return SampleRows(
         graph,
         scoring.model,
         made.session,
@@ -174,7 +174,7 @@ def _fitted(made: Fit, session: SessionOptions) -> Rows:
     )
 
 
-def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
+def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> SampleRows:
     session = get_session(ModelFile(path), options)
     rewrites = needed_rewrites(session.raw)
     lasting = tuple(name for name in rewrites if name != DYNAMIC_ROWS)
@@ -225,10 +225,10 @@ def _made_up(path: str, options: SessionOptions, facts: DataFacts) -> Rows:
         raise UsageError(
             f"--model {path} does not run on rows made up from its input types ({error}): {REAL}"
         ) from None
-    return Rows(graph, model, session, take, alone, options, notes, independence=told)
+    return SampleRows(graph, model, session, take, alone, options, notes, independence=told)
 
 
-def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
+def choose_micro_batch(rows: SampleRows, wanted: int | None, stages: int) -> int:
     """Rows of a micro-batch: given, or measured on the whole model.
 
     Args:
@@ -254,7 +254,7 @@ def choose_micro_batch(rows: Rows, wanted: int | None, stages: int) -> int:
     return choice.batch_size
 
 
-def choose_batch_size(rows: Rows, session: Session) -> int:
+def choose_batch_size(rows: SampleRows, session: Session) -> int:
     """Rows of a run of the whole model, measured as `score` does."""
     if rows.row_by_row:
         return 1
@@ -270,7 +270,7 @@ def choose_batch_size(rows: Rows, session: Session) -> int:
     return choice.batch_size
 
 
-def _bytes_per_row(rows: Rows, session: Session) -> int:
+def _bytes_per_row(rows: SampleRows, session: Session) -> int:
     """Bytes of inputs and outputs of one row."""
     feeds = rows.take(2)
     outputs = session.run(feeds)

@@ -11,10 +11,10 @@ from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
 from beamsplit.models.split.plan import Plan
 
 if TYPE_CHECKING:
-    from beamsplit.pipelines.planning.rows import Rows
+    from beamsplit.pipelines.planning.rows import SampleRows
 
 
-def divide_saved(rows: Rows, plan: Plan, folder: str, shards: int) -> Plan:
+def divide_saved(rows: SampleRows, plan: Plan, folder: str, shards: int) -> Plan:
     """Divide the stages in the folder, compare them with the whole model.
 
     Args:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from beamsplit.models.running.session import Session, SessionOptions
     from beamsplit.models.shard.planner import Division
     from beamsplit.pipelines.execution.shard_count import ShardChoice
-    from beamsplit.pipelines.execution.workers import Workers
-    from beamsplit.pipelines.planning.rows import Rows
+    from beamsplit.pipelines.execution.workers import Replicas
+    from beamsplit.pipelines.planning.rows import SampleRows
 
 
 def run_shards(options: PlanOptions) -> ShardPlan | None:
@@ -92,14 +92,14 @@ def _session(split: SplitOptions) -> SessionOptions:
     return SessionOptions(resolve_providers(split.providers))
 
 
-def _workers(split: SplitOptions) -> Workers:
+def _workers(split: SplitOptions) -> Replicas:
     """Those of the whole model that `score` would have."""
     from beamsplit.pipelines.execution.workers import count_workers
 
     return count_workers(WorkerOptions(providers=split.providers, threads=split.threads), local=True)
 
 
-def _chosen(split: SplitOptions, rows: Rows, session: Session) -> ShardChoice:
+def _chosen(split: SplitOptions, rows: SampleRows, session: Session) -> ShardChoice:
     """Choose as `score --shards auto` does where each shard has workers of its own.
 
     Raises:
@@ -136,7 +136,7 @@ def _tell_whole(written: WrittenOptions, line: str, notes: Sequence[str]) -> Non
         print(f"note: {note}", file=sys.stderr)
 
 
-def _division(split: SplitOptions, rows: Rows) -> Division:
+def _division(split: SplitOptions, rows: SampleRows) -> Division:
     from beamsplit.models.shard.planner import make_division
     from beamsplit.pipelines.execution.shard_source import again, check_model
 
@@ -148,7 +148,7 @@ def _division(split: SplitOptions, rows: Rows) -> Division:
     return again(split.shard_plan, rows.model, feeds, f"--plan {split.plan}")
 
 
-def _check(rows: Rows, whole: Session, plan: ShardPlan, folder: str) -> None:
+def _check(rows: SampleRows, whole: Session, plan: ShardPlan, folder: str) -> None:
     """Compare the saved shards with the whole model and say how far they are apart."""
     from beamsplit.models.shard.sharded import ShardedModel, ShardedSession
     from beamsplit.models.split.chain import check_same, tolerance_of

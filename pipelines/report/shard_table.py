@@ -31,8 +31,8 @@ def layer_rows(plan: ShardPlan) -> list[tuple[str, ...]]:
 def joins(plan: ShardPlan) -> list[str]:
     """A line for each time that the shards' results meet."""
     lines = []
-    for step in sorted({join.stage for join in plan.joins}):
-        here = [f"{join.tensor} {_HOW[join.how]}" for join in plan.joins if join.stage == step]
+    for step in sorted({join.step for join in plan.joins}):
+        here = [f"{join.tensor} {_HOW[join.how]}" for join in plan.joins if join.step == step]
         more = f" and {len(here) - 4} more" if len(here) > 4 else ""
         lines.append(f"after step {step}: {', '.join(here[:4])}{more}")
     return lines
@@ -51,14 +51,14 @@ def shards(plan: ShardPlan) -> list[str]:
     """A line a shard, and one for what every join's worker holds."""
     names = plan.devices or tuple(f"shard {shard}" for shard in range(plan.shards))
     lines = [f"{name}: {show_bytes(plan.shard_bytes(shard))} of weights" for shard, name in enumerate(names)]
-    steps = sum(not stage.sharded for stage in plan.stages)
+    steps = sum(not stage.sharded for stage in plan.steps)
     return [*lines, f"whole: {show_bytes(plan.whole_bytes)} in {steps} step{'s' * (steps != 1)}"]
 
 
 def steps(plan: ShardPlan) -> list[tuple[str, str]]:
     """(which workers run it, bytes of weights that each of them holds) of each step."""
     found = []
-    for stage in plan.stages:
+    for stage in plan.steps:
         where = f"{plan.shards} shards side by side" if stage.sharded else "whole"
         sizes = list(dict.fromkeys(show_bytes(size) for size in stage.weight_bytes))
         found.append((where, sizes[0] if len(sizes) == 1 else f"{sizes[-1]} to {sizes[0]}"))
@@ -71,7 +71,7 @@ def facts(plan: ShardPlan) -> list[tuple[str, str]]:
     divided = f"{show_bytes(plan.sharded_bytes)} of {show_bytes(plan.weight_bytes)} of weights ({share:.0%})"
     by = f", as annotated ({plan.configuration!r})" if plan.configuration else ""
     found = [("model", f"{plan.model}, {divided} over {plan.shards} shards{by}")]
-    steps = f"{plan.meetings}, in {len(plan.stages)} steps"
+    steps = f"{plan.meetings}, in {len(plan.steps)} steps"
     for name, lines in (("memory", shards(plan)), ("joins", [steps, *joins(plan)]), ("whole", whole(plan))):
         found += [(name if number == 0 else "", line) for number, line in enumerate(lines)]
     return found

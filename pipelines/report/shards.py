@@ -41,7 +41,7 @@ def after_shards(plan: ShardPlan, counters: Mapping[str, int], rows: int) -> dic
         }
         for shard in range(plan.shards)
     ]
-    whole = sum(counters.get(f"stage_{step}_busy_usec", 0) for step in range(len(plan.stages)))
+    whole = sum(counters.get(f"stage_{step}_busy_usec", 0) for step in range(len(plan.steps)))
     found = {
         "shards": each,
         "whole": {
@@ -59,8 +59,8 @@ def after_shards(plan: ShardPlan, counters: Mapping[str, int], rows: int) -> dic
 
 def _stage_bytes(plan: ShardPlan, shard: int) -> list[int]:
     """Bytes of weights that the shard's worker of each stage holds; one number where there are no stages."""
-    held = [0] * (1 + max(step.depth for step in plan.stages))
-    for step in plan.stages:
+    held = [0] * (1 + max(step.depth for step in plan.steps))
+    for step in plan.steps:
         held[step.depth] += step.weight_bytes[shard] if step.sharded else 0
     return held
 

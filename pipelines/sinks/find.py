@@ -11,7 +11,7 @@ from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic, scheme
 from beamsplit.pipelines.sinks.files import ErrorFile, FileSink, NoErrors
 from beamsplit.pipelines.sinks.sink import ErrorSink, Sink, Sinks, TopicSinks
 from beamsplit.transforms.failures.formats import errors_format
-from beamsplit.transforms.write import check_apart, check_output, check_replaceable
+from beamsplit.transforms.write import check_distinct, check_output, check_replaceable
 from beamsplit.transforms.write.names import check_there
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def _check_files(options: ScoreOptions, read: list[str]) -> tuple[str, ...]:
     if not is_topic(output) and not is_table(output):
         there = check_output(output, read, sink.num_shards, sink.overwrite or dry)
     if errors and not is_topic(errors):
-        check_apart("--errors", errors, output, read)
+        check_distinct("--errors", errors, output, read)
         check_replaceable(errors, "--errors")
         there += check_there(errors, True, sink.overwrite or dry, "--errors")
         errors_format(errors)
     taken = [*read, *filter(None, [errors])]
     for option, path in (("--summary", options.watching.summary), ("--replan", options.parallelism.replan)):
         if path:
-            check_apart(option, path, output, taken)
+            check_distinct(option, path, output, taken)
             taken.append(path)
     return () if sink.overwrite or not there else (f"{there[0]} is there already: to run this, add --overwrite",)

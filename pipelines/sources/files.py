@@ -19,7 +19,7 @@ from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.csv_header import with_csv_header
 from beamsplit.pipelines.sources.depths import input_depths, narrower_floats
 from beamsplit.pipelines.sources.sample import Sample, SampleOptions, open_sample
-from beamsplit.pipelines.sources.source import Rows, Source
+from beamsplit.pipelines.sources.source import Source, SourceRows
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.read import (
     InputFile,
@@ -165,7 +165,7 @@ class Files(Source):
         kept = {} if self.condition is None else {"where": self.condition}
         return {"input": f"{count:,} {kind}file{'s' * (count != 1)}{known}", **kept}
 
-    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> Rows:
+    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> SourceRows:
         """Wire splits of the files, dealt to the workers, and their reading."""
         from beamsplit.runners.direct import is_direct
         from beamsplit.transforms.apply import AsRowErrors
@@ -185,7 +185,7 @@ class Files(Source):
         blocks, unread = splits | "Read" >> ReadSplits(self.reading)
         if asked.partition == "random":
             blocks = blocks | "Partition" >> PartitionRows(workers, asked.seed)
-        return Rows(blocks, [unread | "Unread" >> AsRowErrors("read", job.job_dir)])
+        return SourceRows(blocks, [unread | "Unread" >> AsRowErrors("read", job.job_dir)])
 
 
 def _block_limits(

@@ -16,7 +16,7 @@ from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.ways import default_workers
-from beamsplit.pipelines.execution.workers import Workers, count_workers
+from beamsplit.pipelines.execution.workers import Replicas, count_workers
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import BindingOptions, SinkOptions, WorkerOptions
 from beamsplit.pipelines.sources.bound import Bound
@@ -33,7 +33,7 @@ Own = TypeVar("Own", bound="Source")
 
 
 @dataclass(frozen=True)
-class Rows:
+class SourceRows:
     """What a source gives to a pipeline."""
 
     blocks: PCollection
@@ -107,7 +107,7 @@ class Source(ABC):
         """
         return self
 
-    def workers(self, asked: WorkerOptions, parallelism: Parallelism, local: bool) -> Workers:
+    def workers(self, asked: WorkerOptions, parallelism: Parallelism, local: bool) -> Replicas:
         """The workers of a job that reads this."""
         return count_workers(replace(asked, count=default_workers(parallelism, asked.count)), local)
 
@@ -177,5 +177,5 @@ class Source(ABC):
         return {}
 
     @abstractmethod
-    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> Rows:
+    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> SourceRows:
         """Wire the reading of it, in workers with these resource hints."""

@@ -13,7 +13,7 @@ from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.execution.stream_split import check_placement
-from beamsplit.pipelines.execution.workers import Workers, count_workers
+from beamsplit.pipelines.execution.workers import Replicas, count_workers
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import (
     BindingOptions,
@@ -27,7 +27,7 @@ from beamsplit.pipelines.sinks.json_output import json_format
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.messages import OpenedMessages
 from beamsplit.pipelines.sources.registered import open_any
-from beamsplit.pipelines.sources.source import Rows, Source
+from beamsplit.pipelines.sources.source import Source, SourceRows
 from beamsplit.runners.flink import is_flink
 from beamsplit.runners.prism import is_prism
 from beamsplit.transforms.kafka.clients import check_topic
@@ -133,7 +133,7 @@ class Stream(Source):
         check_topic(self.config, self.topic, "--input")
         return self
 
-    def workers(self, asked: WorkerOptions, parallelism: Parallelism, local: bool) -> Workers:
+    def workers(self, asked: WorkerOptions, parallelism: Parallelism, local: bool) -> Replicas:
         """One reader a worker.
 
         Prism gives the readers of one worker turns that last a bundle each, so there it is one over all partitions.
@@ -174,7 +174,7 @@ class Stream(Source):
             latency_seconds=self.latency_ms / 1000,
             block_rows=batch_size if isinstance(batch_size, int) else None,
             transactional=self.transaction_ms is not None,
-            parted=execution.is_distributed,
+            distributed=execution.is_distributed,
             idle_seconds=min(IDLE_WAIT_SECONDS, (self.transaction_ms or 1000) / 1000),
             bundle_seconds=self._bundle_seconds(execution),
             until_end=asked.until_end,
@@ -253,13 +253,13 @@ class Stream(Source):
         parts = (replace(self.kafka, part=part).done_file for part in range(self.kafka.readers))
         return [path for path in parts if path is not None]
 
-    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> Rows:
+    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> SourceRows:
         """Wire the readers, in the workers of the model's first step."""
         from beamsplit.transforms.kafka.gap_errors import TakeGaps
         from beamsplit.transforms.kafka.source import ReadMessages
 
         blocks = pipeline | "Read" >> ReadMessages(self.kafka).with_resource_hints(**hints)
         if self.in_transactions:
-            return Rows(blocks)
+            return SourceRows(blocks)
         blocks, gaps = blocks | "Gaps" >> TakeGaps(job.job_dir).with_resource_hints(**hints)
-        return Rows(blocks, gaps=[gaps])
+        return SourceRows(blocks, gaps=[gaps])

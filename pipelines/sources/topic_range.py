@@ -15,7 +15,7 @@ from beamsplit.pipelines.sinks.json_output import json_format
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.messages import OpenedMessages
 from beamsplit.pipelines.sources.registered import open_any
-from beamsplit.pipelines.sources.source import Rows, Source
+from beamsplit.pipelines.sources.source import Source, SourceRows
 from beamsplit.transforms.kafka.clients import check_topic, require_client
 from beamsplit.transforms.kafka.config import ClientConfig, Topic, parse_topic, read_properties
 from beamsplit.transforms.kafka.gaps import Gap, check_gaps
@@ -144,7 +144,7 @@ class TopicRange(Source):
             "group": f"{self.group}, from {self.start} where it has no offset" if self.group else "none",
         }
 
-    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> Rows:
+    def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> SourceRows:
         """Wire the ranges, dealt to the workers; what is gone already is told first."""
         import apache_beam as beam
         import pyarrow as pa
@@ -156,10 +156,10 @@ class TopicRange(Source):
         read = ReadRanges(self.config, self.topic, self.ranges, job.workers, self.on_gap)
         blocks, gaps = pipeline | "Read" >> read | "Gaps" >> TakeGaps(job.job_dir)
         if not self.gaps:
-            return Rows(blocks, gaps=[gaps])
+            return SourceRows(blocks, gaps=[gaps])
         told = beam.Create([with_gaps(no_messages(), self.gaps)]).with_output_types(pa.RecordBatch)
         before = pipeline | "Gone" >> told | "Gone before" >> TakeGaps(job.job_dir)
-        return Rows(blocks, gaps=[gaps, before[GAPS]])
+        return SourceRows(blocks, gaps=[gaps, before[GAPS]])
 
     def is_current(self) -> bool:
         """Whether the group is still where it was when this was planned."""

@@ -20,7 +20,7 @@ from beamsplit.models.free_memory import check_room
 from beamsplit.models.graph.feeds import make_feeds
 from beamsplit.models.graph.model_file import check_model_file
 from beamsplit.models.graph.signature import Signature, TensorSpec
-from beamsplit.models.shard.plan import Join, ShardPlan, ShardStagePlan, check_shards
+from beamsplit.models.shard.plan import Join, ShardPlan, ShardStepPlan, check_shards
 from beamsplit.models.shard.plan import from_json as shards_from_json
 from beamsplit.models.shard.plan import to_json as shards_to_json
 from beamsplit.models.split.plan import BoundaryTensor, Plan, StagePlan, check_runnable, from_json, read_plan, to_json
@@ -44,8 +44,8 @@ SHARDS = ShardPlan(
     "0" * 64,
     2,
     (
-        ShardStagePlan(True, ("x",), ("t",), (8, 8), ("a.onnx", "b.onnx"), sha256=("0" * 64,) * 2),
-        ShardStagePlan(False, ("t@shard0", "t@shard1"), ("y",), (8,), ("c.onnx",), sha256=("0" * 64,)),
+        ShardStepPlan(True, ("x",), ("t",), (8, 8), ("a.onnx", "b.onnx"), sha256=("0" * 64,) * 2),
+        ShardStepPlan(False, ("t@shard0", "t@shard1"), ("y",), (8,), ("c.onnx",), sha256=("0" * 64,)),
     ),
     ("y",),
     24,
@@ -125,12 +125,12 @@ def test_numbers_of_a_stage_that_cannot_be(change: dict[str, object], said: str)
     [
         ({"shards": 1}, "its shards are 1, and 2 to 1,000 can be"),
         ({"shards": 3}, "step 0 does not have a file and its bytes for each of 3 models"),
-        ({"stages": SHARDS.stages[:1]}, "its last step is not a whole one"),
+        ({"steps": SHARDS.steps[:1]}, "its last step is not a whole one"),
         ({"joins": (Join("t", 9, "sum"),)}, "the join of t is of step 9, which is no sharded one"),
         ({"joins": (Join("t", -1, "sum"),)}, "the join of t is of step -1, which is no sharded one"),
         ({"joins": (Join("t", 0, "max"),)}, "t is joined by 'max'"),
         ({"least_bytes": -1}, "least_bytes is -1, which is no number of bytes"),
-        ({"stages": (SHARDS.stages[0], replace(SHARDS.stages[1], depth=-1))}, "step 1 is of stage -1"),
+        ({"steps": (SHARDS.steps[0], replace(SHARDS.steps[1], depth=-1))}, "step 1 is of stage -1"),
     ],
 )
 def test_numbers_of_shards_that_cannot_be(change: dict[str, object], said: str):

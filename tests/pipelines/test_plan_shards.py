@@ -59,11 +59,11 @@ def test_everything_is_written_and_runs(command: Command):
     assert code == 0, err
     assert "over 3 shards" in shown and "check: y: largest difference" in err
     stored = read_plan(str(out / "shards" / "plan.json"))
-    files = [file for stage in stored.stages for file in stage.files]
+    files = [file for stage in stored.steps for file in stage.files]
     assert {path.name for path in (out / "shards").iterdir()} == {*files, "plan.json"}
     for file in files:
         ort.InferenceSession(out / "shards" / file)
-    assert read_plan(str(out / "plan.json")).stages[0].files[0] == f"shards/{stored.stages[0].files[0]}"
+    assert read_plan(str(out / "plan.json")).steps[0].files[0] == f"shards/{stored.steps[0].files[0]}"
     assert onnx.load(out / "annotated.onnx").configuration[0].num_devices == 3
     assert "wide.onnx over 3 shards" in (out / "plan.html").read_text()
 
@@ -88,7 +88,7 @@ def test_a_plan_is_shown_and_saved_again(command: Command):
     assert code == 0, err
     assert "over 2 shards" in out
     again = read_plan(str(command.folder / "again" / "plan.json"))
-    assert again.bare_stages == read_plan(str(first)).bare_stages
+    assert again.bare_steps == read_plan(str(first)).bare_steps
     assert shards_with_hashes(again, str(command.folder / "again")) == again != read_plan(str(first))
 
 
@@ -120,9 +120,9 @@ def test_auto_writes_the_shards_that_were_measured_to_be_fastest(
     stored = read_plan(str(out / "shards" / "plan.json"))
     assert stored.shards == chosen
     assert {path.name for path in (out / "shards").iterdir()} == {
-        *(file for stage in stored.stages for file in stage.files), "plan.json"
+        *(file for stage in stored.steps for file in stage.files), "plan.json"
     }  # fmt: skip
-    assert read_plan(str(out / "plan.json")).stages[0].files[0] == f"shards/{stored.stages[0].files[0]}"
+    assert read_plan(str(out / "plan.json")).steps[0].files[0] == f"shards/{stored.steps[0].files[0]}"
     assert onnx.load(out / "annotated.onnx").configuration[0].num_devices == chosen
     assert f"wide.onnx over {chosen} shards" in (out / "plan.html").read_text()
 

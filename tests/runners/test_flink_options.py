@@ -13,7 +13,7 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.running.runner import settle_runner, started_runner
-from beamsplit.runners import flink, session_cluster, worker_pool
+from beamsplit.runners import flink, flink_rest, worker_pool
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
 from beamsplit.runners.flink_job_server import DRIVER, job_server_command, staged_jars
@@ -174,13 +174,13 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster(ours="RUNNING", theirs="RUNNING")
-    monkeypatch.setattr(session_cluster, "ask", made)
-    monkeypatch.setattr(session_cluster, "time", Clock())
+    monkeypatch.setattr(flink_rest, "ask", made)
+    monkeypatch.setattr(flink_rest, "time", Clock())
     return made
 
 
 def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(cluster: Cluster):
-    job = session_cluster.ClusterJob("c:8081", "ours")
+    job = flink_rest.ClusterJob("c:8081", "ours")
     cluster.jobs["1f"] = "ours", "RUNNING"
     cluster.obeys = False
     with pytest.raises(flink.FlinkFailed, match=r"the job 1f \(ours\) may still run on .* c:8081: for 0 s it was told"):
@@ -189,7 +189,7 @@ def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(cluster: Cluster):
 
 @pytest.mark.parametrize("found", [False, True])
 def test_jobs_of_the_same_name_are_left_alone(cluster: Cluster, found: bool):
-    job = session_cluster.ClusterJob("c:8081", "ours")
+    job = flink_rest.ClusterJob("c:8081", "ours")
     assert job.find() is None and job.page == "http://c:8081"
     cluster.jobs["1f"] = "ours", "RUNNING"
     if found:
@@ -206,11 +206,11 @@ def test_a_cluster_that_does_not_answer_is_told_with_the_fix(monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise OSError("refused")
 
-    monkeypatch.setattr(session_cluster, "ask", refuse)
+    monkeypatch.setattr(flink_rest, "ask", refuse)
     with pytest.raises(
         RunnerError, match=r"--flink_master c:8081 does not answer .*\(refused\); start a cluster there"
     ):
-        session_cluster.ClusterJob("c:8081", "ours")
+        flink_rest.ClusterJob("c:8081", "ours")
 
 
 class Clock:
@@ -230,14 +230,14 @@ class Clock:
 def slots(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many of 4 slots are free, each time that is asked; the last from then on."""
     free: list[int] = []
-    monkeypatch.setattr(session_cluster, "time", Clock())
+    monkeypatch.setattr(flink_rest, "time", Clock())
     monkeypatch.setattr(
-        session_cluster,
+        flink_rest,
         "overview",
         lambda _: {"slots-total": 4, "slots-available": free.pop(0) if len(free) > 1 else free[0]},
     )
     jobs = [{"jid": "1f", "name": "theirs", "state": "RUNNING"}, {"jid": "2e", "name": "old", "state": "FINISHED"}]
-    monkeypatch.setattr(session_cluster, "ask", lambda *_: {"jobs": jobs})
+    monkeypatch.setattr(flink_rest, "ask", lambda *_: {"jobs": jobs})
     return free
 
 
@@ -246,7 +246,7 @@ def test_a_start_waits_for_slots_and_says_so_once(
     slots: list[int], free: list[int], waited: bool, capsys: pytest.CaptureFixture[str]
 ):
     slots += free
-    session_cluster.wait_for_slots("c:8081", 2)
+    flink_rest.wait_for_slots("c:8081", 2)
     said = (
         "waiting for slots, 60 s at most: 0 of the 4 slots of the Flink cluster at c:8081 are free, and the job needs "
         "2; the others are held by theirs (1f, running)\n"
@@ -257,15 +257,15 @@ def test_a_start_waits_for_slots_and_says_so_once(
 def test_a_start_waits_no_longer_than_it_says(slots: list[int]):
     slots += [1]
     with pytest.raises(RunnerError, match=r"^after 9 s 1 of the 4 slots .* needs 2; .* theirs \(1f, running\); cancel"):
-        session_cluster.wait_for_slots("c:8081", 2, seconds=9.0)
-    assert 9.0 <= session_cluster.time.monotonic() < 10.0
+        flink_rest.wait_for_slots("c:8081", 2, seconds=9.0)
+    assert 9.0 <= flink_rest.time.monotonic() < 10.0
 
 
 def test_more_slots_than_there_are_are_not_waited_for(slots: list[int]):
     slots += [0]
     with pytest.raises(RunnerError, match=r"--parallelism 5 needs as many slots, .* has 4; start more TaskManagers"):
-        session_cluster.wait_for_slots("c:8081", 5)
-    assert session_cluster.time.monotonic() == 0.0
+        flink_rest.wait_for_slots("c:8081", 5)
+    assert flink_rest.time.monotonic() == 0.0
 
 
 class Pool:

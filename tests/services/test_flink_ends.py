@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.flink_rest import OVER, wait_for_slots
 from beamsplit.runners.local import FlinkCluster
-from beamsplit.runners.session_cluster import OVER, wait_for_slots
 from tests.services.streams import Stream, rows
 from tests.waiting import DEADLINE, wait_until
 

@@ -10,8 +10,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsplit.runners.flink import FlinkOptions, flink_runner
+from beamsplit.runners.flink_rest import OVER
 from beamsplit.runners.local import FlinkCluster
-from beamsplit.runners.session_cluster import OVER
 from tests.services.steps import Hang, Stamp, Write
 from tests.waiting import running, wait_until
 

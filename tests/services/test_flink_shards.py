@@ -13,7 +13,7 @@ from beamsplit.runners.flink import FlinkOptions, flink_runner
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
 from tests.command import Command
-from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
+from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_distributed, told_by
 from tests.pipelines.close import close
 from tests.transforms.infer.in_stages import block
 from tests.transforms.infer.on_shards import divided
@@ -30,7 +30,7 @@ def test_each_shard_has_a_process_that_holds_only_its_weights(services: None, tm
         result = pipeline.run()
         result.wait_until_finish()
         told = told_by(result)
-    check_apart(told, 2, sum(tensor.ByteSize() for tensor in model.graph.initializer))
+    check_distributed(told, 2, sum(tensor.ByteSize() for tensor in model.graph.initializer))
 
 
 def test_the_rows_of_the_whole_model(services: None, command: Command):

@@ -27,7 +27,7 @@ from beamsplit.transforms.infer.gather import PATIENCE_SECONDS
 from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests import onnx_models
-from tests.models.shard.watched import HitStep, NotedWhole, changed, check_apart, told_in
+from tests.models.shard.watched import HitStep, NotedWhole, changed, check_distributed, told_in
 from tests.services.steps import ROWS, AsBlock, Count, Write, as_line, numbered
 from tests.services.streams import Stream, origins, rows
 from tests.transforms.infer.on_shards import divided
@@ -167,12 +167,12 @@ def test_each_shard_has_a_process_with_its_weights_and_comes_back_when_it_is_kil
         weights = sum(tensor.ByteSize() for tensor in job.model.graph.initializer)
         job.wait(lambda: job.finalized() > 0 and len(job.made()) > 100, "a checkpoint and outputs")
         told = told_in(job.notes)
-        check_apart(told, 2, weights)
+        check_distributed(told, 2, weights)
         before = job.finalized()
         (victim,) = told.pids["1"]
         job.hit("die")
         job.wait(lambda: job.finalized() > before + 20, "checkpoints go on after the kill")
-        check_apart(told_in(job.notes), 2, weights)
+        check_distributed(told_in(job.notes), 2, weights)
         assert not running(int(victim)) and len(told_in(job.notes).pids["1"]) > 1
         # All that was read before a checkpoint comes out.
         job.check(job.finalized())

@@ -15,7 +15,7 @@ import pyarrow as pa
 from beamsplit.models.running.boundary import Boundary, Layout
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedModel
-from beamsplit.models.shard.stages import part_name
+from beamsplit.models.shard.step_models import part_name
 from beamsplit.models.split.staged import StagedModel
 from beamsplit.transforms.infer.join import ShardJoin
 from beamsplit.transforms.infer.shard_step import ROWS, ShardStep
@@ -141,11 +141,11 @@ def shard_steps(
     whole = (model.whole, context.scoring, context.keep)
     steps: list[WholeStep | ShardedStep] = []
     depths: list[int] = []
-    if plan.stages[0].sharded:
+    if plan.steps[0].sharded:
         # The shards take micro-batches: somebody has to make them of the data, once.
         steps.append(WholeStep(0, None, *whole, None, cuts[0], 0, devices, job_dir))
         depths.append(0)
-    for at, stage in enumerate(plan.stages):
+    for at, stage in enumerate(plan.steps):
         after = cuts[at + 1] if at + 1 < len(cuts) else None
         depths.append(stage.depth)
         if not stage.sharded:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from beamsplit.models.running.boundary import Boundary, Layout
 from beamsplit.models.running.session import ModelRunError, SessionOptions
 from beamsplit.models.scoring.scorer import Array, parts_of
-from beamsplit.models.shard.stages import part_name
+from beamsplit.models.shard.step_models import part_name
 from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
 from beamsplit.transforms.infer.loads_once import LoadsOnce
 from beamsplit.transforms.infer.running_rows import running

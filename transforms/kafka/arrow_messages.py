@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beamsplit.transforms.kafka.parsed import EMPTY, Rows
+from beamsplit.transforms.kafka.parsed import EMPTY, ParsedRows
 from beamsplit.transforms.read.json_depth import Depths
 from beamsplit.transforms.read.result import conform
 
@@ -17,7 +17,7 @@ END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """What a stream ends with."""
 
 
-def parse_arrow(values: pa.Array, schema: pa.Schema, depths: Mapping[str, Depths] = MappingProxyType({})) -> Rows:
+def parse_arrow(values: pa.Array, schema: pa.Schema, depths: Mapping[str, Depths] = MappingProxyType({})) -> ParsedRows:
     """Values (binary) as rows of the schema; a message may hold several rows, or none.
 
     Columns of `depths` that are one value a row may hold them in lists of one, or plain where the schema has lists.
@@ -36,11 +36,11 @@ def parse_arrow(values: pa.Array, schema: pa.Schema, depths: Mapping[str, Depths
         batches.append(batch)
         sources.append(np.full(batch.num_rows, number))
     if not batches:
-        return Rows(pa.RecordBatch.from_pylist([], schema=schema), np.empty(0, np.int64), bad)
-    return Rows(pa.concat_batches(batches), np.concatenate(sources), bad)
+        return ParsedRows(pa.RecordBatch.from_pylist([], schema=schema), np.empty(0, np.int64), bad)
+    return ParsedRows(pa.concat_batches(batches), np.concatenate(sources), bad)
 
 
-def _together(texts: list[bytes | None], schema: pa.Schema, depths: Mapping[str, Depths]) -> Rows | None:
+def _together(texts: list[bytes | None], schema: pa.Schema, depths: Mapping[str, Depths]) -> ParsedRows | None:
     """All messages as one stream, where they begin with one schema and hold a row each; else None.
 
     schema | batch | end     schema | batch | end     ->     schema | batch | batch | end
@@ -59,7 +59,7 @@ def _together(texts: list[bytes | None], schema: pa.Schema, depths: Mapping[str,
             batches = list(reader)
         if len(batches) != len(texts) or any(batch.num_rows != 1 for batch in batches):
             return None
-        return Rows(_conform(pa.concat_batches(batches), schema, depths), None, {})
+        return ParsedRows(_conform(pa.concat_batches(batches), schema, depths), None, {})
     except (pa.ArrowException, OSError, ValueError):
         return None  # Some message is bad: they are read one by one.
 

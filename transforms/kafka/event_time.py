@@ -14,7 +14,7 @@ from beamsplit.models.graph.signature import TensorSpec
 from beamsplit.transforms.block import TIME
 from beamsplit.transforms.kafka.blocks import VALUE
 from beamsplit.transforms.kafka.messages import parse_values
-from beamsplit.transforms.kafka.parsed import Rows
+from beamsplit.transforms.kafka.parsed import ParsedRows
 from beamsplit.transforms.kafka.registry.read import ReadRegistered
 from beamsplit.transforms.kafka.schema import declared
 
@@ -101,7 +101,7 @@ def _arrow_field(column: str, values: pa.Array) -> pa.Field | None:
     return None
 
 
-def _earliest(rows: Rows, column: str, count: int) -> np.ndarray:
+def _earliest(rows: ParsedRows, column: str, count: int) -> np.ndarray:
     """The earliest time of each message's rows; `NONE` where it has none."""
     times = times_of(rows.batch.column(column))
     if rows.sources is None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.kafka.as_came import as_came, as_came_field
 from beamsplit.transforms.kafka.blocks import VALUE
-from beamsplit.transforms.kafka.parsed import EMPTY, Rows
+from beamsplit.transforms.kafka.parsed import EMPTY, ParsedRows
 from beamsplit.transforms.read.json_parse import Rules, parse_texts
 from beamsplit.transforms.step import RowFailure, StepResult
 
@@ -56,11 +56,11 @@ class ParseMessages:
         return StepResult(made, [RowFailure(row, reason) for row, reason in sorted(rows.bad.items())])
 
 
-def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules = EXACT) -> Rows:
+def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules = EXACT) -> ParsedRows:
     """Values of messages (binary) as rows of the schema; `rules` are for `json`, of which `arrow` has the depths."""
     if format == "json":
         parsed = parse_texts(_texts(values), schema, rules)
-        return Rows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
+        return ParsedRows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
     if format == "arrow":
         from beamsplit.transforms.kafka.arrow_messages import parse_arrow
 
@@ -73,7 +73,7 @@ def _texts(values: pa.Array) -> list[bytes]:
     return [b"" if text is None else text.replace(b"\n", b" ") for text in values.to_pylist()]
 
 
-def _raw(values: pa.Array, schema: pa.Schema) -> Rows:
+def _raw(values: pa.Array, schema: pa.Schema) -> ParsedRows:
     bad = dict.fromkeys(np.flatnonzero(values.is_null()).tolist(), EMPTY) if values.null_count else {}
     kept = values
     if pa.types.is_string(schema.field(0).type):
@@ -81,7 +81,7 @@ def _raw(values: pa.Array, schema: pa.Schema) -> Rows:
         bad |= wrong
     sources = np.delete(np.arange(len(values)), sorted(bad)) if bad else None
     kept = kept if sources is None else kept.take(pa.array(sources))
-    return Rows(pa.RecordBatch.from_arrays([kept], schema=schema), sources, bad)
+    return ParsedRows(pa.RecordBatch.from_arrays([kept], schema=schema), sources, bad)
 
 
 def _as_text(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
@@ -98,13 +98,13 @@ def _as_text(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
         return pa.array(texts, pa.string()), bad
 
 
-def _tensor(values: pa.Array, schema: pa.Schema) -> Rows:
+def _tensor(values: pa.Array, schema: pa.Schema) -> ParsedRows:
     from beamsplit.transforms.kafka.tensor_bytes import parse_tensors
 
     return parse_tensors(values, schema)
 
 
-_PARSERS: dict[str, Callable[[pa.Array, pa.Schema], Rows]] = {
+_PARSERS: dict[str, Callable[[pa.Array, pa.Schema], ParsedRows]] = {
     "raw": _raw,
     "tensor": _tensor,
 }

@@ -10,7 +10,7 @@ import pyarrow as pa
 EMPTY = "the message has no value"
 
 
-class Rows(NamedTuple):
+class ParsedRows(NamedTuple):
     """What came of the values of some messages."""
 
     batch: pa.RecordBatch

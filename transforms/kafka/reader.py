@@ -133,7 +133,7 @@ class KafkaReader(UnboundedReader):
         if partitions is None and source.stop_file is None:
             raise RuntimeError(f"--input {source.topic}: the cluster has no such topic any more")
         self._assign(partitions or [])
-        if source.parted:
+        if source.distributed:
             self._cover = Coverage(self.offsets)
         if not source.until_end:
             self._watch = PartitionWatch(self._consumer, source.topic.name, source.config.metadata_seconds())
@@ -145,7 +145,7 @@ class KafkaReader(UnboundedReader):
             # Else the time is the runner's, between two bundles.
             self._size.observe(self._block.num_rows, now - self._handed, self._block.nbytes)
             # Other workers see the block when the bundle is over.
-            waits = self._source.parted and not self._full
+            waits = self._source.distributed and not self._full
         self._block, self._between_bundles = None, False
         if self._watch is not None and (found := self._watch.found):
             self._assign(found)

@@ -71,7 +71,7 @@ class KafkaSource(UnboundedSource):
     transactional: bool = False
     """Whether the sink commits offsets, in its transactions."""
 
-    parted: bool = False
+    distributed: bool = False
     """Whether other workers make the outputs. Then offsets are committed a checkpoint later (see `coverage.py`), and a
     bundle ends with the first block that is not full."""
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.values.tensors import ColumnType, column_type, to_arrow
-from beamsplit.transforms.kafka.parsed import EMPTY, Rows
+from beamsplit.transforms.kafka.parsed import EMPTY, ParsedRows
 
 
-def parse_tensors(values: pa.Array, schema: pa.Schema) -> Rows:
+def parse_tensors(values: pa.Array, schema: pa.Schema) -> ParsedRows:
     """Values (binary) as rows of tensors; the values' own memory where there is one tensor a row."""
     kinds = [_kind(field) for field in schema]
     if any(None in kind.shape for kind in kinds):
@@ -41,10 +41,10 @@ def parse_tensors(values: pa.Array, schema: pa.Schema) -> Rows:
         else:
             column = part.view(dtype).reshape(rows, *kind.shape)
         columns.append(to_arrow(column, field))
-    return Rows(pa.RecordBatch.from_arrays(columns, schema=schema), sources, bad)
+    return ParsedRows(pa.RecordBatch.from_arrays(columns, schema=schema), sources, bad)
 
 
-def _lists(values: pa.Array, field: pa.Field, kind: ColumnType) -> Rows:
+def _lists(values: pa.Array, field: pa.Field, kind: ColumnType) -> ParsedRows:
     """One list of any length a row."""
     size = np.dtype(kind.dtype).itemsize
     ends, data = _lay_out(values)
@@ -58,7 +58,7 @@ def _lists(values: pa.Array, field: pa.Field, kind: ColumnType) -> Rows:
     items = np.frombuffer(data[ends[0] : ends[-1]].tobytes(), np.dtype(kind.dtype))
     offsets = ((ends - ends[0]) // size).astype(np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(items), type=field.type)
-    return Rows(pa.RecordBatch.from_arrays([lists], schema=pa.schema([field])), sources, bad)
+    return ParsedRows(pa.RecordBatch.from_arrays([lists], schema=pa.schema([field])), sources, bad)
 
 
 def tensor_bytes(block: pa.RecordBatch) -> list[bytes]:

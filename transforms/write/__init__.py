@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from beamsplit.transforms.write.finalize import remove_temp
-from beamsplit.transforms.write.names import check_apart, check_output, check_replaceable
+from beamsplit.transforms.write.names import check_distinct, check_output, check_replaceable
 
 if TYPE_CHECKING:
     from beamsplit.transforms.write.blocks import WriteBlocks
 
-__all__ = ["WriteBlocks", "check_apart", "check_output", "check_replaceable", "remove_temp"]
+__all__ = ["WriteBlocks", "check_distinct", "check_output", "check_replaceable", "remove_temp"]
 
 
 def __getattr__(name: str) -> Any:

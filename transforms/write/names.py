@@ -174,7 +174,7 @@ def check_there(output: str, single: bool, overwrite: bool, option: str = "--out
     return tuple(there)
 
 
-def check_apart(option: str, path: str, output: str, taken: Iterable[str]) -> None:
+def check_distinct(option: str, path: str, output: str, taken: Iterable[str]) -> None:
     """Check that a file written beside the output can be written and overwrites nothing of the job.
 
     Args:

@@ -14,7 +14,7 @@ from onnx_ir.passes import common as passes
 from beamsplit.models.graph.types import ask_types
 from beamsplit.models.shard.observe import observed_shapes
 from beamsplit.models.shard.propagate import Sharding, shard_graph
-from beamsplit.models.shard.stages import ShardStage, part_name, shard_stages
+from beamsplit.models.shard.step_models import StepModels, part_name, step_models
 from beamsplit.models.shard.trees import plain_ensembles
 
 Feeds = Mapping[str, np.ndarray[Any, Any]]
@@ -22,7 +22,7 @@ Feeds = Mapping[str, np.ndarray[Any, Any]]
 
 def sharded(
     proto: onnx.ModelProto, feeds: Feeds, shards: int, least_bytes: int = 1
-) -> tuple[Sharding, tuple[ShardStage, ...]]:
+) -> tuple[Sharding, tuple[StepModels, ...]]:
     """Decide on a sample and make the stages."""
     model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
     plain_ensembles(model.graph)
@@ -31,7 +31,7 @@ def sharded(
     ask_types(model, "the model", ".")
     shapes = observed_shapes(model, feeds)
     sharding = shard_graph(model.graph, shards, shapes, model.graph.opset_imports, least_bytes)
-    return sharding, shard_stages(model, sharding)
+    return sharding, step_models(model, sharding)
 
 
 def session(proto: onnx.ModelProto) -> ort.InferenceSession:
@@ -42,7 +42,7 @@ def session(proto: onnx.ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def run_stages(stages: tuple[ShardStage, ...], feeds: Feeds, outputs: list[str]) -> list[Any]:
+def run_stages(stages: tuple[StepModels, ...], feeds: Feeds, outputs: list[str]) -> list[Any]:
     """What the stages give."""
     values: dict[str, Any] = dict(feeds)
     for stage in stages:
@@ -69,7 +69,7 @@ def check(proto: onnx.ModelProto, feeds: Feeds, shards: int, *others: Feeds, tol
     return sharding
 
 
-def largest_shard(stages: tuple[ShardStage, ...]) -> int:
+def largest_shard(stages: tuple[StepModels, ...]) -> int:
     """Bytes of weights that the worker of the largest shard holds in all sharded stages together."""
     each: dict[int, int] = {}
     for stage in stages:

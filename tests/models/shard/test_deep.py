@@ -63,16 +63,16 @@ def test_perceptron(tmp_path: Path):
     plan = check(path, mlp_feeds, tmp_path / "stages", 4, 1, 7)
     assert all(stage.shards is not None for stage in plan.stages)
     chain = one_chain(plan)
-    assert {step.depth for step in chain.stages} == {0, 1}
+    assert {step.depth for step in chain.steps} == {0, 1}
     # Each of the four workers holds about a quarter of the weights.
     held = [
-        sum(step.weight_bytes[shard] for step in chain.stages if step.sharded and step.depth == depth)
+        sum(step.weight_bytes[shard] for step in chain.steps if step.sharded and step.depth == depth)
         for depth in (0, 1)
         for shard in (0, 1)
     ]
     assert max(held) < 0.4 * chain.weight_bytes and sum(held) > 0.9 * chain.weight_bytes
     for join in chain.joins:
-        assert chain.stages[join.stage].sharded and join.tensor in chain.stages[join.stage].outputs
+        assert chain.steps[join.step].sharded and join.tensor in chain.steps[join.step].outputs
 
 
 def vgg_like() -> onnx.ModelProto:
@@ -119,7 +119,7 @@ def test_a_stage_with_nothing_to_divide_stays_whole(tmp_path: Path):
     divided, kept = divide_stages(plan, str(tmp_path), tensors, 2)
     assert [stage.shards is None for stage in divided.stages] == [False, False, True]
     assert len(kept) == 1 and kept[0].startswith("stage 2 stays whole: ReduceSum: ")
-    assert [step.depth for step in one_chain(replace(divided, outputs=("y",))).stages][-1] == 2
+    assert [step.depth for step in one_chain(replace(divided, outputs=("y",))).steps][-1] == 2
     with pytest.raises(UsageError, match=r"no stage can be divided over 9 shards \(stage 0 stays whole: .*give fewer"):
         divide_stages(plan, str(tmp_path), tensors, 9)
     divide_stages(plan, str(tmp_path), tensors, 2, keep=False)

@@ -55,10 +55,10 @@ def mlp(tmp_path: Path) -> str:
 
 def test_files_and_plan(mlp: str, tmp_path: Path):
     plan = check(mlp, mlp_feeds, 3, tmp_path / "shards", 4, 1, 7)
-    written = {file for stage in plan.stages for file in stage.files}
+    written = {file for stage in plan.steps for file in stage.files}
     assert {*os.listdir(tmp_path / "shards")} == {*written, "plan.json"}
     assert read_plan(str(tmp_path / "shards" / "plan.json")) == plan == from_json(to_json(plan))
-    assert plan.meetings == sum(stage.sharded for stage in plan.stages) == 2
+    assert plan.meetings == sum(stage.sharded for stage in plan.steps) == 2
     each = [plan.shard_bytes(shard) for shard in range(3)]
     assert max(each) < 1.05 * plan.weight_bytes / 3
     assert "over 3 shards" in plan.lines[0] and "2 joins" in plan.lines[1]
@@ -69,7 +69,7 @@ def test_external_data_in_and_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "model").mkdir()
     model = onnx_models.save(onnx_models.mlp(64, 256, 32, layers=4), tmp_path / "model" / "mlp.onnx", external="w.data")
     plan = check(model, mlp_feeds, 2, tmp_path / "shards", 4, 2)
-    for stage in plan.stages:
+    for stage in plan.steps:
         for file, size in zip(stage.files, stage.weight_bytes, strict=True):
             data = tmp_path / "shards" / f"{file}.data"
             assert data.exists() == (size >= 1 << 12)
@@ -157,7 +157,7 @@ def test_refusals(mlp: str, tmp_path: Path):
 def test_shards_that_differ_are_refused(mlp: str, tmp_path: Path):
     folder = tmp_path / "shards"
     plan = divide(ModelFile(mlp), mlp_feeds(4), 2, str(folder))
-    first = next(stage for stage in plan.stages if stage.sharded)
+    first = next(stage for stage in plan.steps if stage.sharded)
     changed = onnx.load(folder / first.files[1])
     next(node for node in changed.graph.node if node.op_type == "Relu").op_type = "Abs"
     onnx.save(changed, folder / first.files[1])

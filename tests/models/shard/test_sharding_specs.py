@@ -255,7 +255,7 @@ def test_shards_in_stages(stages: Mapping[str, int], depths: list[int], tmp_path
             say(proto, output, axes, stage=stage, devices=[first, first + 1])
     plan = followed(proto, rows_of(8), tmp_path, 3, 1, 7)
     assert said(plan) == [("w0", 1, "slices"), ("w1", 0, "terms"), ("w2", 1, "slices")]
-    assert [stage.depth for stage in plan.stages] == depths
+    assert [stage.depth for stage in plan.steps] == depths
     every = ["/".join(str(2 * at + shard) for at in range(max(1, len(order)))) for shard in range(2)]
     assert list(plan.devices) == every
 

@@ -166,7 +166,7 @@ def told_by(result: Any) -> Told:
     return told
 
 
-def check_apart(told: Told, shards: int, weight_bytes: int) -> None:
+def check_distributed(told: Told, shards: int, weight_bytes: int) -> None:
     """Each shard in processes of its own, which hold its weights, about 1/N of all, and nobody else's."""
     names = {str(shard) for shard in range(shards)}
     assert set(told.pids) == {*names, "whole"}

@@ -20,7 +20,7 @@ def comes_back(path: str, make: Callable[[int], Feeds], shards: int, folder: Pat
     annotated = str(folder / "annotated.onnx")
     save_annotated(load_graph(model), planned.sharding, annotated)
     plan = followed_file(annotated, make, folder / "shards", *rows)
-    assert plan.stages == planned.plan.stages
+    assert plan.steps == planned.plan.steps
     assert plan.joins == planned.plan.joins and plan.layers == planned.plan.layers
     assert plan.configuration == "beamsplit" and plan.devices == tuple(f"shard-{k}" for k in range(shards))
     return plan

@@ -19,7 +19,7 @@ from beamsplit.pipelines.options.schemes import SCHEMES, Mode, Scheme
 from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions, SinkOptions
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
-from beamsplit.pipelines.sources.source import Rows, Source
+from beamsplit.pipelines.sources.source import Source, SourceRows
 from beamsplit.transforms.block import with_origin
 from beamsplit.transforms.chain import chain_schema
 from tests.command import Command
@@ -77,14 +77,14 @@ class Numbers(Source):
     def facts(self) -> Mapping[str, Any]:
         return {"input": f"{self.count:,} numbers"}
 
-    def read(self, pipeline: Any, job: Any, hints: Mapping[str, str]) -> Rows:
+    def read(self, pipeline: Any, job: Any, hints: Mapping[str, str]) -> SourceRows:
         import apache_beam as beam
 
         import beamsplit.transforms.block_coder  # registers the coder of blocks  # noqa: F401
 
         begins = range(0, self.count, self.batch_rows)
         blocks = [block_of("numbers", begin, min(self.batch_rows, self.count - begin)) for begin in begins]
-        return Rows(pipeline | "Read" >> beam.Create(blocks).with_output_types(pa.RecordBatch))
+        return SourceRows(pipeline | "Read" >> beam.Create(blocks).with_output_types(pa.RecordBatch))
 
 
 @pytest.fixture(autouse=True)

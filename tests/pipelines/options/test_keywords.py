@@ -91,8 +91,8 @@ def test_nothing_but_the_model_is_the_values_by_themselves():
         (["--keep", "a,a"], {"keep": ["a", "a"]}),
         (["--columns", "x="], {"columns": {"x": []}}),
         (
-            ["--input", "kafka://h:1/t", "--csv_header", "no"],
-            {"input": ["a.csv", "kafka://h:1/t"], "csv_header": False},
+            ["--input", "kafka://h:1/t", "--types", "id:string"],
+            {"input": ["a.csv", "kafka://h:1/t"], "types": "id:string"},
         ),
         (["--errors", ""], {"errors": ""}),
     ],

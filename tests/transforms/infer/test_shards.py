@@ -26,7 +26,7 @@ from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.whole_step import StepFailure
 from tests import onnx_models
 from tests.models.shard.tables import table
-from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_apart, told_by
+from tests.models.shard.watched import WatchedStep, WatchedWhole, changed, check_distributed, told_by
 from tests.transforms.infer.in_stages import block
 from tests.transforms.infer.on_shards import divided
 
@@ -186,7 +186,7 @@ def test_each_shard_has_a_process_that_holds_only_its_weights(tmp_path: Path):
     made | beam.Map(keep, str(out))
     result = pipeline.run()
     result.wait_until_finish()
-    check_apart(told_by(result), 2, sum(tensor.ByteSize() for tensor in model.graph.initializer))
+    check_distributed(told_by(result), 2, sum(tensor.ByteSize() for tensor in model.graph.initializer))
     assert sorted(int(path.name) for path in out.iterdir()) == list(range(10, 21))
 
 

@@ -73,7 +73,7 @@ def test_a_reader_ends_when_the_outputs_of_what_it_read_are_there(monkeypatch: p
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0, sleep=slept.append))
     committed: list[dict[int, int]] = []
     monkeypatch.setattr(offsets.COMMITTER, "commit", lambda group, positions: committed.append(dict(positions)))
-    source = KafkaSource(ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, parted=True, until_end=True)
+    source = KafkaSource(ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, distributed=True, until_end=True)
     reader = KafkaReader(source, {0: 3})
     reader._consumer, reader._cover = Ended(), Coverage({0: 3})
     reader.offsets, reader._done = {0: 7}, True

@@ -42,11 +42,13 @@ def reading(monkeypatch: pytest.MonkeyPatch):
     """A reader of messages that arrive at given times, with a latency of 20 ms."""
 
     def made(
-        arrivals: list[float], block_rows: int | None = None, parted: bool = False
+        arrivals: list[float], block_rows: int | None = None, distributed: bool = False
     ) -> tuple[KafkaReader, Consumer]:
         consumer = Consumer(arrivals)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: consumer.now))
-        source = KafkaSource(ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, block_rows=block_rows, parted=parted)
+        source = KafkaSource(
+            ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, block_rows=block_rows, distributed=distributed
+        )
         reader = KafkaReader(source, {})
         reader._consumer, reader._handed = consumer, consumer.now
         return reader, consumer
@@ -87,12 +89,12 @@ def test_what_came_while_the_block_before_was_done_waits_only_for_the_rest_of_th
 
 def test_other_workers_are_given_a_block_that_is_not_full_at_once(reading):
     """They see nothing of a bundle before its end; with one worker nothing waits for that."""
-    for parted in (True, False):
-        reader, consumer = reading([0.0] * 11, block_rows=4, parted=parted)
+    for distributed in (True, False):
+        reader, consumer = reading([0.0] * 11, block_rows=4, distributed=distributed)
         sizes = []
         while reader.advance():
             sizes.append(reader.get_current().num_rows)
-        assert sizes == [4, 4, 3] and (consumer.waits[-1] != (1, IDLE_WAIT_SECONDS)) == parted
+        assert sizes == [4, 4, 3] and (consumer.waits[-1] != (1, IDLE_WAIT_SECONDS)) == distributed
         reader._between_bundles = True
         assert not reader.advance() and consumer.waits[-1] == (1, IDLE_WAIT_SECONDS)
 

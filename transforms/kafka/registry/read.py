@@ -10,7 +10,7 @@ import pyarrow as pa
 from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.kafka.blocks import VALUE
 from beamsplit.transforms.kafka.ending import JobEndsError, ending
-from beamsplit.transforms.kafka.parsed import Rows
+from beamsplit.transforms.kafka.parsed import ParsedRows
 from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, schema_by_id
 from beamsplit.transforms.kafka.registry.framing import Bodies, unframe
 from beamsplit.transforms.kafka.registry.kinds import KINDS, How
@@ -57,7 +57,7 @@ class ReadRegistered:
         )
         return StepResult(made, [RowFailure(row, reason) for row, reason in sorted(rows.bad.items())])
 
-    def rows(self, values: pa.Array) -> Rows:
+    def rows(self, values: pa.Array) -> ParsedRows:
         """Values of messages (binary) as rows.
 
         Raises:
@@ -81,14 +81,14 @@ class ReadRegistered:
             batches.append(sound)
             sources.append(framed.rows[some[np.delete(found.rows, list(damaged))]])
         if len(batches) == 1 and not bad:
-            return Rows(batches[0], None, {})
+            return ParsedRows(batches[0], None, {})
         if not batches:
-            return Rows(pa.RecordBatch.from_pylist([], schema=self.schema), np.empty(0, np.int64), bad)
+            return ParsedRows(pa.RecordBatch.from_pylist([], schema=self.schema), np.empty(0, np.int64), bad)
         together, places = pa.concat_batches(batches), np.concatenate(sources)
         if len(batches) > 1:
             order = np.argsort(places)
             together, places = together.take(pa.array(order)), places[order]
-        return Rows(together, places, bad)
+        return ParsedRows(together, places, bad)
 
     def _writer(self, id: int) -> Schema:
         if id == self.reader.id:

@@ -22,7 +22,7 @@ from beamsplit.models.shard.weights import Constants
 
 
 @dataclass(frozen=True)
-class ShardStage:
+class StepModels:
     """One step of a sharded model: one model, or one a shard."""
 
     level: int
@@ -42,11 +42,11 @@ def part_name(tensor: str, shard: int) -> str:
     return f"{tensor}@shard{shard}"
 
 
-def shard_stages(model: ir.Model, sharding: Sharding) -> tuple[ShardStage, ...]:
+def step_models(model: ir.Model, sharding: Sharding) -> tuple[StepModels, ...]:
     """The stages in the order in which they run; running them all gives what the whole model gives."""
     graph = model.graph
     last = max([*sharding.levels.values(), *sharding.joined.values()], default=0)
-    stages: list[ShardStage] = []
+    stages: list[StepModels] = []
     needed_later = _needs(graph, sharding, last)
     for level in range(last + 1):
         whole = _whole_stage(model, sharding, level, needed_later)
@@ -86,7 +86,7 @@ def _needs(graph: ir.Graph, sharding: Sharding, last: int) -> list[set[str]]:
     return needs
 
 
-def _whole_stage(model: ir.Model, sharding: Sharding, level: int, needs: Sequence[set[str]]) -> ShardStage | None:
+def _whole_stage(model: ir.Model, sharding: Sharding, level: int, needs: Sequence[set[str]]) -> StepModels | None:
     graph = model.graph
     nodes = [node for node in graph if _is_whole(node, sharding, level)]
     joins = [name for name, at in sharding.joined.items() if at == level]
@@ -108,10 +108,10 @@ def _whole_stage(model: ir.Model, sharding: Sharding, level: int, needs: Sequenc
         build.copy(node)
     made = [name for name in build.values if name not in inputs]
     outputs = [name for name in made if name in needs[level]] + constant_outputs
-    return ShardStage(level, False, (build.model(inputs, outputs),), tuple(inputs), tuple(outputs))
+    return StepModels(level, False, (build.model(inputs, outputs),), tuple(inputs), tuple(outputs))
 
 
-def _sharded_stage(model: ir.Model, sharding: Sharding, level: int, nodes: Sequence[ir.Node]) -> ShardStage:
+def _sharded_stage(model: ir.Model, sharding: Sharding, level: int, nodes: Sequence[ir.Node]) -> StepModels:
     graph = model.graph
     made = {str(output.name) for node in nodes for output in node.outputs}
     read = [name for node in nodes for name in data_inputs(node, sharding.constants)]
@@ -129,7 +129,7 @@ def _sharded_stage(model: ir.Model, sharding: Sharding, level: int, nodes: Seque
         for node in nodes:
             build.sharded(node, sharding.decisions[str(node.name)])
         models.append(build.model(inputs, outputs))
-    return ShardStage(level, True, tuple(models), tuple(inputs), tuple(outputs))
+    return StepModels(level, True, tuple(models), tuple(inputs), tuple(outputs))
 
 
 def _dequantised(graph: ir.Graph, sharding: Sharding, names: Sequence[str]) -> dict[str, ir.Node]:
