@@ -81,8 +81,8 @@ class Transacted:
     """One of `OUTPUT_FORMATS`, or what writes a registry's schema."""
 
     errors: Topic | ErrorsFile | None = None
-    """Where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's machine, once
-    that is committed; None gives them out."""
+    """Where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's machine,
+    once that is committed; None gives them out."""
 
     seconds: float = 0.2
     """How long one may last while its bundle does; the bundle's end commits too."""
