@@ -12,7 +12,8 @@ V = TypeVar("V")
 
 
 class PerProcess(Generic[K, V]):
-    """Values by what they are made of: made by the first thread that asks, while others wait; kept until dropped.
+    """Values by what they are made of: made by the first thread that asks, while others that want the same wait; kept
+    until dropped.
 
         sessions = PerProcess(StagedSession)
         sessions.get(model) is sessions.get(model)
@@ -26,6 +27,7 @@ class PerProcess(Generic[K, V]):
         self._make = make
         self._inherited: list[dict[K, V]] = []
         self._values: dict[K, V] = {}
+        self._making: dict[K, threading.Lock] = {}
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -33,9 +35,13 @@ class PerProcess(Generic[K, V]):
     def get(self, key: K) -> V:
         """The value, made by the first call."""
         with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
             value = self._values.get(key)
             if value is None:
-                value = self._values[key] = self._make(key)
+                made = self._make(key)
+                with self._lock:
+                    value = self._values[key] = made
             return value
 
     def known(self, key: K) -> V | None:
@@ -43,13 +49,24 @@ class PerProcess(Generic[K, V]):
         with self._lock:
             return self._values.get(key)
 
-    def drop(self, key: K, value: V) -> None:
-        """Let go of the value, if it is the one that is kept."""
+    @property
+    def keys(self) -> tuple[K, ...]:
+        """What the values that are kept are made of."""
         with self._lock:
-            if self._values.get(key) is value:
+            return tuple(self._values)
+
+    def drop(self, value: object) -> None:
+        """Let go of a value; who still has it can go on using it."""
+        with self._lock:
+            for key in [key for key, kept in self._values.items() if kept is value]:
                 del self._values[key]
+
+    def clear(self) -> None:
+        """Let go of all values."""
+        with self._lock:
+            self._values.clear()
 
     def _forget(self) -> None:
         self._inherited.append(self._values)
-        self._values = {}
+        self._values, self._making = {}, {}
         self._lock = threading.Lock()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import ModelFile, external_folder, load_source, model_bytes, unknown_ranks
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
 from beamsplit.models.ort_reason import one_line
+from beamsplit.models.per_process import PerProcess
 from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.ort_values import ODD_TYPES, to_numpy, to_ort_value
 from beamsplit.models.running.providers import (
@@ -39,9 +39,9 @@ __all__ = [
     "available_providers",
     "get_session",
     "gpu_count",
+    "loaded_models",
     "resolve_providers",
     "signature_of",
-    "thread_scaling",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -222,9 +222,8 @@ def _names(dim: object) -> bool:
     return isinstance(dim, str) and dim.strip().lower() not in ("", "?", "*", "-1", "none", "null", "unknown")
 
 
-_sessions: dict[tuple[ModelFile, SessionOptions, int, int], Session] = {}
-_loading: dict[tuple[ModelFile, SessionOptions, int, int], threading.Lock] = {}
-_lock = threading.Lock()
+_sessions = PerProcess[tuple[ModelFile, SessionOptions, int, int], Session](lambda key: Session(*key[:2]))
+"""By model, options, and the time and size of the file."""
 
 
 def get_session(model: ModelFile, options: SessionOptions) -> Session:
@@ -239,46 +238,22 @@ def get_session(model: ModelFile, options: SessionOptions) -> Session:
         stat = os.stat(model.path)
     except OSError as error:
         raise UsageError(f"--model {model.path} cannot be read ({error.strerror}): give an ONNX file") from None
-    key = (model, options, stat.st_mtime_ns, stat.st_size)
-    with _lock:
-        mine = _loading.setdefault(key, threading.Lock())
-    with mine:
-        session = _sessions.get(key)
-        if session is None:
-            session = _sessions[key] = Session(model, options)
-        return session
+    return _sessions.get((model, options, stat.st_mtime_ns, stat.st_size))
 
 
 def drop_session(session: object) -> None:
     """Let go of a session that nobody in this process needs any more; who still has it can go on using it."""
-    with _lock:
-        for key in [key for key, known in _sessions.items() if known is session]:
-            del _sessions[key]
+    _sessions.drop(session)
 
 
 def forget_sessions() -> None:
     """Let go of every session of this process, as `drop_session` does of one."""
-    with _lock:
-        _sessions.clear()
-
-
-_inherited: list[dict[tuple[ModelFile, SessionOptions, int, int], Session]] = []
-
-
-def _forget_sessions() -> None:
-    """A forked child has none of its parent's threads: not those of a session, nor one that held a lock.
-
-    The sessions are kept alive, because destroying one would wait for its threads for ever.
-    """
-    global _lock
-    _inherited.append(dict(_sessions))
     _sessions.clear()
-    _loading.clear()
-    _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_sessions)
+def loaded_models() -> list[str]:
+    """Paths of the models that this process holds a session of."""
+    return [model.path for model, *_ in _sessions.keys]
 
 
 _SLOWER_ON_CPU = ("SkipLayerNormFusion",)
@@ -336,52 +311,3 @@ def _make_session(
             "install what https://onnxruntime.ai/docs/execution-providers names, or use --providers cpu"
         )
     return session
-
-
-def thread_scaling(
-    run: Callable[[], object],
-    workers: int,
-    *,
-    budget_seconds: float = 0.1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """How much faster `workers` threads call `run` than one thread does: 1.0 is not at all, `workers` perfectly.
-
-    Takes about `budget_seconds`, but calls `run` at least `workers + 2` times.
-    """
-    if workers < 2:
-        return 1.0
-    run()
-    began = clock()
-    run()
-    once = max(clock() - began, 1e-7)
-    # One thread's calls and then, if nothing scales, `workers` times as many.
-    calls = max(1, int(budget_seconds / (once * (workers + 1))))
-    alone = _seconds(run, 1, calls, clock)
-    together = _seconds(run, workers, calls, clock)
-    return workers * alone / max(together, 1e-9)
-
-
-def _seconds(run: Callable[[], object], threads: int, calls: int, clock: Callable[[], float]) -> float:
-    ready = threading.Barrier(threads + 1)
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        ready.wait()
-        try:
-            for _ in range(calls):
-                run()
-        except BaseException as error:
-            failed.append(error)
-
-    pool = [threading.Thread(target=work) for _ in range(threads)]
-    for thread in pool:
-        thread.start()
-    ready.wait()
-    began = clock()
-    for thread in pool:
-        thread.join()
-    elapsed = clock() - began
-    if failed:
-        raise failed[0]
-    return elapsed

@@ -199,7 +199,7 @@ class ShardedSession:
 
     def drop(self) -> None:
         """Let go of the sessions, which nobody in this process needs any more."""
-        _sharded.drop(self.model, self)
+        _sharded.drop(self)
         for sessions in self.sessions:
             for session in sessions:
                 drop_session(session)

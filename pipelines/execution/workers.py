@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beamsplit.models.running.providers import CPU
-from beamsplit.models.running.session import SessionOptions, gpu_count, resolve_providers, thread_scaling
+from beamsplit.models.running.session import SessionOptions, gpu_count, resolve_providers
+from beamsplit.models.running.thread_scaling import thread_scaling
 from beamsplit.pipelines.options.values import WorkerOptions
 from beamsplit.transforms.step import Step
 

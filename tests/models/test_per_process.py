@@ -26,9 +26,9 @@ def test_one_value_for_all_threads():
 def test_only_the_value_that_is_kept_is_dropped():
     values = PerProcess[str, list[str]](lambda key: [key])
     first = values.get("a")
-    values.drop("a", ["a"])
+    values.drop(["a"])
     assert values.get("a") is first
-    values.drop("a", first)
+    values.drop(first)
     assert values.known("a") is None and values.get("a") is not first
 
 

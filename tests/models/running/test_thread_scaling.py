@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from beamsplit.models.graph.model_file import ModelFile
-from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, thread_scaling
+from beamsplit.models.running.session import ModelRunError, Session, SessionOptions
+from beamsplit.models.running.thread_scaling import thread_scaling
 from beamsplit.pipelines.execution.workers import choose_worker_type
 from beamsplit.transforms.step import StepResult
 from tests import onnx_models

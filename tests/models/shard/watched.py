@@ -37,8 +37,8 @@ def private_bytes() -> int:
 def _tell(who: str) -> None:
     Metrics.counter("test", f"pid/{who}/{os.getpid()}").inc()
     Metrics.distribution("test", f"private/{who}").update(private_bytes())
-    for model, *_ in session._sessions:
-        Metrics.counter("test", f"loaded/{who}/{Path(model.path).name}").inc()
+    for path in session.loaded_models():
+        Metrics.counter("test", f"loaded/{who}/{Path(path).name}").inc()
 
 
 class WatchedStep(ShardStep):
@@ -64,7 +64,7 @@ def _note(folder: str | None, who: str) -> None:
     path = Path(folder, f"{who}-{os.getpid()}.json")
     with _NOTING:  # a process runs several steps side by side
         known = json.loads(path.read_text())["private"] if path.exists() else 0
-        loaded = [Path(model.path).name for model, *_ in session._sessions]
+        loaded = [Path(path).name for path in session.loaded_models()]
         new = path.with_suffix(".new")
         new.write_text(json.dumps({"loaded": loaded, "private": max(known, private_bytes())}))
         new.rename(path)

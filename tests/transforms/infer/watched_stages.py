@@ -21,8 +21,8 @@ class WatchedStep(WholeStep):
     def run(self, block: pa.RecordBatch) -> Iterator[pa.RecordBatch | StepFailure]:
         yield from super().run(block)
         Metrics.counter("test", f"pid/{self.number}/{os.getpid()}").inc()
-        for model, *_ in session._sessions:
-            Metrics.counter("test", f"loaded/{self.number}/{Path(model.path).name}").inc()
+        for path in session.loaded_models():
+            Metrics.counter("test", f"loaded/{self.number}/{Path(path).name}").inc()
 
 
 def as_kind(kind: type[WholeStep], steps: ModelSteps) -> ModelSteps:
