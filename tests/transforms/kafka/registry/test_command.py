@@ -16,7 +16,7 @@ from tests.command import Command, lines
 from tests.pipelines.job.declared import written
 from tests.transforms.kafka.registry.avro_samples import messages
 from tests.transforms.kafka.registry.registries import Registered
-from tests.transforms.kafka.test_topic_command import Broker
+from tests.transforms.kafka.topic_command import Broker
 
 kafka = pytest.importorskip("confluent_kafka")
 pytest.importorskip("confluent_kafka.schema_registry")
