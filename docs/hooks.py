@@ -116,7 +116,7 @@ def table_of_modes() -> str:
     }  # fmt: skip
     words = {
         "yes": "yes", "-": "", "topic": "if a topic is written", "file": "if files are written",
-        "deep": "with `--stages`",
+        "table": "if a table is written", "deep": "with `--stages`",
     }  # fmt: skip
     lines = ["| option | " + " | ".join(heads[column] for column in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for option, marks in GOES_WITH.items():

@@ -89,6 +89,7 @@ READ_FROM = {
     ("yes", "-", "-"): "files only",
     ("yes", "yes", "-"): "not for a stream",
     ("file", "yes", "-"): "where files are written",
+    ("table", "table", "-"): "where a table is written",
     ("topic", "-", "yes"): "where a topic is written",
     ("topic", "yes", "yes"): "topics only",
     ("-", "yes", "yes"): "topics only",
