@@ -21,6 +21,7 @@ EXTRAS = {
         "orjson>=3.10",
     ],
     "where": ["sqlglot>=26"],
+    "lance": ["pylance>=2", "sqlglot>=26"],
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     # 2025.3: copies of more than 5 GB, and retries of answers that are cut.

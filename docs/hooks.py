@@ -97,7 +97,7 @@ def table_of_formats() -> str:
     from beamsplit.transforms.formats import FORMATS
 
     lines = ["| `--input_format` | read, by extension | written, by extension | values are text |", "|---|---|---|---|"]
-    for one in FORMATS.values():
+    for one in (one for one in FORMATS.values() if not one.by_scheme):
         read, written = (
             ", ".join(f"`{extension}`" for extension in extensions)
             for extensions in (one.extensions, one.written_extensions)

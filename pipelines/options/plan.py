@@ -25,7 +25,7 @@ from beamsplit.pipelines.options.shared import (
 from beamsplit.pipelines.options.texts import positive, stages_count
 from beamsplit.pipelines.options.values import PLAN_GROUPS, PlanOptions
 from beamsplit.pipelines.typed import typed
-from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.formats import FILE_FORMATS
 
 EXAMPLES = """\
 examples:
@@ -75,7 +75,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     job.add_argument(
         "--input_format",
-        choices=tuple(FORMATS),
+        choices=FILE_FORMATS,
         help="of the sample; default: by extension",
     )
     job.add_argument("--encoding", metavar="latin-1", help="of a sample of CSV or JSON Lines that is not UTF-8")

@@ -52,11 +52,12 @@ SCHEMES: dict[str, Scheme] = {
         {Mode.RANGE: f"{_SOURCES}.topic_range", Mode.STREAM: f"{_SOURCES}.topic"},
         sinks=f"{_SINKS}.topics",
     ),
+    "lance": Scheme({Mode.FILES: f"{_SOURCES}.lance"}),
     "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}, tables=f"{_SINKS}.delta"),
 }
 """System by scheme."""
 
-BY_PATH = ("delta",)
+BY_PATH = ("delta", "lance")
 """Schemes behind which a path stands: `delta:data/sales`."""
 
 

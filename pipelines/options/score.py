@@ -40,7 +40,7 @@ from beamsplit.pipelines.options.texts import (
 )
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
 from beamsplit.pipelines.typed import typed
-from beamsplit.transforms.formats import FORMATS
+from beamsplit.transforms.formats import FILE_FORMATS
 
 EXAMPLES = """\
 examples:
@@ -107,8 +107,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="PATTERN",
-        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or delta:PATH@VERSION; or a topic, "
-        "kafka://host:port/topic",
+        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or lance:PATH, also @VERSION; or a "
+        "topic, kafka://host:port/topic",
     )
     job.add_argument(
         "--output",
@@ -161,7 +161,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     job.add_argument(
         "--input_format",
-        choices=tuple(FORMATS),
+        choices=FILE_FORMATS,
         help="default: by extension; files: each file is one row (columns path, bytes)",
     )
     add_csv_header(job)

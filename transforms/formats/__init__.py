@@ -54,6 +54,9 @@ class Format:
     files: bool = False
     """Each file is a row, its columns `path` and `bytes`."""
 
+    by_scheme: bool = False
+    """What is read is no file, and is named by its scheme (`lance:PATH`): `--input_format` does not."""
+
     cuttable: bool = False
     """A split can be entered at any row at little cost."""
 
@@ -141,12 +144,16 @@ AVRO = Format("avro", (".avro",), "formats.avro", "formats.avro", cuttable=True)
 ORC = Format("orc", (".orc",), "formats.orc", "formats.orc", cuttable=True, times="ns")
 WEBDATASET = Format("webdataset", (".tar",), "formats.webdataset")
 TFRECORD = Format("tfrecord", (".tfrecord", ".tfrecords"), "formats.tfrecord", packed=True)
+LANCE = Format("lance", (), "formats.lance", by_scheme=True, cuttable=True)
 FILES = Format("files", (), "read.files", files=True, cuttable=True)
 
 FORMATS: dict[str, Format] = {
-    one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, TFRECORD, FILES)
+    one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, TFRECORD, LANCE, FILES)
 }
 """Every format, by its name."""
+
+FILE_FORMATS = tuple(name for name, one in FORMATS.items() if not one.by_scheme)
+"""What `--input_format` takes."""
 
 
 def format_by_extension(path: str) -> Format | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.formats import FORMATS, format_by_extension
+from beamsplit.transforms.formats import FILE_FORMATS, FORMATS, format_by_extension
 from beamsplit.transforms.read.choice import hidden_part, is_hidden
 from beamsplit.transforms.read.compression import kind_by_name, without_extension
 from beamsplit.transforms.read.dataset_folder import data_files
@@ -196,8 +196,8 @@ def format_of(inputs: Sequence[InputFile], explicit: str | None = None) -> str:
         UsageError: `explicit` is no format, or the files are of several formats.
     """
     if explicit is not None:
-        if explicit not in FORMATS:
-            raise UsageError(f"--input_format {explicit!r} is not known: use one of {', '.join(FORMATS)}")
+        if explicit not in FILE_FORMATS:
+            raise UsageError(f"--input_format {explicit!r} is not known: use one of {', '.join(FILE_FORMATS)}")
         return explicit
     examples: dict[str, str] = {}
     for file in inputs:
