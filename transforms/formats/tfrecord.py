@@ -13,15 +13,17 @@ import os
 import struct
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from itertools import takewhile
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
+from beamsplit.transforms.formats.row_buffer import in_blocks
 from beamsplit.transforms.formats.row_starts import splits_between
 from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.inputs import InputFile
-from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, conform
+from beamsplit.transforms.read.result import ReadOptions, ReadResult
 from beamsplit.transforms.read.streams import is_compressed, is_local, open_stream
 from beamsplit.transforms.split import Split
 
@@ -101,56 +103,20 @@ def _is_over(split: Split, start: int) -> bool:
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split."""
-    path, wanted = split.paths[0], options.data_schema
-    first = split.first_row or 0
-    rows, at = _Rows(wanted), -1
-    with open_stream(path, decompress=True) as stream:
-        for start, record in _records(path, stream, split.start):
-            if _is_over(split, start) or at + 1 == split.row_stop:
-                break
-            at += 1
-            if at < split.row_start:
-                continue
-            rows.add(_features(path, first + at, record), len(record))
-            if rows.number == options.block_rows or rows.bytes >= options.block_bytes:
-                yield from rows.take().results(split.origin_file(), first + at + 1 - rows.number, options)
-                rows = _Rows(wanted)
-    if rows.number:
-        yield from rows.take().results(split.origin_file(), first + at + 1 - rows.number, options)
+    path = split.paths[0]
+    own = pa.schema([(field.name, _own_type(field.type)) for field in options.data_schema])
 
-
-class _Rows:
-    """Rows on their way to a block."""
-
-    def __init__(self, wanted: pa.Schema) -> None:
-        self.number = 0
-        self.bytes = 0
-        self._wanted = wanted
-        self._values: dict[str, list[Any]] = {name: [] for name in wanted.names}
-        self._own = pa.schema([(field.name, _own_type(field.type)) for field in wanted])
-        self._bad: dict[int, str] = {}
-
-    def add(self, features: Any, size: int) -> None:
-        """A row, and how many bytes it has."""
+    def values(number: int, record: bytes) -> tuple[list[Any] | str, int]:
+        features = _features(path, number, record)
         try:
-            row = [_value(field, features[field.name]) if field.name in features else None for field in self._own]
+            found = [_value(field, features[field.name]) if field.name in features else None for field in own]
         except ValueError as error:
-            self._bad[self.number] = str(error)
-        else:
-            for column, value in zip(self._values.values(), row, strict=True):
-                column.append(value)
-        self.number += 1
-        self.bytes += size
+            return str(error), len(record)
+        return found, len(record)
 
-    def take(self) -> Parsed:
-        """What was added."""
-        if not self._values:
-            return Parsed(pa.RecordBatch.from_struct_array(pa.array([{}] * self.number, pa.struct([]))), self.number)
-        columns = [pa.array(self._values[field.name], field.type) for field in self._own]
-        parsed = Parsed(pa.RecordBatch.from_arrays(columns, schema=self._own), self.number, self._bad)
-        where = parsed.positions()
-        cast = conform(parsed.batch, self._wanted)
-        return Parsed(cast.batch, self.number, {**self._bad, **{int(where[at]): why for at, why in cast.bad.items()}})
+    with open_stream(path, decompress=True) as stream:
+        found = takewhile(lambda one: not _is_over(split, one[0]), _records(path, stream, split.start))
+        yield from in_blocks(split, options, own, (record for _, record in found), values)
 
 
 def _own_type(kind: pa.DataType) -> pa.DataType:

@@ -14,14 +14,16 @@ import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from beamsplit.transforms.formats.row_buffer import in_blocks
 from beamsplit.transforms.formats.row_starts import splits_between
 from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.inputs import InputFile
-from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, conform
+from beamsplit.transforms.read.result import ReadOptions, ReadResult
 from beamsplit.transforms.read.streams import is_local, open_stream
 from beamsplit.transforms.split import Split
 
@@ -91,62 +93,23 @@ def count(split: Split) -> int:
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split, of which only what is wanted is read."""
-    path, wanted = split.paths[0], options.data_schema
-    rows = _Rows(wanted)
-    first = split.first_row or 0
-    at = -1
-    with open_stream(path) as stream:
-        for start, key, row, tar in _rows(path, stream, split.start):
-            if start >= split.stop or at + 1 == split.row_stop:
-                break
-            at += 1
-            if at < split.row_start:
-                continue
-            rows.add(key, {name: _content(path, tar, row[name]) for name in wanted.names if name in row})
-            if rows.number == options.block_rows or rows.bytes >= options.block_bytes:
-                yield from rows.take().results(split.origin_file(), first + at + 1 - rows.number, options)
-                rows = _Rows(wanted)
-    if rows.number:
-        yield from rows.take().results(split.origin_file(), first + at + 1 - rows.number, options)
+    path, wanted = split.paths[0], options.data_schema.names
+    own = pa.schema([(name, pa.string() if name == KEY else column_type(name)) for name in wanted])
 
-
-class _Rows:
-    """Rows on their way to a block."""
-
-    def __init__(self, wanted: pa.Schema) -> None:
-        self.number = 0
-        self.bytes = 0
-        self._wanted = wanted
-        self._own = pa.schema([(name, pa.string() if name == KEY else column_type(name)) for name in wanted.names])
-        self._columns: dict[str, list[Any]] = {name: [] for name in wanted.names}
-        self._bad: dict[int, str] = {}
-
-    def add(self, key: str, contents: dict[str, bytes]) -> None:
-        values: dict[str, Any] = {KEY: key}
+    def values(number: int, found: tuple[int, str, Row, tarfile.TarFile]) -> tuple[list[Any] | str, int]:
+        _, key, row, tar = found
+        contents = {name: _content(path, tar, row[name]) for name in wanted if name in row}
+        size = sum(map(len, contents.values()))
         try:
-            for name, content in contents.items():
-                values[name] = _value(name, self._own.field(name).type, content)
+            held = {name: _value(name, own.field(name).type, content) for name, content in contents.items()}
         except ValueError as error:
-            self._bad[self.number] = f"row {key!r}: {error}"
-        else:
-            for name, column in self._columns.items():
-                column.append(values.get(name))
-        self.number += 1
-        self.bytes += sum(map(len, contents.values()))
+            return f"row {key!r}: {error}", size
+        made = {KEY: key, **held}
+        return [made.get(name) for name in wanted], size
 
-    def take(self) -> Parsed:
-        """What was added."""
-        if not self._columns:
-            return Parsed(_without_columns(self.number), self.number)
-        columns = [pa.array(column, self._own.field(name).type) for name, column in self._columns.items()]
-        parsed = Parsed(pa.RecordBatch.from_arrays(columns, schema=self._own), self.number, self._bad)
-        where = parsed.positions()
-        cast = conform(parsed.batch, self._wanted)
-        return Parsed(cast.batch, self.number, {**self._bad, **{int(where[at]): why for at, why in cast.bad.items()}})
-
-
-def _without_columns(rows: int) -> pa.RecordBatch:
-    return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    with open_stream(path) as stream:
+        rows = takewhile(lambda found: found[0] < split.stop, _rows(path, stream, split.start))
+        yield from in_blocks(split, options, own, rows, values)
 
 
 _INT64 = 1 << 63
