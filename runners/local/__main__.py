@@ -1,4 +1,4 @@
-"""`python -m runners.local up|down|status|topic`: a Kafka broker and a Flink cluster on this machine."""
+"""`python -m runners.local up|down|status|topic`: Kafka, Flink and a schema registry on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from beamsplit.runners.cache import cache_folder
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.local import FlinkCluster, KafkaBroker
+from beamsplit.runners.local import FlinkCluster, KafkaBroker, SchemaRegistry
 from beamsplit.runners.local.found import Found, find_flink, find_kafka
 from beamsplit.runners.local.topics import (
     consume,
@@ -22,13 +22,14 @@ from beamsplit.runners.local.topics import (
     shown_whole,
 )
 
-KAFKA_PORT, FLINK_PORT = 9092, 8081
+KAFKA_PORT, FLINK_PORT, REGISTRY_PORT = 9092, 8081, 8085
 OK, FAILED = 0, 1
 INTERRUPTED = 130
 
 EXAMPLES = """\
 examples:
   python -m runners.local up
+  python -m runners.local up --kafka --registry
   python -m runners.local topic create in --partitions 4
   python -m runners.local topic produce in rows.jsonl
   python -m runners.local topic consume out --count 10 --full
@@ -47,13 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     places = argparse.ArgumentParser(add_help=False)
     places.add_argument("--dir", type=Path, metavar="FOLDER", help="state, logs and pids (default: the user's cache)")
     services = argparse.ArgumentParser(add_help=False, parents=[places])
-    services.add_argument("--kafka", action="store_true", help="the broker only (without it and --flink: both)")
+    services.add_argument(
+        "--kafka", action="store_true", help="the broker only (without it and the others: broker and cluster)"
+    )
     services.add_argument("--flink", action="store_true", help="the cluster only")
+    services.add_argument("--registry", action="store_true", help="a schema registry, with its schemas in memory")
     services.add_argument(
         "--kafka_port", type=int, default=KAFKA_PORT, metavar="N", help="default: %(default)s; 0: any"
     )
     services.add_argument(
         "--flink_port", type=int, default=FLINK_PORT, metavar="N", help="default: %(default)s; 0: any"
+    )
+    services.add_argument(
+        "--registry_port", type=int, default=REGISTRY_PORT, metavar="N", help="default: %(default)s; 0: any"
     )
     services.add_argument("--task_managers", type=int, default=1, metavar="N", help="default: %(default)s")
     services.add_argument("--slots", type=int, default=2, metavar="N", help="of a TaskManager (default: %(default)s)")
@@ -97,12 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "topic":
             return _topic(options, folder / "kafka")
-        both = options.kafka == options.flink
+        both = not (options.kafka or options.flink or options.registry)
         codes = []
         if both or options.kafka:
             codes.append(_kafka(options, folder / "kafka"))
         if both or options.flink:
             codes.append(_flink(options, folder / "flink"))
+        if options.registry or (both and SchemaRegistry(folder / "registry").process.pid is not None):
+            codes.append(_registry(options, folder / "registry"))
         return max(codes)
     except RunnerError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -138,6 +147,17 @@ def _flink(options: argparse.Namespace, folder: Path) -> int:
     pids = [each.pid for each in (cluster.job_manager, *cluster.task_managers)]
     ports = {cluster.port, options.flink_port} - {0}
     return _tell("flink", cluster.address, pids, folder, options.command, find_flink(ports))
+
+
+def _registry(options: argparse.Namespace, folder: Path) -> int:
+    registry = SchemaRegistry(folder)
+    if options.command == "up":
+        if registry.process.pid is None and options.registry_port:
+            registry.port = options.registry_port
+        registry.start()
+    elif options.command == "down":
+        registry.stop()
+    return _tell("registry", registry.url, [registry.process.pid], folder, options.command, {})
 
 
 def _tell(name: str, address: str, pids: list[int | None], folder: Path, command: str, found: dict[str, Found]) -> int:

@@ -12,7 +12,7 @@ import pytest
 from beamsplit.runners.cache import cache_folder
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.java import find_java
-from beamsplit.runners.local import FlinkCluster, KafkaBroker
+from beamsplit.runners.local import FlinkCluster, KafkaBroker, SchemaRegistry
 from beamsplit.runners.prism import find_prism
 from tests.caches import link_programs
 from tests.services.streams import Stream
@@ -66,6 +66,13 @@ def session_cluster(services: None, tmp_path_factory: pytest.TempPathFactory) ->
 def cluster(session_cluster: FlinkCluster) -> FlinkCluster:
     """A Flink session cluster with 2 slots, running."""
     return session_cluster.start()
+
+
+@pytest.fixture(scope="session")
+def schema_registry(services: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistry]:
+    """A schema registry, running: use subjects of your own."""
+    with SchemaRegistry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="session")
