@@ -3,22 +3,25 @@
 Every program is a process of its own on the same broker and the same messages, in turn (A B C A B C ...). Saturation is
 a backlog, measured by the broker's clock; latency is from sending to reading by one measuring consumer, at half of what
 the plain loop keeps up with while sender and consumer run beside it. A program whose predictions differ is void.
-With --ways the programs are one model on Flink whole, in stages and in shards, all under the load of the slowest.
+With --ways the programs are one model on Flink whole, in stages and in shards, all under the load of the slowest; with
+--formats it is looked at what formats of messages cost (`stream_formats.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from beamsplit.runners.local import KafkaBroker
+from benchmarks import stream_formats
 from benchmarks.measure import ProgramFailed
 from benchmarks.report import leave, show
 from benchmarks.stream_cases import (
@@ -253,6 +256,18 @@ def verdicts(case: StreamCase, results: list[Result]) -> list[str]:
     return [*(f"{case.name}: {PRISM} {what}: {'met' if met else 'NOT met'}" for what, met in reached), *failed]
 
 
+def _formats(options: argparse.Namespace) -> int:
+    """What formats of messages cost."""
+    with tempfile.TemporaryDirectory(prefix="stream-", dir=options.out) as folder:
+        results = stream_formats.measure(Path(folder), options.data.absolute(), 1 if options.quick else options.runs)
+    show(*stream_formats.table(results))
+    print("\n" + "\n".join(stream_formats.verdicts(results)))
+    told = options.out / "stream_formats.json"
+    told.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    print(f"\n{told}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, write JSON and a chart."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__.splitlines()[0])
@@ -260,12 +275,15 @@ def main(argv: list[str] | None = None) -> int:
     known = (*PROGRAMS, *WAYS)
     parser.add_argument("--programs", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--ways", action="store_true", help="one model whole, in stages and in shards, on Flink")
+    parser.add_argument("--formats", action="store_true", help="formats of messages, by processor seconds, on Prism")
     parser.add_argument("--runs", type=int, default=2, help="of each program at saturation (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one run")
     parser.add_argument("--data", type=Path, default=Path("benchmarks/data"), help="folder of the inputs")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="folder of the results")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.formats:
+        return _formats(options)
     beside = BESIDE_WAYS if options.ways else BESIDE
     asked = options.programs or list(WAYS if options.ways else PROGRAMS)
     names = options.cases or list(WAYS_CASES if options.ways else CASES)

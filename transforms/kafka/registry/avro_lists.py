@@ -116,10 +116,11 @@ class Items:
         lengths = np.zeros(len(at) + 1, np.int64)
         for part in parts:
             lengths[part.who + 1] += part.counts
+        if len(parts) == 1:  # To join one would copy it.
+            return pa.array(np.cumsum(lengths).astype(np.int32)), parts[0].values, after
         columns = [pa.concat_arrays([part.values[column] for part in parts]) for column in range(len(self.nodes))]
-        if len(parts) > 1:
-            order = np.argsort(np.concatenate([np.repeat(part.who, part.counts) for part in parts]), kind="stable")
-            columns = [column.take(pa.array(order)) for column in columns]
+        order = np.argsort(np.concatenate([np.repeat(part.who, part.counts) for part in parts]), kind="stable")
+        columns = [column.take(pa.array(order)) for column in columns]
         return pa.array(np.cumsum(lengths).astype(np.int32)), columns, after
 
 

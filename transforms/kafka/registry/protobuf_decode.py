@@ -255,11 +255,14 @@ def _lists(one: Any, parts: list[Part], cursors: Cursors, count: int) -> pa.Arra
         places = np.empty(0, np.uint64 if _wire_of(one) == VARINT else np.int64)
         empty = _values(one, cursors, nothing, places, nothing)
         return _listed(one, empty, np.zeros(count, np.int64))
-    whole = columns[0] if len(columns) == 1 else pa.concat_arrays(columns)
+    lengths = np.zeros(count, np.int64)
+    for some, number in zip(rows, counts, strict=True):
+        lengths[some] += number
+    if len(columns) == 1:
+        return _listed(one, columns[0], lengths)
     owners = np.concatenate([np.repeat(some, number) for some, number in zip(rows, counts, strict=True)])
-    if len(columns) > 1:
-        whole = whole.take(pa.array(np.argsort(owners, kind="stable")))
-    return _listed(one, whole, np.bincount(owners, minlength=count))
+    whole = pa.concat_arrays(columns).take(pa.array(np.argsort(owners, kind="stable")))
+    return _listed(one, whole, lengths)
 
 
 def _packed(one: Any, part: Part, cursors: Cursors) -> tuple[np.ndarray, np.ndarray, pa.Array]:
