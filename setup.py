@@ -23,6 +23,7 @@ EXTRAS = {
     "where": ["sqlglot>=26"],
     "lance": ["pylance>=2", "sqlglot>=26"],
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
+    "iceberg": ["pyiceberg[sql-sqlite]>=0.11", "sqlglot>=26"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     # 2025.3: copies of more than 5 GB, and retries of answers that are cut.
     "gcp": ["apache-beam[gcp]>=2.76", "gcsfs>=2025.3"],

@@ -107,8 +107,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="PATTERN",
-        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or lance:PATH, also @VERSION; or a "
-        "topic, kafka://host:port/topic",
+        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or lance:PATH, also @VERSION, or "
+        "iceberg://CATALOG/db.table; or a topic, kafka://host:port/topic",
     )
     job.add_argument(
         "--output",

@@ -18,7 +18,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read.infer_schema import UNREADABLE
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.streams import is_local
-from beamsplit.transforms.tables.table_file import TableFile
+from beamsplit.transforms.tables.table_file import TableFile, file_stamp
 from beamsplit.transforms.where import Bounds, Node, may_match
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def delta_snapshot(name: DeltaName, table: DeltaTable, where: Node | None, optio
                 left_out += left
                 continue
             file = replace(columns.file, constants=tuple(constants.items()), rows=left, deleted=gone)
-            kept.append(InputFile(where_it_is, size, _stamp(where_it_is), table=file))
+            kept.append(InputFile(where_it_is, size, file_stamp(where_it_is), table=file))
     if not kept:
         kept.append(InputFile(name.path, 0, table=replace(columns.file, rows=0)))
     return DeltaSnapshot(int(table.version()), tuple(sorted(kept, key=lambda file: file.path)), left_out)
@@ -170,16 +170,6 @@ def _inside(name: DeltaName, path: str, option: str) -> str:
             "clone?); read the table that it was cloned from, or copy it"
         )
     return posixpath.join(name.path, normal)
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    if not is_local(path):
-        return None
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _deleted_rows(table: DeltaTable) -> dict[str, np.ndarray]:
@@ -238,7 +228,7 @@ class DeltaColumns:
             rows = batch.column("num_records")[at].as_py()
             if name in constants:
                 value = _compared(constants[name])
-                return Bounds(value, value, 0, rows) if value.is_valid else Bounds(nulls=rows, rows=rows)
+                return Bounds(value, value, 0, rows, exact=True) if value.is_valid else Bounds(nulls=rows, rows=rows)
             if self.mapped:
                 return None
             least, most, nulls = (_told(batch, f"{what}.{name}", at) for what in ("min", "max", "null_count"))

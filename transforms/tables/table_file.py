@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW
 from beamsplit.transforms.read import parquet
 from beamsplit.transforms.read.plain_types import plain_schema
 from beamsplit.transforms.read.result import NO_DERIVED, ReadFailure, ReadOptions, ReadResult, conform
+from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.split import Split
 from beamsplit.transforms.where.rename import rename_columns
 
@@ -53,6 +55,17 @@ class TableFile:
             return {name: by_id[number] for name, number in self.ids if number in by_id and name not in told}
         names = dict(self.names)
         return {n: names.get(n, n) for n in self.schema.names if names.get(n, n) in have.names and n not in told}
+
+
+def file_stamp(path: str) -> tuple[int, int] | None:
+    """(number on its disk, nanoseconds of its last change) of a local file; None of others, and of one that is gone."""
+    if not is_local(path):
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def read_table_file(split: Split, options: ReadOptions) -> Iterator[ReadResult]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ class Bounds:
 
     rows: int | None = None
     """How many there are, nulls too."""
+
+    exact: bool = False
+    """Whether least and most are values that there are."""
 
     @property
     def only_nulls(self) -> bool:
@@ -82,7 +85,7 @@ def _compare(op: str, value: Any, known: Bounds, exact: bool) -> bool:
     low, high, at = key(known.least), key(known.most), key(value)
     if op == "!=":
         # Texts of statistics may be cut short.
-        return pa.types.is_string(kind) or not low == at == high
+        return (pa.types.is_string(kind) and not known.exact) or not low == at == high
     return {"=": low <= at <= high, "<": low < at, "<=": low <= at, ">": high > at, ">=": high >= at}[op]
 
 
@@ -93,15 +96,3 @@ def key(scalar: Any) -> Any:
         return scalar.value
     value = scalar.as_py()
     return value.encode() if isinstance(value, str) else value
-
-
-def constant_bounds(values: Mapping[str, Any], rows: int) -> Find:
-    """Bounds of columns that have one value (a `pa.Scalar`) in all rows; nothing is known of others."""
-
-    def find(name: str) -> Bounds | None:
-        if name not in values:
-            return None
-        value = values[name]
-        return Bounds(value, value, 0, rows) if value.is_valid else Bounds(nulls=rows, rows=rows)
-
-    return find
