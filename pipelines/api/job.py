@@ -186,6 +186,8 @@ def score(
 
 
 def _table_reader(output: str) -> str:
+    if not output.startswith("delta:"):
+        return "pyiceberg's Table.scan().to_arrow()"
     return f"deltalake.DeltaTable({output.removeprefix('delta:')!r}).to_pyarrow_table()"
 
 

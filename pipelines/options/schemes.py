@@ -53,7 +53,7 @@ SCHEMES: dict[str, Scheme] = {
         sinks=f"{_SINKS}.topics",
     ),
     "lance": Scheme({Mode.FILES: f"{_SOURCES}.lance"}),
-    "iceberg": Scheme({Mode.FILES: f"{_SOURCES}.iceberg"}),
+    "iceberg": Scheme({Mode.FILES: f"{_SOURCES}.iceberg"}, tables=f"{_SINKS}.iceberg"),
     "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}, tables=f"{_SINKS}.delta"),
 }
 """System by scheme."""

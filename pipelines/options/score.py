@@ -115,7 +115,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         required=True,
         metavar="FILE",
         help="where predictions go: exactly this file, .parquet, .csv, .jsonl, .avro or .orc; or many files, "
-        "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH",
+        "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH or iceberg://CATALOG/db.table",
     )
     job.add_argument("--overwrite", action="store_true", help="replace outputs and errors of an earlier run")
     job.add_argument("--append", action="store_true", help="add the rows to a table that is there, or make it")

@@ -186,7 +186,8 @@ def iceberg_snapshot(
     """
     number = snapshot_of(name, table, option)
     own = iceberg_schema(table, number, name.snapshot is not None)
-    plain = TableFile(schema, ids=tuple((field.name, field.field_id) for field in own.fields))
+    mapped = _mapped_names(table)
+    plain = TableFile(schema, ids=tuple((field.name, field.field_id) for field in own.fields), mapped=mapped)
     if number is None:
         return IcebergSnapshot(None, (InputFile(table.location(), 0, table=replace(plain, rows=0)),))
     try:
@@ -206,6 +207,13 @@ def iceberg_snapshot(
     if not kept:
         kept.append(InputFile(table.location(), 0, table=replace(plain, rows=0)))
     return IcebergSnapshot(number, tuple(sorted(kept, key=lambda file: file.path)), left_out)
+
+
+def _mapped_names(table: Table) -> tuple[tuple[str, int], ...]:
+    """What columns are called in files that do not tell their numbers."""
+    mapping = table.name_mapping()
+    found = [] if mapping is None else mapping.root
+    return tuple((name, int(one.field_id)) for one in found if one.field_id is not None for name in one.names)
 
 
 def file_of_task(name: IcebergName, task: FileScanTask, location: str, option: str) -> str:

@@ -37,6 +37,9 @@ class TableFile:
     ids: tuple[tuple[str, int], ...] = ()
     """(column, its number in the file), where columns are known by that; files without numbers are read by names."""
 
+    mapped: tuple[tuple[str, int], ...] = ()
+    """(name in files without numbers, the number that it stands for)."""
+
     rows: int | None = None
     """Rows that are not deleted, as far as the table tells."""
 
@@ -51,6 +54,9 @@ class TableFile:
         """
         told = {name for name, _ in self.constants}
         by_id = {int(f.metadata[FIELD_ID]): f.name for f in have if f.metadata and FIELD_ID in f.metadata}
+        if not by_id:
+            numbers = dict(self.mapped)
+            by_id = {numbers[name]: name for name in have.names if name in numbers}
         if self.ids and by_id:
             return {name: by_id[number] for name, number in self.ids if number in by_id and name not in told}
         names = dict(self.names)

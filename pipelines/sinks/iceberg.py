@@ -1,0 +1,159 @@
+"""Iceberg tables as what a job writes: `--output iceberg://CATALOG/db.table`."""
+
+from __future__ import annotations
+
+import posixpath
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.model_copy import model_version
+from beamsplit.pipelines.options.values import ScoreOptions
+from beamsplit.pipelines.sinks.files import unchanged_check
+from beamsplit.pipelines.sinks.sink import Sink, Written
+from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.step import Step
+from beamsplit.transforms.tables.columns import AsTableColumns, check_same_columns, table_schema
+from beamsplit.transforms.tables.iceberg import IcebergName, arrow_schema, open_catalog, parse_iceberg, told
+from beamsplit.transforms.tables.iceberg_write import JOB, IcebergCommit
+from beamsplit.transforms.write.storage import local_path
+
+if TYPE_CHECKING:
+    from apache_beam.pvalue import PCollection
+
+    from beamsplit.pipelines.job.job import Job
+
+VERSION = "beamsplit.model_version"
+
+
+def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
+    """The table of `--output`.
+
+    Raises:
+        UsageError: it cannot be written to, or is there.
+    """
+    asked, dry = options.sink, options.watching.dry_run_plan
+    name = parse_iceberg(asked.output, "--output")
+    if name.snapshot is not None:
+        raise UsageError(
+            f"--output {name} names a snapshot, and what is written makes a new one; leave @{name.snapshot} out"
+        )
+    if asked.merge_on:
+        raise UsageError(f"--merge_on is for tables of Delta, and --output {name} is one of Iceberg; leave it out")
+    catalog = open_catalog(name, "--output")
+    table = _table(catalog, name)
+    mode = "overwrite" if asked.overwrite else "append" if asked.append else "error"
+    if table is not None and mode == "error" and not dry:
+        raise UsageError(
+            f"--output {name} is there already; add --append to add the rows to it, or --overwrite to replace its rows"
+        )
+    location = table.location() if table is not None else _new_location(catalog, name)
+    if local_path(location) is None:
+        raise UsageError(
+            f"--output {name} lies in {location}, and tables are written on this machine's file system only"
+        )
+    schema = None if table is None or mode == "error" else arrow_schema(table, table.schema())
+    if table is not None and table.spec().fields:
+        by = ", ".join(field.name for field in table.spec().fields)
+        raise UsageError(
+            f"--output {name} is partitioned by {by}, and files are written for tables without partitions only; name "
+            "another table"
+        )
+    commit = IcebergCommit(name, mode, location, asked.commit_id or uuid.uuid4().hex, schema)
+    notes: tuple[str, ...] = ()
+    if table is not None and asked.commit_id is not None and commit.is_done():
+        notes = (f"{name} has the rows of --commit_id {asked.commit_id} already: what is scored now is not written",)
+    elif table is not None and mode == "error":
+        notes = (f"{name} is there already: to run this, add --append or --overwrite",)
+    return IcebergSink(commit, localize(options.binding.model), notes)
+
+
+def _table(catalog: Any, name: IcebergName) -> Any:
+    """The table, or None where there is none.
+
+    Raises:
+        UsageError: there is no such namespace, or the catalog does not answer.
+    """
+    from pyiceberg.exceptions import NoSuchTableError
+
+    namespace = name.table.rpartition(".")[0]
+    try:
+        return catalog.load_table(name.table)
+    except NoSuchTableError:
+        if catalog.namespace_exists(namespace):
+            return None
+        raise UsageError(
+            f"--output {name}: the catalog {name.catalog} has no namespace {namespace}; create it"
+        ) from None
+    except Exception as error:  # Whatever a catalog, its driver or a store tells.
+        raise UsageError(f"--output {name} cannot be opened: {told(error)}") from error
+
+
+def _new_location(catalog: Any, name: IcebergName) -> str:
+    """The folder that a catalog gives a table: in its warehouse, by its name.
+
+    Raises:
+        UsageError: the catalog has no warehouse.
+    """
+    warehouse = catalog.properties.get("warehouse")
+    if not warehouse:
+        raise UsageError(
+            f"--output {name}: the catalog {name.catalog} has no warehouse, where a new table would lie; configure one "
+            f"(PYICEBERG_CATALOG__{name.catalog.upper()}__WAREHOUSE), or create the table and add --append"
+        )
+    return posixpath.join(warehouse.rstrip("/"), *name.table.split("."))
+
+
+@dataclass(frozen=True)
+class IcebergSink(Sink):
+    """Predictions as rows of a table: files in its folder, which one snapshot adds."""
+
+    commit: IcebergCommit
+    model: str
+    """Path of the model, whose version is told."""
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """As it is typed."""
+        return str(self.commit.name)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The table, and what is done to it."""
+        how = {"error": "new", "append": "rows are added", "overwrite": "rows are replaced"}[self.commit.mode]
+        return {"output": f"{self.name}, {how}"}
+
+    def files(self) -> list[str]:
+        """The snapshot that has the rows, or a later one."""
+        table = _table(open_catalog(self.commit.name, "--output"), self.commit.name)
+        current = None if table is None else table.current_snapshot()
+        return [self.name if current is None else f"{self.name}@{current.snapshot_id}"]
+
+    def ready(self, schema: pa.Schema) -> tuple[Sink, tuple[Step, ...]]:
+        """With the columns that are written, and what makes them of the job's."""
+        commit, what = self.commit, f"--output {self.name}"
+        wanted = table_schema(schema, what)
+        if commit.schema is not None:
+            check_same_columns(schema, commit.schema, what)
+            wanted = commit.schema
+        telling = ((VERSION, model_version(self.model)), (JOB, commit.job))
+        return replace(self, commit=replace(commit, columns=wanted, told=telling)), (AsTableColumns(wanted),)
+
+    def write(self, blocks: PCollection, job: Job, after: PCollection | None) -> Written:
+        """Wire the files, and the snapshot behind them."""
+        from beamsplit.transforms.write import WriteBlocks
+
+        commit, one = self.commit, job.workers == 1
+        assert commit.columns is not None
+        schema = commit.columns.with_metadata(dict(commit.told))
+        folder = commit.location.removeprefix("file://").rstrip("/")
+        pattern = f"{folder}/data/part-{uuid.uuid4().hex[:12]}-*.parquet"
+        write = WriteBlocks(pattern, schema, None, one, after, unchanged_check(job), False, commit)
+        blocks | "Write" >> write
+        return [(pattern, write.job_id)]
