@@ -89,3 +89,18 @@ def test_many_bad_lines_take_few_parses(monkeypatch: pytest.MonkeyPatch):
     assert sorted(parsed.bad) == list(range(0, 10_000, 10))
     assert parsed.batch["f"].to_pylist() == [at for at in range(10_000) if at % 10]
     assert len(calls) < 64 and sum(calls) < 10 * len(texts)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+)
+def test_the_least_and_largest_whole_numbers_are_no_fault(kind):
+    signed = pa.types.is_signed_integer(kind)
+    low = -(2 ** (kind.bit_width - 1)) if signed else 0
+    high = 2 ** (kind.bit_width - signed) - 1
+    faults = Faults(pa.schema([("a", kind)]))
+    assert [faults.of(b'{"a": %d}' % number) for number in (low, high)] == [None, None]
+    for number in (low - 1, high + 1):
+        assert faults.of(b'{"a": %d}' % number) == f"field 'a' holds {number}, which is no {kind}"
+    long = faults.of(b'{"a": 1%s}' % (b"0" * 40))
+    assert long == f"field 'a' holds 1{'0' * 19}... (41 digits), which is no {kind}"
