@@ -67,6 +67,60 @@ def own(folder: str) -> None:
         _held[folder] = handle
 
 
+class Hold:
+    """A folder that stays when this process ends, and that no other process of this machine holds meanwhile.
+
+    Where a file system has no locks, nobody is kept out.
+    """
+
+    def __init__(self, folder: str, handle: int) -> None:
+        """Use `hold`."""
+        self.folder = folder
+        self._handle: int | None = handle
+
+    def release(self) -> None:
+        """Let others have it; the folder stays."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def remove(self) -> None:
+        """Remove the folder with all in it, the lock's file last."""
+        deadline = time.monotonic() + REMOVE_SECONDS
+        while not _removed(self.folder) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.release()
+
+
+def hold(folder: str) -> Hold | None:
+    """Make a folder, if it is not there, and hold it; None where another holds it.
+
+    What is in it when its holder has ended is for the next one; `remove_abandoned` removes it like any other.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = os.path.abspath(folder)
+    file = os.path.join(folder, _OWNER + machine())
+    while True:
+        os.makedirs(folder, exist_ok=True)
+        try:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # its last holder has just removed it
+            continue
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            return Hold(folder, handle)
+        if _is_that(handle, file):
+            return Hold(folder, handle)
+        os.close(handle)
+
+
 def disown(folder: str) -> None:
     """Remove a folder that `own` made, with all in it; for a while as often as threads still make files there."""
     folder = os.path.abspath(folder)

@@ -142,7 +142,7 @@ def score(
 
     Raises:
         UsageError: nothing was started; in the words of the command.
-        JobFailed: the job failed, and nothing is left of what it wrote.
+        JobFailed: the job failed, and nothing is left of what it wrote; with `resume=True` what is finished is kept.
         KeyboardInterrupt: it was interrupted.
     """
     from beamsplit.pipelines.api.paths import inputs_given, path_given
@@ -150,6 +150,8 @@ def score(
     from beamsplit.pipelines.options.score import score_options
     from beamsplit.pipelines.running.launch import launch
 
+    if options.get("resume") and output is None:
+        raise UsageError("--resume keeps what is finished beside the output, and no output is given; name one")
     started = time.perf_counter()
     model, input = path_given("model", model, "the ONNX file"), inputs_given("input", input)
     for name in ("dry_run", "dry_run_plan"):

@@ -21,6 +21,7 @@ from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.step import Step
 
 if TYPE_CHECKING:
+    from beamsplit.pipelines.resume.kept import Resumed
     from beamsplit.pipelines.sources.source import Source
 
 
@@ -54,6 +55,9 @@ class Job:
     """Folder that local workers share."""
 
     runner: RunnerOptions = field(default_factory=RunnerOptions)
+    resumed: Resumed | None = None
+    """What earlier runs have finished, with `--resume`."""
+
     updating: bool = False
     """Whether new models are watched for."""
 

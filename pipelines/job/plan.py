@@ -16,6 +16,8 @@ from beamsplit.pipelines.job.model import PlannedModel, plan_model
 from beamsplit.pipelines.job.versions import check_version, updating_step, version_steps
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import rows_fact
+from beamsplit.pipelines.resume.kept import Kept, Resumed
+from beamsplit.pipelines.resume.with_resumed import with_resumed
 from beamsplit.pipelines.sinks.columns import check_columns_written
 from beamsplit.pipelines.sinks.find import find_sinks
 from beamsplit.pipelines.sinks.json_output import steps_for_format
@@ -28,13 +30,14 @@ from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.step import Step
 
 
-def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = True) -> Job:
+def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = True, kept: Kept | None = None) -> Job:
     """Check everything and decide what is left open.
 
     Args:
         options: of the job.
         job_dir: folder that local workers share.
         local: whether workers run on this machine: only then are its cores and GPUs theirs.
+        kept: what earlier runs have finished, with `--resume`.
 
     Raises:
         UsageError: something cannot work; one line with the fix.
@@ -45,6 +48,9 @@ def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = Tr
     if options.binding.keep == ("*",):
         options = replace(options, binding=replace(options.binding, keep=source.columns))
     sinks = find_sinks(options, source, local)
+    resumed: Resumed | None = None
+    if kept is not None:
+        resumed, options = kept.go_on(options, source, local)
     source = source.opened()
     sinks.predictions.opened()
     sinks.errors.opened()
@@ -56,7 +62,8 @@ def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = Tr
     for at, way in enumerate(ways):
         try:
             job = _around(plan_model(way.options, source, job_dir, local), way.options, source, sinks)
-            return replace(job, notes=(*why_so, *left, *way.lines, *job.notes))
+            job = replace(job, notes=(*why_so, *left, *way.lines, *job.notes))
+            return job if resumed is None else with_resumed(job, resumed)
         except CannotDivide as error:
             if at + 1 == len(ways):
                 raise

@@ -31,6 +31,7 @@ overwrite            yes     yes     -         yes     yes     yes     yes     y
 append               table   table   -         yes     yes     yes     yes     yes     yes
 merge_on             table   table   -         yes     yes     yes     yes     yes     yes
 commit_id            table   table   -         yes     yes     yes     yes     yes     yes
+resume               file    -       -         yes     yes     yes     yes     yes     yes
 input_format         yes     -       -         yes     yes     yes     yes     yes     yes
 delimiter            yes     -       -         yes     yes     yes     yes     yes     yes
 limit                yes     -       -         yes     yes     yes     yes     yes     yes
@@ -89,6 +90,7 @@ READ_FROM = {
     ("yes", "-", "-"): "files only",
     ("yes", "yes", "-"): "not for a stream",
     ("file", "yes", "-"): "where files are written",
+    ("file", "-", "-"): "from files to files only",
     ("table", "table", "-"): "where a table is written",
     ("topic", "-", "yes"): "where a topic is written",
     ("topic", "yes", "yes"): "topics only",
@@ -137,6 +139,7 @@ def check_mode(options: ScoreOptions) -> Mode:
         UsageError: there is one; names both sides and the fix.
     """
     mode = mode_of(options)
+    _check_resume(options, mode)
     {Mode.FILES: _check_files, Mode.RANGE: _check_range, Mode.STREAM: check_stream}[mode](options)
     check_registry(options)
     if mode is not Mode.STREAM:
@@ -182,6 +185,38 @@ def _check_files(options: ScoreOptions) -> None:
         )
     if is_topic(output) and options.sink.num_shards:
         raise UsageError(f"--num_shards is for files, and --output {output} is a topic; leave it out")
+
+
+def _check_resume(options: ScoreOptions, mode: Mode) -> None:
+    """Raise where what is finished cannot be kept."""
+    sink, names = options.sink, options.source.input
+    if not sink.resume:
+        return
+    if mode is Mode.STREAM:
+        raise UsageError(
+            f"--resume is for files, and a stream goes on at its --group's offsets anyway ({names[0]}); leave it out"
+        )
+    if mode is Mode.RANGE:
+        raise UsageError(
+            f"--resume keeps splits of files, and messages of {names[0]} may be gone when it goes on; leave it out, or "
+            "write the topic to files first"
+        )
+    if is_table(sink.output):
+        raise UsageError(
+            f"--resume keeps splits beside files that get their names last, and --output {sink.output} is a table; "
+            "leave --resume out, or type a file"
+        )
+    for option, name in (("output", sink.output), ("errors", sink.errors or "")):
+        if is_topic(name):
+            raise UsageError(
+                f"--resume keeps what is finished until files get their names, and messages to --{option} {name} are "
+                "sent at once; leave it out, or type a file"
+            )
+    if options.parallelism.distributed:
+        raise UsageError(
+            "--resume keeps splits that one worker has scored from end to end, and with --placement distributed rows "
+            "go from worker to worker; type --placement inline, or leave --resume out"
+        )
 
 
 def _check_range(options: ScoreOptions) -> None:

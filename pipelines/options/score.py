@@ -132,6 +132,11 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "(default: one of each run's own)",
     )
     job.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what is finished beside the output: the same command, killed and started again, goes on there",
+    )
+    job.add_argument(
         "--errors",
         metavar="FILE.jsonl",
         help="where rows that could not be scored go (dead letters), with the reason: .jsonl, or as --output",

@@ -82,6 +82,9 @@ class SinkOptions:
     commit_id: str | None = None
     """What a table knows a job's rows by."""
 
+    resume: bool = False
+    """Whether what is finished is kept, and a job that was killed goes on where it was."""
+
     json_nan: str | None = None
 
 

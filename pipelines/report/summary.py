@@ -45,7 +45,7 @@ class Summary:
     """Seconds in `read`, `prepare`, `infer`, `finish` and `write`, all workers together."""
 
     rows_per_second: float = 0.0
-    """Rows read a second of wall time, start-up included."""
+    """Rows read a second of wall time, start-up included; without those that an earlier run has read."""
 
     worker_rows: list[int] = field(default_factory=list)
     """Rows of each worker, by its number."""
@@ -85,6 +85,10 @@ class Summary:
 
     rows_audited_differing: int = 0
     """Those of them that came out otherwise."""
+
+    resumed: dict[str, int] = field(default_factory=dict)
+    """With `--resume`: `splits` that earlier runs had finished, `of_splits` in all, their `rows`, and how many others
+    had been begun and were `scored_again`."""
 
     plan: dict[str, Any] = field(default_factory=dict)
     """What was run: model, batch size, workers, threads, providers."""
@@ -129,6 +133,11 @@ class Summary:
         why = f"; most often, {self.failed_by_reason[0]}" if self.failed_by_reason else ""
         return f"NOTHING WAS SCORED: all {self.rows_failed:,} rows failed{why}"
 
+    def _resumed(self) -> str:
+        told = self.resumed
+        again = f"; {told['scored_again']:,} begun before scored again" if told.get("scored_again") else ""
+        return f"{told['splits']:,} of {told['of_splits']:,} splits, {told['rows']:,} rows{again}"
+
     def lines(self) -> list[str]:
         """The summary as text, a line a fact."""
         kinds = self.failed_by_reason
@@ -145,6 +154,7 @@ class Summary:
             *(f"failed   {line}" for line in failed),
             *([f"lost     {self.messages_lost:,} messages at most"] if self.messages_lost else []),
             *(f"gap      {line}" for line in self.gaps[:SHOWN_REASONS]),
+            *([f"resumed  {self._resumed()}"] if self.resumed.get("splits") else []),
             f"time     {self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s",
         ]
         if self.rows_with_null_for_nan:
@@ -203,7 +213,8 @@ def summarise(counters: Mapping[str, int], **known: Any) -> Summary:
         rows_of = dict(numbered)
         count = max(len(summary.worker_rows), numbered[-1][0] + 1)
         summary.worker_rows = [rows_of.get(k, 0) for k in range(count)]
-    summary.rows_per_second = summary.rows_in / summary.seconds if summary.seconds else 0.0
+    read_now = summary.rows_in - summary.resumed.get("rows", 0)
+    summary.rows_per_second = read_now / summary.seconds if summary.seconds else 0.0
     return summary
 
 
@@ -269,12 +280,14 @@ class Progress:
         self._line_seconds = line_seconds
         self._backlog = backlog
         self._steps = steps
+        self._before = 0
+        """Rows that an earlier run of the job has done."""
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
     def __enter__(self) -> Progress:
-        self._started = time.monotonic()
+        self._started, self._before = time.monotonic(), sum(self._counts())
         self._thread.start()
         return self
 
@@ -296,7 +309,7 @@ class Progress:
         """E.g. `12,000 of 100,000 rows, 3,400 rows/s, 26 s left, 2 failed`; of a stream also `, 500 behind`."""
         done, failed = self._counts()
         through, shown, step = self._through(done, failed)
-        rate = through / max(time.monotonic() - self._started, 1e-9)
+        rate = (through - self._before) / max(time.monotonic() - self._started, 1e-9)
         of_total = f" of {self._total:,}" if self._total else ""
         left = ""
         if self._total and rate:
@@ -345,7 +358,7 @@ class Progress:
                 stopped = self._stop.wait(0.2)
                 done, failed = self._counts()
                 through, shown, step = self._through(done, failed)
-                rate = through / max(time.monotonic() - self._started, 1e-9)
+                rate = (through - self._before) / max(time.monotonic() - self._started, 1e-9)
                 of_total = f"/{self._total:,}" if self._total else ""
                 text = f"{step}{shown:,}{of_total} rows  {rate:,.0f} rows/s  {failed:,} failed{self._behind('  ')}"
                 bar.update(task, completed=through, text=text)

@@ -176,6 +176,8 @@ def interruptible() -> Iterator[Interruptible]:
 
 def what_is_left(options: ScoreOptions) -> str:
     """What a job that did not come to its end leaves behind, in words."""
+    if options.sink.resume:
+        return "what is finished is kept, and the same command goes on there"
     if not is_topic(options.sink.output):
         return NOTHING
     if any(map(is_topic, options.source.input)):

@@ -15,6 +15,8 @@ from beamsplit.pipelines.options.beam import check_beam_options
 from beamsplit.pipelines.options.modes import Mode, check_mode
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Summary, root_cause, say
+from beamsplit.pipelines.resume.finish_names import finish_names
+from beamsplit.pipelines.resume.kept import keeping
 from beamsplit.pipelines.running.bounded import reading_ahead, run_bounded
 from beamsplit.pipelines.running.interrupt import interruptible, is_own_process
 from beamsplit.pipelines.running.job_folder import job_folder
@@ -42,9 +44,16 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
     """
     settled = _settled(options, beam_args)
     options, watching = settled.options, settled.options.watching
-    with interruptible() as signals, ending_with(signals.end), job_folder() as folder:
+    with (
+        interruptible() as signals,
+        ending_with(signals.end),
+        job_folder() as folder,
+        keeping(options) as kept,
+    ):
         job_dir = folder if settled.local else None
-        plan = partial(plan_job, options, job_dir, settled.local)
+        if kept is not None and (done := finish_names(kept, options, settled.local, started)) is not None:
+            return done
+        plan = partial(plan_job, options, job_dir, settled.local, kept)
         job = plan()
         for note in job.notes:
             if not watching.quiet and not watching.dry_run_plan:
@@ -52,6 +61,8 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         if watching.dry_run_plan:
             say(job.lines())
             return OK, None
+        if job.resumed is not None and job.resumed.warning is not None and not watching.dry_run_plan:
+            print(f"warning: {job.resumed.warning}", file=sys.stderr)
         for gap in job.source.gaps:
             print(f"warning: {gap.line}", file=sys.stderr)
         if watching.dry_run is not None:
@@ -65,6 +76,8 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         try:
             with holding_group(job, plan) as held, reading_ahead(held, settled.local):
                 code, summary = run_bounded(settled, held, job_dir, started, signals)
+                if kept is not None:
+                    kept.remove()
         except OffsetsNotCommittedError as error:
             told = f"the files are written, but the offsets of --group {options.stream.group} could not be committed"
             print(f"error: {told}, so they would be read again: {root_cause(error)}", file=sys.stderr)

@@ -17,6 +17,7 @@ def watch_rows(
     total: int | None = None,
     backlog: Callable[[str], int | None] | None = None,
     steps: int = 1,
+    before: tuple[int, int] = (0, 0),
 ) -> Iterator[None]:
     """Show progress while the block inside runs.
 
@@ -25,6 +26,7 @@ def watch_rows(
         total: rows in the input, where that is known.
         backlog: what is still to be read, by the same folder.
         steps: of the model that have workers of their own, if there are several.
+        before: rows that earlier runs of the job have read, and how many of them failed.
     """
     if job_dir is None:
         yield
@@ -32,7 +34,8 @@ def watch_rows(
 
     def counts() -> tuple[int, int]:
         each = read_counts(job_dir)
-        return sum(done for done, _ in each), sum(failed for _, failed in each)
+        done, failed = sum(done for done, _ in each), sum(failed for _, failed in each)
+        return done + before[0] - before[1], failed + before[1]
 
     def behind() -> int | None:
         return backlog(job_dir) if backlog is not None else None

@@ -34,13 +34,17 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
            |        |          |         |        |
            +--------+----------+----+----+--------+-----> errors
 
-    With transactions all behind the first arrow is one step.
+    With transactions all behind the first arrow is one step; so it is with `--resume`.
 
     Args:
         pipeline: an empty pipeline.
         job: what `plan_job` made.
         first_errors: where to leave the first few errors if the job has no errors file.
     """
+    if job.resumed is not None:
+        from beamsplit.pipelines.resume.wiring import build_resumed
+
+        return build_resumed(pipeline, job)
     ends = SideWorkers() if job.source.bounded else side_workers(job.execution)
     rows = job.source.read(pipeline, job, ends.before)
     if job.source.in_transactions:

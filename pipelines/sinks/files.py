@@ -89,7 +89,8 @@ class ErrorFile(ErrorSink):
 
             errors | "Write errors" >> AppendErrors(self.name).with_resource_hints(**hints)
             return None, []
-        from beamsplit.transforms.failures.errors import WriteErrors, to_line
+        from beamsplit.transforms.failures.error_file import to_line
+        from beamsplit.transforms.failures.errors import WriteErrors
 
         line = to_line
         if job.source.of_messages:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beamsplit.models import owned_folder
-from beamsplit.models.owned_folder import disown, disown_all, files_in, machine, own, remove_abandoned, temporary
+from beamsplit.models.owned_folder import disown, disown_all, files_in, hold, machine, own, remove_abandoned, temporary
 
 ROOT = Path(__file__).parents[2]
 NAME = r"\.mine-.*"
@@ -124,3 +124,23 @@ def test_a_forked_child_leaves_them_to_its_parent(tmp_path: Path):
     os.waitpid(child, 0)
     assert (tmp_path / "a").is_dir()
     disown(str(tmp_path / "a"))
+
+
+def test_one_holds_a_folder_at_a_time(tmp_path: Path):
+    folder = tmp_path / "kept"
+    first = hold(str(folder))
+    assert first is not None and hold(str(folder)) is None
+    assert remove_abandoned(str(tmp_path), "kept") == []
+    (folder / "a").touch()
+    first.release()
+    second = hold(str(folder))
+    assert second is not None and (folder / "a").exists()
+    second.remove()
+    assert not folder.exists()
+
+
+def test_what_nobody_holds_is_abandoned(tmp_path: Path):
+    held = hold(str(tmp_path / "kept"))
+    assert held is not None
+    held.release()
+    assert remove_abandoned(str(tmp_path), "kept") == [str(tmp_path / "kept")]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from beamsplit.transforms.block import MODEL_VERSION, ORIGIN_FILE, ORIGIN_ROW
-from beamsplit.transforms.failures.errors import row_bases, to_line
+from beamsplit.transforms.failures.error_file import row_bases, to_line
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.model_version import HEADER as VERSION_HEADER
 from beamsplit.transforms.kafka.config import ClientConfig, Topic

@@ -91,12 +91,7 @@ class WriteBlocks(beam.PTransform):
         # One impulse and a side input, not a grouping: a grouping of nothing would never run the last step.
         once = blocks.pipeline | "Once" >> beam.Impulse()
         if count is not None:
-            plans = once | "Plan" >> beam.FlatMap(_plan, beam.pvalue.AsList(files), count).with_output_types(
-                OutputShard
-            )
-            if count > 1:
-                plans |= beam.Reshuffle()
-            files = plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
+            files = as_shards(files, once, target, count)
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
         given = (
             beam.pvalue.AsList(files),
@@ -110,6 +105,23 @@ class WriteBlocks(beam.PTransform):
         )
         last = beam.FlatMap(_finalize, *given).with_output_types(str)
         return once | "Finalize" >> last
+
+
+def as_shards(
+    files: beam.pvalue.PCollection, once: beam.pvalue.PCollection, target: Target, count: int
+) -> beam.pvalue.PCollection:
+    """The files as `count` files in row order, merged or cut where that is needed.
+
+    Args:
+        files: PCollection[TempFile].
+        once: an impulse.
+        target: what the job writes.
+        count: how many files there are to be.
+    """
+    plans = once | "Plan" >> beam.FlatMap(_plan, beam.pvalue.AsList(files), count).with_output_types(OutputShard)
+    if count > 1:
+        plans |= beam.Reshuffle()
+    return plans | "Merge" >> beam.Map(merge_shard, target).with_output_types(TempFile)
 
 
 def _plan(_: bytes, files: list[TempFile], count: int) -> list[OutputShard]:

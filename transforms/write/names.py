@@ -108,10 +108,16 @@ def whole_outputs(output: str, shards: Iterable[str]) -> set[str]:
 
 
 def temp_folder(output: str, job_id: str) -> str:
-    """The hidden folder beside the output that holds what one job has written so far."""
+    """The hidden folder beside the output that holds what one job has written so far.
+
+    What stands behind a dot in `job_id` tells runs apart that go on with one folder: `resume.3f2a`.
+
+    >>> temp_folder("out/p.csv", "resume.3f2a")
+    'out/.p.csv-resume'
+    """
     whole = as_pattern(output).replace("*", "")
     at = max(whole.rfind("/"), whole.rfind(os.sep)) + 1
-    return f"{whole[:at]}.{whole[at:]}-{job_id}"
+    return f"{whole[:at]}.{whole[at:]}-{job_id.partition('.')[0]}"
 
 
 def check_output(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import uuid
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
@@ -64,6 +65,42 @@ def size_of(path: str) -> int | None:
         return os.path.getsize(local)
     except FileNotFoundError:
         return None
+
+
+def flush_to_disk(path: str) -> None:
+    """Wait until a file that was written is safe from a machine that stops; elsewhere a file that is there is safe."""
+    local = local_path(path)
+    if local is None:
+        return
+    handle = os.open(local, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a small file that is there with all of its bytes, or not at all; one of that name is replaced."""
+    local = local_path(path)
+    if local is None:
+        with open_output(path) as out:  # what is not written to its end is not there
+            out.write(data)
+        return
+    part = f"{local}.{uuid.uuid4().hex[:8]}~"
+    os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
+    with open(part, "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(part, local)
+
+
+def read_whole(path: str) -> bytes | None:
+    """The bytes of a small file; None where there is none."""
+    if size_of(path) is None:
+        return None
+    with open_input(path) as file:
+        return file.read()
 
 
 def replace(source: str, target: str) -> None:

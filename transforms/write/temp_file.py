@@ -86,15 +86,15 @@ def written_columns(schema: pa.Schema) -> pa.Schema:
 
 
 class TempFileWriter:
-    """Writes the blocks of one bundle to one file in the temporary folder.
+    """Writes the blocks of one bundle to one file in the temporary folder, of a name of its own or the one given.
 
     Raises:
         RuntimeError: the job was given up.
     """
 
-    def __init__(self, target: Target, write_behind: bool) -> None:
+    def __init__(self, target: Target, write_behind: bool, path: str | None = None) -> None:
         self._schema = target.schema
-        self._path = target.new_path()
+        self._path = path or target.new_path()
         self._order: Order | None = None
         self._rows = 0
         self.seconds = 0.0

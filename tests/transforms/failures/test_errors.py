@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamsplit.models.errors import UsageError
+from beamsplit.transforms.failures import error_file
 from beamsplit.transforms.failures import errors as module
-from beamsplit.transforms.failures.errors import WriteErrors, absolute_origin
+from beamsplit.transforms.failures.error_file import absolute_origin
+from beamsplit.transforms.failures.errors import WriteErrors
+from beamsplit.transforms.failures.reasons import FailureSummary, read_first_errors
 from beamsplit.transforms.failures.row_error import RowError
-from beamsplit.transforms.failures.summary import FailureSummary, FirstErrors, read_first_errors
+from beamsplit.transforms.failures.summary import FirstErrors
 from beamsplit.transforms.read import splits
 from beamsplit.transforms.write import remove_temp
 from tests.transforms.failures.erring import error, pipeline
@@ -77,7 +80,7 @@ def test_each_byte_of_a_file_is_counted_once(tmp_path, monkeypatch):
     counted = []
     count = splits.count_rows
     monkeypatch.setattr(splits, "count_rows", lambda split: counted.append((split.start, split.stop)) or count(split))
-    found = module.row_bases((str(path), byte) for byte in [242, 0, 30, 150])
+    found = error_file.row_bases((str(path), byte) for byte in [242, 0, 30, 150])
     assert list(found.values()) == [0, 10, 50, 80]
     assert counted == [(0, 30), (30, 150), (150, 242)]
 
@@ -177,13 +180,13 @@ def test_a_bundle_that_is_given_up_leaves_no_file(tmp_path, ends):
 
 
 def test_a_bundle_is_written_as_it_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FLUSH_ROWS", 3)
+    monkeypatch.setattr(error_file, "FLUSH_ROWS", 3)
     writer = module._WriteBundle(str(tmp_path), "job", lambda one: b"%d;" % one.row)
     writer.start_bundle()
     seen = []
     for row in range(7):
         writer.process(error(row, f"a.parquet#{row}" if row == 6 else "a.parquet"))
-        seen.append(len(writer._waiting))
+        seen.append(len(writer._lines._waiting))
     assert seen == [1, 2, 0, 1, 2, 0, 1]
     (found,) = writer.finish_bundle()
     file = found.value.file

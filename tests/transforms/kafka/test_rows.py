@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from beamsplit.transforms.block import MODEL_VERSION, with_origin
-from beamsplit.transforms.failures.errors import row_bases
+from beamsplit.transforms.failures.error_file import row_bases
 from beamsplit.transforms.kafka.rows import RowBases, row_headers
 
 

@@ -1,0 +1,75 @@
+"""A job that resumes as a pipeline: units are read, scored and written in one step, the last step gives the names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamsplit.pipelines.sinks.sink import Written
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from beamsplit.pipelines.job.job import Job
+    from beamsplit.transforms.resume.score_units import Dealing, UnitScoring
+
+
+def build_resumed(pipeline: beam.Pipeline, job: Job) -> Written:
+    """Wire the job into an empty pipeline; gives (path, job id) of its output.
+
+    units that are left -> read, score, write, note -+-> all done? -> shards -> names
+    units that are done -----------------------------+
+    """
+    from beamsplit.pipelines.sinks.files import FileSink, unchanged_check
+    from beamsplit.pipelines.sources.files import Files
+    from beamsplit.transforms.infer.capacity import MeasureCapacities
+    from beamsplit.transforms.resume.finish import Ending
+    from beamsplit.transforms.resume.finish_units import FinishUnits
+    from beamsplit.transforms.resume.score_units import ScoreUnits
+    from beamsplit.transforms.write.names import check_output, is_single
+
+    resumed, source, sink = job.resumed, job.source, job.sinks.predictions
+    assert resumed is not None and isinstance(source, Files) and isinstance(sink, FileSink)
+    measured = None
+    if job.asked.capacities == "measured" and source.sample is not None and source.sample.rows is not None:
+        measured = pipeline | "Measure" >> MeasureCapacities(job.infer, source.sample.rows, job.workers)
+    scoring = _scoring(job)
+    scored = pipeline | "Score" >> ScoreUnits(resumed.pending, scoring, _dealing(job), measured)
+    asked = sink.asked
+    ending = Ending(
+        folder=resumed.folder,
+        target=scoring.target,
+        units=len(resumed.units),
+        single=is_single(sink.name, asked.num_shards),
+        overwrite=asked.overwrite,
+        replaced=check_output(sink.name, (), asked.num_shards, asked.overwrite),
+        errors=job.sinks.errors.name,
+        limit=job.max_failed,
+        check=unchanged_check(job),
+    )
+    scored | "Finish" >> FinishUnits(ending, resumed.records, asked.num_shards)
+    return [(sink.name, resumed.folder.job_id)]
+
+
+def _scoring(job: Job) -> UnitScoring:
+    """How a unit of the job is read, scored and written."""
+    from beamsplit.pipelines.sources.files import Files
+    from beamsplit.transforms.apply import CountedStep
+    from beamsplit.transforms.resume.score_units import UnitScoring
+    from beamsplit.transforms.write.temp_file import Target, written_columns
+
+    assert job.resumed is not None and isinstance(job.source, Files) and job.source.reading is not None
+    folder = job.resumed.folder
+    steps = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
+    target = Target(job.sinks.predictions.name, written_columns(job.schema), folder.job_id)
+    return UnitScoring(job.source.reading, steps, target, folder, job.job_dir, job.workers == 1)
+
+
+def _dealing(job: Job) -> Dealing:
+    """How its units are dealt to workers."""
+    from beamsplit.runners.direct import is_direct
+    from beamsplit.transforms.resume.score_units import Dealing
+
+    asked = job.asked
+    strategy = asked.partition if asked.partition in ("contiguous", "proportional") else None
+    capacities = list(asked.capacities) if isinstance(asked.capacities, tuple) else None
+    return Dealing(job.workers, is_direct(job.runner.name), strategy, capacities)
