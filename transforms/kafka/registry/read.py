@@ -11,7 +11,14 @@ from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.kafka.blocks import VALUE
 from beamsplit.transforms.kafka.ending import JobEndsError, ending
 from beamsplit.transforms.kafka.parsed import ParsedRows
-from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, schema_by_id
+from beamsplit.transforms.kafka.registry.client import (
+    AWAY_SECONDS,
+    NotThere,
+    Registry,
+    RegistryAway,
+    Schema,
+    schema_by_id,
+)
 from beamsplit.transforms.kafka.registry.framing import Bodies, unframe
 from beamsplit.transforms.kafka.registry.kinds import KINDS, How
 from beamsplit.transforms.read.damage import without_damage
@@ -93,14 +100,11 @@ class ReadRegistered:
     def _writer(self, id: int) -> Schema:
         if id == self.reader.id:
             return self.reader
-        try:
-            with ending(self.job_dir):
-                try:
-                    found = schema_by_id(self.registry, id)
-                except RegistryAway as away:
-                    raise JobEndsError(str(away)) from away
-        except NotThere:
-            raise
+        with ending(self.job_dir):
+            try:
+                found = schema_by_id(self.registry, id, AWAY_SECONDS)
+            except RegistryAway as away:
+                raise JobEndsError(str(away)) from away
         wanted = KINDS[self.kind].type
         if found.kind != wanted:
             raise NotThere(f"its schema is of the kind {found.kind}, and {wanted} is read")

@@ -11,11 +11,12 @@ from typing import Any
 import fastavro
 import pytest
 
+from beamsplit.transforms.kafka.registry import read
 from beamsplit.transforms.kafka.registry.framing import frame
 from tests.command import Command, lines
 from tests.pipelines.job.declared import written
 from tests.transforms.kafka.registry.avro_samples import messages
-from tests.transforms.kafka.registry.registries import Registered
+from tests.transforms.kafka.registry.registries import Registered, answering
 from tests.transforms.kafka.topic_command import Broker
 
 kafka = pytest.importorskip("confluent_kafka")
@@ -112,6 +113,18 @@ def test_versions_in_one_topic_are_read_by_the_latest_and_bad_messages_told(
     told = ("does not begin with", "no schema of the id 99", "no field 'x'", "cut short", "PROTOBUF")
     for at, why in enumerate(told, 3):
         assert why in reasons[at][1]
+
+
+def test_a_registry_that_goes_away_ends_the_job_with_one_line(
+    broker: Broker, score: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(read, "AWAY_SECONDS", 0.2)
+    latest = {"subject": "in-value", "version": 1, "id": 7, "schema": json.dumps(ONE)}
+    broker.send(*framed(ONE, 7, {"x": [1, 2], "id": "a"}), frame(8) + b"?")
+    with answering((200, latest), (503, {"message": "gone"})) as (url, _):
+        code, _, err = score("--schema_registry", url, "--errors", tmp_path / "e.jsonl")
+    assert code == 1 and f"--schema_registry {url} does not answer (HTTP 503: gone); start it" in err, err
+    assert "Traceback" not in err and not (tmp_path / "o.jsonl").exists()
 
 
 def test_texts_that_are_none_are_told(broker: Broker, registered: Registered, score: Run, tmp_path: Path):
