@@ -80,7 +80,9 @@ def damaged(array: pa.Array) -> np.ndarray | None:
         return None
     except pa.ArrowInvalid:
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return _damaged_lists(array)
+            return _damaged_lists(array, array.values)
+        if pa.types.is_map(kind):  # To look at a slice would look at all keys and values.
+            return _damaged_lists(array, array.keys, array.items)
         if pa.types.is_struct(kind):
             return _any(len(array), [damaged(array.field(at)) for at in range(kind.num_fields)])
         if pa.types.is_fixed_size_list(kind):
@@ -112,14 +114,14 @@ def _damaged_indices(array: pa.DictionaryArray) -> np.ndarray | None:
     return wrong if wrong.any() else None
 
 
-def _damaged_lists(array: pa.Array) -> np.ndarray:
-    values = array.values
-    wrong, offsets = _damaged_offsets(array, len(values))
-    inner = damaged(values)
-    if inner is not None:
-        before = np.concatenate(([0], np.cumsum(inner)))
-        ends = np.clip(offsets, 0, len(values))
-        wrong |= before[ends[1:]] > before[ends[:-1]]
+def _damaged_lists(array: pa.Array, *values: pa.Array) -> np.ndarray:
+    """Of lists by their values; of maps by keys and values."""
+    wrong, offsets = _damaged_offsets(array, len(values[0]))
+    for inner in map(damaged, values):
+        if inner is not None:
+            before = np.concatenate(([0], np.cumsum(inner)))
+            ends = np.clip(offsets, 0, len(inner))
+            wrong |= before[ends[1:]] > before[ends[:-1]]
     return wrong
 
 

@@ -13,6 +13,7 @@ from beamsplit.transforms.formats.avro_schema import Unreadable
 from beamsplit.transforms.kafka.registry import avro_decode
 from beamsplit.transforms.kafka.registry.avro_decode import Decoded, decode
 from beamsplit.transforms.kafka.registry.avro_plan import BadSchema, avro_schema_of
+from beamsplit.transforms.read.damage import without_damage
 from tests.transforms.kafka.registry.avro_samples import Samples, laid_out, messages, plain
 
 
@@ -153,3 +154,13 @@ def test_names_of_other_schemas():
 def test_schemas_that_are_none(text: str, why: str):
     with pytest.raises(BadSchema, match=why):
         avro_schema_of(text)
+
+
+def test_a_text_in_a_map_that_is_none_fails_its_message_only():
+    schema = of({"type": "array", "items": {"type": "map", "values": "string"}})
+    rows = [{"x": [{"a": "ab", "b": "cd"}]}, {"x": []}, {"x": [{"a": "ef"}, {"c": "gh"}]}, {"x": [{"k": "ij"}]}]
+    bodies = messages(schema, rows)
+    bodies[2] = bodies[2].replace(b"gh", b"\xff\xfe")
+    sound, bad = without_damage(decoded(schema, bodies).batch, ["x"])
+    assert set(bad) == {2} and sound.num_rows == 3
+    assert set(without_damage(decoded(schema, bodies).batch.slice(1), ["x"])[1]) == {1}
