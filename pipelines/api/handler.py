@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ NAMESPACE = "BeamML_Onnx"
 """That of Beam's own ONNX handler, so that what watches its metrics goes on."""
 
 
-_result: Callable[[Iterable[Any]], PredictionResult] = PredictionResult._make
+_result: Callable[[Iterable[Any]], PredictionResult] = partial(tuple.__new__, PredictionResult)
 """Of (example, inference, model): three times as quick as Beam's own `__new__`, a third of what a row costs."""
 
 

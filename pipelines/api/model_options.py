@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.api.not_here import why_not
 from beamsplit.transforms.spec import did_you_mean
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def read_options(what: str, model: str, given: Mapping[str, Any], lacking: Seque
 
     names = [name for name in NAMES if name not in lacking]
     for name in given:
+        reason = why_not(name) if name not in NAMES else None
+        if reason is not None:
+            raise UsageError(f"{what} has no argument {name!r}, which the command and bs.score have: {reason}")
         if name not in names:
             raise UsageError(f"{what} has no argument {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}")
     for name, example in _MAPPINGS.items():
