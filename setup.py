@@ -24,6 +24,8 @@ EXTRAS = {
     "lance": ["pylance>=2", "sqlglot>=26"],
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
     "iceberg": ["pyiceberg[sql-sqlite]>=0.11", "sqlglot>=26"],
+    "mlflow": ["mlflow-skinny>=3"],
+    "hf": ["huggingface-hub>=1"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     # 2025.3: copies of more than 5 GB, and retries of answers that are cut.
     "gcp": ["apache-beam[gcp]>=2.76", "gcsfs>=2025.3"],
@@ -51,6 +53,8 @@ EXTRAS = {
         "flask>=3",
         "flask-cors>=5",
         "gcp-storage-emulator>=2024.8",
+        "mlflow-skinny>=3",
+        "huggingface-hub>=1",
         # Deletion vectors of Delta tables.
         "pyroaring>=1.0",
     ],
@@ -92,6 +96,7 @@ setup(
         "zstandard>=0.22",
         "platformdirs>=4",
         "filelock>=3.12",
+        "requests>=2.32",
         "rich>=13",
         "jinja2>=3.1",
         f"onnxruntime-gpu>=1.29; python_version >= '3.11' and ({GPU_WHEELS})",

@@ -19,6 +19,7 @@ from beamsplit.pipelines.running.job_folder import job_folder
 from beamsplit.pipelines.typed import as_typed
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.without_pandas import leave_pandas_out
+from beamsplit.transforms.fetch.model_schemes import pinned
 
 if TYPE_CHECKING:
     from beamsplit.models.shard.plan import ShardPlan
@@ -41,6 +42,7 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         UsageError: nothing was written, for the reason in the message.
     """
     options = parse(argv)
+    options = replace(options, binding=replace(options.binding, model=pinned(options.binding.model)))
     if is_own_process():
         leave_pandas_out()
     _check_written(options)

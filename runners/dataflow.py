@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def check_dataflow(options: Any, files: Sequence[str]) -> None:
             "Dataflow's workers have no beamsplit; add --setup_file ./setup.py, or --sdk_container_image with an image "
             "made from docker/Dockerfile"
         )
-    local = [path for path in files if "://" not in path]
+    local = [path for path in files if not re.match("[a-z][a-z0-9]+:/", path)]
     if local:
         raise RunnerError(
             f"{local[0]} is a file of this machine, which Dataflow's workers cannot reach; copy it to gs://... and "

@@ -30,6 +30,7 @@ from beamsplit.pipelines.options.values import BindingOptions, ScoreOptions
 from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.transforms.block import EVENT_TIME_FIELD, INTERNAL_COLUMNS, data_columns, with_origin, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.fetch.model_schemes import pinned
 from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
@@ -91,6 +92,8 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     local = place.folder is not None
     if options.binding.keep == ("*",):
         options = replace(options, binding=replace(options.binding, keep=tuple(schema.names)))
+    # All workers have the same one, whatever becomes of an alias.
+    options = replace(options, binding=replace(options.binding, model=pinned(options.binding.model)))
     binding, asked, stream = options.binding, options.workers, options.stream
     path = localize(binding.model)
     check_model_file(path)

@@ -31,6 +31,7 @@ from beamsplit.pipelines.job.columns import check_keep, check_outputs
 from beamsplit.pipelines.sources.kept import read_by_name
 from beamsplit.transforms.elements.beam_types import arrow_type, beam_type, row_fields
 from beamsplit.transforms.elements.score_elements import ScoreElements
+from beamsplit.transforms.fetch.model_schemes import is_elsewhere
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -108,7 +109,7 @@ class Score(beam.PTransform[Any, Any]):
         super().__init__()
         path = path_given("model", model)
         # Workers may have another current folder.
-        self._model = path if "://" in path else os.path.abspath(path)
+        self._model = path if is_elsewhere(path) else os.path.abspath(path)
         self._given: dict[str, Any] = dict(options)
         self._options = read_options("Score", self._model, self._given)
         self._schema = schema_given(schema)

@@ -30,6 +30,7 @@ from beamsplit.transforms.elements.run_steps import run_steps_on
 from beamsplit.transforms.elements.tables import Rows, as_array, as_one_batch, empty_block, rows_of
 from beamsplit.transforms.elements.values import block_of_rows, python_values
 from beamsplit.transforms.failures.row_error import RowError
+from beamsplit.transforms.fetch.model_schemes import is_elsewhere
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -155,7 +156,7 @@ class Scorer:
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made with: who gets it plans anew."""
-        model = self._model if "://" in self._model else os.path.abspath(self._model)
+        model = self._model if is_elsewhere(self._model) else os.path.abspath(self._model)
         kept = {name: self.__dict__[name] for name in ("_given", "_errors", "_schema", "_sample")}
         return {**kept, "_model": model}
 

@@ -19,6 +19,7 @@ from beamsplit.models.shard.plan import ShardPlan, check_shards, from_json
 from beamsplit.models.small_file import decode_small
 from beamsplit.models.split.saved_files import check_data, check_named, check_saved
 from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.transforms.fetch.model_schemes import is_elsewhere
 
 if TYPE_CHECKING:
     from beamsplit.models.shard.planner import Division
@@ -83,7 +84,7 @@ def find_source(asked: Parallelism, model: str, updating: bool) -> ShardSource |
                 f"depth; leave one of them out, or type --stages {asked.stages} --shards {plan.shards} without --plan"
             )
         return ShardSource(plan=plan, path=asked.plan)
-    if asked.shards is not None or asked.stages is not None or updating or "://" in model:
+    if asked.shards is not None or asked.stages is not None or updating or is_elsewhere(model):
         return None
     annotation = read_annotation(ModelFile(model))
     return None if annotation is None else ShardSource(annotation)
@@ -113,7 +114,7 @@ def drop_unsupported_annotations(
 def is_annotated(model: str) -> bool:
     """Whether the model has annotations that divide it, be they right or not."""
     try:
-        return "://" not in model and read_annotation(ModelFile(model)) is not None
+        return not is_elsewhere(model) and read_annotation(ModelFile(model)) is not None
     except UsageError:
         return True
 

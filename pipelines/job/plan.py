@@ -27,6 +27,7 @@ from beamsplit.pipelines.sources.no_rows import leave_undivided
 from beamsplit.pipelines.sources.source import Source
 from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.fetch.model_schemes import pinned
 from beamsplit.transforms.step import Step
 
 
@@ -44,6 +45,7 @@ def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = Tr
         GapFoundError: messages are gone, and `--on_gap` is fail.
     """
     check_version(options.binding.model_version, options.sink.output)
+    options = replace(options, binding=replace(options.binding, model=pinned(options.binding.model)))
     source = find_source(options, job_dir, local)
     if options.binding.keep == ("*",):
         options = replace(options, binding=replace(options.binding, keep=source.columns))

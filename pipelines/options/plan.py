@@ -12,6 +12,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.strategy.kinds import KINDS
 from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.shared import (
+    MODEL_HELP,
     Parser,
     add_binding,
     add_csv_header,
@@ -65,7 +66,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     job = p.add_argument_group("the model and rows to measure it with")
-    job.add_argument("--model", required=True, metavar="M.onnx", help="the ONNX model")
+    job.add_argument("--model", required=True, metavar="M.onnx", help=MODEL_HELP)
     job.add_argument(
         "--sample",
         nargs="+",

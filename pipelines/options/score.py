@@ -17,6 +17,7 @@ from beamsplit.pipelines.options.parallelism import checked_parallelism
 from beamsplit.pipelines.options.registry import add_registry
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.shared import (
+    MODEL_HELP,
     Parser,
     add_binding,
     add_csv_header,
@@ -100,7 +101,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     job = p.add_argument_group("the job")
-    job.add_argument("--model", required=True, metavar="M.onnx", help="the ONNX model")
+    job.add_argument("--model", required=True, metavar="M.onnx", help=MODEL_HELP)
     job.add_argument(
         "--input",
         required=True,

@@ -12,6 +12,11 @@ from beamsplit.pipelines.options.name_lists import read_csv_header, read_nulls, 
 from beamsplit.pipelines.options.values import option_of
 from beamsplit.transforms.stores.schemes import check_names
 
+MODEL_HELP = (
+    "the ONNX model: a file, or where it lies: s3://, gs://, https://...#sha256=..., models:/NAME@ALIAS or runs:/RUN/path "
+    "of MLflow, hf://ORG/REPO/m.onnx@REVISION"
+)
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are raised, so that one place shows them."""

@@ -22,7 +22,7 @@ class BindingOptions:
     """The model, what feeds it, and the steps before and behind it."""
 
     model: str
-    """Path of the ONNX model; `gs://...` too."""
+    """Path of the ONNX model, or where it lies (`transforms.fetch`)."""
 
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Input -> the columns that feed it; inputs that are not named take the column of their name."""

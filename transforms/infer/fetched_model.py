@@ -1,4 +1,4 @@
-"""Brings a model that lies on another file system to this machine.
+"""Brings a model that lies elsewhere to this machine.
 
 CACHE/models/HASH OF THE REMOTE FOLDER/files/m.onnx         and its external data
                                        known/m.onnx.json    what it was there, and is here
@@ -16,13 +16,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.graph.known_files import check_content, hash_files
+from beamsplit.models.graph.known_files import check_content, content_hash, hash_files
 from beamsplit.models.graph.model_copy import inner_path
 from beamsplit.models.graph.model_file import external_locations
 from beamsplit.models.user_cache import private_folder
+from beamsplit.transforms.fetch.model_schemes import ModelPlace, is_elsewhere, pinned, scheme_of, split_digest
 
 _PART = ".part-"
 """Begins the names of files that are still written."""
@@ -39,23 +39,33 @@ def localize(path: str, sha256: str = "") -> str:
         UsageError: there is no such file, it holds something else, its file system needs an extra that is not
             installed, or the folder that keeps copies is not this user's alone.
     """
-    if "://" not in path:
+    if not is_elsewhere(path):
         check_content(path, sha256)
         return path
     from filelock import FileLock
 
-    remote, _, name = path.rpartition("/")
-    folder = os.path.join(_folder(), hashlib.sha256(remote.encode()).hexdigest()[:16])
-    target = os.path.join(folder, "files", name)
+    name, digest = split_digest(pinned(path))
+    place = scheme_of(name).place()
+    remote, file = place.place(name)
+    known_by = f"{remote}#{digest}" if digest else remote
+    folder = os.path.join(_folder(), hashlib.sha256(known_by.encode()).hexdigest()[:16])
+    target = os.path.join(folder, "files", file)
     try:
         for one in ("files", "known"):
             os.makedirs(os.path.join(folder, one), mode=0o700, exist_ok=True)
         with FileLock(os.path.join(folder, "lock")):
             _remove_parts(os.path.join(folder, "files"))
-            _fetch(path, folder, name)
-            for location in external_locations(target):
-                inner = inner_path(path, location)
-                _fetch(f"{remote}/{inner}", folder, inner)
+            _fetch(place, remote, folder, file)
+            data = [inner_path(path, location) for location in external_locations(target)]
+            for inner in data:
+                _fetch(place, remote, folder, inner)
+            if digest and (found := content_hash(target)) != digest:
+                for inner in (file, *data):
+                    os.unlink(os.path.join(folder, "files", inner))
+                raise UsageError(
+                    f"--model {name} is another model: its SHA-256 begins with {found[:12]}, and the name says "
+                    f"{digest[:12]}; ask whoever changed it, or correct the digest"
+                )
     except UsageError as error:
         raise UsageError(f"the model {error}" if str(error).startswith(remote) else str(error)) from None
     except OSError as error:
@@ -79,29 +89,23 @@ def _of_this_process() -> str:
     return folder
 
 
-def _fetch(path: str, folder: str, name: str) -> None:
+def _fetch(place: ModelPlace, remote: str, folder: str, inner: str) -> None:
     """Bring one file up to date.
 
     Raises:
         UsageError: it cannot be read.
         OSError: it cannot be written.
     """
-    target, known = os.path.join(folder, "files", name), os.path.join(folder, "known", f"{name}.json")
-    state = _state(path)
+    target, known = os.path.join(folder, "files", inner), os.path.join(folder, "known", f"{inner}.json")
+    state = ["fixed"] if place.FIXED else place.state(remote, inner)
+    path = f"{remote}/{inner}"
     if state is not None and _reads(known) == {"path": path, "state": state, "sha256": _hash_of(target)}:
         return
     for one in (target, known):
         os.makedirs(os.path.dirname(one), mode=0o700, exist_ok=True)
-    _copy(path, target)
+    with _part(target) as part:
+        place.copy(remote, inner, part)
     _write(known, json.dumps({"path": path, "state": state, "sha256": _hash_of(target)}))
-
-
-def _state(path: str) -> list[Any] | None:
-    """What changes when a remote file does; None where there is none: reading it says so."""
-    from beamsplit.transforms.stores.store import stat
-
-    found = stat(path)
-    return None if found is None else [found.size, found.changed, found.version]
 
 
 def _hash_of(file: str) -> str | None:
@@ -117,13 +121,6 @@ def _reads(file: str) -> object:
             return json.loads(source.read(1 << 20))
     except (OSError, ValueError, RecursionError):
         return None  # Not there, or damaged: it is fetched again.
-
-
-def _copy(path: str, target: str) -> None:
-    from beamsplit.transforms.stores.store import STREAM_BLOCK, open_read
-
-    with _part(target) as part, open_read(path) as source, open(part, "wb") as copy:
-        shutil.copyfileobj(source, copy, STREAM_BLOCK)
 
 
 def _write(target: str, text: str) -> None:

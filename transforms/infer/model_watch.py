@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_copy import ModelCopy, copy_model, inner_path
+from beamsplit.transforms.fetch.model_schemes import is_elsewhere, is_registered, pinned
+from beamsplit.transforms.infer.fetched_model import localize
 
 POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 10.0
 """Between two looks: on this machine and at file systems that are asked over the net."""
@@ -31,8 +33,8 @@ class FoundModel:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a store must be asked."""
-    return "://" in path
+    """Whether a store, a registry or the like must be asked."""
+    return is_elsewhere(path)
 
 
 def candidates(path: str) -> list[FoundModel]:
@@ -63,6 +65,9 @@ def _local(path: str) -> list[FoundModel]:
 
 
 def _remote(path: str) -> list[FoundModel]:
+    if is_registered(path):
+        # The one that the name means now; what it is, its name tells, and not when it came.
+        return [FoundModel(pinned(path), 0.0, 0)]
     from beamsplit.transforms.stores.store import directly_in
 
     if path.endswith(".onnx"):
@@ -85,6 +90,8 @@ def state_of(candidate: FoundModel, data: Sequence[str]) -> State:
 
 
 def _remote_file(path: str) -> list[FoundModel]:
+    if is_registered(path):
+        return []
     from beamsplit.transforms.stores.store import stat
 
     found = stat(path)
@@ -97,8 +104,8 @@ def take_copy(path: str, folder: str) -> ModelCopy:
     Raises:
         OSError: it cannot be read.
     """
-    if not is_remote(path):
-        return copy_model(path, folder)
+    if not is_remote(path) or is_registered(path):
+        return copy_model(localize(path), folder)
     return copy_model(path, folder, _open_remote, _remote_data)
 
 
