@@ -13,7 +13,7 @@ from beamsplit.pipelines.options.values import option_of
 from beamsplit.transforms.stores.schemes import check_names
 
 MODEL_HELP = (
-    "the ONNX model: a file, or where it lies: s3://, gs://, https://...#sha256=..., models:/NAME@ALIAS or runs:/RUN/path "
+    "the ONNX model: a file, or its place: s3://, gs://, https://...#sha256=..., models:/NAME@ALIAS or runs:/RUN/path "
     "of MLflow, hf://ORG/REPO/m.onnx@REVISION"
 )
 

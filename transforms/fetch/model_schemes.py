@@ -114,7 +114,7 @@ def split_digest(path: str) -> tuple[str, str]:
         return path, ""
     if not re.fullmatch("[0-9a-fA-F]{64}", found[2]):
         raise UsageError(
-            f"--model {path}: behind #sha256= stand the 64 hexadecimal digits that `sha256sum` shows of the model (with "
+            f"--model {path}: behind #sha256= go the 64 hexadecimal digits that `sha256sum` shows of the model (with "
             "its data: cat m.onnx m.onnx.data | sha256sum)"
         )
     return found[1], found[2].lower()
