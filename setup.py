@@ -26,6 +26,7 @@ EXTRAS = {
     "iceberg": ["pyiceberg[sql-sqlite]>=0.11", "sqlglot>=26"],
     "mlflow": ["mlflow-skinny>=3"],
     "hf": ["huggingface-hub>=1"],
+    "convert": ["skl2onnx>=1.20", "onnxmltools>=1.16", "skops>=0.12"],
     "yaml": ["apache-beam[yaml]>=2.76"],
     # 2025.3: copies of more than 5 GB, and retries of answers that are cut.
     "gcp": ["apache-beam[gcp]>=2.76", "gcsfs>=2025.3"],
@@ -55,6 +56,12 @@ EXTRAS = {
         "gcp-storage-emulator>=2024.8",
         "mlflow-skinny>=3",
         "huggingface-hub>=1",
+        # What models are converted from.
+        "onnxmltools>=1.16",
+        "skops>=0.12",
+        "xgboost-cpu>=3",
+        "lightgbm>=4.6",
+        "catboost>=1.2.7",
         # Deletion vectors of Delta tables.
         "pyroaring>=1.0",
     ],

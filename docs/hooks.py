@@ -68,6 +68,13 @@ def options_of_plan() -> str:
     return options_of(parser())
 
 
+def options_of_convert() -> str:
+    """The options of `convert`."""
+    from beamsplit.pipelines.options.convert import parser
+
+    return options_of(parser())
+
+
 def table_of_steps(steps: list[Any]) -> str:
     """A row a built-in step: its name, what it does, an example and its options."""
     lines = ["| step | what it does | example | options |", "|---|---|---|---|"]
@@ -134,6 +141,7 @@ def python_api() -> str:
 MAKERS: dict[str, Callable[[], str]] = {
     "options of score": options_of_score,
     "options of plan": options_of_plan,
+    "options of convert": options_of_convert,
     "steps of --prepare": steps_of_prepare,
     "steps of --finish": steps_of_finish,
     "table of file formats": table_of_formats,

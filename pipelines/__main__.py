@@ -8,6 +8,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "score": "score files with an ONNX model",
     "plan": "plan how a model is split by depth over workers",
+    "convert": "make an ONNX model of one of another library",
 }
 
 
@@ -27,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"error: {argv[0]!r} is no command; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    if argv[0] == "convert":
+        from beamsplit.pipelines.convert import main as convert
+
+        return convert(argv[1:])
     if argv[0] == "plan":
         from beamsplit.pipelines.plan import main as plan
 

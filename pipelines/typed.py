@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-IN_CHECKOUT = re.compile(r"python -m pipelines\.(score|plan)\b")
+IN_CHECKOUT = re.compile(r"python -m pipelines\.(score|plan|convert)\b")
 
 
 def typed(command: str) -> str:

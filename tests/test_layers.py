@@ -33,6 +33,7 @@ ROOMS = (
     "shard",
     "split",
     "strategy",
+    "convert",
 )
 """The folders of models/, lowest first: each may import of itself and of those before it."""
 

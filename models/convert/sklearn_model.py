@@ -1,0 +1,103 @@
+"""scikit-learn's models, by skl2onnx: of skops, whose types are looked at first, or pickles, which run code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import skl2onnx
+from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from beamsplit.models.convert.original import MATRIX, Feeds, Original
+from beamsplit.models.errors import UsageError
+
+
+def load(path: str, trust: bool) -> Original:
+    """The model of a file.
+
+    Raises:
+        UsageError: what is in it is not trusted, or it is no model.
+    """
+    model = _skops(path, trust) if path.lower().endswith(".skops") else _pickle(path, trust)
+    width = getattr(model, "n_features_in_", None)
+    if width is None or not (hasattr(model, "predict") or hasattr(model, "transform")):
+        raise UsageError(f"{path} holds a {type(model).__name__}, which is no model of scikit-learn that was fitted")
+    names = getattr(model, "feature_names_in_", None)
+    by_column = names is not None and _has_columns(model)
+    return Original(
+        int(width),
+        None if names is None else tuple(map(str, names)),
+        lambda feeds: _export(model, feeds, path),
+        lambda feeds: _predict(model, _rows(feeds, by_column)),
+        by_column,
+    )
+
+
+def _skops(path: str, trust: bool) -> Any:
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(file=path)
+    if unknown and not trust:
+        raise UsageError(
+            f"{path} has types that scikit-learn does not have ({', '.join(unknown)}), whose code would run; if you "
+            "know who made it, add --trust"
+        )
+    return skops.io.load(path, trusted=unknown)
+
+
+def _pickle(path: str, trust: bool) -> Any:
+    if not trust:
+        raise UsageError(
+            f"{path} is a pickle, which can run any code when it is loaded; save it with skops (skops.io.dump(model, "
+            "'m.skops')), or add --trust if you know who made it"
+        )
+    import joblib
+
+    return joblib.load(path)
+
+
+def _has_columns(model: Any) -> bool:
+    first = model.steps[0][1] if isinstance(model, Pipeline) else model
+    return isinstance(first, ColumnTransformer) or (isinstance(first, Pipeline) and _has_columns(first))
+
+
+def _rows(feeds: Feeds, by_column: bool) -> Any:
+    if not by_column:
+        return feeds[MATRIX]
+    import pandas as pd
+
+    return pd.DataFrame({name: array[:, 0] for name, array in feeds.items()})
+
+
+def _export(model: Any, feeds: Feeds, path: str) -> Any:
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+
+    kinds = {"f": FloatTensorType, "i": Int64TensorType, "O": StringTensorType}
+    types = [(name, kinds[array.dtype.kind]([None, array.shape[1]])) for name, array in feeds.items()]
+    options = {"zipmap": False} if is_classifier(model) else None
+    try:
+        return skl2onnx.to_onnx(model, initial_types=types, options=options)
+    except Exception as error:  # skl2onnx raises what it finds
+        raise UsageError(
+            f"{path}: skl2onnx cannot convert this {type(model).__name__} ({' '.join(str(error).split())[:300]})"
+        ) from None
+
+
+def _predict(model: Any, rows: Any) -> Mapping[str, np.ndarray[Any, Any]]:
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    if is_classifier(model):
+        found["label"] = np.asarray(model.predict(rows))
+        found["probabilities"] = np.asarray(
+            model.predict_proba(rows) if hasattr(model, "predict_proba") else model.decision_function(rows)
+        )
+        return found
+    if not hasattr(model, "predict"):
+        return {"variable": np.asarray(model.transform(rows))}
+    if hasattr(model, "fit_predict"):  # clusters and outliers
+        found["label"] = np.asarray(model.predict(rows))
+        of_rows = model.decision_function if hasattr(model, "decision_function") else getattr(model, "transform", None)
+        return found if of_rows is None else {**found, "scores": np.asarray(of_rows(rows))}
+    return {"variable": np.asarray(model.predict(rows))}
