@@ -13,8 +13,8 @@ import pytest
 
 from beamsplit.runners.local import FlinkCluster, SchemaRegistry
 from beamsplit.transforms.kafka.registry.framing import frame
+from tests.services.examples import run
 from tests.services.streams import ROOT, Stream
-from tests.services.test_stream_examples import run
 from tests.waiting import DEADLINE, wait_until
 
 pytest.importorskip("confluent_kafka.schema_registry")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +12,8 @@ import pytest
 from beamsplit.models.graph.model_copy import model_version
 from tests import onnx_models
 from tests.onnx_models import save
+from tests.services.examples import run
 from tests.services.streams import ROOT, Stream
-from tests.waiting import DEADLINE
 
 pytest.importorskip("confluent_kafka")
 
@@ -33,16 +30,6 @@ def command_in(page: str, stream: Stream, part: str) -> str:
     for end, topic in (("in", stream.input), ("out", stream.output)):
         block = re.sub(rf"kafka://localhost:9092/{end}\b", stream.uri(topic), block)
     return block[block.index("python -m") :].rstrip() + " --until_end"
-
-
-def run(script: str, folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_stream_of_the_readme(stream: Stream, tmp_path: Path):
