@@ -24,7 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from beamsplit.models.shard.cutting import Cutting
-from beamsplit.models.shard.decision import Decision, RuleContext, Slice
+from beamsplit.models.shard.decision import Decision, GraphFacts, RuleContext, Slice
 from beamsplit.models.shard.placement import (
     PARTIAL,
     NeedsGranule,
@@ -127,7 +127,7 @@ class Case:
         """What the rule sees."""
         opsets = {"": self.opset, "com.microsoft": 1}
         known = frozenset(self.constants)
-        return RuleContext(self.shards, self.placements, self.shapes, known, self.cutting, opsets)
+        return RuleContext(self.shards, self.placements, GraphFacts(self.shapes, known, opsets), self.cutting)
 
 
 def _lengths(text: str) -> tuple[int, ...]:
