@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -159,12 +159,13 @@ def disown_all() -> None:
         disown(folder)
 
 
-def remove_abandoned(parent: str, name: str) -> list[str]:
+def remove_abandoned(parent: str, name: str, first: Callable[[str], None] | None = None) -> list[str]:
     """Remove folders whose owner has ended without; gives those.
 
     Args:
         parent: in which they lie.
         name: a pattern of their names.
+        first: called with each before it is removed.
     """
     removed: list[str] = []
     if fcntl is None:
@@ -176,7 +177,7 @@ def remove_abandoned(parent: str, name: str) -> list[str]:
         return removed
     for folder in found:
         with contextlib.suppress(OSError):
-            if os.stat(folder).st_uid == os.getuid() and _remove_if_abandoned(folder):
+            if os.stat(folder).st_uid == os.getuid() and _remove_if_abandoned(folder, first):
                 removed.append(folder)
     return removed
 
@@ -195,7 +196,7 @@ def is_abandoned(folder: str) -> bool:
         os.close(handle)
 
 
-def _remove_if_abandoned(folder: str) -> bool:
+def _remove_if_abandoned(folder: str, first: Callable[[str], None] | None) -> bool:
     if os.path.abspath(folder) in _held:
         return False
     file = os.path.join(folder, _OWNER + machine())
@@ -203,6 +204,8 @@ def _remove_if_abandoned(folder: str) -> bool:
     try:
         if not _try_lock(handle) or not _is_that(handle, file):
             return False
+        if first is not None:
+            first(folder)
         return _removed(folder)
     finally:
         os.close(handle)

@@ -10,6 +10,7 @@ worker pool ---- workers                         worker pool ---- workers ---- T
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import threading
@@ -21,8 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.runners.beam_patches.quiet_worker import keep_tracebacks_quiet
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.flink_job_server import EMBEDDED, FLINK_VERSION, FlinkJobServer, job_server_command, staged_jars
-from beamsplit.runners.flink_rest import CANCEL_SECONDS, ClusterJob, FlinkFailed, overview, wait_for_slots
+from beamsplit.runners.flink_job_server import (
+    EMBEDDED,
+    FLINK_VERSION,
+    LIBRARIES,
+    FlinkJobServer,
+    for_cluster,
+    job_server_command,
+)
+from beamsplit.runners.flink_rest import CANCEL_SECONDS, ClusterJob, FlinkFailed, overview, setting, wait_for_slots
 
 if TYPE_CHECKING:
     from beamsplit.runners.worker_pool import WorkerPool
@@ -93,6 +101,9 @@ class FlinkOptions:
     job_name: str = ""
     """On Flink's page; empty for one that no other job has."""
 
+    told_in: str | None = None
+    """File that gets the job's id on a session cluster, and the cluster's address, if its workers are started here."""
+
     own_workers: bool = False
     """The user has given an environment (`--environment_type ...`), so no worker pool is started here."""
 
@@ -149,6 +160,7 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
         options.job_server_jar, options.version, quick=not options.streaming or options.master is not None
     )
     if options.master is not None:
+        command = for_cluster(command, setting(options.master, LIBRARIES))
         wait_for_slots(options.master, options.parallelism)
     with contextlib.ExitStack() as stack:
         folder = Path(
@@ -156,14 +168,12 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
         )
         pool = None if options.own_workers else stack.enter_context(WorkerPool(folder))
         server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism)
-        runner = _runner(pool, options.master)
+        runner = _runner(pool, options.master, options.told_in)
         # When the job server has ended, which may have been handing the job over until then.
         stack.callback(runner.see_it_over)
         stack.enter_context(server)
         try:
-            staged = staged_jars(command) if options.master is not None else []
-            flags = [f"--files_to_stage={jar}" for jar in staged]
-            yield runner, [*flags, *_flags(options, server.endpoint, pool, workers)]
+            yield runner, _flags(options, server.endpoint, pool, workers)
         except BaseException as error:
             if pool is not None and pool.failure and isinstance(error, Exception):
                 raise FlinkFailed(f"the job's workers cannot start: {pool.failure}") from error
@@ -193,7 +203,7 @@ def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, worker
     return flags
 
 
-def _runner(pool: WorkerPool | None, master: str | None) -> Any:
+def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None) -> Any:
     from apache_beam.options.pipeline_options import GoogleCloudOptions
     from apache_beam.runners.portability.portable_runner import PortableRunner
     from apache_beam.runners.runner import PipelineState
@@ -206,6 +216,7 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
 
         _result: Any = None
         _done = False
+        _over = threading.Event()
 
         def run_portable_pipeline(self, pipeline: Any, options: Any) -> Any:
             if master is not None:
@@ -213,7 +224,16 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
             self._result = super().run_portable_pipeline(pipeline, options)
             if pool is not None:
                 threading.Thread(target=self._watch, args=(pool,), name="flink-watch", daemon=True).start()
+                if self.cluster_job is not None and told_in is not None:
+                    threading.Thread(target=self._tell, args=(self.cluster_job,), name="flink-job", daemon=True).start()
             return self._result
+
+        def _tell(self, job: ClusterJob) -> None:
+            while (found := job.find()) is None:
+                if self._over.wait(0.2):
+                    return
+            with contextlib.suppress(OSError):  # the command is over, and its folder gone
+                Path(told_in or "").write_text(json.dumps({"master": master, "job": found}), encoding="utf-8")
 
         def _watch(self, pool: WorkerPool) -> None:
             pool.failed.wait()
@@ -222,6 +242,7 @@ def _runner(pool: WorkerPool | None, master: str | None) -> Any:
 
         def end(self) -> None:
             """Cancel the job unless it is over, and wait for that."""
+            self._over.set()
             if self._result is None:
                 return
             self._done = self._result.state == PipelineState.DONE

@@ -10,9 +10,10 @@ from urllib.error import URLError
 
 from beamsplit.runners.cache import one_at_a_time
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.java import OPENED, QUICK, classpath, find_java
+from beamsplit.runners.java import OPENED, QUICK, classpath, find_java, temporary_files
 from beamsplit.runners.maven import cached_jars, maven_jars
 from beamsplit.runners.process import Process, free_ports, listens
+from beamsplit.runners.unsent_jars import without_sending
 
 FLINK_VERSION = "1.19"
 """The Flink that both jars speak."""
@@ -75,15 +76,36 @@ def job_server_command(jar: str | None, version: str = FLINK_VERSION, quick: boo
     return [*java, "-cp", classpath(libraries), DRIVER]
 
 
-def staged_jars(command: Sequence[str]) -> list[str]:
-    """What a session cluster must be sent, of a job server put together from libraries; empty leaves it to the server.
+LIBRARIES = "beamsplit.beam-libraries"
+"""Key in a cluster's configuration: which of Beam's libraries are on its own class path, and so need not be sent."""
 
-    Sending all of them takes 20 seconds: the cluster has Flink itself, and Google's clients are for staging alone.
+
+def cluster_jars(folder: Path) -> list[str]:
+    """What a session cluster must have of the libraries that a job server is put together from.
+
+    All of them take 20 seconds to send: the cluster has Flink itself, and Google's clients are for staging alone.
+    """
+    return _for_clusters(classpath(folder))
+
+
+def for_cluster(command: Sequence[str], libraries: str | None = None) -> list[str]:
+    """How to start a job server that is put together from libraries, and sends a session cluster what it lacks.
+
+    Args:
+        command: from `job_server_command`; Beam's own jar stays as it is.
+        libraries: the folder of those that the cluster has, as its configuration tells (`LIBRARIES`).
     """
     if DRIVER not in command:
-        return []
-    jars = command[command.index("-cp") + 1].split(os.pathsep)
-    return [jar for jar in jars if not os.path.basename(jar).startswith(NOT_STAGED)]
+        return list(command)
+    at = command.index("-cp") + 1
+    jars = command[at].split(os.pathsep)
+    sent = set() if libraries == Path(jars[0]).parent.name else set(_for_clusters(command[at]))
+    unsent = without_sending([jar for jar in jars if jar not in sent])
+    return [*command[:at], os.pathsep.join(unsent.get(jar, jar) for jar in jars), *command[at + 1 :]]
+
+
+def _for_clusters(jars: str) -> list[str]:
+    return [jar for jar in jars.split(os.pathsep) if not os.path.basename(jar).startswith(NOT_STAGED)]
 
 
 def _beams_own_url(version: str) -> str:
@@ -137,7 +159,8 @@ class FlinkJobServer:
             "--expansion-port": 0,
         }
         flat = [f"{name}={value}" for name, value in options.items()]
-        self.process = Process("job-server", folder, [*command, *flat], tied=True)
+        own = [command[0], temporary_files(folder), *command[1:]]
+        self.process = Process("job-server", folder, [*own, *flat], tied=True)
 
     @property
     def endpoint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -14,6 +15,9 @@ CANCEL_SECONDS = 120.0
 
 SLOT_SECONDS = 60.0
 """How long a start waits for free slots of a cluster: those of a job that was just cancelled come back in a few."""
+
+LEFT_SECONDS = 10.0
+"""How long a start waits for a job that is cancelled since its command was killed."""
 
 OVER = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
 """Flink's states of a job that no longer runs."""
@@ -49,9 +53,41 @@ def ask(master: str, path: str, method: str = "GET") -> dict[str, Any]:
         OSError: nothing.
         ValueError: something else than JSON.
     """
+    return dict(_answer(master, path, method))
+
+
+def _answer(master: str, path: str, method: str = "GET") -> Any:
     url = master if "://" in master else f"http://{master}"
     with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method=method), timeout=10) as answer:
-        return dict(json.load(answer))
+        return json.load(answer)
+
+
+def setting(master: str, key: str) -> str | None:
+    """What a cluster's configuration says of a key; None where it says nothing, or is not told."""
+    try:
+        found = _answer(master, "/jobmanager/config")
+    except (OSError, ValueError):
+        return None
+    return next((one["value"] for one in found if one["key"] == key), None)
+
+
+def cancel_left(master: str, job: str, seconds: float = LEFT_SECONDS) -> bool:
+    """Cancel a job whose workers are gone, and wait a while until it is over; False where it is, or nobody answers.
+
+    Args:
+        master: `host:port` of the cluster's REST service.
+        job: its id.
+        seconds: to wait at most.
+    """
+    deadline = time.monotonic() + seconds
+    told = False
+    with contextlib.suppress(OSError, ValueError):
+        while ask(master, f"/jobs/{job}")["state"] not in OVER and time.monotonic() < deadline:
+            if not told:
+                ask(master, f"/jobs/{job}?mode=cancel", "PATCH")
+                told = True
+            time.sleep(0.2)
+    return told
 
 
 class ClusterJob:

@@ -48,3 +48,11 @@ def find_java(oldest: int = OLDEST) -> str:
 def classpath(folder: Path) -> str:
     """All jars of a folder, one by one: a tool may look for its own jars by their names on the class path."""
     return os.pathsep.join(sorted(str(jar) for jar in folder.glob("*.jar")))
+
+
+def temporary_files(folder: Path) -> str:
+    """An option with which a JVM makes its temporary files in a folder that somebody removes.
+
+    In the system's those of a JVM that was killed would stay: native libraries, Flink's web folder, job graphs.
+    """
+    return f"-Djava.io.tmpdir={folder}"

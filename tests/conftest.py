@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BEAMSPLIT_CACHE", str(own))
         yield real
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What pipelines and processes that tests start, and kill, leave in the temporary folder goes with it.
+
+    Beam leaves `beam-pipeline-temp...` of each pipeline that is made and not run, and `beam-temp...` of each Prism.
+    """
+    tmp_path_factory.getbasetemp()  # which is not in it
+    made = tempfile.TemporaryDirectory(prefix="beamsplit-tests-", ignore_cleanup_errors=True)
+    with made as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.job import Job
 from beamsplit.pipelines.options.beam import read_direct
 from beamsplit.pipelines.options.values import RunnerOptions, ScoreOptions
+from beamsplit.pipelines.running.job_folder import CLUSTER_JOB
 from beamsplit.pipelines.running.job_name import job_name
 from beamsplit.runners.dataflow import check_dataflow, is_dataflow, write_job
 from beamsplit.runners.direct import direct_flags, direct_runner, is_direct, needs_processes
@@ -141,6 +144,7 @@ def started_runner(
             checkpoint_ms=asked.checkpoint,
             job_server_jar=asked.flink_job_server_jar,
             job_name=asked.job_name or "",
+            told_in=os.path.join(tempfile.gettempdir(), CLUSTER_JOB),  # which is the command's folder by now
             own_workers=not pool_of_this_machine(beam_args),
         )
         try:

@@ -16,9 +16,11 @@ from typing import Any
 
 from beamsplit.runners.cache import made_once
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.java import OPENED, QUICK, classpath, find_java
+from beamsplit.runners.flink_job_server import ARTIFACTS, LIBRARIES, cluster_jars
+from beamsplit.runners.java import OPENED, QUICK, classpath, find_java, temporary_files
 from beamsplit.runners.listeners import describe_listener
 from beamsplit.runners.local.ports import keep_ports, kept_ports
+from beamsplit.runners.maven import cached_jars
 from beamsplit.runners.process import Process, free_ports, listens
 
 VERSION = "1.19.3"
@@ -127,9 +129,13 @@ class FlinkCluster:
             RunnerError: no Java, or the cluster does not come up; with the end of the log.
         """
         java, jars = find_java(), classpath(flink_jars())
-        config = self._configure()
+        # Beam's libraries are loaded once for all jobs, and need not be sent with each.
+        beam = cached_jars(*ARTIFACTS)
+        config = self._configure({} if beam is None else {LIBRARIES: beam.name})
+        if beam is not None:
+            jars = os.pathsep.join([jars, *cluster_jars(beam)])
         logging = f"-Dlog4j.configurationFile={config / 'log4j.properties'}"
-        common = [*self._java_options, *OPENED, logging, "-cp", jars]
+        common = [temporary_files(self.folder / "tmp"), *self._java_options, *OPENED, logging, "-cp", jars]
         options = ["--configDir", str(config)]
         if self.job_manager.pid is None and listens(self.port):
             raise RunnerError(
@@ -193,7 +199,7 @@ class FlinkCluster:
     def _heap_of_process(self) -> int:
         return int(self._heap.removesuffix("m")) + 128  # Flink's own share, as configured below
 
-    def _configure(self) -> Path:
+    def _configure(self, more: Mapping[str, str]) -> Path:
         config = self.folder / "conf"
         config.mkdir(parents=True, exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
@@ -233,6 +239,6 @@ class FlinkCluster:
             # A busy machine answers late.
             "pekko.ask.timeout": "60 s",
         }
-        lines = [f"{name}: {value}\n" for name, value in (settings | self._settings).items()]
+        lines = [f"{name}: {value}\n" for name, value in (settings | dict(more) | self._settings).items()]
         (config / "flink-conf.yaml").write_text("".join(lines), encoding="utf-8")
         return config

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.java import QUICK, classpath, find_java
+from beamsplit.runners.java import QUICK, classpath, find_java, temporary_files
 from beamsplit.runners.listeners import describe_listener
 from beamsplit.runners.local.ports import keep_ports, kept_ports
 from beamsplit.runners.maven import maven_jars
@@ -98,7 +98,8 @@ class KafkaBroker:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, jars, config)
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        options = [f"-Xmx{self._memory}", *self._java_options, logging, "-cp", jars]
+        temporary = temporary_files(self.folder / "tmp")
+        options = [f"-Xmx{self._memory}", temporary, *self._java_options, logging, "-cp", jars]
         self.process.command = [java, *options, "kafka.Kafka", str(config)]
         self.process.start()
         try:
@@ -132,7 +133,7 @@ class KafkaBroker:
         return name
 
     def _configure(self) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         ports = [self.port, self._controller_port, self._sasl_port]
         keep_ports(self.folder, ports)
         (self.folder / "log4j2.properties").write_text(LOGGING)
@@ -175,7 +176,16 @@ class KafkaBroker:
 
     def _format(self, java: str, jars: str, config: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [java, "-Xmx256m", *QUICK, "-cp", jars, "kafka.tools.StorageTool", "format"]
+        tool = [
+            java,
+            "-Xmx256m",
+            temporary_files(self.folder / "tmp"),
+            *QUICK,
+            "-cp",
+            jars,
+            "kafka.tools.StorageTool",
+            "format",
+        ]
         # With "=", since an id may begin with "-".
         command = [*tool, f"--cluster-id={cluster}", f"--config={config}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS)

@@ -44,8 +44,10 @@ def test_a_folder_is_left_to_its_owner_and_removed_when_that_was_killed(tmp_path
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert remove_abandoned(str(tmp_path), r"\.yours-.*") == []
-    assert remove_abandoned(str(tmp_path), NAME) == [str(folder)]
-    assert list(tmp_path.iterdir()) == []
+    looked: list[tuple[str, bool]] = []
+    first = lambda path: looked.append((path, (folder / "rows").exists()))  # noqa: E731
+    assert remove_abandoned(str(tmp_path), NAME, first) == [str(folder)]
+    assert list(tmp_path.iterdir()) == [] and looked == [(str(folder), True)]
 
 
 def test_what_is_not_known_to_be_abandoned_is_left_alone(tmp_path: Path):

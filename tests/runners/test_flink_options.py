@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +13,14 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.owned_folder import _held, disown, own
 from beamsplit.pipelines.options.score import parse
+from beamsplit.pipelines.running.job_folder import CLUSTER_JOB, PREFIX, job_folder
 from beamsplit.pipelines.running.runner import settle_runner, started_runner
 from beamsplit.runners import flink, flink_rest, worker_pool
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink import FlinkOptions, flink_runner, pool_of_this_machine
-from beamsplit.runners.flink_job_server import DRIVER, job_server_command, staged_jars
+from beamsplit.runners.flink_job_server import DRIVER, cluster_jars, for_cluster, job_server_command
 from beamsplit.runners.worker_pool import WorkerPool, python_environment
 from tests.command import Command
 
@@ -58,12 +62,38 @@ def test_a_given_jar_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     jar = tmp_path / "server.jar"
     jar.touch()
     assert job_server_command(str(jar))[-2:] == ["-jar", str(jar)]
-    assert staged_jars(job_server_command(str(jar))) == []
+    assert for_cluster(job_server_command(str(jar))) == job_server_command(str(jar))
 
 
-def test_a_cluster_is_sent_beam_and_not_flink():
-    jars = "/c/beam-runners-flink-1.19-2.62.0.jar:/c/flink-core-1.19.0.jar:/c/google-api-client-2.jar"
-    assert staged_jars(["java", "-cp", jars, DRIVER]) == ["/c/beam-runners-flink-1.19-2.62.0.jar"]
+@pytest.mark.parametrize("libraries", [None, "other-libraries"])
+def test_a_cluster_is_sent_beam_and_not_flink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libraries: str | None):
+    beam, *others = jars_in(tmp_path, monkeypatch)
+    command = for_cluster(["java", "-cp", os.pathsep.join([beam, *others]), DRIVER, "--more"], libraries)
+    first, *unsent = command[2].split(os.pathsep)
+    assert first == beam and cluster_jars(Path(beam).parent) == [beam]
+    assert [os.path.basename(jar) for jar in unsent] == [os.path.basename(jar) for jar in others]
+    for jar, other in zip(unsent, others, strict=True):
+        assert "/gradle/wrapper/" in jar and Path(jar).read_text() == Path(other).read_text()
+    assert [*command[:2], *command[3:]] == ["java", "-cp", DRIVER, "--more"]
+
+
+def test_a_cluster_that_has_beams_libraries_is_sent_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    jars = jars_in(tmp_path, monkeypatch)
+    command = for_cluster(["java", "-cp", os.pathsep.join(jars), DRIVER], "libraries")
+    assert all("/gradle/wrapper/" in jar for jar in command[2].split(os.pathsep))
+    assert for_cluster(["java", "-jar", "own.jar"], "libraries") == ["java", "-jar", "own.jar"]
+
+
+def jars_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One for clusters, and two that they have or need not have."""
+    monkeypatch.setenv("BEAMSPLIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "libraries").mkdir()
+    jars = [
+        tmp_path / "libraries" / f"{name}.jar" for name in ("beam-runners-flink", "flink-core-1.19.0", "google-api-2")
+    ]
+    for jar in jars:
+        jar.write_text(jar.name)
+    return list(map(str, jars))
 
 
 def test_workers_of_another_machine_need_a_pool_there(monkeypatch: pytest.MonkeyPatch):
@@ -163,6 +193,8 @@ class Cluster:
             self.cancelled.append(job)
             if self.obeys:
                 self.jobs[job] = self.jobs[job][0], "CANCELED"
+        if method == "GET" and path.startswith("/jobs/") and path != "/jobs/overview":
+            return {"state": self.jobs[path.split("/")[2]][1]}
         return {
             "jobs": [
                 {"jid": job, "name": name, "state": state, "start-time": at}
@@ -177,6 +209,29 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(flink_rest, "ask", made)
     monkeypatch.setattr(flink_rest, "time", Clock())
     return made
+
+
+def test_the_job_of_a_command_that_was_killed_is_cancelled(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folders = [tmp_path / f"{PREFIX}{name}" for name in ("killed", "over", "none", "alive")]
+    for folder, left in zip(folders, ["ours-1", "gone-1", None, "theirs-1"], strict=True):
+        own(str(folder))
+        if left is not None:
+            (folder / CLUSTER_JOB).write_text(json.dumps({"master": "c:8081", "job": left}))
+        if folder != folders[3]:
+            os.close(_held.pop(str(folder)))  # as when its owner was killed
+    cluster.jobs["gone-1"] = "gone", "FAILED"
+    with job_folder():
+        assert cluster.cancelled == ["ours-1"]
+        assert [folder.exists() for folder in folders] == [False, False, False, True]
+    disown(str(folders[3]))
+    told = capsys.readouterr().err
+    assert told == (
+        "note: the command of job ours-1 on the Flink cluster at c:8081 was killed, so it had no workers: it is "
+        "cancelled\n"
+    )
 
 
 def test_a_job_that_a_cluster_runs_on_is_told_with_its_id(cluster: Cluster):

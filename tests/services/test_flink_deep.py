@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from beamsplit.pipelines.__main__ import main
-from beamsplit.runners.local import FlinkCluster
 from tests import onnx_models
 from tests.command import Command, lines, write_table
 from tests.models.split import chains
@@ -18,14 +17,17 @@ BOTH = ("--stages", 2, "--shards", 2, "--placement", "distributed")
 
 
 @pytest.mark.parametrize("of", ["stages", "plan"])
-def test_the_rows_of_the_whole_model(cluster: FlinkCluster, command: Command, of: str):
+def test_the_rows_of_the_whole_model(services: None, command: Command, of: str, request: pytest.FixtureRequest):
     """As many rows as the whole model's, each within a tolerance; divided in the job, or by a saved plan."""
     model = onnx_models.save(onnx_models.mlp(4, 64, 2, layers=4), command.folder / "wide.onnx")
     given = ("--keep", "id", "--num_shards", 1)
     assert command.run(*given, model=model)[0] == 0
     whole = command.rows()
     divided: tuple[object, ...] = (*BOTH, "--micro_batch", 64)
-    if of == "plan":
+    where: tuple[object, ...] = ()
+    if of == "stages":
+        where = ("--flink_master", request.getfixturevalue("cluster").address)
+    else:
         saved = command.folder / "both"
         asked = ("plan", "--model", model, "--stages", 2, "--shards", 2, "--micro_batch", 64, "--save_stages", saved)
         assert main([*map(str, asked)]) == 0, command.capsys.readouterr().err
@@ -35,7 +37,7 @@ def test_the_rows_of_the_whole_model(cluster: FlinkCluster, command: Command, of
     command.output = command.folder / "flink" / "preds.parquet"
     code, out, err = command.run(
         *(*given, *divided, "--summary", summary),
-        *("--runner", "FlinkRunner", "--flink_master", cluster.address, "--parallelism", 2),
+        *("--runner", "FlinkRunner", "--parallelism", 2, *where),
         model=model,
         output=command.output,
     )
@@ -46,7 +48,7 @@ def test_the_rows_of_the_whole_model(cluster: FlinkCluster, command: Command, of
     assert len(shards["shards"]) == 2
 
 
-def test_rows_that_fail_leave_alone(cluster: FlinkCluster, command: Command):
+def test_rows_that_fail_leave_alone(services: None, command: Command):
     model, stage_of = chains.picky(12)
     chains.cut_by_hand(model, stage_of, command.folder / "stages", micro_batch=8)
     ids = np.arange(60) % 6
@@ -56,7 +58,7 @@ def test_rows_that_fail_leave_alone(cluster: FlinkCluster, command: Command):
     code, _, err = command.run(
         *("--keep", "id", "--plan", command.folder / "stages" / "plan.json", "--shards", 2),
         *("--placement", "distributed", "--errors", errors),
-        *("--runner", "FlinkRunner", "--flink_master", cluster.address, "--parallelism", 2),
+        *("--runner", "FlinkRunner", "--parallelism", 2),
         model=command.folder / "stages" / "model.onnx",
         input=data,
         columns=None,

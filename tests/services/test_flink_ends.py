@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from pathlib import Path
 
+import psutil
 import pytest
 
+from beamsplit.pipelines.running.job_folder import CLUSTER_JOB
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink_rest import OVER, wait_for_slots
 from beamsplit.runners.local import FlinkCluster
-from tests.services.streams import Stream, rows
-from tests.waiting import DEADLINE, wait_until
+from tests.services.retention import commit, delete_below
+from tests.services.streams import Stream, origins, rows
+from tests.waiting import DEADLINE, running, wait_until
 
 
 def on(cluster: FlinkCluster, *options: str) -> list[str]:
@@ -21,22 +26,102 @@ def alive(cluster: FlinkCluster) -> dict[str, str]:
     return {job: state for job, state in cluster.jobs().items() if state not in OVER}
 
 
-@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-@pytest.mark.parametrize("how", ["idle", "interrupt", "terminate"])
+SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "hang up": signal.SIGHUP}
+
+
+@pytest.mark.parametrize(
+    ("how", "delivery"),
+    [
+        ("idle", "exactly_once"),
+        ("interrupt", "at_least_once"),
+        ("terminate", "exactly_once"),
+        ("hang up", "at_least_once"),
+    ],
+)
 def test_no_job_is_left_on_the_cluster(cluster: FlinkCluster, stream: Stream, how: str, delivery: str):
     assert not alive(cluster)
     stream.send(rows(40))
-    options = on(cluster, "--checkpoint=1s", "--delivery", delivery, "--group", f"g-{how}")
+    group = f"g-{how.replace(' ', '-')}"
+    options = on(cluster, "--checkpoint=1s", "--delivery", delivery, "--group", group)
+    # Tests that were started with nohup do not hear it either.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     process = stream.start(*options, *(["--stop_after_idle", "3"] if how == "idle" else []))
+    signal.signal(signal.SIGHUP, before)
     if how != "idle":
         wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
-        process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGTERM)
+        process.send_signal(SIGNALS[how])
     _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert not alive(cluster), err
     assert len(stream.read(stream.output)) == 40
     assert "Traceback" not in err
-    assert f"; job beamsplit-g-{how} (" in err and f") on Flink, http://{cluster.address}/#/job/running/" in err
+    assert f"; job beamsplit-{group} (" in err and f") on Flink, http://{cluster.address}/#/job/running/" in err
+
+
+def test_a_second_signal_cancels_the_job_and_tells_one_line(
+    cluster: FlinkCluster, stream: Stream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    stream.send(rows(40))
+    # What is drained is committed with a checkpoint, which takes its time.
+    process = stream.start(*on(cluster, "--checkpoint=120s", "--quiet"))
+    wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: list(tmp_path.glob("tmp/*/stop")) or process.poll() is not None, "the first is heard")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 143, err
+    assert err == "interrupted: what its group committed is done, and the rest will be read again\n"
+    assert not alive(cluster) and list((tmp_path / "tmp").iterdir()) == []
+    wait_for_slots(cluster.address, 2)
+
+
+def test_a_command_that_was_killed_leaves_no_job_once_another_starts(
+    cluster: FlinkCluster, stream: Stream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    stream.send(rows(40))
+    options = on(cluster, "--checkpoint=1s", "--quiet")
+    process = stream.start(*options)
+    wait_until(lambda: list(tmp_path.glob(f"tmp/*/{CLUSTER_JOB}")) or process.poll() is not None, "the job is known")
+    (left,) = alive(cluster)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(running(child.pid) for child in children), "what it started ends with it")
+    assert alive(cluster)
+    code, _, err = stream.run(*options, "--stop_after_idle", "3")
+    assert code == 0, err
+    note, *waiting = err.splitlines()
+    assert note.startswith(f"note: the command of job {left} on the Flink cluster at {cluster.address} was killed")
+    assert all(line.startswith("waiting for ") for line in waiting)
+    assert not alive(cluster) and len(set(origins(stream.read(stream.output)))) == 40
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_gap_that_is_not_to_be_passed_ends_the_job(cluster: FlinkCluster, stream: Stream, delivery: str):
+    """Retention takes messages while it runs; it says so in one line, and goes on behind them when told to."""
+    errors = stream.broker.create_topic(f"errors-{stream.input}")
+    stream.send(rows(60), partition=0)
+    delete_below(stream, 0, 40)
+    commit(stream, "g", p0=30)
+    options = on(cluster, "--checkpoint=1s", "--delivery", delivery, "--group", "g", "--quiet")
+    options += ["--errors", stream.uri(errors)]
+    code, out, err = stream.run(*options, "--on_gap", "fail")
+    assert (code, out, err.count("\n")) == (1, "", 1), err
+    assert f"{stream.input}/0: offsets 30 to 39 are gone" in err and "type --on_gap continue" in err
+    assert not alive(cluster) and stream.positions("g") == {0: 30, 1: 0}
+    # Told once, also where it is started again.
+    for _ in range(2 if delivery == "exactly_once" else 1):
+        code, _, err = stream.run(*options, "--stop_after_idle", "3")
+        assert code == 0, err
+    assert len(stream.read(stream.output)) == 20 and stream.positions("g") == {0: 60, 1: 0}
+    (told,) = (json.loads(message.value()) for message in stream.read(errors))
+    assert (told["stage"], told["offset"], told["last_offset"]) == ("gap", 30, 39)
 
 
 def test_a_second_stream_is_told_who_holds_the_slots(

@@ -11,7 +11,6 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsplit.runners.flink import FlinkOptions, flink_runner
-from beamsplit.runners.local import FlinkCluster
 from beamsplit.transforms.infer.run_steps import RunSteps
 from tests.command import Command, lines, write_table
 from tests.models.split import chains
@@ -19,10 +18,10 @@ from tests.transforms.infer.in_stages import block, split
 from tests.transforms.infer.watched_stages import WatchedStep, as_kind, pids_and_models
 
 
-def test_each_stage_has_a_process_that_loads_only_its_model(cluster: FlinkCluster, tmp_path: Path):
+def test_each_stage_has_a_process_that_loads_only_its_model(services: None, tmp_path: Path):
     given = block(np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
     steps, _ = split(chains.by_rows(), tmp_path, given)
-    with flink_runner(FlinkOptions(master=cluster.address, parallelism=1)) as (runner, flags):
+    with flink_runner(FlinkOptions(parallelism=1)) as (runner, flags):
         pipeline = beam.Pipeline(runner, options=PipelineOptions(flags))
         pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunSteps(as_kind(WatchedStep, steps))
         result = pipeline.run()
@@ -33,8 +32,13 @@ def test_each_stage_has_a_process_that_loads_only_its_model(cluster: FlinkCluste
     assert loaded == [(str(k), f"stage-{k}.onnx") for k in range(3)]
 
 
-@pytest.mark.parametrize("placement", ["inline", "distributed"])
-def test_the_same_rows_and_errors_as_in_process(cluster: FlinkCluster, command: Command, placement: str):
+@pytest.mark.parametrize(("placement", "where"), [("inline", "embedded"), ("distributed", "session")])
+def test_the_same_rows_and_errors_as_in_process(
+    services: None, command: Command, placement: str, where: str, request: pytest.FixtureRequest
+):
+    flink: tuple[object, ...] = ("--runner", "FlinkRunner", "--parallelism", 2)
+    if where == "session":
+        flink += ("--flink_master", request.getfixturevalue("cluster").address)
     model, stage_of = chains.picky(10)
     chains.cut_by_hand(model, stage_of, command.folder / "stages", micro_batch=8)
     numbers = np.arange(300) % 6
@@ -43,7 +47,7 @@ def test_the_same_rows_and_errors_as_in_process(cluster: FlinkCluster, command: 
     found = []
     for name, options in (
         ("direct", ("--worker_type", "thread")),
-        ("flink", ("--runner", "FlinkRunner", "--flink_master", cluster.address, "--parallelism", 2)),
+        ("flink", flink),
     ):
         command.output = command.folder / name / "preds.parquet"
         errors = command.folder / name / "errors.jsonl"

@@ -275,15 +275,20 @@ def test_a_model_in_parts_gives_what_the_whole_gives(stream: Stream, ways: tuple
 ONCE = ("--delivery", "exactly_once")
 
 
-@pytest.mark.parametrize("ways", [("--stages", "2"), ("--shards", "2"), ("--stages", "2", "--shards", "2")])
+PRISM = (), "Prism would commit messages before the last of them has them: a crash would lose some; type --placement "
+IN_ORDER = (
+    ("--runner", "FlinkRunner", *ONCE),
+    "--delivery exactly_once needs the messages of a partition in order",
+)
+
+
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("ways", "options", "said"),
     [
-        (
-            (),
-            "Prism would commit messages before the last of them has them: a crash would lose some; type --placement ",
-        ),
-        (("--runner", "FlinkRunner", *ONCE), "--delivery exactly_once needs the messages of a partition in order"),
+        (("--stages", "2"), *PRISM),
+        (("--shards", "2"), *IN_ORDER),
+        (("--stages", "2", "--shards", "2"), *PRISM),
+        (("--stages", "2", "--shards", "2"), *IN_ORDER),
     ],
 )
 def test_parts_with_workers_of_their_own_need_what_is_not_there(

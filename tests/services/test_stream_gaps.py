@@ -7,30 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.retention import commit, delete_below
 from tests.services.streams import Stream, origins, rows
 from tests.waiting import DEADLINE, wait_until
 
-kafka = pytest.importorskip("confluent_kafka")
-
-
-def commit(stream: Stream, group: str, **offsets: int) -> None:
-    """Set a group's offsets: p0=100."""
-    stream.positions(
-        group
-    )  # on a broker that is new there is no coordinator yet, for which a commit would wait for ever
-    consumer = kafka.Consumer({"bootstrap.servers": stream.broker.address, "group.id": group})
-    positions = [kafka.TopicPartition(stream.input, int(name[1:]), offset) for name, offset in offsets.items()]
-    consumer.commit(offsets=positions, asynchronous=False)
-    consumer.close()
-
-
-def delete_below(stream: Stream, partition: int, offset: int) -> None:
-    """What retention does, at once."""
-    from confluent_kafka.admin import AdminClient
-
-    position = kafka.TopicPartition(stream.input, partition, offset)
-    admin = AdminClient({"bootstrap.servers": stream.broker.address})  # without one, its answers do not come
-    admin.delete_records([position])[position].result(DEADLINE)
+pytest.importorskip("confluent_kafka")
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
