@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.api.handler import OnnxModelHandler
     from beamsplit.pipelines.api.job import JobFailed, JobResult, score
     from beamsplit.pipelines.api.model_plan import ModelPlan, plan
+    from beamsplit.pipelines.api.model_shards import ModelShards
+    from beamsplit.pipelines.api.model_strategy import ModelStrategy
     from beamsplit.pipelines.api.score_transform import Score, ScoreResult
     from beamsplit.pipelines.api.scorer import RowsFailed, ScoredRows, Scorer
     from beamsplit.transforms.failures.row_error import RowError
@@ -27,6 +29,8 @@ _WHERE = {
     "JobFailed": "pipelines.api.job",
     "JobResult": "pipelines.api.job",
     "ModelPlan": "pipelines.api.model_plan",
+    "ModelShards": "pipelines.api.model_shards",
+    "ModelStrategy": "pipelines.api.model_strategy",
     "OnnxModelHandler": "pipelines.api.handler",
     "RowError": "transforms.failures.row_error",
     "RowsFailed": "pipelines.api.scorer",
@@ -44,6 +48,8 @@ __all__ = [
     "JobFailed",
     "JobResult",
     "ModelPlan",
+    "ModelShards",
+    "ModelStrategy",
     "OnnxModelHandler",
     "RowError",
     "RowsFailed",

@@ -56,13 +56,7 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         return run_shards(options)
     from beamsplit.models.graph.known_files import data_hash
     from beamsplit.models.split.plan import to_json
-    from beamsplit.pipelines.planning.write import (
-        folder_beside,
-        move_files,
-        with_files_seen_from,
-        write_stages,
-        write_text,
-    )
+    from beamsplit.pipelines.planning.write import folder_beside, move_files, with_files_seen_from, write_text
     from beamsplit.pipelines.report import plan_table
 
     if options.split.plan is not None:
@@ -74,14 +68,7 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         plan = replace(plan, data_hash=data_hash(rows.model.path))
     saved = plan
     if options.written.save_stages:
-        more = None
-        if isinstance(options.split.shards, int):
-            from beamsplit.pipelines.planning.sharded_stages import divide_saved
-
-            more = partial(divide_saved, rows, shards=options.split.shards)
-        saved = write_stages(
-            rows.graph.model, plan, options.written.save_stages, lambda it, at: _check(rows, it, at), more
-        )
+        saved = save_stages(plan, rows, options.split.shards, options.written.save_stages)
     if options.written.write_model:
         from beamsplit.models.split.annotations import save_annotated
 
@@ -100,6 +87,22 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         write_text(options.written.report, report)
     plan_table.show(plan)
     return plan
+
+
+def save_stages(plan: Plan, rows: SampleRows, shards: int | str | None, folder: str) -> Plan:
+    """Write the stages, each divided over `shards` where that is a number, and `plan.json` into a folder.
+
+    Returns:
+        The plan with its files.
+    """
+    from beamsplit.pipelines.planning.write import write_stages
+
+    more = None
+    if isinstance(shards, int):
+        from beamsplit.pipelines.planning.sharded_stages import divide_saved
+
+        more = partial(divide_saved, rows, shards=shards)
+    return write_stages(rows.graph.model, plan, folder, lambda it, at: _check(rows, it, at), more)
 
 
 def _check_written(options: PlanOptions) -> None:

@@ -1,23 +1,22 @@
-"""`bs.plan`: how a model is split by depth over workers, to look at, to save, and to score with."""
+"""`bs.plan`: how a model is split over workers, to look at, to save, and to score with."""
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.api.model_shards import ModelShards
+from beamsplit.pipelines.api.model_strategy import ModelStrategy
+from beamsplit.pipelines.api.page import framed
 from beamsplit.pipelines.api.paths import inputs_given, path_given
 
 if TYPE_CHECKING:
     from beamsplit.models.split.plan import Plan
     from beamsplit.pipelines.options.values import PlanOptions
     from beamsplit.pipelines.planning.rows import SampleRows
-
-REPORT_HEIGHT = 640
-"""Pixels of the report in a notebook."""
 
 
 class ModelPlan:
@@ -52,6 +51,24 @@ class ModelPlan:
         write_text(path, to_json(replace(self.plan, data_hash=data_hash(self._rows.model.path))))
         return path
 
+    def save_stages(self, folder: str | os.PathLike[str]) -> str:
+        """Write the stages (each divided, where `shards` was given) and `plan.json` into a folder; the plan's path.
+
+        The stages are compared with the whole model first. Without them `score(plan=...)` cuts the model itself.
+
+        Raises:
+            UsageError: the stages do not give what the whole model gives.
+            OSError: the files cannot be written.
+        """
+        from beamsplit.models.graph.known_files import data_hash
+        from beamsplit.pipelines.plan import save_stages
+        from beamsplit.pipelines.planning.write import PLAN_FILE
+
+        folder = path_given("folder", folder, "where to write")
+        plan = replace(self.plan, data_hash=data_hash(self._rows.model.path))
+        save_stages(plan, self._rows, self._options.split.shards, folder)
+        return f"{folder.rstrip('/')}/{PLAN_FILE}"
+
     def report(self, path: str | os.PathLike[str]) -> str:
         """Write the report, one HTML page with the graph, its cuts, the stages and their timetable; the path.
 
@@ -82,23 +99,51 @@ class ModelPlan:
 
     def _repr_html_(self) -> str:
         """Of notebooks: the report in a frame."""
-        page = html.escape(self.to_html(), quote=True)
-        return f'<iframe srcdoc="{page}" width="100%" height="{REPORT_HEIGHT}" style="border: 0"></iframe>'
+        return framed(self.to_html())
 
 
-def plan(model: str | os.PathLike[str], *, sample: str | Sequence[str] | None = None, **options: Any) -> ModelPlan:
-    """Plan how a model is split by depth over workers: what `beamsplit plan` does.
+@overload
+def plan(
+    model: str | os.PathLike[str], *, sample: str | Sequence[str] | None = None, strategy: str, **options: Any
+) -> ModelStrategy: ...
+
+
+@overload
+def plan(
+    model: str | os.PathLike[str],
+    *,
+    sample: str | Sequence[str] | None = None,
+    shards: int | str,
+    stages: None = None,
+    strategy: None = None,
+    **options: Any,
+) -> ModelShards: ...
+
+
+@overload
+def plan(
+    model: str | os.PathLike[str], *, sample: str | Sequence[str] | None = None, strategy: None = None, **options: Any
+) -> ModelPlan: ...
+
+
+def plan(
+    model: str | os.PathLike[str], *, sample: str | Sequence[str] | None = None, **options: Any
+) -> ModelPlan | ModelShards | ModelStrategy:
+    """Plan how a model is split over workers: what `beamsplit plan` does.
 
     >>> import beamsplit as bs
-    >>> bs.plan("examples/mlp.onnx", stages=2)
-    ModelPlan('examples/mlp.onnx', stages=2)
+    >>> bs.plan("examples/mlp.onnx", stages=2), bs.plan("examples/mlp.onnx", shards=2)
+    (ModelPlan('examples/mlp.onnx', stages=2), ModelShards('examples/mlp.onnx', shards=2))
 
     Args:
         model: the ONNX file.
         sample: files with rows to measure with, as `--sample`; default: rows made up from the model's input types.
-        options: options of the command by their names without dashes: `columns`, `set`, `prepare`, `stages`, `workers`,
-            `stage_memory`, `bandwidth`, `micro_batch`, `providers`, `threads`, `plan` (one that was saved). What the
-            command writes is written by methods of the plan.
+        options: options of the command by their names without dashes: `columns`, `set`, `prepare`, `stages`, `shards`,
+            `strategy`, `workers`, `stage_memory`, `bandwidth`, `micro_batch`, `providers`, `threads`, `plan` (one that
+            was saved). What the command writes is written by methods of what this gives.
+
+    Returns:
+        A `ModelPlan` of stages; of `shards` without `stages` a `ModelShards`; of `strategy` a `ModelStrategy`.
 
     Raises:
         UsageError: the model cannot be split so; in the words of the command.
@@ -110,14 +155,33 @@ def plan(model: str | os.PathLike[str], *, sample: str | Sequence[str] | None = 
 
     path = path_given("model", model, "the ONNX file")
     sample = None if sample is None else inputs_given("sample", sample)
-    for name in ("shards", "strategy", "simulate", "save_stages", "save_shards", "write_model", "output", "report"):
+    for name, method in _METHODS.items():
         if options.get(name) is not None:
-            raise UsageError(
-                f"plan takes no {name!r}: it plans stages, and its result writes; use the command, "
-                f"beamsplit plan --model {path} --{name} ..."
-            )
+            raise UsageError(f"plan takes no {name!r}: what it gives writes, by its method {method}(...)")
+    for name in ("write_model", "simulate", "measured"):
+        if options.get(name) is not None:
+            raise UsageError(f"plan takes no {name!r}; use the command, beamsplit plan --model {path} --{name} ...")
+    # By depth and by width the command divides stages as it saves them, which is a method here.
+    both = options.get("stages") is not None and options.get("shards") is not None
+    shards = plan_options(model=path, shards=options.pop("shards")).split.shards if both else None
     checked = plan_options(model=path, sample=sample, **options)
+    if both:
+        if not isinstance(shards, int):
+            raise UsageError("--shards auto is settled for a whole model; give a number of shards beside stages")
+        checked = replace(checked, split=replace(checked.split, shards=shards))
+    split = checked.split
     with interruptible(), job_folder():
-        given = checked.split.plan
-        made, rows = planned(checked) if given is None else given_plan(checked, given)
+        if split.strategy is not None:
+            from beamsplit.pipelines.planning.strategy import choose_strategy
+
+            return ModelStrategy(path, choose_strategy(checked)[0])
+        if split.shards is not None and split.stages == "auto":
+            from beamsplit.pipelines.planning.shards import divide_model
+
+            return ModelShards(path, divide_model(checked))
+        made, rows = planned(checked) if split.plan is None else given_plan(checked, split.plan)
     return ModelPlan(made, rows, checked)
+
+
+_METHODS = {"output": "save", "save_stages": "save_stages", "save_shards": "save", "report": "report"}
+"""Options of the command that write -> the method that does."""

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
@@ -26,6 +26,30 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.planning.rows import SampleRows
 
 
+@dataclass(frozen=True)
+class LeftWhole:
+    """What `--shards auto` came to: the model stays whole."""
+
+    line: str
+    """Why."""
+
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class DividedModel:
+    """A model divided by width, and the rows that it was tried with."""
+
+    division: Division
+    plan: ShardPlan
+    rows: SampleRows
+    session: Session
+    """Of the whole model."""
+
+    facts: Sequence[tuple[str, str]] = ()
+    """What stands below the table: how `--shards auto` was settled."""
+
+
 def run_shards(options: PlanOptions) -> ShardPlan | None:
     """Divide, show, write; None where `--shards auto` leaves the model whole.
 
@@ -34,41 +58,23 @@ def run_shards(options: PlanOptions) -> ShardPlan | None:
     """
     from beamsplit.models.graph.load import load_graph
     from beamsplit.models.shard.annotate import save_annotated
-    from beamsplit.pipelines.planning.rows import rows_for
-    from beamsplit.pipelines.planning.write import PLAN_FILE, folder_beside, move_files, write_text
+    from beamsplit.pipelines.planning.write import folder_beside, move_files, write_text
     from beamsplit.pipelines.report import shard_table
 
-    rows = rows_for(options, _session(options.split))
-    if rows.session is None:
-        raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
-    facts: list[tuple[str, str]] = []
-    if options.split.shards == "auto":
-        chosen = _chosen(options.split, rows, rows.session)
-        if chosen.shards == 1:
-            _tell_whole(options.written, chosen.line, rows.told)
-            return None
-        options = replace(options, split=replace(options.split, shards=chosen.shards))
-        facts = [("verdict", f"--shards auto: {chosen.line}")]
-        if options.split.stage_memory is not None:
-            facts.append(("to run", "score --plan ... --placement distributed: each shard has workers of its own"))
-    division = _division(options.split, rows)
-    plan = division.plan
+    made = divide_model(options)
+    if isinstance(made, LeftWhole):
+        _tell_whole(options.written, made)
+        return None
+    plan = made.plan
     if options.written.save_shards or options.written.output:
-        plan = replace(plan, data_hash=data_hash(rows.model.path))
+        plan = replace(plan, data_hash=data_hash(made.rows.model.path))
     report = _report(plan) if options.written.report else None
     if options.written.save_shards:
-        target = options.written.save_shards
-        with folder_beside(os.path.join(target, PLAN_FILE) if local_path(target) is not None else target) as hidden:
-            division.save(hidden)
-            _check(rows, rows.session, plan, hidden)
-            plan = shards_with_hashes(plan, hidden)
-            with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
-                file.write(to_json(plan))
-            move_files(hidden, target)
+        plan = save_shards(made, plan, options.written.save_shards)
     if options.written.write_model:
         with folder_beside(options.written.write_model) as hidden:
             folder, _, name = options.written.write_model.rpartition("/")
-            save_annotated(load_graph(rows.model), division.sharding, f"{hidden}/{name}")
+            save_annotated(load_graph(made.rows.model), made.division.sharding, f"{hidden}/{name}")
             move_files(hidden, folder or ".")
     if options.written.output:
         write_text(
@@ -77,9 +83,51 @@ def run_shards(options: PlanOptions) -> ShardPlan | None:
         )
     if report is not None and options.written.report is not None:
         write_text(options.written.report, report)
-    shard_table.show(plan, facts)
-    for note in rows.told:
+    shard_table.show(plan, made.facts)
+    for note in made.rows.told:
         print(f"note: {note}", file=sys.stderr)
+    return plan
+
+
+def divide_model(options: PlanOptions) -> DividedModel | LeftWhole:
+    """Divide the model as the options ask; nothing is written.
+
+    Raises:
+        UsageError: it cannot be run here, or divided so.
+    """
+    from beamsplit.pipelines.planning.rows import rows_for
+
+    rows, split = rows_for(options, _session(options.split)), options.split
+    if rows.session is None:
+        raise UsageError(f"--shards runs the model on a few rows: {rows.notes[0]}; divide it on a larger machine")
+    facts: list[tuple[str, str]] = []
+    if split.shards == "auto":
+        chosen = _chosen(split, rows, rows.session)
+        if chosen.shards == 1:
+            return LeftWhole(chosen.line, rows.told)
+        split = replace(split, shards=chosen.shards)
+        facts = [("verdict", f"--shards auto: {chosen.line}")]
+        if split.stage_memory is not None:
+            facts.append(("to run", "score --plan ... --placement distributed: each shard has workers of its own"))
+    division = _division(split, rows)
+    return DividedModel(division, division.plan, rows, rows.session, facts)
+
+
+def save_shards(made: DividedModel, plan: ShardPlan, target: str) -> ShardPlan:
+    """Write the shards and `plan.json` into a folder, once they are compared with the whole model.
+
+    Returns:
+        The plan with the files' hashes.
+    """
+    from beamsplit.pipelines.planning.write import PLAN_FILE, folder_beside, move_files
+
+    with folder_beside(os.path.join(target, PLAN_FILE) if local_path(target) is not None else target) as hidden:
+        made.division.save(hidden)
+        _check(made.rows, made.session, plan, hidden)
+        plan = shards_with_hashes(plan, hidden)
+        with open(os.path.join(hidden, PLAN_FILE), "w", encoding="utf-8") as file:
+            file.write(to_json(plan))
+        move_files(hidden, target)
     return plan
 
 
@@ -119,7 +167,7 @@ def _chosen(split: SplitOptions, rows: SampleRows, session: Session) -> ShardCho
 _OF_SHARDS = ("save_shards", "write_model", "output", "report")
 
 
-def _tell_whole(written: WrittenOptions, line: str, notes: Sequence[str]) -> None:
+def _tell_whole(written: WrittenOptions, whole: LeftWhole) -> None:
     """Say that the model stays whole.
 
     Raises:
@@ -128,11 +176,11 @@ def _tell_whole(written: WrittenOptions, line: str, notes: Sequence[str]) -> Non
     asked = [name for name in _OF_SHARDS if getattr(written, name) is not None]
     if asked:
         raise UsageError(
-            f"--shards auto: {line}; so --{asked[0]} has no shards to write: leave it out and run score without "
+            f"--shards auto: {whole.line}; so --{asked[0]} has no shards to write: leave it out and run score without "
             "--shards, or give --shards N"
         )
-    print(f"--shards auto: {line}; nothing is divided, run score without --shards")
-    for note in notes:
+    print(f"--shards auto: {whole.line}; nothing is divided, run score without --shards")
+    for note in whole.notes:
         print(f"note: {note}", file=sys.stderr)
 
 

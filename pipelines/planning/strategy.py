@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beamsplit.pipelines.report.table import Table
@@ -30,13 +31,30 @@ def run_strategy(options: PlanOptions) -> Strategy:
     Raises:
         UsageError: nothing fits the workers, or the model cannot be cut or run.
     """
+    from beamsplit.models.strategy.planner import to_json
+    from beamsplit.pipelines.planning.write import write_text
+
+    strategy, notes = choose_strategy(options)
+    if options.written.output:
+        write_text(options.written.output, to_json(strategy))
+    table(strategy, options.split.simulate).show(strong="verdict")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return strategy
+
+
+def choose_strategy(options: PlanOptions) -> tuple[Strategy, Sequence[str]]:
+    """(the choice, notes on the rows that it was measured with).
+
+    Raises:
+        UsageError: nothing fits the workers, or the model cannot be cut or run.
+    """
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
-    from beamsplit.models.strategy.planner import plan_strategy, to_json
+    from beamsplit.models.strategy.planner import plan_strategy
     from beamsplit.pipelines.execution.workers import cores
     from beamsplit.pipelines.planning.rows import choose_micro_batch, rows_for
-    from beamsplit.pipelines.planning.write import write_text
 
     limits = {} if options.split.bandwidth is None else {"bandwidth": options.split.bandwidth}
     workers = read_cluster(options.split.workers or str(cores()), **limits)
@@ -49,13 +67,7 @@ def run_strategy(options: PlanOptions) -> Strategy:
     # What profiles the model loads it again: who has memory for one has not always for two.
     del rows
     kind, stage_memory = str(options.split.strategy), options.split.stage_memory
-    strategy = plan_strategy(run, graph, workers, kind=kind, stage_memory=stage_memory)
-    if options.written.output:
-        write_text(options.written.output, to_json(strategy))
-    table(strategy, options.split.simulate).show(strong="verdict")
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    return strategy
+    return plan_strategy(run, graph, workers, kind=kind, stage_memory=stage_memory), notes
 
 
 def table(strategy: Strategy, told: bool = False) -> Table:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -89,11 +90,62 @@ def test_a_plan(mlp: Mlp, data: str, tmp_path: Path):
     assert again.plan.stages == made.plan.stages
 
 
-def test_a_plan_that_cannot_be(mlp: Mlp):
-    with pytest.raises(bs.UsageError, match="plan takes no 'shards'"):
-        bs.plan(mlp.path, shards=2)
-    with pytest.raises(bs.UsageError, match="--columns is for sample rows"):
-        bs.plan(mlp.path, columns={"x": ["a"]})
+def test_stages_are_saved_and_scored(mlp: Mlp, data: str, tmp_path: Path):
+    asked = {"sample": data, "columns": mlp.options["columns"], "stages": 2, "workers": 2, "threads": 1}
+    for name, more in (("stages", {}), ("both", {"shards": 2})):
+        path = bs.plan(mlp.path, **asked, **more).save_stages(tmp_path / name)
+        assert path == f"{tmp_path / name}/plan.json" and len(list((tmp_path / name).glob("*.onnx"))) > 1
+        result = bs.score(data, mlp.path, plan=path, workers=1, **mlp.options)
+        made = result.to_arrow()["y"].combine_chunks().to_numpy_ndarray()
+        np.testing.assert_allclose(made, mlp.y, rtol=1e-4, atol=1e-5)
+
+
+def test_shards(mlp: Mlp, data: str, tmp_path: Path):
+    made = bs.plan(mlp.path, sample=data, columns=mlp.options["columns"], shards=2)
+    assert (made.shards, made.verdict) == (2, "") and made.plan is not None and len(made.plan.layers) >= 1
+    assert repr(made) == f"ModelShards({mlp.path!r}, shards=2)" and "divided by" in str(made)
+    assert "<html" in Path(made.report(tmp_path / "shards.html")).read_text()
+    assert made._repr_html_().startswith("<iframe srcdoc=")
+    path = made.save(tmp_path / "shards")
+    result = bs.score(data, mlp.path, plan=path, workers=1, **mlp.options)
+    np.testing.assert_allclose(result.to_arrow()["y"].combine_chunks().to_numpy_ndarray(), mlp.y, rtol=1e-4, atol=1e-5)
+
+
+def test_shards_that_do_not_pay(mlp: Mlp, data: str, tmp_path: Path):
+    made = bs.plan(mlp.path, sample=data, columns=mlp.options["columns"], shards="auto")
+    assert (made.shards, made.plan) == (1, None) and made.verdict
+    assert str(made) == f"whole: {made.verdict}" and made._repr_html_().startswith("<pre>whole: ")
+    for write in (made.save, made.report):
+        with pytest.raises(bs.UsageError, match="there are no shards to show or to write"):
+            write(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_strategy(mlp: Mlp, data: str, tmp_path: Path):
+    made = bs.plan(mlp.path, sample=data, columns=mlp.options["columns"], strategy="auto", workers=2)
+    assert made.strategy.workers == 2 and made.verdict == made.strategy.verdict
+    assert made.verdict in str(made) and made._repr_html_().startswith("<pre>way ")
+    assert repr(made) == f"ModelStrategy({mlp.path!r}, {made.strategy.chosen.name!r})"
+    assert json.loads(Path(made.save(tmp_path / "strategy.json")).read_text())["workers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"output": "p.json"}, r"plan takes no 'output': what it gives writes, by its method save\(...\)"),
+        ({"save_stages": "d"}, r"by its method save_stages\(...\)"),
+        ({"shards": 2, "save_shards": "d"}, r"by its method save\(...\)"),
+        ({"write_model": "a.onnx"}, "plan takes no 'write_model'; use the command, beamsplit plan --model"),
+        ({"shards": 0}, "--shards"),
+        ({"stages": 2, "shards": "auto"}, "--shards auto is settled for a whole model"),
+        ({"strategy": "best"}, "--strategy"),
+        ({"strategy": "auto", "shards": 2}, "--shards"),
+        ({"columns": {"x": ["a"]}}, "--columns is for sample rows"),
+    ],
+)
+def test_a_plan_that_cannot_be(mlp: Mlp, options: dict[str, Any], words: str):
+    with pytest.raises(bs.UsageError, match=words):
+        bs.plan(mlp.path, **options)
 
 
 def test_progress_in_a_notebook(monkeypatch: pytest.MonkeyPatch):
