@@ -16,6 +16,7 @@ from beamsplit.runners.local import FlinkCluster, KafkaBroker, SchemaRegistry
 from beamsplit.runners.prism import find_prism
 from tests.caches import link_programs
 from tests.services.streams import Stream
+from tests.services.transacted import Topics
 
 HERE = Path(__file__).parent
 
@@ -104,3 +105,11 @@ def stream(broker: KafkaBroker, prism_program: None, tmp_path: Path) -> Iterator
     made = Stream(broker, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def topics(broker: KafkaBroker) -> Iterator[Topics]:
+    """Topics of its own for transactions, and a group."""
+    made = Topics(broker)
+    yield made
+    made.consumer.close()

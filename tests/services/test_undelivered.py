@@ -20,7 +20,7 @@ from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.limits import batch_bytes
 from beamsplit.transforms.kafka.outgoing import Headers, Messages
 from tests.services.streams import Stream, origins, read_topic, rows
-from tests.services.transacted import Topics, topics  # noqa: F401  (a fixture)
+from tests.services.transacted import Topics
 from tests.transforms.kafka.fake_message import FakeMessage
 from tests.waiting import DEADLINE, wait_until
 
@@ -95,7 +95,7 @@ def test_sizes_are_counted_as_the_broker_does(broker: KafkaBroker, monkeypatch: 
 @pytest.mark.parametrize("settings", [{}, {"max.message.bytes": "3000"}, {"cleanup.policy": "compact"}])
 @pytest.mark.parametrize("once", [False, True])
 def test_what_is_refused_is_found_where_settings_cannot_be_read(
-    topics: Topics,  # noqa: F811
+    topics: Topics,
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, str],
     once: bool,
@@ -132,7 +132,7 @@ def test_what_is_refused_is_found_where_settings_cannot_be_read(
 
 @pytest.mark.parametrize("once", [False, True])
 def test_a_topic_that_is_deleted_ends_the_job(
-    topics: Topics,  # noqa: F811
+    topics: Topics,
     monkeypatch: pytest.MonkeyPatch,
     once: bool,
 ):

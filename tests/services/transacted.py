@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pyarrow as pa
-import pytest
 
 from beamsplit.runners.local import KafkaBroker
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
@@ -52,10 +50,3 @@ class Topics:
         """Messages from `begin` on that stand for all offsets to before `end`."""
         messages = [FakeMessage(value, partition, begin + i, None, None, 1) for i, value in enumerate(values)]
         return with_ranges(block_of(messages, self.group.topic), {partition: (begin, end)})
-
-
-@pytest.fixture
-def topics(broker: KafkaBroker) -> Iterator[Topics]:
-    made = Topics(broker)
-    yield made
-    made.consumer.close()
