@@ -46,8 +46,11 @@ class PlannedScoring:
         for name in self.keep:
             if name not in columns:
                 columns[name] = [value_of(rows[at], name) for at in good.tolist()]
+        names = [*self.keep, *(name for name in made.schema.names if name not in self.keep)]
+        # Of a collection of any type, dicts come out as dicts too.
+        as_dicts = self.as_dicts or isinstance(rows[0], Mapping)
         return ScoredElements(
-            _rows(columns, [*self.keep, *(name for name in made.schema.names if name not in self.keep)], self.as_dicts),
+            _rows(columns, names, as_dicts),
             good.tolist(),
             [error._replace(file=_described(rows[error.row], self.keep)) for error in errors],
         )

@@ -6,7 +6,7 @@ import atexit
 import functools
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,6 +114,8 @@ class Score(beam.PTransform[Any, Any]):
         self._options = read_options("Score", self._model, self._given)
         self._schema = schema_given(schema)
         self._sample = sample_given(sample, self._schema)
+        # Python's own numbers, whose floats have no width that anybody chose.
+        self._own_numbers = isinstance(sample, Sequence)
         if self._schema is None and self._sample is not None:
             self._schema = self._sample.schema
         if max_latency_ms is not None and not (type(max_latency_ms) is int and max_latency_ms > 0):
@@ -134,10 +136,11 @@ class Score(beam.PTransform[Any, Any]):
         linger_seconds = None if linger is None else linger / 1000
         most = MOST_PREPARED_ROWS if options.binding.prepare else MOST_ROWS
         of_rows = fields is not None or as_dicts
+        numbers = of_rows or (self._own_numbers and kind not in (pa.RecordBatch, pa.Table))
         if options.parallelism.distributed:
             from beamsplit.pipelines.api.distributed import score_distributed
 
-            steps, known = self._planned(options, fields, place, (of_rows, False))
+            steps, known = self._planned(options, fields, place, (numbers, False))
             element_type = _element_type(kind, fields, as_dicts, options, steps, known)
             return ScoreResult(*score_distributed(elements, steps, most, linger_seconds, element_type))
         if fields is None and self._schema is None:
@@ -146,7 +149,7 @@ class Score(beam.PTransform[Any, Any]):
             lazy = LazyScoring(scorer, options.binding.keep)
             element_type = dict[str, Any] if as_dicts else kind if kind in (pa.RecordBatch, pa.Table) else Any
             return ScoreResult(*(elements | ScoreElements(lazy, most, linger_seconds, element_type)))
-        steps, known = self._planned(options, fields, place, (of_rows, of_rows))
+        steps, known = self._planned(options, fields, place, (numbers, of_rows))
         scoring = PlannedScoring(steps, options.binding.keep, as_dicts)
         element_type = _element_type(kind, fields, as_dicts, options, steps, known)
         return ScoreResult(*(elements | ScoreElements(scoring, most, linger_seconds, element_type)))
@@ -171,12 +174,13 @@ class Score(beam.PTransform[Any, Any]):
             options: with the columns to keep.
             fields: of elements that tell them.
             place: where workers are.
-            rows: whether elements are rows; whether columns that are kept, and that nothing reads, are left out.
+            rows: whether elements hold Python's own numbers; whether columns that are kept, and that nothing reads, are
+                left out.
 
         Raises:
             UsageError: it cannot be planned so.
         """
-        of_rows, own = rows
+        numbers, own = rows
         known = dict(fields or ())
         kinds = {name: arrow_type(kind) for name, kind in known.items()}
         schema = self._schema
@@ -203,7 +207,7 @@ class Score(beam.PTransform[Any, Any]):
         if sample is not None and sample.schema != schema:
             sample = sample.select(schema.names)
         try:
-            steps = plan_model(options, schema, sample, replace(place, text_source=of_rows))
+            steps = plan_model(options, schema, sample, replace(place, text_source=numbers))
         except UsageError as error:
             untyped = [name for name, kind in kinds.items() if kind is None and name not in schema.names]
             if not untyped:

@@ -303,3 +303,13 @@ def test_beam_still_loses_what_comes_at_the_end_of_a_bundle_before_a_step_that_t
         rows = pipeline | beam.Create([1]) | beam.ParDo(AtTheEnd()).with_output_types(kind)
         rows | WriteToParquet(str(tmp_path / "out"), file_name_suffix=".parquet")
     assert [pq.read_table(path)["id"].to_pylist() for path in tmp_path.glob("out*")] == [[1]]
+
+
+def test_a_sample_of_dicts_says_that_rows_of_any_type_hold_pythons_numbers(mlp: Mlp):
+    # Beam forgets the type behind a function of the user's own: `beam.Map(lambda row: TimestampedValue(row, ...))`.
+    for more in ({}, {"stages": 2, "placement": "distributed"}):
+        transform = bs.Score(mlp.path, sample=mlp.rows()[:5], **mlp.options, **more)
+        good, bad, _ = score(mlp.rows(), transform, Any)
+        assert not bad
+        good.sort(key=lambda row: row["id"])
+        close([row["y"] for row in good], mlp.y)
