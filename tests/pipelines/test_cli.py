@@ -367,7 +367,7 @@ def test_predictions_get_their_names_only_when_the_errors_are_in_place(
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("beamsplit.transforms.failures.errors.merge_errors", full)
+    monkeypatch.setattr("beamsplit.transforms.failures.error_file.merge_errors", full)
     code, _, err = command.run("--errors", command.folder / "out" / "errors.jsonl", "--worker_type", "thread")
     assert (code, err) == (1, "error: the job failed, nothing was written: no space left (--debug shows all)\n")
     assert command.written() == []

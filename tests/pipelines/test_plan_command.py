@@ -256,7 +256,7 @@ def test_stages_divided_over_shards(made: Path, tmp_path: Path, capsys: pytest.C
     # Once more into the same folder, whose files are replaced: the times are measured anew, and the cuts may differ.
     assert plan(made, *given, "--save_stages", both, "--output", tmp_path / "plan.json") == 0
     stored = read_plan(str(both / "plan.json"))
-    files = [file for stage in stored.stages if stage.shards for step in stage.shards.stages for file in step.files]
+    files = [file for stage in stored.stages if stage.shards for step in stage.shards.steps for file in step.files]
     assert files and all((both / file).is_file() for file in files)
     score = ["score", "--model", f"{made}/mlp.onnx", "--input", f"{made}/table.parquet", "--columns"]
     score += [

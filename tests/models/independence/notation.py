@@ -22,8 +22,9 @@ from beamsplit.models.independence.dims import ONE, Dim, size
 from beamsplit.models.independence.lies import Given, Rows, Same
 from beamsplit.models.independence.reading import Attribute, Node
 
-SYMBOLS = {"L": 1, "M": 2}
-UNKNOWN = {1: "L", 2: "M"}
+# Not those that a rule makes up, which count up from 1.
+SYMBOLS = {"L": -2, "M": -1}
+UNKNOWN = {number: name for name, number in SYMBOLS.items()}
 
 
 def node_of(text: str) -> Node:

@@ -172,7 +172,7 @@ def test_row_groups_without_such_rows_are_not_decoded(tmp_path, monkeypatch):
     pq.write_table(pa.table({"x": range(100), "y": range(100)}), path, row_group_size=10)
     seen = []
     read = parquet._read_rows
-    monkeypatch.setattr(parquet, "_read_rows", lambda *given: seen.append(given[2]) or read(*given))
+    monkeypatch.setattr(parquet, "_read_rows", lambda *given: seen.append(given[0].group) or read(*given))
     schema = pq.read_schema(path)
     (split,) = split_file(InputFile(str(path), 1 << 20), 0, "parquet", 1 << 30)
     where = bind_where(parse_where("x >= 35 and not x > 52 or x = 99"), schema)
