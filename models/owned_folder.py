@@ -51,20 +51,32 @@ def own(folder: str) -> None:
         OSError: it cannot be made.
     """
     folder = os.path.abspath(folder)
+    handle = _locked(folder, wait=True)
+    assert handle is not None
+    with _lock:
+        _held[folder] = handle
+
+
+def _locked(folder: str, wait: bool) -> int | None:
+    """Make a folder, if it is not there, and lock it; None where another has done so and is not to be waited for."""
     file = os.path.join(folder, _OWNER + machine())
     while True:
         os.makedirs(folder, exist_ok=True)
         try:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # taken for abandoned, as it was not locked yet
+        except FileNotFoundError:  # removed by its last holder, or taken for abandoned, as it was not locked yet
             continue
-        with contextlib.suppress(OSError, AttributeError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            return handle
         if _is_that(handle, file):
-            break
+            return handle
         os.close(handle)
-    with _lock:
-        _held[folder] = handle
 
 
 class Hold:
@@ -101,24 +113,8 @@ def hold(folder: str) -> Hold | None:
         OSError: it cannot be made.
     """
     folder = os.path.abspath(folder)
-    file = os.path.join(folder, _OWNER + machine())
-    while True:
-        os.makedirs(folder, exist_ok=True)
-        try:
-            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # its last holder has just removed it
-            continue
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except OSError:  # a file system without locks
-            return Hold(folder, handle)
-        if _is_that(handle, file):
-            return Hold(folder, handle)
-        os.close(handle)
+    handle = _locked(folder, wait=False)
+    return None if handle is None else Hold(folder, handle)
 
 
 def disown(folder: str) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ from beamsplit.models.convert.kinds import kind_of
 from beamsplit.models.convert.original import MATRIX, Feeds, Original
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.convert import ConvertOptions, parse
-from beamsplit.pipelines.running.interrupt import exit_now, own_process
+from beamsplit.pipelines.running.interrupt import exit_now, interruptible, own_process
 from beamsplit.pipelines.running.job_folder import job_folder
-from beamsplit.pipelines.typed import as_typed
+from beamsplit.pipelines.typed import show_error
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.transforms.write.names import check_replaceable, check_writable
 from beamsplit.transforms.write.storage import local_path, open_output, replace, size_of
@@ -164,7 +163,7 @@ def _write(path: str, output: str) -> None:
     hidden = os.path.join(folder, f".{name}-{os.getpid()}.part")
     try:
         with open(path, "rb") as source, open_output(hidden) as target:
-            target.write(source.read())
+            shutil.copyfileobj(source, target)
         replace(hidden, local)
     except BaseException:
         if os.path.exists(hidden):
@@ -176,23 +175,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command: prints one clear line for whatever went wrong, and gives the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        with job_folder():
+        with interruptible(), job_folder():
             run(argv)
         return OK
     except (UsageError, Differs) as error:
         return _fail(f"error: {error}", argv, WRONG_USE if isinstance(error, UsageError) else FAILED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted: nothing was written", file=sys.stderr)
-        return INTERRUPTED
+        return getattr(interrupt, "code", INTERRUPTED)
     except Exception as error:  # libraries may raise anything
         why = " ".join(str(error).split())[:300] or type(error).__name__
         return _fail(f"error: no model could be made: {why} (--debug shows all)", argv, FAILED)
 
 
 def _fail(line: str, argv: Sequence[str], code: int) -> int:
-    if "--debug" in argv:
-        traceback.print_exc()
-    print(as_typed(line), file=sys.stderr)
+    show_error(line, "--debug" in argv)
     return code
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,7 @@ from beamsplit.pipelines.options.plan import parse
 from beamsplit.pipelines.options.values import PlanOptions
 from beamsplit.pipelines.running.interrupt import exit_now, interruptible, is_own_process, own_process
 from beamsplit.pipelines.running.job_folder import job_folder
-from beamsplit.pipelines.typed import as_typed
+from beamsplit.pipelines.typed import show_error
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.without_pandas import leave_pandas_out
 from beamsplit.transforms.fetch.model_schemes import pinned
@@ -259,9 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(line: str, argv: Sequence[str], code: int) -> int:
-    if "--debug" in argv:
-        traceback.print_exc()
-    print(as_typed(line), file=sys.stderr)
+    show_error(line, "--debug" in argv)
     return code
 
 

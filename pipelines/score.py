@@ -6,14 +6,13 @@ import gc
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.running.interrupt import exit_now, is_own_process, own_process, what_is_left
-from beamsplit.pipelines.typed import as_typed
+from beamsplit.pipelines.typed import show_error
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.without_pandas import leave_pandas_out
 
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(argv, started)[0]
     except UsageError as error:
-        _show(f"error: {error}", "--debug" in argv)
+        show_error(f"error: {error}", "--debug" in argv)
         return WRONG_USE
     except KeyboardInterrupt as interrupt:
         print(f"interrupted: {_left(argv)}", file=sys.stderr)
@@ -70,18 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from beamsplit.pipelines.report.summary import root_cause
 
         done = _left(argv)
-        _show(f"error: the job failed, {done}: {root_cause(error)} (--debug shows all)", "--debug" in argv)
+        show_error(f"error: the job failed, {done}: {root_cause(error)} (--debug shows all)", "--debug" in argv)
         return FAILED
 
 
 def _left(argv: Sequence[str]) -> str:
     return what_is_left(parse(argv)[0])
-
-
-def _show(line: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    print(as_typed(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

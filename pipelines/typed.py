@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from pathlib import Path
 
 IN_CHECKOUT = re.compile(r"python -m pipelines\.(score|plan|convert)\b")
@@ -27,3 +28,10 @@ def typed(command: str) -> str:
 def as_typed(text: str) -> str:
     """A line for the user with the commands in it as they are typed here."""
     return IN_CHECKOUT.sub(lambda found: typed(found[1]), text)
+
+
+def show_error(line: str, debug: bool) -> None:
+    """Print a line on what went wrong, with the traceback of it before where that is wanted."""
+    if debug:
+        traceback.print_exc()
+    print(as_typed(line), file=sys.stderr)

@@ -47,12 +47,33 @@ def _folder_name(artifacts: tuple[str, ...]) -> str:
     return f"jars/{name}-{version}-{which}"
 
 
-def _fetch(artifacts: tuple[str, ...], folder: Path) -> None:
+def run_maven(what: str, *arguments: str) -> None:
+    """Run Maven, one at a time on this machine.
+
+    Args:
+        what: is fetched, for errors.
+        arguments: of the command.
+
+    Raises:
+        RunnerError: there is no `mvn`, or it cannot get it.
+    """
     mvn = shutil.which("mvn")
     if mvn is None:
         raise RunnerError(
-            f"{artifacts[0]} is fetched by Maven, and there is no mvn in PATH; install it (e.g. apt-get install maven)"
+            f"{what} is fetched by Maven, and there is no mvn in PATH; install it (e.g. apt-get install maven)"
         )
+    try:
+        with one_at_a_time("maven"):
+            done = subprocess.run([mvn, "-B", "-q", *arguments], capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise RunnerError(f"mvn did not fetch {what} within {SECONDS} s; check the network") from error
+    if done.returncode:
+        reasons = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
+        reason = reasons[0].replace("[ERROR]", "").strip() if reasons else f"exit code {done.returncode}"
+        raise RunnerError(f"mvn could not fetch {what}: {reason}; check the network and Maven's settings.xml")
+
+
+def _fetch(artifacts: tuple[str, ...], folder: Path) -> None:
     coordinates = (artifact.split(":") for artifact in artifacts)
     dependencies = "".join(
         f"<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
@@ -60,16 +81,6 @@ def _fetch(artifacts: tuple[str, ...], folder: Path) -> None:
     )
     pom = folder / "pom.xml"
     pom.write_text(POM.format(dependencies=dependencies), encoding="utf-8")
-    command = [mvn, "-B", "-q", "-f", str(pom), f"{PLUGIN}:copy-dependencies", "-DincludeScope=runtime"]
-    try:
-        with one_at_a_time("maven"):
-            done = subprocess.run(
-                [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, timeout=SECONDS
-            )
-    except subprocess.TimeoutExpired as error:
-        raise RunnerError(f"mvn did not fetch {artifacts[0]} within {SECONDS} s; check the network") from error
-    if done.returncode:
-        reasons = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
-        reason = reasons[0].replace("[ERROR]", "").strip() if reasons else f"exit code {done.returncode}"
-        raise RunnerError(f"mvn could not fetch {artifacts[0]}: {reason}; check the network and Maven's settings.xml")
+    copy = (f"{PLUGIN}:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}")
+    run_maven(artifacts[0], "-f", str(pom), *copy)
     pom.unlink()

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.graph.model_copy import model_version
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.pipelines.sinks.files import unchanged_check
-from beamsplit.pipelines.sinks.sink import Sink, Written
+from beamsplit.pipelines.sinks.table import TableSink
 from beamsplit.transforms.infer.fetched_model import localize
-from beamsplit.transforms.step import Step
-from beamsplit.transforms.tables.columns import AsTableColumns, check_same_columns, table_schema
 from beamsplit.transforms.tables.delta import DeltaName, import_deltalake, open_delta, parse_delta
 from beamsplit.transforms.tables.delta_write import DeltaCommit, check_delta_output
 from beamsplit.transforms.write.storage import local_path
-
-if TYPE_CHECKING:
-    from apache_beam.pvalue import PCollection
-
-    from beamsplit.pipelines.job.job import Job
-
-VERSION, JOB = "beamsplit.model_version", "beamsplit.job"
-"""What commits and files tell of themselves."""
 
 
 def find_table(options: ScoreOptions, local: bool) -> DeltaSink:
@@ -90,55 +76,35 @@ def _check_folder(name: DeltaName, there: bool) -> None:
 
 
 @dataclass(frozen=True)
-class DeltaSink(Sink):
-    """Predictions as rows of a table: files in its folder, which one commit adds."""
+class DeltaSink(TableSink):
+    """Predictions as rows of a Delta table, which one entry of its log adds."""
 
     commit: DeltaCommit
-    model: str
-    """Path of the model, whose version is told."""
-
-    notes: tuple[str, ...] = ()
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        """As it is typed."""
-        return str(self.commit.name)
+    def job(self) -> str:
+        """Its transaction, without the prefix that keeps it apart from others'."""
+        return self.commit.transaction.removeprefix("beamsplit:")
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """The table, and what is done to it."""
-        told = {"error": "new", "append": "rows are added", "overwrite": "rows are replaced"}
-        how = told.get(self.commit.mode) or f"merged on {', '.join(self.commit.merge_on)}"
-        return {"output": f"{self.name}, {how}"}
+    def folder(self) -> str:
+        """The table's own."""
+        return self.commit.name.path
+
+    @property
+    def how(self) -> str:
+        """Rows may be merged too."""
+        return f"merged on {', '.join(self.commit.merge_on)}" if self.commit.mode == "merge" else super().how
 
     def files(self) -> list[str]:
         """The version of the table that has the rows, or a later one."""
         return [f"{self.name}@{open_delta(self.commit.name, '--output').version()}"]
 
-    def ready(self, schema: pa.Schema) -> tuple[Sink, tuple[Step, ...]]:
-        """With the columns that are written, and what makes them of the job's."""
-        commit, what = self.commit, f"--output {self.name}"
-        wanted = table_schema(schema, what)
-        if commit.schema is not None:
-            check_same_columns(schema, commit.schema, what)
-            wanted = commit.schema
-        missing = [name for name in commit.merge_on if name not in wanted.names]
+    def check_columns(self, columns: pa.Schema) -> None:
+        """Raise unless the columns of `--merge_on` are among them."""
+        missing = [name for name in self.commit.merge_on if name not in columns.names]
         if missing:
             raise UsageError(
-                f"--merge_on names {missing[0]!r}, and the predictions have the columns {', '.join(wanted.names)}; "
+                f"--merge_on names {missing[0]!r}, and the predictions have the columns {', '.join(columns.names)}; "
                 "name one of them, or add it to --keep"
             )
-        told = ((VERSION, model_version(self.model)), (JOB, commit.transaction.removeprefix("beamsplit:")))
-        return replace(self, commit=replace(commit, columns=wanted, told=told)), (AsTableColumns(wanted),)
-
-    def write(self, blocks: PCollection, job: Job, after: PCollection | None) -> Written:
-        """Wire the files, and the commit behind them."""
-        from beamsplit.transforms.write import WriteBlocks
-
-        commit, one = self.commit, job.workers == 1
-        assert commit.columns is not None
-        schema = commit.columns.with_metadata(dict(commit.told))
-        pattern = f"{commit.name.path.rstrip('/')}/part-{uuid.uuid4().hex[:12]}-*.parquet"
-        write = WriteBlocks(pattern, schema, None, one, after, unchanged_check(job), False, commit)
-        blocks | "Write" >> write
-        return [(pattern, write.job_id)]

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
+from dataclasses import dataclass
+from typing import Any
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.graph.model_copy import model_version
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.pipelines.sinks.files import unchanged_check
-from beamsplit.pipelines.sinks.sink import Sink, Written
+from beamsplit.pipelines.sinks.table import TableSink
 from beamsplit.transforms.infer.fetched_model import localize
-from beamsplit.transforms.step import Step
-from beamsplit.transforms.tables.columns import AsTableColumns, check_same_columns, table_schema
 from beamsplit.transforms.tables.iceberg import IcebergName, arrow_schema, open_catalog, parse_iceberg, told
-from beamsplit.transforms.tables.iceberg_write import JOB, IcebergCommit
+from beamsplit.transforms.tables.iceberg_write import IcebergCommit
 from beamsplit.transforms.write.storage import local_path
-
-if TYPE_CHECKING:
-    from apache_beam.pvalue import PCollection
-
-    from beamsplit.pipelines.job.job import Job
-
-VERSION = "beamsplit.model_version"
 
 
 def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
@@ -109,51 +95,23 @@ def _new_location(catalog: Any, name: IcebergName) -> str:
 
 
 @dataclass(frozen=True)
-class IcebergSink(Sink):
-    """Predictions as rows of a table: files in its folder, which one snapshot adds."""
+class IcebergSink(TableSink):
+    """Predictions as rows of an Iceberg table, which one snapshot adds."""
 
     commit: IcebergCommit
-    model: str
-    """Path of the model, whose version is told."""
-
-    notes: tuple[str, ...] = ()
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        """As it is typed."""
-        return str(self.commit.name)
+    def job(self) -> str:
+        """As the snapshot has it."""
+        return self.commit.job
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """The table, and what is done to it."""
-        how = {"error": "new", "append": "rows are added", "overwrite": "rows are replaced"}[self.commit.mode]
-        return {"output": f"{self.name}, {how}"}
+    def folder(self) -> str:
+        """That of data files in the table's location."""
+        return f"{self.commit.location.removeprefix('file://').rstrip('/')}/data"
 
     def files(self) -> list[str]:
         """The snapshot that has the rows, or a later one."""
         table = _table(open_catalog(self.commit.name, "--output"), self.commit.name)
         current = None if table is None else table.current_snapshot()
         return [self.name if current is None else f"{self.name}@{current.snapshot_id}"]
-
-    def ready(self, schema: pa.Schema) -> tuple[Sink, tuple[Step, ...]]:
-        """With the columns that are written, and what makes them of the job's."""
-        commit, what = self.commit, f"--output {self.name}"
-        wanted = table_schema(schema, what)
-        if commit.schema is not None:
-            check_same_columns(schema, commit.schema, what)
-            wanted = commit.schema
-        telling = ((VERSION, model_version(self.model)), (JOB, commit.job))
-        return replace(self, commit=replace(commit, columns=wanted, told=telling)), (AsTableColumns(wanted),)
-
-    def write(self, blocks: PCollection, job: Job, after: PCollection | None) -> Written:
-        """Wire the files, and the snapshot behind them."""
-        from beamsplit.transforms.write import WriteBlocks
-
-        commit, one = self.commit, job.workers == 1
-        assert commit.columns is not None
-        schema = commit.columns.with_metadata(dict(commit.told))
-        folder = commit.location.removeprefix("file://").rstrip("/")
-        pattern = f"{folder}/data/part-{uuid.uuid4().hex[:12]}-*.parquet"
-        write = WriteBlocks(pattern, schema, None, one, after, unchanged_check(job), False, commit)
-        blocks | "Write" >> write
-        return [(pattern, write.job_id)]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import tarfile
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from beamsplit.runners.cache import made_once, one_at_a_time
+from beamsplit.runners.cache import made_once
 from beamsplit.runners.errors import RunnerError
-from beamsplit.runners.java import QUICK, find_java
+from beamsplit.runners.java import QUICK, find_java, temporary_files
 from beamsplit.runners.listeners import describe_listener
 from beamsplit.runners.local.ports import keep_ports, kept_ports
-from beamsplit.runners.maven import PLUGIN, SECONDS
+from beamsplit.runners.maven import PLUGIN, run_maven
 from beamsplit.runners.process import Process, free_ports, listens
 
 VERSION = "2.6.13.Final"
@@ -70,7 +68,7 @@ class SchemaRegistry:
         java, jar = find_java(JAVA), made_once(f"jars/apicurio-registry-{VERSION}", _fetch) / JAR
         self.folder.mkdir(parents=True, exist_ok=True)
         keep_ports(self.folder, [self.port])
-        options = [f"-Xmx{self._memory}", *QUICK, f"-Djava.io.tmpdir={self.folder}"]
+        options = [f"-Xmx{self._memory}", *QUICK, temporary_files(self.folder)]
         options += [f"-Dquarkus.http.port={self.port}", "-Dquarkus.http.host=127.0.0.1"]
         self.process.command = [java, *options, "-jar", str(jar)]
         self.process.start()
@@ -102,21 +100,7 @@ class SchemaRegistry:
 
 
 def _fetch(folder: Path) -> None:
-    mvn = shutil.which("mvn")
-    if mvn is None:
-        raise RunnerError(
-            f"{ARTIFACT} is fetched by Maven, and there is no mvn in PATH; install it (e.g. apt-get install maven)"
-        )
-    command = [mvn, "-B", "-q", f"{PLUGIN}:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
-    try:
-        with one_at_a_time("maven"):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=folder)
-    except subprocess.TimeoutExpired as error:
-        raise RunnerError(f"mvn did not fetch {ARTIFACT} within {SECONDS} s; check the network") from error
-    if done.returncode:
-        reasons = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
-        reason = reasons[0].replace("[ERROR]", "").strip() if reasons else f"exit code {done.returncode}"
-        raise RunnerError(f"mvn could not fetch {ARTIFACT}: {reason}; check the network and Maven's settings.xml")
+    run_maven(ARTIFACT, f"{PLUGIN}:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}")
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
+import threading
 
 import numpy as np
 import onnx
@@ -192,3 +195,14 @@ def test_comparing():
     assert (label.wrong, label.line) == (1, "label: largest difference 1, 1 of 3 rows differ by more than is allowed")
     (texts,) = compare({"label": np.array(["a", "b"])}, {"label": np.array(["a", "c"])}, 1e-4)
     assert texts.line == "label: 1 of 2 rows differ by more than is allowed"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_in_one_line(monkeypatch, capsys, number: signal.Signals, code: int):
+    def hit(argv: object) -> None:
+        os.kill(os.getpid(), number)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr("beamsplit.pipelines.convert.run", hit)
+    assert convert.main(["m.skops", "-o", "m.onnx"]) == code
+    assert capsys.readouterr().err == "interrupted: nothing was written\n"

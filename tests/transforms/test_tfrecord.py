@@ -4,6 +4,7 @@ import base64
 import gzip
 import struct
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from beamsplit.transforms.read import (
     ReadOptions,
     count_rows,
     find_files,
-    format_of,
     input_schema,
     read_split,
     slice_split,
     split_file,
 )
 from tests.command import Command
+from tests.transforms.reading import read_file
 
 Values = Mapping[str, Sequence[bytes] | Sequence[int] | Sequence[float]]
 
@@ -58,18 +59,7 @@ def write(path: Path, rows: Sequence[Values]) -> Path:
     return path
 
 
-def read(path: Path, target: int = 1 << 30, **options: object) -> tuple[list[dict[str, object]], list[tuple[int, str]]]:
-    """(rows with their number, number and reason of those that failed)."""
-    files = find_files([str(path)])
-    assert format_of(files) == "tfrecord"
-    asked = ReadOptions(input_schema(files, "tfrecord"), **options)
-    found, failed = [], []
-    for split in split_file(files[0], 0, "tfrecord", target):
-        for result in read_split(split, asked):
-            failed += [(failure.row, failure.reason) for failure in result.failures]
-            found += [] if result.block is None else result.block.to_pylist()
-    assert all(row.pop("_origin_file").startswith(str(path)) for row in found)
-    return found, failed
+read = partial(read_file, format="tfrecord")
 
 
 def test_what_tensorflow_writes(tmp_path: Path):

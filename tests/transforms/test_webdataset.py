@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from beamsplit.transforms.read import (
     ReadOptions,
     count_rows,
     find_files,
-    format_of,
     input_schema,
     read_split,
     slice_split,
@@ -25,6 +25,7 @@ from beamsplit.transforms.read import (
 from tests import onnx_models
 from tests.command import Command, lines
 from tests.onnx_models import save
+from tests.transforms.reading import read_file
 
 FEW = [("a/1.jpg", b"one"), ("a/1.cls", b"7"), ("a/2.JPG", b"two"), ("a/3.jpg", b""), ("a/3.Note.txt", "é".encode())]
 KEYS = ["a/1", "a/2", "a/3"]
@@ -44,18 +45,7 @@ def numbered(path: Path, rows: int, **changed: bytes) -> Path:
     return write(path, named)
 
 
-def read(path: Path, target: int = 1 << 30, **options: object) -> tuple[list[dict[str, object]], list[tuple[int, str]]]:
-    """(rows with their number, number and reason of those that failed)."""
-    files = find_files([str(path)])
-    assert format_of(files) == "webdataset"
-    asked = ReadOptions(input_schema(files, "webdataset"), **options)
-    found, failed = [], []
-    for split in split_file(files[0], 0, "webdataset", target):
-        for result in read_split(split, asked):
-            failed += [(failure.row, failure.reason) for failure in result.failures]
-            found += [] if result.block is None else result.block.to_pylist()
-    assert all(row.pop("_origin_file").startswith(str(path)) for row in found)
-    return found, failed
+read = partial(read_file, format="webdataset")
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
