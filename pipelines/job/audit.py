@@ -41,11 +41,13 @@ def with_audit(
     return replace(infer, audit=Audit(min(1.0, rows / max(1, total or STREAM_ROWS)), warn))
 
 
-def audit_fact(audit: tuple[int, bool] | None, total: int | None) -> dict[str, str]:
-    """What is audited, as a fact of the plan."""
+def audit_fact(audit: tuple[int, bool] | None, total: int | None, filtered: bool) -> dict[str, str]:
+    """What is audited, as a fact of the plan; `filtered`: of the rows that are counted some are left out."""
     if audit is None:
         return {}
     rows, warn = audit
-    of = "" if total else f" of {STREAM_ROWS:,}"
+    of = f" of {total or STREAM_ROWS:,}" if filtered or not total else ""
+    if filtered:
+        of += ", fewer by as many as --where leaves out,"
     told = "differences are told" if warn else "a difference fails the job"
     return {"audit": f"about {rows:,} rows{of} are scored again, each alone; {told}"}

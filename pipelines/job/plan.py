@@ -141,7 +141,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
             "inputs": execution.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(schema)],
             **rows_fact(made),
-            **audit_fact(asked.audit, source.total_rows),
+            **audit_fact(asked.audit, source.total_rows, options.source.where is not None),
             "batch size": execution.batch_size,
             "workers": _workers_fact(source.worker_name(worker_type), workers, asked.partition, why),
             "providers": ", ".join(workers.session.providers),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.values.tensors import column_type, unpack
+from beamsplit.models.values.tensors import Array, TensorColumn, column_type, unpack
 from beamsplit.transforms.columns import (
     check_column,
     drop_rows,
@@ -18,6 +18,7 @@ from beamsplit.transforms.columns import (
     pack,
     replace_columns,
     replace_fields,
+    survivors,
     tensor_field,
 )
 from beamsplit.transforms.spec import SpecStep, numbers, one_of, option, words
@@ -123,26 +124,50 @@ class Scale(SpecStep):
         """Scale whole columns at once; rows with a null in one of them fail."""
         plan = self._columns(block.schema)
         reasons: dict[int, str] = {}
+        rows = block.num_rows
         for name, *_ in plan:
             for row, reason in failures_of(unpack(block.column(name)), name, can_fill=True):
                 reasons.setdefault(row, reason)
         failures = [RowFailure(row, reasons[row]) for row in sorted(reasons)]
         block = drop_rows(block, [failure.row for failure in failures])
         factor, shift = self._factor_and_shift()
+        at = survivors(rows, failures)
+        beyond: dict[int, str] = {}
         for name, dtype, shape, own in plan:
             column = unpack(block.column(name))
             # In float64 for wide integers too; the copy is one column's.
             wide = np.float64 if column.values.dtype.itemsize > 4 else np.float32
             values: np.ndarray = column.values.astype(wide)
             last = values.reshape(-1, shape[-1]) if len(shape) > 1 and shape[-1] else values
-            np.subtract(last, shift[own].astype(wide), out=last)
-            np.multiply(last, factor[own].astype(wide), out=last)
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.subtract(last, shift[own].astype(wide), out=last)
+                np.multiply(last, factor[own].astype(wide), out=last)
+                values = values.astype(dtype, copy=False)
+            for row in _beyond(column, values):
+                beyond.setdefault(int(at[row]), f"column {name!r} scaled is beyond what {dtype} holds{_WIDER[dtype]}")
             field = tensor_field(name, dtype, shape)
-            array = pack(column, values.astype(dtype, copy=False), field)
-            block = replace_columns(self.NAME, block, name, [field], [array], False)
+            block = replace_columns(self.NAME, block, name, [field], [pack(column, values, field)], False)
+        if beyond:
+            block = drop_rows(block, np.searchsorted(at, sorted(beyond)).tolist())
+            failures = sorted([*failures, *(RowFailure(row, reason) for row, reason in beyond.items())])
         return StepResult(block, failures)
 
 
+def _beyond(column: TensorColumn, scaled: Array) -> list[int]:
+    """The rows in which a number of the column became infinite or none."""
+    sound = np.isfinite(scaled)
+    if sound.all():
+        return []
+    with np.errstate(over="ignore"):
+        lost = np.flatnonzero(~sound.reshape(-1) & np.isfinite(column.values).reshape(-1))
+    if column.offsets is not None:
+        found = np.searchsorted(column.offsets, lost, side="right") - 1
+    else:
+        found = lost // max(1, column.values[0].size)
+    return np.unique(found).tolist()
+
+
+_WIDER = {"float16": "; dtype=float32 holds more", "float32": "; dtype=float64 holds more", "float64": ""}
 _ONE = "type one number for all, or as many as there are"
 
 

@@ -55,7 +55,7 @@ def cast_exactly(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Posit
         return cast_exactly(column.dictionary_decode(), wanted)
     if pa.types.is_dictionary(wanted):
         values, bad = cast_exactly(column, wanted.value_type)
-        return _cast(values.dictionary_encode(), wanted, bad)
+        return _cast(_encoded(values), wanted, bad)
     if pa.types.is_nested(have) or pa.types.is_nested(wanted):
         return _nested(column, wanted)
     if not _may(have, wanted):
@@ -151,11 +151,24 @@ def _there_and_back(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Po
         return pc.cast(column, wanted), bad
     values, bad = _cast(column, wanted, _NONE)
     back, more = _cast(values, column.type, _NONE)
+    if pa.types.is_float16(column.type):
+        # Arrow compares no halves; all of them are float32 too.
+        back, column = back.cast(pa.float32()), column.cast(pa.float32())
     same = pc.or_kleene(pc.equal(back, column), column.is_null())
     if pa.types.is_floating(column.type):
         same = pc.or_kleene(same, pc.is_nan(column))
     wrong = np.flatnonzero(~np.asarray(pc.fill_null(same, False)))
     return values, np.union1d(np.union1d(bad, more), wrong)
+
+
+def _encoded(values: pa.Array) -> pa.Array:
+    """As a dictionary; of values that Arrow cannot compare, one entry each."""
+    try:
+        return values.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return pa.DictionaryArray.from_arrays(
+            pa.array(np.arange(len(values), dtype=np.int32), mask=np.asarray(values.is_null())), values
+        )
 
 
 def _cast(column: pa.Array, wanted: pa.DataType, bad: Positions) -> tuple[pa.Array, Positions]:
@@ -214,7 +227,19 @@ def _nested(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Positions]
         made = pa.LargeListArray.from_arrays(pa.array(offsets), items, mask=pa.array(nothing))
     else:
         made = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), items, mask=pa.array(nothing))
-    return made.cast(wanted) if made.type != wanted else made, bad
+    if made.type == wanted:
+        return made, bad
+    try:
+        return made.cast(wanted), bad
+    except pa.ArrowNotImplementedError:
+        views = pa.LargeListViewArray if isinstance(made, pa.LargeListArray) else pa.ListViewArray
+        return views.from_arrays(
+            made.offsets.slice(0, len(made)),
+            pc.fill_null(pc.list_value_length(made), 0),
+            items,
+            type=wanted,
+            mask=pa.array(nothing),
+        ), bad
 
 
 def _struct(column: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Positions]:

@@ -212,6 +212,8 @@ def cropped(node: Node, given: Sequence[Given | None]) -> list[Given]:
     shape = shape_of(data)
     axes = [at(axis, len(shape)) for axis in node.ints("axes") or list(range(len(shape)))]
     sizes = numbers_of(given[1], "size")
+    if len(sizes) != len(axes):
+        raise Ends("it has not one size for each of its axes")
     made = list(shape)
     for axis, one in zip(axes, sizes, strict=True):
         made[axis] = size(one)

@@ -26,6 +26,8 @@ def matmul_nbits(node: ir.Node, context: RuleContext) -> Decision | None:
     shape, placement = context.shape(data), context.placement(data)
     if shape is None or not all(value is None or context.is_constant(value) for value in constants):
         return None
+    if not all(node.attributes.get_int(name, 0) for name in ("K", "N", "block_size")):
+        return context.refuse(node, "it does not say K, N and block_size")
     if node.attributes.get_int("weight_prepacked", 0):
         return context.refuse(node, "its weight is packed for one kind of processor")
     if isinstance(placement, Replicated):

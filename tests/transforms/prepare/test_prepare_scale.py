@@ -57,6 +57,24 @@ def test_lists_go_along_the_last_axis():
     assert made == [[[2.0, 3.0]], [[4.0, 6.0], [6.0, 9.0]]]
 
 
+def test_what_the_type_of_the_result_does_not_hold_fails_its_row():
+    block, failures = run("scale:factor=10,dtype=float16", x=[1.0, 7e3, None, float("inf"), -6.5e3])
+    assert block.column("x").to_pylist() == [10.0, float("inf"), -64992.0]
+    assert failures == [
+        (1, "column 'x' scaled is beyond what float16 holds; dtype=float32 holds more"),
+        (2, "null in column 'x'; --nulls x=VALUE would fill it"),
+    ]
+    small, tall = pa.array([1.0, 1e30], pa.float32()), pa.array([1, 2], pa.int64())
+    block, failures = run("scale:column=a/b,factor=1e20/1e300,dtype=float32", a=small, b=tall)
+    assert block.num_rows == 0 and [failure.row for failure in failures] == [0, 1]
+    lists = pa.array([[], [1.0, 1e300], [2.0], [3.0, 1.0]])
+    block, failures = run("scale:factor=1e10", x=lists)
+    assert [failure.row for failure in failures] == [1] and block.column("x").to_pylist() == [[], [2e10], [3e10, 1e10]]
+    fixed = pa.FixedShapeTensorArray.from_numpy_ndarray(np.array([[[1.0, 2.0]], [[9e4, 1.0]]]))
+    block, failures = run("scale:factor=1,dtype=float16", x=fixed)
+    assert [failure.row for failure in failures] == [1] and to_numpy(block.column("x")).tolist() == [[[1.0, 2.0]]]
+
+
 def test_the_input_is_not_written_to():
     numbers = np.array([1.0, 2.0], dtype=np.float32)
     run("scale:factor=2", x=numbers)

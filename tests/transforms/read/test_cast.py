@@ -11,6 +11,7 @@ from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
 D = Decimal
 STAMP = pa.timestamp
+HALVES = [np.float16(1.5), None, np.float16("nan"), np.float16("inf")]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,13 @@ STAMP = pa.timestamp
         (pa.array([{"a": 1}, None]), pa.struct([("a", pa.int8()), ("b", pa.string())]), {0: {"a": 1, "b": None}}, []),
         (pa.array(["a", None]), pa.dictionary(pa.int32(), pa.string()), {0: "a", 1: None}, []),
         (pa.nulls(1), pa.list_(pa.int8()), {0: None}, []),
+        (pa.array(HALVES), pa.float32(), {0: 1.5, 1: None, 3: float("inf")}, []),
+        (pa.array(HALVES), pa.float64(), {0: 1.5, 1: None, 3: float("inf")}, []),
+        (pa.array([1.5, 0.1, None, 1e6]), pa.float16(), {0: 1.5, 2: None}, [1, 3]),
+        (pa.array(HALVES), pa.dictionary(pa.int32(), pa.float16()), {0: 1.5, 1: None, 3: float("inf")}, []),
+        (pa.array([HALVES[:2], None, []]), pa.list_(pa.float32()), {0: [1.5, None], 1: None, 2: []}, []),
+        (pa.array([[1], None, [], [2, 3]]), pa.list_view(pa.float16()), {0: [1.0], 1: None, 2: [], 3: [2.0, 3.0]}, []),
+        (pa.array([[1], None], pa.large_list(pa.int8())), pa.large_list_view(pa.float16()), {0: [1.0], 1: None}, []),
     ],
 )
 @pytest.mark.parametrize("sliced", [False, True])
