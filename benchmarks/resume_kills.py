@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fastavro
 import psutil
@@ -82,7 +82,7 @@ class Undisturbed(NamedTuple):
     content: dict[str, object]
     seconds: float
     splits: int
-    summary: dict[str, object]
+    summary: dict[str, Any]
 
 
 def undisturbed(folder: Path, job: KilledJob, name: str) -> Undisturbed:
@@ -106,7 +106,7 @@ def where(folder: Path, job: KilledJob, name: str) -> Path:
     return folder / job.input / name
 
 
-def told(folder: Path, job: KilledJob, name: str) -> dict[str, object]:
+def told(folder: Path, job: KilledJob, name: str) -> dict[str, Any]:
     """Its summary."""
     return json.loads((folder / job.input / f"{name}.json").read_text())
 
