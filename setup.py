@@ -43,6 +43,8 @@ EXTRAS = {
         "pandas>=2.2",
         "nbmake>=1.5",
         "psutil>=6.0",
+        # Which test executes which line; from here on it measures processes that tests start.
+        "coverage>=7.10",
         "trustme>=1.1",
         "datasets>=3.2",
         "matplotlib>=3.9",

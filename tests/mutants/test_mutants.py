@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import drawn
+from tests.mutants.__main__ import chosen, drawn
+from tests.mutants.code import changed
+from tests.mutants.lines import span
 from tests.mutants.mutations import mutations
-from tests.mutants.reach import concerned, imports, modules
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -55,22 +60,119 @@ def test_every_fault_of_our_own_sources_is_python():
         ast.parse(one.applied(source))
 
 
-def test_imports_in_functions_and_by_name():
-    names = {"beamsplit.models", "beamsplit.models.graph", "beamsplit.pipelines.score", "beamsplit.runners"}
-    source = 'from beamsplit.models import graph\ndef f():\n    import beamsplit.runners\n    run("pipelines.score")'
-    assert imports(f"{source}\n    import os", dict.fromkeys(names, 0)) == names
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (1, (1, 15)),  # what the import executes: all functions
+        (4, (5, 12)),  # a default: all of the function
+        (6, (5, 6)),
+        (7, (7, 7)),
+        (9, (8, 9)),
+        (10, (10, 10)),
+        (12, (12, 12)),
+    ],
+)
+def test_the_statement_of_a_line(line: int, expected: tuple[int, int]):
+    source = """\
+N = 1
 
 
-def test_the_nearest_tests_come_first():
-    found = concerned(ROOT)
-    reached = found["beamsplit.models.split.balance"]
-    assert ROOT / "tests" / "models" / "split" / "test_balance.py" in [path for count, path in reached if count == 1]
-    assert [count for count, _ in reached] == sorted(count for count, _ in reached)
-    assert not any("services" in path.parts for _, path in reached)
-    assert set(found) == set(modules(ROOT))
+def f(a=1):
+    if (a
+            and N):
+        return 1
+    b = [
+        a]
+    for one in b:
+        pass
+    return (lambda: one)
+
+
+class A: pass
+"""
+    assert span(source, line) == expected
+
+
+def names(before: str, after: str) -> list[str]:
+    codes = changed(compile(before, "a.py", "exec"), compile(after, "a.py", "exec"))
+    return [one.co_name for one, _ in codes]
+
+
+def test_functions_that_a_fault_changes():
+    source = (
+        "class A:\n    def f(self):\n        def g():\n            return 1\n        return g\n    def h(self): ...\n"
+    )
+    assert names(source, source.replace("1", "2")) == ["f", "g"]
+    assert names(source, source) == []
+    with pytest.raises(ValueError):
+        names("N = 1", "N = 2")
+    with pytest.raises(ValueError):
+        names("def f(a=1): ...", "def f(a=2): ...")
+
+
+def test_the_nearest_and_quickest_tests_are_chosen():
+    seconds = {
+        "tests/models/test_far.py::a": 1.0,
+        "tests/models/split/test_other.py::a": 1.0,
+        "tests/models/split/test_chain.py::slow": 9.0,
+        "tests/models/split/test_chain.py::a": 1.0,
+    }
+    order = [*sorted(seconds, reverse=True)[2:], *list(seconds)[1::-1]]
+    path = Path("models/split/chain.py")
+    assert chosen(seconds, path, 100) == [
+        "tests/models/split/test_chain.py::a", "tests/models/split/test_chain.py::slow", *order[2:]
+    ]  # fmt: skip
+    assert chosen(seconds, path, 2.5) == ["tests/models/split/test_chain.py::a", *order[2:]]
 
 
 def test_a_sample_is_the_same_each_time():
     sample = drawn(5, 7, "models/split/solver/")
     assert sample == drawn(5, 7, "models/split/solver/") != drawn(5, 8, "models/split/solver/")
-    assert len(sample) == 5 and all(name.startswith("beamsplit.models.split.solver.") for name, _, _ in sample)
+    assert len(sample) == 5 and all(one.module.startswith("beamsplit.models.split.solver.") for one in sample)
+
+
+SOURCE = """\
+ONE = 1
+
+
+def more(a):
+    return a > 1
+
+
+def unseen():
+    return 5
+"""
+TESTS = """\
+import models.m
+
+
+def test_more():
+    assert models.m.more(2) and not models.m.more(0)
+"""
+
+
+def test_the_command(tmp_path: Path):
+    """A repository of one source and one test: its faults that are noticed, that are not, and that no test executes."""
+    files = {"models/m.py": SOURCE, "tests/models/test_m.py": TESTS, "tests/__init__.py": "", ".gitignore": "build/"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    shutil.copytree(ROOT / "tests" / "mutants", tmp_path / "tests" / "mutants", ignore=lambda *_: ["__pycache__"])
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV", "BEAMSPLIT"))}
+    for command in (
+        ["git", "init", "-q"],
+        [sys.executable, "-m", "tests.mutants", "--record", "tests/models", "--unexecuted"],
+        [sys.executable, "-m", "tests.mutants"],
+    ):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+        )
+    assert done.returncode == 1, done.stderr
+    said = [line.split(" ", 1)[1] for line in done.stdout.splitlines()[:4]]
+    assert sorted(said) == [
+        "UNNOTICED: models/m.py:1: constant: 1  ->  (2)",
+        "UNNOTICED: models/m.py:5: comparison: >  ->  >=",
+        "UNNOTICED: models/m.py:9: constant: 5  ->  (6)",
+        "noticed by tests/models/test_m.py::test_more: models/m.py:5: constant: 1  ->  (2)",
+    ]
+    assert (tmp_path / "models" / "m.py").read_text() == SOURCE
