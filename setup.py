@@ -19,6 +19,7 @@ EXTRAS = {
         "grpcio-tools>=1.66",
         "jsonschema-rs>=0.30",
         "orjson>=3.10",
+        "pysimdjson>=7",
     ],
     "where": ["sqlglot>=26"],
     "lance": ["pylance>=2", "sqlglot>=26"],

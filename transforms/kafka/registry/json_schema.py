@@ -15,6 +15,7 @@ from beamsplit.transforms.formats.avro_schema import Unreadable
 from beamsplit.transforms.kafka.registry.avro_decode import Decoded
 from beamsplit.transforms.kafka.registry.client import Schema
 from beamsplit.transforms.kafka.registry.framing import Bodies
+from beamsplit.transforms.kafka.registry.json_layout import layout_of
 from beamsplit.transforms.kafka.registry.kinds import How
 from beamsplit.transforms.read.json_parse import Rules, parse_texts
 
@@ -41,6 +42,22 @@ def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unr
 
 def read(writer: Schema, reader: Schema, how: How, wanted: pa.Schema, bodies: Bodies) -> Decoded:
     """Messages that their writer's schema holds of, as properties of another; see `kinds.Module`."""
+    layout = layout_of(writer.text, wanted)
+    if layout is None:
+        return _validated(writer, how, wanted, bodies)
+    found = layout.read(bodies)
+    left = np.setdiff1d(np.arange(len(bodies.starts)), found.rows, assume_unique=True)
+    if not left.size:
+        return Decoded(found.batch, found.rows, {})
+    others = _validated(writer, how, wanted, Bodies(bodies.data, bodies.starts[left], bodies.ends[left]))
+    rows = np.concatenate([found.rows, left[others.rows]])
+    order = np.argsort(rows)
+    batch = pa.concat_batches([found.batch, others.batch]).take(pa.array(order))
+    return Decoded(batch, rows[order], {int(left[at]): why for at, why in others.bad.items()})
+
+
+def _validated(writer: Schema, how: How, wanted: pa.Schema, bodies: Bodies) -> Decoded:
+    """The same, each message validated."""
     texts, bad = [], dict[int, str]()
     validator = _validator(writer.text, writer.references)
     data = bodies.data.tobytes() if len(bodies.starts) else b""
