@@ -7,6 +7,7 @@ plan_job -> Job(source, steps, execution, sinks) -> wire -> run -> Summary
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,9 @@ class Job:
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """The plan in words, for --dry_run_plan and the summary."""
+
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Tells this run of it from others: in what it writes, and in lineage."""
 
     def lines(self) -> list[str]:
         """The plan as text."""

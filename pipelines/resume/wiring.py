@@ -52,6 +52,7 @@ def build_resumed(pipeline: beam.Pipeline, job: Job) -> Written:
 
 def _scoring(job: Job) -> UnitScoring:
     """How a unit of the job is read, scored and written."""
+    from beamsplit.pipelines.sinks.provenance import told_schema
     from beamsplit.pipelines.sources.files import Files
     from beamsplit.transforms.apply import CountedStep
     from beamsplit.transforms.resume.score_units import UnitScoring
@@ -60,7 +61,7 @@ def _scoring(job: Job) -> UnitScoring:
     assert job.resumed is not None and isinstance(job.source, Files) and job.source.reading is not None
     folder = job.resumed.folder
     steps = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
-    target = Target(job.sinks.predictions.name, written_columns(job.schema), folder.job_id)
+    target = Target(job.sinks.predictions.name, written_columns(told_schema(job)), folder.job_id)
     return UnitScoring(job.source.reading, steps, target, folder, job.job_dir, job.workers == 1)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from beamsplit.pipelines.options.values import SinkOptions
+from beamsplit.pipelines.sinks.provenance import told_schema
 from beamsplit.pipelines.sinks.sink import ErrorSink, Sink, Written
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class FileSink(Sink):
         check = unchanged_check(job)
         asked = self.asked
         one = job.workers == 1
-        write = WriteBlocks(self.name, job.schema, asked.num_shards, one, after, check, asked.overwrite)
+        write = WriteBlocks(self.name, told_schema(job), asked.num_shards, one, after, check, asked.overwrite)
         blocks | "Write" >> write
         return [(self.name, write.job_id)]
 

@@ -15,14 +15,12 @@ from beamsplit.pipelines.sinks.files import unchanged_check
 from beamsplit.pipelines.sinks.sink import Sink, Written
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.tables.columns import AsTableColumns, check_same_columns, table_schema
+from beamsplit.transforms.write.provenance import JOB, VERSION
 
 if TYPE_CHECKING:
     from apache_beam.pvalue import PCollection
 
     from beamsplit.pipelines.job.job import Job
-
-VERSION, JOB = "beamsplit.model_version", "beamsplit.job"
-"""What commits and files tell of themselves."""
 
 
 @dataclass(frozen=True)

@@ -313,9 +313,11 @@ class AvroFile:
         self._mark = os.urandom(MARK_BYTES)
         self._file = out
         meta = {"avro.schema": json.dumps(avro_schema(schema)), "avro.codec": WRITTEN_CODEC}
-        out.write(MAGIC + numbers_of(len(meta)))
-        for text in (text for pair in meta.items() for text in pair):
-            out.write(numbers_of(len(text.encode())) + text.encode())
+        told = {key: value for key, value in (schema.metadata or {}).items() if key.startswith(b"beamsplit.")}
+        pairs = {**told, **{key.encode(): value.encode() for key, value in meta.items()}}
+        out.write(MAGIC + numbers_of(len(pairs)))
+        for text in (text for pair in pairs.items() for text in pair):
+            out.write(numbers_of(len(text)) + text)
         out.write(b"\0" + self._mark)
 
     def write(self, block: pa.RecordBatch) -> None:
