@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -15,13 +16,16 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.graph.signature import TensorSpec
 from beamsplit.pipelines.api.arguments import sample_given, schema_given
 from beamsplit.pipelines.api.element_schema import signature_of_model
 from beamsplit.pipelines.api.model_options import NAMES, ModelOptions, read_options
 from beamsplit.pipelines.api.paths import path_given, shown
 from beamsplit.pipelines.api.scorer import Scorer
+from beamsplit.transforms.elements.described import describe_values
 from beamsplit.transforms.elements.tables import as_one_batch
 from beamsplit.transforms.elements.values import array_of_column
+from beamsplit.transforms.failures.row_error import RowError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -173,6 +177,7 @@ class LoadedModel:
         inputs = [spec for spec in signature.inputs if spec.name not in (options.get("set") or ())]
         self._input = inputs[0].name if len(inputs) == 1 else None
         self._inputs = [spec.name for spec in inputs]
+        self._only = inputs[0] if len(inputs) == 1 else None
         shape = inputs[0].shape if inputs else None
         self._dims = None if shape is None else len(shape)
 
@@ -186,14 +191,52 @@ class LoadedModel:
         if not len(batch):
             return []
         scorer = self._scorer(inference_args)
+        if self._how["errors"] == "return":
+            wrong = self._wrong(batch)
+            if wrong:
+                good = [example for at, example in enumerate(batch) if at not in wrong]
+                return _dealt(len(batch), self._predicted(scorer, good), list(wrong.items()))
+        return self._predicted(scorer, batch)
+
+    def _predicted(self, scorer: Scorer, batch: Sequence[Any]) -> list[Any]:
+        """The inference of each example, whatever kinds of examples there are."""
+        kinds = list(map(_kind, batch)) if len(set(map(type, batch))) > 1 else []
+        if len(set(kinds)) < 2:
+            return self._of_a_kind(scorer, batch) if len(batch) else []
+        made: list[Any] = [None] * len(batch)
+        for kind in dict.fromkeys(kinds):
+            places = [at for at, one in enumerate(kinds) if one == kind]
+            for at, one in zip(places, self._of_a_kind(scorer, [batch[at] for at in places]), strict=True):
+                made[at] = one
+        return made
+
+    def _wrong(self, batch: Sequence[Any]) -> dict[int, RowError]:
+        """Examples that are no rows of the only input, by their position."""
+        if isinstance(batch, np.ndarray) or self._only is None or self._input is None:
+            return {}
+        found = {}
+        why: dict[Any, str | None] = {}
+        for at, example in enumerate(batch):
+            if type(example) is np.ndarray:
+                key: Any = (example.dtype, example.shape)
+                if key not in why:
+                    why[key] = _misfit(example, self._only)
+                reason = why[key]
+            else:
+                reason = _misfit(np.asarray(example), self._only) if _kind(example) == "array" else None
+            if reason is not None:
+                found[at] = RowError(describe_values({self._input: example}), at, "read", reason)
+        return found
+
+    def _of_a_kind(self, scorer: Scorer, batch: Sequence[Any]) -> list[Any]:
         first = batch[0]
-        if isinstance(first, (pa.RecordBatch, pa.Table)):
+        kind = _kind(first)
+        if kind == "table":
             return [_predictions(scorer(example)) for example in batch]
-        if isinstance(first, Mapping):
-            return self._rows(scorer, batch)
-        names = getattr(first, "_fields", None) or (tuple(first.__dict__) if _is_row(first) else None)
-        if names is not None:
-            return self._rows(scorer, [{name: getattr(example, name) for name in names} for example in batch])
+        if kind == "row":
+            return self._rows(
+                scorer, [example if isinstance(example, Mapping) else _named(example) for example in batch]
+            )
         return self._arrays(scorer, batch)
 
     def _scorer(self, inference_args: Mapping[str, Any] | None) -> Scorer:
@@ -222,6 +265,9 @@ class LoadedModel:
         shapes = {array.shape for array in arrays}
         if self._dims is not None and all(len(shape) == self._dims for shape in shapes):
             return [self._block(scorer, array) for array in arrays]
+        if self._dims is not None and any(len(shape) == self._dims for shape in shapes):
+            single = iter(self._arrays(scorer, [array for array in arrays if array.ndim != self._dims]))
+            return [self._block(scorer, array) if array.ndim == self._dims else next(single) for array in arrays]
         if len(shapes) == 1 and len({array.dtype for array in arrays}) == 1:
             (shape,) = shapes
             # Half of what numpy.stack takes, which makes a view of each row first.
@@ -263,10 +309,40 @@ def _check_batching(given: Mapping[str, Any]) -> None:
         raise UsageError(f"env_vars is {shown(given['env_vars'])}; give a dict such as {{'OMP_NUM_THREADS': '1'}}")
 
 
-def _is_row(example: Any) -> bool:
+def _kind(example: Any) -> str:
+    """What an example is: `table`, `row` (its columns have names) or `array`."""
     from apache_beam.pvalue import Row
 
-    return isinstance(example, Row)
+    pandas = sys.modules.get("pandas")
+    if isinstance(example, (pa.RecordBatch, pa.Table)) or (pandas and isinstance(example, pandas.DataFrame)):
+        return "table"
+    return "row" if isinstance(example, (Mapping, Row)) or hasattr(example, "_fields") else "array"
+
+
+def _named(example: Any) -> dict[str, Any]:
+    """A row's values by name."""
+    return {name: getattr(example, name) for name in getattr(example, "_fields", None) or example.__dict__}
+
+
+def _misfit(example: np.ndarray[Any, Any], wanted: TensorSpec) -> str | None:
+    """Why an array is no row, and no rows, of the input; None where it may be."""
+    texts = example.dtype.kind in "USO" and all(isinstance(one, (str, bytes)) for one in example.reshape(-1).tolist())
+    if texts != (wanted.dtype == "string") or (not texts and example.dtype.kind not in "biuf"):
+        return f"the example is {_shown(example)}, and the model's input {wanted.name!r} takes {wanted.dtype}"
+    if wanted.shape is None:
+        return None
+    for shape in (wanted.shape[1:], wanted.shape):
+        if len(shape) == example.ndim and all(
+            one == size or not isinstance(size, int) for one, size in zip(example.shape, shape, strict=True)
+        ):
+            return None
+    return f"the example has the shape {list(example.shape)}, and the model's input is {wanted}"
+
+
+def _shown(example: np.ndarray[Any, Any]) -> str:
+    if not example.ndim and example.dtype.kind == "O":
+        return "None" if example.item() is None else f"a {type(example.item()).__name__}"
+    return "text" if example.dtype.kind in "US" else f"an array of {example.dtype}"
 
 
 def _predictions(made: Any) -> Any:

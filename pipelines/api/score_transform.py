@@ -21,7 +21,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
 from beamsplit.pipelines.api.arguments import check_rows, sample_given, schema_given
 from beamsplit.pipelines.api.element_schema import signature_of_model
-from beamsplit.pipelines.api.element_scoring import LazyScoring, PlannedScoring
+from beamsplit.pipelines.api.element_scoring import DICT, ROW, LazyScoring, PlannedScoring
 from beamsplit.pipelines.api.model_options import read_options
 from beamsplit.pipelines.api.paths import path_given, shown
 from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, plan_model
@@ -29,7 +29,7 @@ from beamsplit.pipelines.api.scorer import Scorer
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.columns import check_keep, check_outputs
 from beamsplit.pipelines.sources.kept import read_by_name
-from beamsplit.transforms.elements.beam_types import arrow_type, beam_type, row_fields
+from beamsplit.transforms.elements.beam_types import arrow_type, beam_type, field_names, row_fields
 from beamsplit.transforms.elements.score_elements import ScoreElements
 from beamsplit.transforms.fetch.model_schemes import is_elsewhere
 
@@ -146,11 +146,15 @@ class Score(beam.PTransform[Any, Any]):
         if fields is None and self._schema is None:
             self._check_unplanned()
             scorer = Scorer(self._model, errors="return", **{"threads": _threads(place), **self._given})
-            lazy = LazyScoring(scorer, options.binding.keep)
+            named = [*(n for names in options.binding.columns.values() for n in names), *options.binding.keep]
+            lazy = LazyScoring(
+                scorer, options.binding.keep, tuple(n for n in named if n != "*"), bool(options.binding.prepare)
+            )
             element_type = dict[str, Any] if as_dicts else kind if kind in (pa.RecordBatch, pa.Table) else Any
             return ScoreResult(*(elements | ScoreElements(lazy, most, linger_seconds, element_type)))
         steps, known = self._planned(options, fields, place, (numbers, of_rows))
-        scoring = PlannedScoring(steps, options.binding.keep, as_dicts)
+        form = ROW if fields is not None else DICT if as_dicts else None
+        scoring = PlannedScoring(steps, options.binding.keep, form)
         element_type = _element_type(kind, fields, as_dicts, options, steps, known)
         return ScoreResult(*(elements | ScoreElements(scoring, most, linger_seconds, element_type)))
 
@@ -229,7 +233,9 @@ class Score(beam.PTransform[Any, Any]):
                 "--model_updates watches for models of the elements' columns, which are not known; say them with "
                 "schema=... or sample=..."
             )
-        names = [spec.name for spec in signature_of_model(binding.model, frozenset(binding.set)).inputs]
+        signature = signature_of_model(binding.model, frozenset(binding.set))
+        check_outputs(binding.keep, [spec.name for spec in signature.outputs])
+        names = [spec.name for spec in signature.inputs]
         for option, given in (("columns", binding.columns), ("set", binding.set)):
             for name in given:
                 if name not in names:
@@ -257,7 +263,8 @@ def _element_type(
     keep = options.binding.keep
     made = {field.name: beam_type(field) for field in steps.made}
     kept = [(name, known[name] if name in known else made[name]) for name in keep]
-    return RowTypeConstraint.from_fields([*kept, *((name, one) for name, one in made.items() if name not in keep)])
+    found = dict([*kept, *((name, one) for name, one in made.items() if name not in keep)])
+    return RowTypeConstraint.from_fields(list(zip(field_names(tuple(found)), found.values(), strict=True)))
 
 
 def _place(elements: PCollection[Any]) -> Place:

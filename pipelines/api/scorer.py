@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,18 +16,29 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
 from beamsplit.pipelines.api.arguments import SAMPLE_ROWS, sample_given, schema_given
-from beamsplit.pipelines.api.element_schema import natural_fields, schema_of_dicts, sole_input
+from beamsplit.pipelines.api.dict_columns import (
+    DictColumns,
+    DictsScored,
+    all_wrong,
+    clashing,
+    dict_columns,
+    told_lacking,
+)
+from beamsplit.pipelines.api.element_schema import (
+    natural_fields,
+    schema_of_dicts,
+    signature_of_model,
+    sole_input,
+)
 from beamsplit.pipelines.api.model_options import read_options
 from beamsplit.pipelines.api.paths import path_given
 from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, check_inline, plan_model, without_metrics
-from beamsplit.pipelines.job.columns import check_keep, check_outputs
-from beamsplit.transforms.block import data_columns, with_origin
-from beamsplit.transforms.columns import drop_rows
+from beamsplit.pipelines.api.score_block import block_rows, score_block
+from beamsplit.pipelines.job.columns import check_outputs
 from beamsplit.transforms.elements.conform import conform
-from beamsplit.transforms.elements.described import describe_values, name_rows
-from beamsplit.transforms.elements.run_steps import run_steps_on
-from beamsplit.transforms.elements.tables import Rows, as_array, as_one_batch, empty_block, rows_of
-from beamsplit.transforms.elements.values import block_of_rows, python_values
+from beamsplit.transforms.elements.described import describe_values
+from beamsplit.transforms.elements.tables import Rows, as_array, as_one_batch, rows_of
+from beamsplit.transforms.elements.values import block_of_rows
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.fetch.model_schemes import is_elsewhere
 
@@ -36,9 +46,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from beamsplit.pipelines.api.model_options import ModelOptions
-
-BLOCK_ROWS, PREPARED_BLOCK_ROWS = 131_072, 1_024
-"""Rows that the steps are given at once, without and with steps of `prepare`."""
 
 MOST_SCHEMAS = 16
 """Schemas that a scorer is planned for at a time."""
@@ -78,23 +85,6 @@ class ScoredRows(NamedTuple):
 
     errors: list[RowError]
     """Those that were not, by their position in the data (`row`)."""
-
-
-class DictsScored(NamedTuple):
-    """What came of a list of dicts."""
-
-    columns: Mapping[str, Sequence[Any] | pa.Array]
-    """By name: `keep` columns that the model does not read, as the dicts have them; others and outputs as Arrow."""
-
-    rows: int
-    errors: list[RowError]
-
-    def python_values(self) -> dict[str, Sequence[Any]]:
-        """A value a row of Python's own types, by column."""
-        return {
-            name: python_values(column) if isinstance(column, (pa.Array, pa.ChunkedArray)) else column
-            for name, column in self.columns.items()
-        }
 
 
 class Scorer:
@@ -147,7 +137,8 @@ class Scorer:
         self._options = read_options("Scorer", self._model, self._given)
         check_inline(self._options, "a Scorer")
         self._lock = threading.RLock()
-        self._plans: dict[tuple[pa.Schema, bool, bool], PlannedSteps] = {}
+        self._plans: dict[tuple[pa.Schema, bool, tuple[str, ...]], PlannedSteps] = {}
+        self._loads = False
         self._made: pa.Schema | None = None
         self._natural: dict[str, pa.Field] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -179,7 +170,7 @@ class Scorer:
         """
         if isinstance(data, np.ndarray):
             return self._of_array(data)
-        if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
+        if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
             return self._of_dicts(data)
         rows = self._rows(data)
         made, good, errors = self._scored(rows.table)
@@ -224,43 +215,66 @@ class Scorer:
             RowsFailed: there are errors, and `errors` is `"raise"`.
             UsageError: the data does not fit the model.
         """
-        schema, own = self._columns_of(rows)
+        strict = self._errors == "raise"
+        columns = self._columns_of(rows, strict)
+        try:
+            return self._dicts_scored(rows, columns)
+        except UsageError as error:
+            if strict or columns.certain:
+                raise
+            self._check_loads()
+            return DictsScored({}, 0, self._described(all_wrong(error, rows), rows))
+
+    def _dicts_scored(self, rows: Sequence[Mapping[str, Any]], columns: DictColumns) -> DictsScored:
+        schema, keep, own = columns.schema, columns.keep, columns.own
         block, wrong = block_of_rows([[row.get(name) for row in rows] for name in schema.names], schema)
         is_first = self._made is None
+        read = tuple(name for name in keep if name not in own)
         # A block without columns has no rows: the plan tells which columns are wanted.
-        table, good, errors = self._run(pa.Table.from_batches([block]), wrong, text_source=True, own=own)
+        given = pa.Table.from_batches([block])
+        outputs = self._planned_for(schema, given, text_source=True, keep=read).made.names
+        if self._options.binding.keep == ("*",) and self._errors == "return":
+            # Which columns there are is the rows' own.
+            wrong = {**wrong, **clashing(rows, own, outputs)}
+            own = tuple(name for name in own if name not in outputs)
+        check_outputs(own, outputs)
+        table, good, errors = self._run(given, wrong, text_source=True, keep=read)
         if is_first and own:
             kinds = schema_of_dicts({}, [_part(row, own) for row in rows[:SAMPLE_ROWS]])
             found = {name: kinds.field(name).type if name in kinds.names else pa.null() for name in own}
-            self._made = in_order(pa.schema([*found.items(), *table.schema]), self._options.binding.keep)
-        told = self._options.binding.keep
-        errors = [error._replace(file=describe_values(_part(rows[error.row], told))) for error in errors]
+            self._made = in_order(pa.schema([*found.items(), *table.schema]), keep)
+        errors = told_lacking(self._described(errors, rows), rows, schema.names)
         self._check(errors, len(rows))
         kept = rows if good is None else [rows[position] for position in good.tolist()]
-        columns: dict[str, Sequence[Any] | pa.Array] = {
-            name: [row.get(name) for row in kept] for name in self._options.binding.keep if own and name in own
-        }
+        made: dict[str, Sequence[Any] | pa.Array] = {name: [row.get(name) for row in kept] for name in own}
         block = as_one_batch(table)
-        columns |= dict(zip(block.schema.names, block.columns, strict=True))
-        names = dict.fromkeys([*(name for name in told if name in columns), *columns])
-        return DictsScored({name: columns[name] for name in names}, len(kept), errors)
+        made |= dict(zip(block.schema.names, block.columns, strict=True))
+        names = dict.fromkeys([*(name for name in keep if name in made), *made])
+        return DictsScored({name: made[name] for name in names}, len(kept), errors)
 
-    def _columns_of(self, rows: Sequence[Mapping[str, Any]]) -> tuple[pa.Schema, tuple[str, ...]]:
-        """(the columns that are read, those of `keep` that are not and stay what they are)."""
+    def _described(self, errors: Sequence[RowError], rows: Sequence[Mapping[str, Any]]) -> list[RowError]:
+        told = self._options.binding.keep
+        return [error._replace(file=describe_values(_part(rows[error.row], told))) for error in errors]
+
+    def _check_loads(self) -> None:
+        """That rows do not fit may have one reason that is none of theirs: the model.
+
+        Raises:
+            UsageError: it cannot be loaded.
+        """
+        with self._lock:
+            if not self._loads:
+                signature_of_model(self._model, frozenset(self._options.binding.set))
+                self._loads = True
+
+    def _columns_of(self, rows: Sequence[Mapping[str, Any]], strict: bool) -> DictColumns:
         binding = self._options.binding
         if self._schema is not None:
-            return self._schema, ()
+            return DictColumns(self._schema, binding.keep)
         with self._lock:
             if self._natural is None:
                 self._natural = natural_fields(binding)
-        natural = self._natural
-        if not natural or binding.keep == ("*",) or any(all(name not in row for row in rows) for name in natural):
-            return schema_of_dicts(natural, rows, binding.keep), ()
-        own = tuple(name for name in binding.keep if name not in natural)
-        missing = [name for name in own if all(name not in row for row in rows)]
-        if missing:
-            check_keep(missing, pa.schema([(name, pa.null()) for name in dict.fromkeys(map(str, chain(*rows)))]))
-        return pa.schema(list(natural.values())), own
+        return dict_columns(binding, self._natural, rows, strict)
 
     def _of_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         if not rows:
@@ -293,15 +307,19 @@ class Scorer:
             raise RowsFailed(errors, rows)
 
     def _run(
-        self, table: pa.Table, wrong: Mapping[int, str] = {}, text_source: bool = False, own: Sequence[str] = ()
+        self,
+        table: pa.Table,
+        wrong: Mapping[int, str] = {},
+        text_source: bool = False,
+        keep: tuple[str, ...] | None = None,
     ) -> tuple[pa.Table, np.ndarray[Any, Any] | None, list[RowError]]:
-        """As `_scored`; `wrong` rows are errors already, and columns of `keep` that are `own` are not in the table."""
+        """As `_scored`; `wrong` rows are errors already, and `keep` is what is copied where it is not the option's."""
         schema = (self._schema if self._schema is not None else table.schema).remove_metadata()
-        steps = self._planned_for(schema, table, text_source, own)
+        steps = self._planned_for(schema, table, text_source, keep)
         errors: list[RowError] = []
         blocks: list[pa.RecordBatch] = []
         good: list[np.ndarray[Any, Any]] = []
-        size = PREPARED_BLOCK_ROWS if steps.steps[0][0] == "prepare" else BLOCK_ROWS
+        size = block_rows(steps)
         for first in range(0, table.num_rows, size):
             given = as_one_batch(table.slice(first, size))
             unfit = {row - first: reason for row, reason in wrong.items() if first <= row < first + size}
@@ -313,20 +331,23 @@ class Scorer:
         return result, np.concatenate(good) if errors else None, errors
 
     def _planned_for(
-        self, schema: pa.Schema, table: pa.Table | None = None, text_source: bool = False, own: Sequence[str] = ()
+        self,
+        schema: pa.Schema,
+        table: pa.Table | None = None,
+        text_source: bool = False,
+        keep: tuple[str, ...] | None = None,
     ) -> PlannedSteps:
         with self._lock:
-            key = (schema, text_source, bool(own))
+            keep = self._options.binding.keep if keep is None else keep
+            key = (schema, text_source, keep)
             steps = self._plans.get(key)
             if steps is None:
                 rows = self._sample
                 if rows is None and table is not None and table.num_rows:
                     rows = conform(as_one_batch(table.slice(0, SAMPLE_ROWS)), schema)[0]
                 place = Place(workers=1, folder=self._own_folder(), text_source=text_source)
-                binding = self._options.binding
-                asked = replace(binding, keep=tuple(name for name in binding.keep if name not in own))
-                steps = plan_model(replace(self._options, binding=asked), schema, rows, place)
-                check_outputs(own, steps.made.names)
+                asked = replace(self._options, binding=replace(self._options.binding, keep=keep))
+                steps = plan_model(asked, schema, rows, place)
                 self._plans[key] = steps = replace(steps, steps=without_metrics(steps.steps))
                 if self._made is None:
                     self._made = steps.made
@@ -341,35 +362,6 @@ class Scorer:
             own(self._folder)
             weakref.finalize(self, disown, self._folder)
         return self._folder
-
-
-def score_block(
-    steps: PlannedSteps, block: pa.RecordBatch, names: Sequence[str], unfit: Mapping[int, str] = {}
-) -> tuple[pa.RecordBatch, np.ndarray[Any, Any], list[RowError]]:
-    """(what comes out of a block, the positions of its rows, the errors, by position).
-
-    Args:
-        steps: planned for rows like these.
-        block: with the columns of `steps.schema` at least.
-        names: columns by which errors tell what row they are of; empty: all.
-        unfit: position -> why a row cannot be scored, of those where that is known.
-
-    Raises:
-        UsageError: the block is of another schema.
-    """
-    fitting, wrong = conform(block, steps.schema)
-    if unfit:
-        fitting = drop_rows(fitting, [row - sum(w < row for w in wrong) for row in sorted(unfit) if row not in wrong])
-        wrong = {**wrong, **unfit}
-    rows = np.delete(np.arange(block.num_rows), sorted(wrong))
-    made, failed = run_steps_on(steps.steps, with_origin(fitting, "", 0))
-    errors = [RowError("", row, "read", reason) for row, reason in wrong.items()]
-    errors += [error._replace(row=int(rows[error.row])) for error in failed]
-    errors = sorted(name_rows(errors, block, names), key=lambda error: error.row)
-    if not made.num_rows:
-        return empty_block(steps.made), rows[:0], errors
-    good = np.delete(np.arange(block.num_rows), [error.row for error in errors])
-    return made.select(data_columns(made.schema)), good, errors
 
 
 def in_order(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:

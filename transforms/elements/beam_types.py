@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import keyword
+import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional, get_args, get_origin
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.typehints import typehints
 from apache_beam.typehints.row_type import RowTypeConstraint  # of the example  # noqa: F401
 from apache_beam.typehints.schemas import named_fields_from_element_type
+
+from beamsplit.models.errors import UsageError
+from beamsplit.models.values.tensors import column_type
+from beamsplit.transforms.elements.values import array_of_column
 
 _ARROW: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
@@ -42,6 +50,56 @@ _BEAM: dict[pa.DataType, Any] = {
     pa.large_binary(): bytes,
 }
 """Beam's schemas have no unsigned numbers: those are of the next wider type."""
+
+LARGEST = np.uint64(2**63 - 1)
+"""The largest whole number of Beam's schemas."""
+
+
+@functools.lru_cache(maxsize=64)
+def field_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of columns as fields of Beam's rows may have them: identifiers of Python without an underscore before.
+
+    >>> field_names(("id", "Identity:0", "/head/Add_output_0", "12", "class"))
+    ('id', 'Identity_0', 'head_Add_output_0', 'output_12', 'class_')
+
+    Raises:
+        UsageError: two would have the same name.
+    """
+    made: dict[str, str] = {}
+    for name in names:
+        field = re.sub(r"\W", "_", name).lstrip("_")
+        if not field.isidentifier():
+            field = f"output_{field}" if f"output_{field}".isidentifier() else "output"
+        if keyword.iskeyword(field):
+            field = f"{field}_"
+        if field in made:
+            raise UsageError(
+                f"{made[field]!r} and {name!r} would both be the field {field!r} of Beam's rows, whose names are "
+                "identifiers; rename one, or give dicts"
+            )
+        made[field] = name
+    return tuple(made)
+
+
+def row_of(names: Sequence[str], values: Iterable[Any]) -> beam.Row:
+    """A row of Beam's, with `field_names`."""
+    return beam.Row(**dict(zip(field_names(tuple(names)), values, strict=True)))
+
+
+def too_large(column: pa.Array) -> list[int]:
+    """The positions of rows with a whole number that Beam's schemas have no type for: from 2**63 on.
+
+    >>> too_large(pa.array([1, 2**63], pa.uint64()))
+    [1]
+    """
+    kind = column_type(column.type)
+    if kind is None or kind.dtype != "uint64":
+        return []
+    values = array_of_column(column)
+    if values.dtype != object:
+        return np.flatnonzero((values > LARGEST).reshape(len(values), -1).any(axis=1)).tolist()
+    rows = enumerate(values)
+    return [row for row, value in rows if value is not None and bool(np.any(np.asarray(value, np.uint64) > LARGEST))]
 
 
 def row_fields(element_type: Any) -> list[tuple[str, Any]] | None:

@@ -20,8 +20,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beamsplit.transforms.apply import FAILED
 from beamsplit.transforms.block import EVENT_TIME, EVENT_TIME_FIELD, ORIGIN_ROW, data_columns, with_origin_schema
 from beamsplit.transforms.columns import drop_rows
-from beamsplit.transforms.elements.conform import conform
-from beamsplit.transforms.elements.described import describe_row, describe_values
+from beamsplit.transforms.elements.beam_types import row_of
+from beamsplit.transforms.elements.conform import DoesNotFit, conform
+from beamsplit.transforms.elements.described import describe_row, describe_values, each_row
 from beamsplit.transforms.elements.pace import Pace
 from beamsplit.transforms.elements.scoring import columns_of, is_batch, names_of, split_rows, value_of
 from beamsplit.transforms.elements.tables import as_one_batch
@@ -89,7 +90,12 @@ class _ToBlocks(beam.DoFn):
         table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
         for first in range(0, table.num_rows, self._most):
             given = as_one_batch(table.slice(first, self._most))
-            block, wrong = conform(given, self._schema)
+            try:
+                block, wrong = conform(given, self._schema)
+            except DoesNotFit as error:
+                for one in each_row(given, self._keep, str(error)):
+                    yield TaggedOutput(FAILED, one._replace(row=first + one.row))
+                continue
             told = [describe_row(given, row, self._keep) for row in range(given.num_rows)]
             for row, reason in wrong.items():
                 yield TaggedOutput(FAILED, RowError(told[row], first + row, "read", reason))
@@ -126,8 +132,7 @@ class _FromBlocks(beam.DoFn):
         for row, micros in zip(
             zip(*(python_values(block.column(name)) for name in names), strict=True), times, strict=True
         ):
-            values = dict(zip(names, row, strict=True))
-            made = values if form == _DICT else beam.Row(**values)
+            made = dict(zip(names, row, strict=True)) if form == _DICT else row_of(names, row)
             yield WindowedValue(made, Timestamp(micros=micros), (window,))
 
 

@@ -9,6 +9,10 @@ from beamsplit.transforms.columns import describe, drop_rows
 from beamsplit.transforms.read.cast import CannotCast, cast_exactly
 
 
+class DoesNotFit(UsageError):
+    """A whole table has not the columns that were planned with."""
+
+
 def conform(block: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[int, str]]:
     """(the rows that go on, position -> why a row does not).
 
@@ -21,7 +25,7 @@ def conform(block: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, d
         schema: what is wanted.
 
     Raises:
-        UsageError: a column is missing, or no value of it is one of the type wanted.
+        DoesNotFit: a column is missing, or no value of it is one of the type wanted.
     """
     if block.schema.equals(schema):
         return block, {}
@@ -29,19 +33,19 @@ def conform(block: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, d
     for field in schema:
         at = block.schema.get_field_index(field.name)
         if at < 0 and field.name in block.schema.names:
-            raise UsageError(
+            raise DoesNotFit(
                 f"the rows have {block.schema.names.count(field.name)} columns {field.name!r}, and one was planned "
                 "with; rename the others"
             )
         if at < 0:
-            raise UsageError(
+            raise DoesNotFit(
                 f"the rows have no column {field.name!r} ({field.type}), which was planned with; they have "
                 f"{describe(block.schema)}"
             )
         try:
             column, bad = cast_exactly(block.column(at), field.type)
         except CannotCast:
-            raise UsageError(
+            raise DoesNotFit(
                 f"column {field.name!r} is {block.column(at).type}, and {field.type} was planned with; give rows of "
                 "one schema, or say it with schema="
             ) from None

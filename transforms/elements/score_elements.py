@@ -22,7 +22,7 @@ class _Score(beam.DoFn):
         self._done = Metrics.counter("beamsplit", "rows_scored")
         self._failed = Metrics.counter("beamsplit", "rows_failed")
         self._rows: list[Any] = []
-        self._places: list[tuple[Any, Any]] = []
+        self._places: list[tuple[Any, Any, Any]] = []
 
     def setup(self) -> None:
         self._scoring.setup()
@@ -31,9 +31,15 @@ class _Score(beam.DoFn):
         self._rows, self._places = [], []
 
     def process(
-        self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+        self,
+        element: Any,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+        pane: Any = beam.DoFn.PaneInfoParam,
     ) -> Iterator[Any]:
         if is_batch(element):
+            if not element.num_rows:
+                return
             made, errors = self._scoring.score_batch(element)
             self._count(made.num_rows, errors)
             for error in errors:
@@ -42,7 +48,7 @@ class _Score(beam.DoFn):
                 yield made
             return
         self._rows.append(element)
-        self._places.append((timestamp, window))
+        self._places.append((timestamp, (window,), pane))
         if len(self._rows) >= self._most_rows or self._pace.is_over(len(self._rows) == 1):
             yield from self._flush()
 
@@ -56,11 +62,9 @@ class _Score(beam.DoFn):
         made, positions, errors = self._scored(rows)
         self._count(len(made), errors)
         for error in errors:
-            timestamp, window = places[error.row]
-            yield TaggedOutput(FAILED, WindowedValue(error._replace(row=0), timestamp, (window,)))
+            yield TaggedOutput(FAILED, WindowedValue(error._replace(row=0), *places[error.row]))
         for one, position in zip(made, positions, strict=True):
-            timestamp, window = places[position]
-            yield WindowedValue(one, timestamp, (window,))
+            yield WindowedValue(one, *places[position])
 
     def _scored(self, elements: list[Any]) -> ScoredElements:
         places, unread = split_rows(elements)
@@ -96,7 +100,8 @@ class ScoreElements(beam.PTransform):
 
     def expand(self, elements: PCollection) -> tuple[PCollection, PCollection]:
         """Wire: one ParDo with two outputs."""
-        made = elements | beam.ParDo(self._dofn).with_output_types(self._type).with_outputs(FAILED, main="predictions")
+        # Of both outputs: where Beam looks at types as it runs, it holds each of them against this one.
+        made = elements | beam.ParDo(self._dofn).with_output_types(Any).with_outputs(FAILED, main="predictions")
         # What a DoFn gives at the end of a bundle never comes to a step behind it that takes batches, as WriteToParquet
         # does: Beam empties what it keeps for such steps before. It comes to one behind that (tested: is it still so?).
         return (

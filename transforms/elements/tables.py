@@ -117,6 +117,13 @@ def as_array(name: str, values: Any) -> Any:
     """
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        if values.ndim > 1:
+            raise UsageError(
+                f"{name!r} is a masked array of {values.ndim} axes, and what is masked has no value; fill it with "
+                "numpy.ma.filled, or give columns of one value a row, in which it is null"
+            )
+        return pa.array(values.data, mask=np.ma.getmaskarray(values))
     try:
         return np.asarray(values)
     except ValueError:
@@ -136,6 +143,10 @@ def _of_pandas(frame: Any) -> Rows:
         flat = {name: values if values.ndim == 1 else list(values) for name, values in arrays.items()}
         return pandas.DataFrame(flat, index=frame.index if rows is None else frame.index[rows])
 
+    names = list(map(str, frame.columns))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the frame has {names.count(twice)} columns {twice!r}; rename all but one of them")
     columns = {}
     for name in frame.columns:
         values = frame[name]

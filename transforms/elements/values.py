@@ -34,7 +34,10 @@ def column_of_values(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a user's own type may raise anything
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
