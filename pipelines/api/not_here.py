@@ -24,8 +24,8 @@ OF_OPTIONS: Mapping[str, str] = {
     "partition": "the runner deals the elements",
     "capacities": "the runner deals the elements",
     "seed": "the runner deals the elements",
-    "strategy": "workers elsewhere cannot be timed; plan with bs.plan(strategy=...) or beamsplit plan --strategy, and give plan=",
-    "cluster": "workers elsewhere cannot be timed; plan with bs.plan(strategy=...) or beamsplit plan --strategy, and give plan=",
+    "strategy": "workers elsewhere cannot be timed; plan with bs.plan(strategy=...), and give plan=",
+    "cluster": "workers elsewhere cannot be timed; plan with bs.plan(strategy=...), and give plan=",
     "replan": "the command writes plans",
     "shard_source": "plan= names it",
 }
