@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Generator, Iterator
@@ -9,6 +10,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from beamsplit.models.owned_folder import remove_abandoned, temporary
 from beamsplit.models.running.session import forget_sessions
 from beamsplit.runners.cache import cache_folder
 from tests.caches import link_programs
@@ -16,6 +18,7 @@ from tests.command import Command
 from tests.dealing import deal
 
 SERVICES = Path(__file__).parent / "services"
+TEMPORARY = "beamsplit-tests-"
 
 # How long an example takes, or is looked for, says nothing on a machine that runs other tests too. The examples are the
 # same in each run; HYPOTHESIS_PROFILE=explore looks for others.
@@ -35,6 +38,24 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     return min(workers, 8, max(2, int(psutil.virtual_memory().available / 3e9)))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """What pipelines and processes that tests start, and kill, leave in the temporary folder goes with the session.
+
+    Beam leaves `beam-pipeline-temp...` of each pipeline that is made and not run, and files of each model that
+    processes share in what was the temporary folder when it was imported: hence before any test is. What a session
+    leaves that was killed is removed by the next one.
+    """
+    config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # which is not in it
+    remove_abandoned(tempfile.gettempdir(), f"{TEMPORARY}.*")
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    folder = stack.enter_context(temporary(TEMPORARY))
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("TMPDIR", folder)
+    patch.setattr(tempfile, "tempdir", folder)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = deal(items, workers, lambda item: item.path, lambda item: SERVICES in item.path.parents)
@@ -48,20 +69,6 @@ def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BEAMSPLIT_CACHE", str(own))
         yield real
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What pipelines and processes that tests start, and kill, leave in the temporary folder goes with it.
-
-    Beam leaves `beam-pipeline-temp...` of each pipeline that is made and not run, and `beam-temp...` of each Prism.
-    """
-    tmp_path_factory.getbasetemp()  # which is not in it
-    made = tempfile.TemporaryDirectory(prefix="beamsplit-tests-", ignore_cleanup_errors=True)
-    with made as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", folder)
-        patch.setattr(tempfile, "tempdir", folder)
-        yield
 
 
 @pytest.fixture(autouse=True)
