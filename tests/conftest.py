@@ -15,7 +15,7 @@ from beamsplit.models.running.session import forget_sessions
 from beamsplit.runners.cache import cache_folder
 from tests.caches import link_programs
 from tests.command import Command
-from tests.dealing import deal
+from tests.dealing import deal, first_cases
 
 SERVICES = Path(__file__).parent / "services"
 TEMPORARY = "beamsplit-tests-"
@@ -31,11 +31,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "of each test function only the first case; see .ci/versions"
+    parser.addoption("--first-cases", action="store_true", help=about)
+
+
 @pytest.hookimpl(optionalhook=True, wrapper=True)
-def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """What `--numprocesses auto` means: each of these may have a broker, a Flink and large models of its own."""
-    workers = yield
-    return min(workers, 8, max(2, int(psutil.virtual_memory().available / 3e9)))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """What `--numprocesses auto` means: each of these may have a broker, a Flink and large models of its own.
+
+    Tests of services wait half of their time: with them there is one more, which computes meanwhile.
+    """
+    cores = yield
+    folders = [Path(argument.split("::")[0]).resolve() for argument in config.args]
+    waiting = any(folder == SERVICES or folder in SERVICES.parents for folder in folders)
+    return min(cores + waiting, 8, max(2, int(psutil.virtual_memory().available / 3e9)))
 
 
 @pytest.hookimpl(trylast=True)
@@ -57,8 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--first-cases"):
+        items[:] = first_cases(items, lambda item: item.nodeid.split("[")[0])
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    items[:] = deal(items, workers, lambda item: item.path, lambda item: SERVICES in item.path.parents)
+    items[:] = deal(items, workers, lambda item: item.path, lambda item: SERVICES in item.path.parents, os.cpu_count())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,11 @@ Test = TypeVar("Test")
 
 
 def deal(
-    tests: Sequence[Test], workers: int, file_of: Callable[[Test], Hashable], is_dear: Callable[[Test], bool]
+    tests: Sequence[Test],
+    workers: int,
+    file_of: Callable[[Test], Hashable],
+    is_dear: Callable[[Test], bool],
+    cores: int | None = None,
 ) -> list[Test]:
     """The tests in the order in which `--dist worksteal` deals an equal number of neighbours to each worker.
 
@@ -21,13 +25,15 @@ def deal(
         workers: that take them.
         file_of: whose tests share fixtures, and so stay with one worker at first.
         is_dear: whether it starts services.
+        cores: as many workers begin with services, all if there are no more: half of the time these wait for something,
+            and meanwhile the others have what computes.
     """
     files: dict[Hashable, list[Test]] = {}
     for test in filter(is_dear, tests):
         files.setdefault(file_of(test), []).append(test)
     shares: list[list[Test]] = [[] for _ in range(workers)]
     for file in sorted(files.values(), key=len, reverse=True):
-        min(shares, key=len).extend(file)
+        min(shares[:cores], key=len).extend(file)
     short = [test for test in tests if not is_dear(test)]
     order: list[Test] = []
     for done, share in enumerate(shares):
@@ -35,3 +41,11 @@ def deal(
         order += [*share, *short[: max(0, wanted)]]
         del short[: max(0, wanted)]
     return [*order, *short]
+
+
+def first_cases(tests: Sequence[Test], function_of: Callable[[Test], Hashable]) -> list[Test]:
+    """Of the cases of each test function the first."""
+    first: dict[Hashable, Test] = {}
+    for test in tests:
+        first.setdefault(function_of(test), test)
+    return list(first.values())
