@@ -15,7 +15,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,8 +139,10 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
 
     Raises:
         RunnerError: before anything runs: no Java, no job server, no such cluster, or no way for it to reach workers.
-        FlinkFailed: workers cannot start.
+        FlinkFailed: workers cannot start, or the job server has ended.
     """
+    import grpc
+
     keep_tracebacks_quiet()
     workers = options.parallelism
     if options.master is not None:
@@ -168,15 +170,17 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
         )
         pool = None if options.own_workers else stack.enter_context(WorkerPool(folder))
         server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism)
-        runner = _runner(pool, options.master, options.told_in)
+        runner = _runner(pool, options.master, options.told_in, lambda: server.process.logged())
         # When the job server has ended, which may have been handing the job over until then.
         stack.callback(runner.see_it_over)
         stack.enter_context(server)
         try:
             yield runner, _flags(options, server.endpoint, pool, workers)
-        except BaseException as error:
-            if pool is not None and pool.failure and isinstance(error, Exception):
+        except Exception as error:
+            if pool is not None and pool.failure:
                 raise FlinkFailed(f"the job's workers cannot start: {pool.failure}") from error
+            if isinstance(error, grpc.RpcError) and (ended := server.why_it_ended()) is not None:
+                raise FlinkFailed(ended) from error
             raise
         finally:
             runner.end()
@@ -203,7 +207,8 @@ def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, worker
     return flags
 
 
-def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None) -> Any:
+def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None, log: Callable[[], str]) -> Any:
+    import grpc
     from apache_beam.options.pipeline_options import GoogleCloudOptions
     from apache_beam.runners.portability.portable_runner import PortableRunner
     from apache_beam.runners.runner import PipelineState
@@ -228,6 +233,10 @@ def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None) ->
                     threading.Thread(target=self._tell, args=(self.cluster_job,), name="flink-job", daemon=True).start()
             return self._result
 
+        def failures(self) -> str:
+            """What the job has failed of so far; Flink starts it again each time."""
+            return log() if self.cluster_job is None else self.cluster_job.failures()
+
         def _tell(self, job: ClusterJob) -> None:
             while (found := job.find()) is None:
                 if self._over.wait(0.2):
@@ -243,8 +252,12 @@ def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None) ->
         def end(self) -> None:
             """Cancel the job unless it is over, and wait for that."""
             self._over.set()
-            if self._result is None:
-                return
+            if self._result is not None:
+                # Where the job server has ended, `see_it_over` asks the cluster.
+                with contextlib.suppress(grpc.RpcError):
+                    self._end()
+
+        def _end(self) -> None:
             self._done = self._result.state == PipelineState.DONE
             if PipelineState.is_terminal(self._result.state):
                 return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
@@ -32,6 +34,8 @@ EMBEDDED = "[local]"
 """The master that is Flink inside the job server."""
 
 READY_SECONDS = 180.0
+
+ENDED_SECONDS = 2.0
 
 LOCAL_SETTINGS = {
     "rest.bind-address": "127.0.0.1",
@@ -179,3 +183,20 @@ class FlinkJobServer:
 
     def __exit__(self, *_: object) -> None:
         self.process.stop(10)
+
+    def why_it_ended(self, seconds: float = ENDED_SECONDS) -> str | None:
+        """What ended it in the midst of a job, in one line, and behind that the end of its log; None where it runs.
+
+        Args:
+            seconds: to wait at most: its connections end a moment before it does.
+        """
+        deadline = time.monotonic() + seconds
+        while (code := self.process.code) is None:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.01)
+        if code == -signal.SIGKILL:
+            return "Flink's job server was killed (SIGKILL), perhaps because memory was short"
+        if code < 0:
+            return f"Flink's job server was ended by {signal.Signals(-code).name}"
+        return f"Flink's job server ended by itself, with exit code {code}: {self.process.tail()}"

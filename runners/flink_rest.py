@@ -121,6 +121,17 @@ class ClusterJob:
             self._id = new[0] if new else None
         return self._id
 
+    def failures(self) -> str:
+        """What it has failed of, as Flink tells it: the newest first, those of its workers with their tracebacks."""
+        if (job := self.find()) is None:
+            return ""
+        try:
+            history = ask(self.master, f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
+        except (OSError, ValueError, KeyError):  # it does not answer, or no longer knows the job
+            return ""
+        told = [one for entry in history for one in (entry, *entry.get("concurrentExceptions", ()))]
+        return "\n".join(str(one.get("stacktrace", "")) for one in told)
+
     @property
     def page(self) -> str:
         """The address of its page, where it is there; else that of the cluster's."""

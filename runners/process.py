@@ -58,6 +58,11 @@ class Process:
             return None
         return pid if str(self.folder) in command_line(pid) else None
 
+    @property
+    def code(self) -> int | None:
+        """How it ended, if it was started here and has: its exit code, or the number of a signal, below 0."""
+        return None if self._child is None else self._child.poll()
+
     def start(self) -> None:
         """Start it; what it prints is added to the log. Nothing happens if it runs."""
         if self.pid is not None:

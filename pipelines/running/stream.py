@@ -22,6 +22,7 @@ from beamsplit.pipelines.running.interrupt import Interruptible, signals, what_i
 from beamsplit.pipelines.running.metrics import read_metrics, watch_rows
 from beamsplit.pipelines.running.runner import SettledRunner, started_runner
 from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
+from beamsplit.pipelines.running.stream_failures import FailuresElsewhere
 from beamsplit.pipelines.running.stream_first import TellFirstFailures
 from beamsplit.pipelines.running.stream_limit import StreamLimit
 from beamsplit.pipelines.running.stream_news import ShowNews
@@ -106,7 +107,8 @@ def _run_held(
         topic = TopicWatch(source.config, source.topic, end.end)
         drained = _drained_by_signals(source.kafka.stop_file, options.watching.quiet, ending)
         start = TellStart(source.kafka, begins, options.runner, runner)
-        with drained, watched, news, limit, first, topic, start:
+        elsewhere = FailuresElsewhere(None if settled.local else runner, end.end)
+        with drained, watched, news, limit, first, topic, start, elsewhere:
             result = pipeline.run()
             wait_for_end(result, [] if is_prism(options.runner.name) else source.done_files, end, job_dir)
         if end.reason is None and (told := topic.look_last()) is not None:

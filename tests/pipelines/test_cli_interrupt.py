@@ -92,9 +92,9 @@ STAGES = ("--stages", "2", "--placement", "distributed")
 @pytest.mark.parametrize(
     ("options", "number", "code", "times"),
     [
-        *((options, signal.SIGINT, 130, 1) for options in (THREADS, PROCESSES, STAGES)),
+        *((options, signal.SIGINT, 130, times) for options, times in ((THREADS, 2), (PROCESSES, 1), (STAGES, 2))),
         *((options, signal.SIGTERM, 143, 3) for options in (THREADS, PROCESSES, STAGES)),
-        (PROCESSES, signal.SIGHUP, 129, 1),
+        (PROCESSES, signal.SIGHUP, 129, 2),
     ],
 )
 def test_an_interrupted_job_leaves_nothing_and_no_worker(

@@ -186,6 +186,7 @@ class Cluster:
         self.jobs = {f"{name}-1": (name, state) for name, state in jobs.items()}
         self.cancelled: list[str] = []
         self.obeys = True
+        self.failures: list[dict[str, object]] = []
 
     def __call__(self, master: str, path: str, method: str = "GET") -> dict[str, object]:
         if method == "PATCH":
@@ -193,6 +194,8 @@ class Cluster:
             self.cancelled.append(job)
             if self.obeys:
                 self.jobs[job] = self.jobs[job][0], "CANCELED"
+        if path.endswith("/exceptions"):
+            return {"exceptionHistory": {"entries": self.failures}}
         if method == "GET" and path.startswith("/jobs/") and path != "/jobs/overview":
             return {"state": self.jobs[path.split("/")[2]][1]}
         return {
@@ -255,6 +258,17 @@ def test_jobs_of_the_same_name_are_left_alone(cluster: Cluster, found: bool):
     assert cluster.cancelled == ["1f"]
     job.cancel()
     assert cluster.cancelled == ["1f"]
+
+
+def test_what_a_job_failed_of_is_told_that_of_its_other_tasks_too(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
+    job = flink_rest.ClusterJob("c:8081", "ours")
+    assert job.failures() == ""
+    cluster.jobs["1f"] = "ours", "RESTARTING"
+    assert job.failures() == ""
+    cluster.failures = [{"stacktrace": "b", "concurrentExceptions": [{"stacktrace": "c"}]}, {"stacktrace": "a"}]
+    assert job.failures() == "b\nc\na"
+    monkeypatch.setattr(flink_rest, "ask", lambda *_: {"errors": ["no such job"]})
+    assert job.failures() == ""
 
 
 def test_a_cluster_that_does_not_answer_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch):

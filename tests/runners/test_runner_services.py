@@ -15,6 +15,7 @@ from beamsplit.runners import prism as prism_module
 from beamsplit.runners.beam_patches.bundle_ends import SAMPLING_MS
 from beamsplit.runners.cache import cache_folder, made_once, one_at_a_time
 from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.flink_job_server import EMBEDDED, FlinkJobServer
 from beamsplit.runners.java import find_java
 from beamsplit.runners.local.__main__ import main
 from beamsplit.runners.maven import maven_jars
@@ -217,3 +218,26 @@ def test_bundles_of_prism_end_soon_since_its_workers_are_in_this_process(monkeyp
     monkeypatch.setattr(StateSampler.__init__, "__defaults__", (DEFAULT_SAMPLING_PERIOD_MS,))
     with prism("prism"):
         assert StateSampler.__init__.__defaults__ == (SAMPLING_MS,)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("kill -9 $$", "Flink's job server was killed (SIGKILL), perhaps because memory was short"),
+        ("kill -15 $$", "Flink's job server was ended by SIGTERM"),
+        ("echo no room; exit 3", "Flink's job server ended by itself, with exit code 3: no room; from "),
+    ],
+)
+def test_what_ended_a_job_server_is_told(tmp_path: Path, end: str, told: str):
+    server = FlinkJobServer(["java"], EMBEDDED, tmp_path, 1)
+    server.process = Process("job-server", tmp_path, ["sh", "-c", end], tied=True)
+    server.process.start()
+    assert (server.why_it_ended(DEADLINE) or "").startswith(told)
+
+
+def test_a_job_server_that_runs_has_not_ended(tmp_path: Path):
+    server = FlinkJobServer(["java"], EMBEDDED, tmp_path, 1)
+    server.process = Process("job-server", tmp_path, ["sleep", "600"], tied=True)
+    server.process.start()
+    assert server.why_it_ended(0.0) is None
+    server.process.kill()

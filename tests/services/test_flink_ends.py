@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytest.importorskip("confluent_kafka")
+
+from confluent_kafka.admin import AdminClient
+
 from beamsplit.pipelines.running.job_folder import CLUSTER_JOB
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink_rest import OVER, wait_for_slots
 from beamsplit.runners.local import FlinkCluster
+from beamsplit.runners.worker_pool import WorkerPool
 from tests.services.retention import commit, delete_below
-from tests.services.streams import Stream, origins, rows
+from tests.services.streams import Stream, is_worker, origins, rows
 from tests.waiting import DEADLINE, running, wait_until
 
 
@@ -102,6 +108,34 @@ def test_a_command_that_was_killed_leaves_no_job_once_another_starts(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("where", ["embedded", "session"])
+def test_a_job_server_that_is_killed_ends_the_job_in_one_line(
+    where: str, stream: Stream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    stream.send(rows(20))
+    options = ["--runner=FlinkRunner", "--parallelism=1"]
+    if where == "session":
+        cluster: FlinkCluster = request.getfixturevalue("cluster")
+        options.append(f"--flink_master={cluster.address}")
+    process = stream.start(*options, "--checkpoint=1s", "--quiet")
+    wait_until(lambda: stream.written() >= 20 or process.poll() is not None, "all is scored")
+    children = psutil.Process(process.pid).children(recursive=True)
+    (server,) = (child for child in children if child.name() == "java")
+    server.kill()
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (1, "")
+    left = "what its group committed is done, and the rest will be read again"
+    told = "Flink's job server was killed (SIGKILL), perhaps because memory was short"
+    assert err == f"error: the job failed, {left}: {told} (--debug shows all)\n"
+    wait_until(lambda: not any(running(child.pid) for child in children), "workers end with it")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    if where == "session":
+        assert not alive(cluster)
+        wait_for_slots(cluster.address, 2)
+
+
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
 def test_a_gap_that_is_not_to_be_passed_ends_the_job(cluster: FlinkCluster, stream: Stream, delivery: str):
     """Retention takes messages while it runs; it says so in one line, and goes on behind them when told to."""
@@ -115,13 +149,66 @@ def test_a_gap_that_is_not_to_be_passed_ends_the_job(cluster: FlinkCluster, stre
     assert (code, out, err.count("\n")) == (1, "", 1), err
     assert f"{stream.input}/0: offsets 30 to 39 are gone" in err and "type --on_gap continue" in err
     assert not alive(cluster) and stream.positions("g") == {0: 30, 1: 0}
-    # Told once, also where it is started again.
-    for _ in range(2 if delivery == "exactly_once" else 1):
-        code, _, err = stream.run(*options, "--stop_after_idle", "3")
-        assert code == 0, err
-    assert len(stream.read(stream.output)) == 20 and stream.positions("g") == {0: 60, 1: 0}
+    sent = 60
+    if delivery == "exactly_once":
+        # Told once, also where a worker is killed, and where it is started again.
+        process = stream.start(*options)
+        wait_until(lambda: stream.positions("g")[0] >= 60 or process.poll() is not None, "what is behind the gap")
+        for child in filter(is_worker, psutil.Process(process.pid).children(recursive=True)):
+            child.kill()
+        sent += stream.send(rows(10, first=60), partition=0)
+        wait_until(lambda: stream.positions("g")[0] >= 70 or process.poll() is not None, "it goes on")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0 and err.count("are gone") == 1, err
+    code, _, err = stream.run(*options, "--stop_after_idle", "3")
+    assert code == 0, err
+    assert len(stream.read(stream.output)) == sent - 40 and stream.positions("g") == {0: sent, 1: 0}
     (told,) = (json.loads(message.value()) for message in stream.read(errors))
     assert (told["stage"], told["offset"], told["last_offset"]) == ("gap", 30, 39)
+
+
+GONE = {
+    "input": "the topic was deleted while it was read",
+    # By the watch for the topic, or by a reader, whichever looks first.
+    "input made anew": "made anew",
+    "output": "the topic was deleted while the job ran",
+}
+
+
+@pytest.mark.parametrize(
+    ("delivery", "what", "elsewhere"),
+    [
+        ("at_least_once", "input", False),
+        ("exactly_once", "input made anew", False),
+        ("exactly_once", "output", True),
+    ],
+)
+def test_a_topic_that_is_gone_ends_the_job(
+    cluster: FlinkCluster, stream: Stream, tmp_path: Path, delivery: str, what: str, elsewhere: bool
+):
+    """Also where its workers are elsewhere, which Flink would start again for ever."""
+    stream.send(rows(20), partition=0)
+    options = on(cluster, "--checkpoint=1s", "--delivery", delivery, "--group", "g", "--quiet")
+    with contextlib.ExitStack() as stack:
+        if elsewhere:
+            pool = stack.enter_context(WorkerPool(tmp_path / "pool"))
+            options += ["--environment_type=EXTERNAL", f"--environment_config={pool.address}"]
+        process = stream.start(*options)
+        wait_until(lambda: stream.positions("g")[0] == 20 or process.poll() is not None, "all is committed")
+        topic = getattr(stream, what.split()[0])
+        admin = AdminClient({"bootstrap.servers": stream.broker.address})
+        admin.delete_topics([topic])[topic].result(DEADLINE)
+        if what == "output":
+            stream.send(rows(20), partition=0)
+        if what == "input made anew":
+            stream.broker.create_topic(topic, partitions=2)
+        out, err = process.communicate(timeout=DEADLINE)
+    (line,) = err.splitlines()
+    assert (process.returncode, out) == (1, "")
+    assert line.startswith("error: the stream was ended: ") and topic in line and GONE[what] in line
+    assert not alive(cluster)
+    wait_for_slots(cluster.address, 2)
 
 
 def test_a_second_stream_is_told_who_holds_the_slots(

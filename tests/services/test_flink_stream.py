@@ -15,18 +15,12 @@ from apache_beam.runners.runner import PipelineState
 
 from beamsplit.runners.flink import FlinkOptions, flink_runner
 from tests.services.steps import Count, Write
+from tests.services.streams import is_worker
 from tests.waiting import wait_until
 
 
 class Enough(Exception):
     """Ends the job."""
-
-
-def is_worker(process: psutil.Process) -> bool:
-    """Also of one that ends meanwhile; the shell that waits for our end beside each is none."""
-    with contextlib.suppress(psutil.Error):
-        return process.name() != "sh" and "beamsplit.runners.pool_worker" in process.cmdline()
-    return False
 
 
 def test_a_stream_goes_on_after_its_worker_was_killed(services: None, tmp_path: Path):

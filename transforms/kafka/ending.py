@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 ENDS = "ends-with"
 """File in the job's folder with why it ends."""
+
+_RAISED = re.compile(r"^(?:\w+\.)*JobEndsError: (.+?)(?: \[while running '[^']*'\])*$", re.MULTILINE)
 
 
 class JobEndsError(RuntimeError):
@@ -41,3 +44,14 @@ def why_it_ends(job_dir: str | None) -> str | None:
         return (Path(job_dir) / ENDS).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+
+
+def told_by(failures: str) -> str | None:
+    """Why a worker elsewhere ends the job, of what its runner tells of failures; None if none does.
+
+    >>> told_by("Traceback:\\n  File x\\na.b.JobEndsError: topic gone [while running 'Read']\\n\\n\\tat org.x")
+    'topic gone'
+    >>> told_by("RuntimeError: no broker")
+    """
+    found = _RAISED.search(failures)
+    return None if found is None else found[1].strip()

@@ -27,6 +27,7 @@ from beamsplit.transforms.kafka.clients import (
     require_client,
 )
 from beamsplit.transforms.kafka.coverage import Coverage
+from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.gaps import Gap, find_gap, no_messages, reason_to_end, with_gaps
 from beamsplit.transforms.kafka.handover import HANDOVER
 from beamsplit.transforms.kafka.offsets import (
@@ -290,7 +291,7 @@ class KafkaReader(UnboundedReader):
                 self._reached.pop(gap.partition, None)
             return True
         if source.stop_file is None:
-            raise RuntimeError(reason)
+            raise JobEndsError(reason)
         end_stream(source.stop_file, Ending(reason))
         self._done = True
         return False

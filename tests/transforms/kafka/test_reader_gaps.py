@@ -14,6 +14,7 @@ from beamsplit.transforms.kafka import offsets as offsets_module
 from beamsplit.transforms.kafka import reader as module
 from beamsplit.transforms.kafka.blocks import ranges_of
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.gaps import Gap, gaps_of
 from beamsplit.transforms.kafka.reader import KafkaReader
 from beamsplit.transforms.kafka.source import KafkaSource
@@ -130,7 +131,7 @@ def test_a_stream_ends_at_a_gap_if_it_is_told_to_and_commits_nothing_behind_it(r
 
 def test_workers_elsewhere_fail_at_a_gap(reading):
     one = reading(LogConsumer(range(150, 153), 150, group=100, eof=False), on_gap="fail", stop_file=None)
-    with pytest.raises(RuntimeError, match="--on_gap fail: in/0: offsets 100 to 149"):
+    with pytest.raises(JobEndsError, match=r"^--on_gap fail: in/0: offsets 100 to 149"):
         one.blocks()
 
 
