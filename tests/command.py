@@ -19,7 +19,9 @@ from tests.onnx_models import save
 
 ROWS = 600
 
-PROGRESS = re.compile(r"^[\d,]+ (of [\d,]+ )?rows, [\d,]+ rows/s(, [^\n]+)?, [\d,]+ failed[^\n]*\n", re.MULTILINE)
+PROGRESS = re.compile(
+    r"^(step \d+ of \d+: )?[\d,]+ (of [\d,]+ )?rows, [\d,]+ rows/s(, [^\n]+)?, [\d,]+ failed[^\n]*\n", re.MULTILINE
+)
 """What a job says every ten seconds: whether it does depends on the machine."""
 
 
