@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import conftest
 from tests.dealing import deal, first_cases
 
 
@@ -43,3 +49,26 @@ def test_none_is_lost_where_one_kind_is_all():
 
 def test_one_worker_begins_with_services():
     assert order("a1 A1 a2 B1", 1) == ["A1", "B1", "a1", "a2"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gigabytes", "workers"),
+    [
+        (["tests"], 64, 4 + 1),
+        (["tests/services", "tests/api"], 64, 4 + 1),
+        (["tests/api", "tests/models/shard/test_rules.py::test_x"], 64, 4),
+        (["tests"], 10, 3),
+        (["tests"], 1, 2),
+    ],
+)
+def test_with_services_there_is_a_worker_more_if_memory_has_room(
+    monkeypatch: pytest.MonkeyPatch, asked: list[str], gigabytes: float, workers: int
+):
+    monkeypatch.chdir(conftest.SERVICES.parents[1])
+    monkeypatch.setattr(conftest.psutil, "virtual_memory", lambda: SimpleNamespace(available=gigabytes * 1e9))
+    config: Any = SimpleNamespace(args=asked)
+    hook = conftest.pytest_xdist_auto_num_workers(config)
+    next(hook)
+    with pytest.raises(StopIteration) as told:
+        hook.send(4)  # cores
+    assert told.value.value == workers
