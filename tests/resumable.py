@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 FILES, ROWS = 12, 50
 
 STEPS = """
+import os
 import time
 from pathlib import Path
 
@@ -32,7 +35,7 @@ FOLDER = Path(__file__).parent
 def pause(batch):
     hold = FOLDER / "hold"
     if batch.num_rows and hold.exists() and len(list(FOLDER.glob("out*/.*-resume/done-*"))) >= int(hold.read_text()):
-        (FOLDER / f"held-{batch.column(0)[0].as_py()}").touch()
+        (FOLDER / f"held-{os.getpid()}-{batch.column(0)[0].as_py()}").touch()
         deadline = time.monotonic() + 900
         while hold.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -47,6 +50,8 @@ class Resumable:
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
+    patch: pytest.MonkeyPatch
+    workers: tuple[str, ...] = ("--workers", "2", "--worker_type", "thread")
 
     def __post_init__(self) -> None:
         save(onnx_models.mlp(4, outputs=2), self.folder / "m.onnx")
@@ -58,12 +63,29 @@ class Resumable:
 
     def argv(self, output: str, *options: str) -> list[str]:
         """A command line; `options` may name another `--input`."""
-        given = ["--model", "m.onnx", "--input", "in", "--output", output, "--columns", "x=a,b,c,d", "--keep", "id"]
-        step = ["--prepare", f"{self.steps}:pause", "--batch_size", "16", "--workers", "2"]
-        return [*given, *step, "--worker_type", "thread", "--resume", "--summary", "summary.json", *options]
+        given = ["--model", "m.onnx", "--output", output, "--columns", "x=a,b,c,d", "--keep", "id"]
+        given += [] if "--input" in options else ["--input", "in"]
+        step = ["--prepare", f"{self.steps}:pause", "--batch_size", "16", *self.workers]
+        return [*given, *step, "--resume", "--summary", "summary.json", *options]
 
     def kill(self, done: int, output: str, *options: str) -> None:
         """Start the command, and kill it and its workers when so many units are done and no worker goes on."""
+        with self._held(done, output, *options) as process:
+            # Workers that are processes lead sessions of their own, and end with the command.
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def kill_worker(self, done: int, output: str, *options: str) -> str:
+        """Start the command, and kill one of its workers; what the command, which fails, tells."""
+        with self._held(done, output, *options) as process:
+            os.kill(int(next(self.folder.glob("held-*")).name.split("-")[1]), signal.SIGKILL)
+            (self.folder / "hold").unlink()
+            err: str = process.communicate(timeout=DEADLINE)[1]
+        assert process.returncode == 1, err
+        return err
+
+    @contextmanager
+    def _held(self, done: int, output: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+        """The command, when so many units are done and a worker waits."""
         (self.folder / "hold").write_text(str(done))
         path = os.pathsep.join([str(ROOT), str(self.folder)])
         process = subprocess.Popen(
@@ -77,13 +99,12 @@ class Resumable:
         try:
             wait_until(lambda: list(self.folder.glob("held-*")) or process.poll() is not None)
             assert process.poll() is None, process.communicate()[1]
+            yield process
         finally:
-            # Workers that are processes lead sessions of their own, and end with the command.
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.communicate(timeout=DEADLINE)
-        (self.folder / "hold").unlink()
-        for held in self.folder.glob("held-*"):
-            held.unlink()
+            for held in [*self.folder.glob("held-*"), *self.folder.glob("hold")]:
+                held.unlink()
 
     def run(self, output: str, *options: str, code: int = 0) -> tuple[dict[str, object], str]:
         """(summary, stderr) of the command run in this process to its end."""

@@ -49,7 +49,7 @@ class Facts(NamedTuple):
     """The model, files that options name, and code -> hash."""
 
     inputs: list[list[Any]]
-    """[path, bytes, when it was changed] of each file."""
+    """[path, bytes, when it was changed, number on its disk] of each file; of stores [path, bytes, version]."""
 
     versions: dict[str, str]
 
@@ -63,7 +63,7 @@ def job_facts(options: ScoreOptions, source: Source, workers: int) -> Facts:
     return Facts(
         options=_said(options, workers),
         contents=_contents(options) | _table(source),
-        inputs=[[file.path, file.size, _changed(file)] for file in getattr(source, "inputs", ())],
+        inputs=[[file.path, file.size, *_state(file)] for file in getattr(source, "inputs", ())],
         versions=_versions(),
     )
 
@@ -117,8 +117,10 @@ def _named_files(texts: Iterable[str]) -> list[str]:
     return sorted({part for part in parts if part and os.path.isfile(part)})
 
 
-def _changed(file: InputFile) -> int | str | None:
-    return file.version if file.stamp is None else file.stamp[1]
+def _state(file: InputFile) -> list[int | str | None]:
+    """What is another when the content is, as far as that is known without reading: at a store its version; here when
+    it was changed, and its number on the disk, by which a file that took its place with its time is told apart."""
+    return [file.version] if file.stamp is None else [file.stamp[1], file.stamp[0]]
 
 
 def _versions() -> dict[str, str]:

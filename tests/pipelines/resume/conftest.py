@@ -13,4 +13,4 @@ from tests.resumable import Resumable
 def job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Resumable:
     """A job, in the folder of which the test runs."""
     monkeypatch.chdir(tmp_path)
-    return Resumable(tmp_path, capsys)
+    return Resumable(tmp_path, capsys, monkeypatch)

@@ -40,3 +40,15 @@ def test_what_was_killed_goes_on_where_it_was(job: Resumable, output: str, optio
     assert summary["rows_in"] == FILES * ROWS
     # A worker counts what it has scored: no row of what was done before.
     assert sum(summary["worker_rows"]) <= FILES * ROWS - resumed["rows"]
+
+
+def test_a_worker_that_was_killed_fails_the_job_which_goes_on(job: Resumable):
+    given = ("--worker_type", "process", "--errors", "errors.jsonl", "--overwrite")
+    job.run("out-whole/p.csv", *given)
+    err = job.kill_worker(4, "out/p.csv", *given)
+    (line,) = (line for line in err.splitlines() if line.startswith("error"))
+    assert "what is finished is kept, and the same command goes on there" in line and "killed" in line
+    summary, _ = job.run("out/p.csv", *given)
+    assert content(job.folder / "out") == content(job.folder / "out-whole")
+    resumed = summary["resumed"]
+    assert resumed["splits"] >= 4 and 1 <= resumed["scored_again"] <= 2

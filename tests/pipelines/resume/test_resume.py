@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import beamsplit as bs
 from beamsplit.models.owned_folder import hold
+from beamsplit.pipelines.resume import facts
 from beamsplit.pipelines.score import main
 from beamsplit.transforms.resume import finish, score_units
 from beamsplit.transforms.resume.folder import KeptFolder
 from beamsplit.transforms.write import finalize
+from tests import onnx_models
+from tests.onnx_models import save
 from tests.resumable import FILES, ROWS, Resumable, table
 
 OUTPUT = "out/p.parquet"
@@ -76,7 +82,10 @@ CHANGES: dict[str, tuple[Callable[[Resumable], tuple[str, ...]], str]] = {
     "a new file": (lambda job: write(job, 50, table(50)), "in/50.parquet is new"),
     "a file that is gone": (lambda job: remove(job, 11), "in/11.parquet is gone"),
     "the model": (lambda job: other_model(job), "the model m.onnx is another"),
+    "the model's weights": (lambda job: other_weights(job), "the model m.onnx is another"),
     "a step's code": (lambda job: other_code(job), "the code of {steps}:pause is another"),
+    "a file that took another's place": (lambda job: in_its_place(job), "in/03.parquet changed"),
+    "a version": (lambda job: other_version(job), f"pyarrow was {pa.__version__}, now 0.1"),
 }
 
 
@@ -96,6 +105,28 @@ def other_model(job: Resumable) -> tuple[str, ...]:
     return ()
 
 
+def other_weights(job: Resumable) -> tuple[str, ...]:
+    path = job.folder / "m.data"
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    return ()
+
+
+def in_its_place(job: Resumable) -> tuple[str, ...]:
+    """Of the same size, and with the same time of change."""
+    path, new = job.folder / "in" / "03.parquet", job.folder / "new"
+    new.write_bytes(path.read_bytes())
+    os.utime(new, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    new.rename(path)
+    return ()
+
+
+def other_version(job: Resumable) -> tuple[str, ...]:
+    job.patch.setattr(facts, "version", lambda name: "0.1" if name == "pyarrow" else version(name))
+    return ()
+
+
 def other_code(job: Resumable) -> tuple[str, ...]:
     with open(job.folder / f"{job.steps}.py", "a") as file:
         file.write("\n# another\n")
@@ -105,6 +136,7 @@ def other_code(job: Resumable) -> tuple[str, ...]:
 @pytest.mark.parametrize("what", CHANGES)
 def test_another_job_says_what_changed_and_starts_anew(job: Resumable, fail_after: Callable[..., None], what: str):
     change, expected = CHANGES[what]
+    save(onnx_models.mlp(4, outputs=2), job.folder / "m.onnx", external="m.data")
     fail_after(5)
     job.run(OUTPUT, code=1)
     more = change(job)
@@ -196,17 +228,69 @@ def test_a_job_that_does_not_start_leaves_no_folder(job: Resumable):
     assert "nothing" in err and not (job.folder / "new").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        (("--until_end",), "--until_end is for a stream"),
-        (("--placement", "distributed", "--stages", "2"), "type --placement inline, or leave --resume out"),
-        (("--errors", "kafka://h:1/e"), "--resume keeps what is finished until files get their names"),
-    ],
-)
-def test_what_does_not_go_with_it_is_refused(job: Resumable, options: tuple[str, ...], error: str):
+REFUSED = {
+    "a stream": (
+        ("--input", "kafka://h:1/in", "--output", "kafka://h:1/out"),
+        "--resume is for files, and a stream goes on at its --group's offsets anyway (kafka://h:1/in); leave it out",
+    ),
+    "a topic up to its end": (
+        ("--input", "kafka://h:1/in", "--until_end"),
+        "--resume keeps splits of files, and messages of kafka://h:1/in may be gone when it goes on; leave it out, or "
+        "write the topic to files first",
+    ),
+    "an option of streams": (("--until_end",), "--until_end is for a stream"),
+    "a topic as output": (
+        ("--output", "kafka://h:1/out"),
+        "--resume keeps what is finished until files get their names, and messages to --output kafka://h:1/out are "
+        "sent at once; leave it out, or type a file",
+    ),
+    "a topic of errors": (
+        ("--errors", "kafka://h:1/e"),
+        "--resume keeps what is finished until files get their names, and messages to --errors kafka://h:1/e are sent "
+        "at once; leave it out, or type a file",
+    ),
+    "workers of their own": (
+        ("--placement", "distributed", "--stages", "2"),
+        "--resume keeps splits that one worker has scored from end to end, and with --placement distributed rows go "
+        "from worker to worker; type --placement inline, or leave --resume out",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_go_with_it_is_refused(job: Resumable, what: str):
+    options, error = REFUSED[what]
     _, err = job.run(OUTPUT, *options, code=2)
     assert error in err and err.count("\n") == 1
+    assert not (job.folder / "out").exists()
+
+
+def test_audited_rows_of_all_runs_are_told(job: Resumable, fail_after: Callable[..., None]):
+    fail_after(5)
+    job.run(OUTPUT, "--audit", str(FILES * ROWS), code=1)
+    fail_after(None)
+    summary, _ = job.run(OUTPUT, "--audit", str(FILES * ROWS), code=3)
+    assert summary["resumed"]["splits"] == 5
+    assert summary["rows_audited"] == summary["rows_scored"] == FILES * ROWS - 17
+
+
+def test_a_disk_that_is_full_is_one_line_and_loses_nothing(job: Resumable):
+    """Files may not grow beyond a size that those of a split do not reach, and the output does."""
+    resource = pytest.importorskip("resource")
+    output = "out/p.csv"
+    job.run("whole/p.csv", code=3)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * os.path.getsize("whole/p.csv") // FILES, limit[1]))
+    try:
+        _, err = job.run(output, code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    (line,) = (line for line in err.splitlines() if line.startswith("error"))
+    assert "what is finished is kept, and the same command goes on there" in line and "File too large" in line
+    assert [path.name for path in (job.folder / "out").iterdir()] == [".p.csv-resume"]
+    summary, _ = job.run(output, code=3)
+    assert summary["resumed"]["splits"] == FILES
+    assert job.written("out") == job.written("whole")
 
 
 def test_from_python(job: Resumable, fail_after: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
