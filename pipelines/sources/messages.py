@@ -9,20 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import fit
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile, check_model_file, needed_rewrites
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions, get_session
-from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs
 from beamsplit.pipelines.options.values import BindingOptions, StreamOptions
 from beamsplit.pipelines.sources.bound import Bound
+from beamsplit.pipelines.sources.bring_together import check_fit, fit_rows, prepared_columns
 from beamsplit.pipelines.sources.depths import input_depths, narrower_floats
 from beamsplit.pipelines.sources.kept import read_by_name
 from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.transforms.block import AS_CAME, MESSAGE_FIELDS
-from beamsplit.transforms.chain import chain_schema
-from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.kafka.as_came import GiveAsCame, as_came_field
 from beamsplit.transforms.kafka.blocks import origins
@@ -104,18 +101,15 @@ def open_messages(
     session = for_few_runs(session, path) if few_runs else session
     fields = _fields(binding, stream.schema, format, bool(steps), path, session)
     schema = message_schema(format, fields)
-    check_names(schema)
     came: tuple[str, ...] = ()
     if format == "json" and to_json and binding.keep and not steps:
         came = _kept_inputs(binding, fields, path, session)
     messages = pa.schema([*schema, *MESSAGE_FIELDS, *([as_came_field(came)] if came else [])])
-    prepare = fill_nulls(steps, messages, binding.nulls)
-    prepared = chain_schema(prepare, messages)
-    check_keep(binding.keep, prepared)
+    columns = prepared_columns(binding, steps, schema, messages)
+    prepare, prepared = columns
     sample = prepare_sample(as_read(sample_of(schema, fields), topic, messages), prepare, binding.prepare)
-    made = fit(path, session, prepared, sample, facts_of(binding, format == "json"))
-    check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
-    check_outputs(binding.keep, [column.name for column in made.plan.outputs])
+    made = fit_rows(path, session, columns, sample, facts_of(binding, format == "json"))
+    check_fit(binding, columns, made)
     rules = Rules(narrow=binding.narrow)
     if format in ("json", "arrow"):
         # What is kept is as it was declared, unless its text comes out.

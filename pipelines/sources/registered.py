@@ -8,19 +8,17 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import fit
 from beamsplit.models.graph.model_file import check_model_file
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions
-from beamsplit.pipelines.job.columns import check_keep, check_names, check_outputs, needed_columns
+from beamsplit.pipelines.job.columns import needed_columns
 from beamsplit.pipelines.job.made_up_columns import made_up
 from beamsplit.pipelines.options.values import BindingOptions, StreamOptions
+from beamsplit.pipelines.sources.bring_together import check_fit, fit_rows, prepared_columns
 from beamsplit.pipelines.sources.depths import narrower_floats
 from beamsplit.pipelines.sources.messages import OpenedMessages, as_read, open_messages, signature_of
 from beamsplit.pipelines.sources.sample import facts_of, prepare_sample, prepare_steps
 from beamsplit.transforms.block import MESSAGE_FIELDS
-from beamsplit.transforms.chain import chain_schema
-from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.formats.avro_schema import Unreadable
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.kafka.event_time import EventTime
@@ -103,31 +101,25 @@ def open_registered(
     also = [stream.event_time] if stream.event_time else []
     needed = also if steps else [*wanted, *binding.keep, *also]
     schema = _columns(found, reader, needed, everything=bool(steps))
-    check_names(schema)
     sizes = {
         name: tuple(size for size in spec.shape if isinstance(size, int))
         for name, spec in wanted.items()
         if spec.shape is not None and all(isinstance(size, int) for size in spec.shape)
     }
     messages = pa.schema([*schema, *MESSAGE_FIELDS])
-    prepare = fill_nulls(steps, messages, binding.nulls)
-    prepared = chain_schema(prepare, messages)
-    check_keep(binding.keep, prepared)
-    sample = prepare_sample(as_read(made_up(schema, sizes), place[0], messages), prepare, binding.prepare)
-    made = fit(path, session, prepared, sample, facts_of(binding, kind.text))
+    columns = prepared_columns(binding, steps, schema, messages)
+    sample = prepare_sample(as_read(made_up(schema, sizes), place[0], messages), columns.steps, binding.prepare)
+    made = fit_rows(path, session, columns, sample, facts_of(binding, kind.text))
     if steps:
-        names = {*needed_columns(schema, prepare, [*made.plan.binding.columns, *binding.keep]), *also}
+        names = {*needed_columns(schema, columns.steps, [*made.plan.binding.columns, *binding.keep]), *also}
         schema = pa.schema([field for field in schema if field.name in names])
-        messages = pa.schema([*schema, *MESSAGE_FIELDS])
-        prepare = fill_nulls(steps, messages, binding.nulls)
-        prepared = chain_schema(prepare, messages)
+        columns = prepared_columns(binding, steps, schema, pa.schema([*schema, *MESSAGE_FIELDS]))
     fed = narrower_floats(made.plan.binding, schema) if kind.text and not steps and not binding.narrow else ()
-    check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
-    check_outputs(binding.keep, [column.name for column in made.plan.outputs])
+    check_fit(binding, columns, made)
     return OpenedRegistered(
         schema=schema,
-        prepare=prepare,
-        prepared=prepared,
+        prepare=columns.steps,
+        prepared=columns.schema,
         made=made,
         format=kind.name,
         fields={},

@@ -9,28 +9,19 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
-from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.fitting.fit import DataFacts
 from beamsplit.models.graph.model_file import ModelFile, check_model_file
 from beamsplit.models.running.mapped import for_few_runs
-from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import SessionOptions, get_session
-from beamsplit.pipelines.job.columns import (
-    check_depths,
-    check_keep,
-    check_names,
-    mostly_numbers,
-    needed_columns,
-    without_values,
-)
+from beamsplit.pipelines.job.columns import mostly_numbers, needed_columns, without_values
 from beamsplit.pipelines.options.values import BindingOptions
 from beamsplit.pipelines.sources.bound import Bound
+from beamsplit.pipelines.sources.bring_together import PreparedColumns, check_fit, fit_rows, prepared_columns
 from beamsplit.pipelines.sources.kept import as_json, as_texts, only_kept
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin_schema
 from beamsplit.transforms.chain import chain_schema
-from beamsplit.transforms.fill_nulls import check_nulls, fill_nulls
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.infer.fetched_model import localize
-from beamsplit.transforms.infer.running_rows import running
 from beamsplit.transforms.read import (
     Derived,
     InferredSchema,
@@ -137,11 +128,7 @@ def open_sample(
     asked = [*of_fields, *_asked(binding, inferred.schema, steps, path, session), *compared]
     schema, derived, notes = with_derived(inferred.schema, files, asked)
     schema = pa.schema([f.with_type(binding.types[f.name]) if f.name in made_later else f for f in schema])
-    check_names(schema)
-    check_depths(schema, FORMATS[format].text)
-    prepare = fill_nulls(steps, with_origin_schema(schema), binding.nulls)
-    prepared = chain_schema(prepare, with_origin_schema(schema))
-    check_keep(binding.keep, prepared)
+    prepare, prepared = prepared_columns(binding, steps, schema, with_origin_schema(schema), FORMATS[format].text)
     if where is not None:
         bind_where(where, schema)
     by_name = [*binding.keep, *(name for names in binding.columns.values() for name in names), *compared]
@@ -170,10 +157,8 @@ def open_sample(
     if text and not prepare:
         named = {name for names in binding.columns.values() for name in names}
         prepared, rows = without_values(prepared, rows, inferred.empty - (set(binding.keep) - named))
-    if rows is not None:
-        running(rows, None, session)
     try:
-        made = fit(path, session, prepared, rows, facts)
+        made = fit_rows(path, session, PreparedColumns(prepare, prepared), rows, facts)
         if text and not prepare:
             schema = pa.schema([prepared.field(column.name) for column in schema])
     except UsageError as error:
@@ -189,9 +174,8 @@ def open_sample(
         schema = numbers
         prepared = with_origin_schema(schema)
         rows = raw = _first(files, format, replace(reading, schema=schema), where, SAMPLE_ROWS)
-        made = fit(path, session, prepared, rows, facts)
-    context.block = None
-    check_nulls(binding.nulls, prepare, made.plan.binding.columns, prepared)
+        made = fit_rows(path, session, PreparedColumns(prepare, prepared), rows, facts)
+    check_fit(binding, PreparedColumns(prepare, prepared), made)
     for name in made.plan.binding.by_position:
         bound = next(one for one in made.plan.binding.inputs if one.name == name)
         inferred.check_order(bound.columns, f"the model's input {name!r}")
