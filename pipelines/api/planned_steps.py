@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -80,14 +81,18 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
         options = replace(options, binding=replace(options.binding, keep=rows.columns))
     options = replace(options, parallelism=parallelism)
     binding = options.binding
-    planned = plan_for_rows(options, rows, place.folder, local)
+    folder = place.folder
+    if folder is not None and (parallelism.in_parts or parallelism.shards is not None):
+        # Stages and shards have the same names whatever they are of, and others are planned side by side.
+        folder = tempfile.mkdtemp(dir=folder)
+    planned = plan_for_rows(options, rows, folder, local)
     bound, divided, fitted = planned.bound, planned.execution, planned.bound.made
-    model: Step = planned.infer
+    # The folder is for what is planned; a job's would have notes of what its workers do.
+    infer = replace(planned.infer, job_dir=None)
+    model: Step = infer
     if options.stream.model_updates:
         check_stream(options)
-        model = updating_step(
-            options.stream.model_updates, binding.model_version, planned.infer, bound.prepared, fitted.sample
-        )
+        model = updating_step(options.stream.model_updates, binding.model_version, infer, bound.prepared, fitted.sample)
     after = model.output_schema(bound.prepared)
     finish = finish_steps(binding, after, fitted)
     if not options.stream.model_updates:

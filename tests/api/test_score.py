@@ -313,3 +313,17 @@ def test_a_sample_of_dicts_says_that_rows_of_any_type_hold_pythons_numbers(mlp: 
         assert not bad
         good.sort(key=lambda row: row["id"])
         close([row["y"] for row in good], mlp.y)
+
+
+@pytest.mark.parametrize("parts", [{"stages": 2}, {"shards": 2}, {"stages": 2, "placement": "distributed"}])
+def test_models_side_by_side_have_parts_of_their_own(mlp: Mlp, tmp_path: Path, parts: dict):
+    other = save(onnx_models.mlp(4, outputs=2, seed=5), tmp_path / "other.onnx")
+    wanted = {name: bs.Scorer(model, **mlp.options)(mlp.table)["y"] for name, model in (("a", mlp.path), ("b", other))}
+    with beam.Pipeline(RUNNER) as pipeline:
+        rows = pipeline | beam.Create([beam.Row(**row) for row in mlp.rows()])
+        transforms = {name: bs.Score(model, **mlp.options, **parts) for name, model in (("a", mlp.path), ("b", other))}
+        found = {name: keep((rows | name >> one).predictions, f"keep {name}") for name, one in transforms.items()}
+    for name, into in found.items():
+        into.found.sort(key=lambda row: row.id)
+        assert [row.id for row in into.found] == list(range(20))
+        close([row.y for row in into.found], np.array(wanted[name].to_pylist()))
