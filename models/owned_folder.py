@@ -1,7 +1,8 @@
 """Folders of one process, which removes them; those of a process that was killed are found by others and removed.
 
     owner     make -> lock FOLDER/.owner-MACHINE ... use ... remove; the lock ends with the process, however it ends
-    another   lock? no: its owner lives -> leave; yes -> remove all, the lock's file last
+    worker    lock it too, as long as it must not go although its owner does
+    another   lock it alone? no: its owner or a worker lives -> leave; yes -> remove all, the lock's file last
 
 A lock cannot be mistaken for another's, as the number of a process can. What is no folder of this machine and user, or
 has no such file, is left alone.
@@ -51,10 +52,43 @@ def own(folder: str) -> None:
         OSError: it cannot be made.
     """
     folder = os.path.abspath(folder)
-    handle = _locked(folder, wait=True)
-    assert handle is not None
+    while True:
+        handle = _locked(folder, wait=True)
+        assert handle is not None
+        if _shared(handle, os.path.join(folder, _OWNER + machine())):
+            break
+        os.close(handle)
     with _lock:
         _held[folder] = handle
+
+
+def _shared(handle: int, file: str) -> bool:
+    """Share the lock of an open file with workers; whether it is that file yet: it was without a lock for a moment."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+    return _is_that(handle, file)
+
+
+@contextlib.contextmanager
+def working_in(folder: str | None) -> Iterator[None]:
+    """Within, a folder that `own` made is not abandoned, although its owner may be killed; others are what they are.
+
+    Raises:
+        FileNotFoundError: it is taken for abandoned already.
+    """
+    file = os.path.join(folder or os.devnull, _OWNER + machine())
+    try:
+        handle = os.open(file, os.O_RDWR)
+    except (FileNotFoundError, NotADirectoryError):  # nobody owns it: its workers are a cluster's
+        yield
+        return
+    try:
+        if not _shared(handle, file):
+            raise FileNotFoundError(f"{folder} is gone: the command whose it was has ended")
+        yield
+    finally:
+        os.close(handle)
 
 
 def _locked(folder: str, wait: bool) -> int | None:

@@ -43,11 +43,13 @@ def find_table(options: ScoreOptions, local: bool) -> DeltaSink:
             "or --merge_on COLUMN to replace those of the same key"
         )
     check_delta_output(name, table, "--output")
+    job_id = uuid.uuid4().hex[:12]
     commit = DeltaCommit(
         name,
         mode,
         pa.schema(table.schema().to_arrow()) if table is not None and mode in ("append", "merge") else None,
-        f"beamsplit:{asked.commit_id or uuid.uuid4().hex}",
+        asked.commit_id or job_id,
+        job_id,
         merge_on=asked.merge_on,
     )
     notes: tuple[str, ...] = ()
@@ -83,8 +85,8 @@ class DeltaSink(TableSink):
 
     @property
     def job(self) -> str:
-        """Its transaction, without the prefix that keeps it apart from others'."""
-        return self.commit.transaction.removeprefix("beamsplit:")
+        """Its transaction."""
+        return self.commit.commit_id
 
     @property
     def folder(self) -> str:

@@ -49,7 +49,8 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
             f"--output {name} is partitioned by {by}, and files are written for tables without partitions only; name "
             "another table"
         )
-    commit = IcebergCommit(name, mode, location, asked.commit_id or uuid.uuid4().hex, schema)
+    job_id = uuid.uuid4().hex[:12]
+    commit = IcebergCommit(name, mode, location, asked.commit_id or job_id, job_id, schema)
     notes: tuple[str, ...] = ()
     if table is not None and asked.commit_id is not None and commit.is_done():
         notes = (f"{name} has the rows of --commit_id {asked.commit_id} already: what is scored now is not written",)
@@ -103,7 +104,7 @@ class IcebergSink(TableSink):
     @property
     def job(self) -> str:
         """As the snapshot has it."""
-        return self.commit.job
+        return self.commit.commit_id
 
     @property
     def folder(self) -> str:

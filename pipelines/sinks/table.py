@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from beamsplit.pipelines.sinks.sink import Sink, Written
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.tables.columns import AsTableColumns, check_same_columns, table_schema
 from beamsplit.transforms.write.provenance import JOB, VERSION
+from beamsplit.transforms.tables.left_files import pattern_of, remove_left
 
 if TYPE_CHECKING:
     from apache_beam.pvalue import PCollection
@@ -29,7 +29,7 @@ class TableSink(Sink):
 
     commit: Any
     """A dataclass that adds files when it is called with their names; it has `name`, `mode` (`"error"`, `"append"`,
-    `"overwrite"`), `schema` (of a table that is there), and takes `columns` and `told`."""
+    `"overwrite"`), `schema` (of a table that is there), `job_id`, `is_known(job_id)`; takes `columns` and `told`."""
 
     model: str
     """Path of the model, whose version is told."""
@@ -86,7 +86,9 @@ class TableSink(Sink):
 
         commit, one = self.commit, job.workers == 1
         schema = commit.columns.with_metadata(dict(commit.told))
-        pattern = f"{self.folder.rstrip('/')}/part-{uuid.uuid4().hex[:12]}-*.parquet"
+        pattern = pattern_of(self.folder, commit.job_id)
+        if job.job_dir is not None:
+            remove_left(self.folder, commit.is_known)
         write = WriteBlocks(pattern, schema, None, one, after, unchanged_check(job), False, commit)
         blocks | "Write" >> write
         return [(pattern, write.job_id)]

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from beamsplit.models import owned_folder
-from beamsplit.models.owned_folder import disown, disown_all, files_in, hold, machine, own, remove_abandoned, temporary
+from beamsplit.models.owned_folder import (
+    disown,
+    disown_all,
+    files_in,
+    hold,
+    machine,
+    own,
+    remove_abandoned,
+    temporary,
+    working_in,
+)
 
 ROOT = Path(__file__).parents[2]
 NAME = r"\.mine-.*"
@@ -48,6 +58,33 @@ def test_a_folder_is_left_to_its_owner_and_removed_when_that_was_killed(tmp_path
     first = lambda path: looked.append((path, (folder / "rows").exists()))  # noqa: E731
     assert remove_abandoned(str(tmp_path), NAME, first) == [str(folder)]
     assert list(tmp_path.iterdir()) == [] and looked == [(str(folder), True)]
+
+
+def test_a_worker_keeps_a_folder_whose_owner_was_killed(tmp_path: Path):
+    folder = tmp_path / ".mine-1"
+    process = holder(folder)
+    with working_in(str(folder)):
+        process.kill()
+        process.wait()
+        assert remove_abandoned(str(tmp_path), NAME) == []
+    assert remove_abandoned(str(tmp_path), NAME) == [str(folder)]
+    for unowned in (str(tmp_path / "none"), None):
+        with working_in(unowned):
+            assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_is_told_of_a_folder_that_went_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, flock = tmp_path / ".mine-1", owned_folder.fcntl.flock
+    holder(folder).communicate()
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr(owned_folder.fcntl, "flock", flock)
+        assert remove_abandoned(str(tmp_path), NAME) == [str(folder)]
+        flock(handle, how)
+
+    monkeypatch.setattr(owned_folder.fcntl, "flock", late)
+    with pytest.raises(FileNotFoundError, match="is gone: the command whose it was has ended"), working_in(str(folder)):
+        pass
 
 
 def test_what_is_not_known_to_be_abandoned_is_left_alone(tmp_path: Path):

@@ -161,7 +161,7 @@ def commit(folder: Path, mode: str = "append", **more: object) -> tuple[DeltaCom
     folder.mkdir(exist_ok=True)
     path = folder / f"{len(list(folder.iterdir()))}.parquet"
     pq.write_table(pa.table({"id": [1, 2]}), path)
-    return replace(DeltaCommit(DeltaName(str(folder)), mode, None, f"t-{path.name}", columns=COLUMNS), **more), str(
+    return replace(DeltaCommit(DeltaName(str(folder)), mode, None, path.name, path.name, columns=COLUMNS), **more), str(
         path
     )
 
@@ -180,7 +180,7 @@ def test_another_writer_may_come_first(table: Path):
     for one, name in both:
         one([name])
     assert rows(table).num_rows == 6
-    same, path = commit(table, transaction="t-0.parquet")
+    same, path = commit(table, commit_id="0.parquet")
     same([path])
     assert rows(table).num_rows == 6 and not Path(path).exists()
     other, path = commit(table, schema=pa.schema([("id", pa.string())]))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import CommitStateUnknownException
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.utils.config import Config
 
@@ -99,7 +100,7 @@ def test_another_writer_may_come_first(command: Command, catalog: Catalog):
         pq.write_table(pa.table({"id": [1, 2]}), path)
         there = columns if mode != "error" else None
         return IcebergCommit(
-            IcebergName("local", "db.preds"), mode, f"file://{folder}", job, there, columns=columns
+            IcebergName("local", "db.preds"), mode, f"file://{folder}", job, job, there, columns=columns
         ), str(path)
 
     made, path = commit("a", "error")
@@ -116,6 +117,46 @@ def test_another_writer_may_come_first(command: Command, catalog: Catalog):
     with pytest.raises(TableChanged, match="has other columns by now"):
         replace(other, schema=pa.schema([("id", pa.string())]))([path])
     assert not Path(path).exists()
+
+
+def test_commits_of_many_writers_all_arrive_once(command: Command, catalog: Catalog):
+    from concurrent.futures import ThreadPoolExecutor
+
+    folder = command.folder / "lake" / "db" / "preds"
+    (folder / "data").mkdir(parents=True)
+    columns = pa.schema([("id", pa.int64())])
+
+    def commit(number: int, mode: str = "append", commit_id: str | None = None) -> None:
+        path = folder / "data" / f"part-{number}.parquet"
+        pq.write_table(pa.table({"id": [number]}), path)
+        there = columns if mode != "error" else None
+        name = IcebergName("local", "db.preds")
+        job = f"job-{number}"
+        IcebergCommit(name, mode, f"file://{folder}", commit_id or job, job, there, columns=columns)([str(path)])
+
+    commit(0, "error")
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(commit, range(1, 4)))
+        list(pool.map(lambda number: commit(number, commit_id="same"), range(4, 7)))
+    ids = rows(catalog)["id"].to_pylist()
+    assert ids[:4] == [0, 1, 2, 3] and len(ids) == 5
+    assert files(catalog)[0] == files(catalog)[1]
+
+
+def test_a_commit_of_which_nothing_is_known_keeps_its_files(
+    command: Command, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+):
+    run(command)
+    before = files(catalog)
+
+    def lost(*_: object, **__: object) -> None:
+        raise CommitStateUnknownException("no answer")
+
+    monkeypatch.setattr("pyiceberg.catalog.sql.SqlCatalog.commit_table", lost)
+    err = run(command, "--append", code=1)
+    assert "the catalog did not tell whether the rows are the table's by now: no answer" in err and err.count("\n") == 1
+    active, lying = files(catalog)
+    assert active == before[0] and len(lying) == len(before[1]) + 1
 
 
 def test_what_is_wrong_is_told_in_a_line(command: Command, catalog: Catalog):

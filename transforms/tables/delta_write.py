@@ -27,6 +27,9 @@ from beamsplit.transforms.write.storage import remove
 ATTEMPTS = 20
 """Commits that are tried where other writers come first."""
 
+PREFIX = "beamsplit:"
+"""Keeps our transactions apart from those of others."""
+
 LONGEST_TEXT = 64
 """Characters of texts that are told as bounds; longer ones are not."""
 
@@ -46,8 +49,11 @@ class DeltaCommit:
     schema: pa.Schema | None
     """The columns of the table that is there, where it keeps them; None of one that is made anew."""
 
-    transaction: str
+    commit_id: str
     """What the commit is known by: one that the table has is not made again."""
+
+    job_id: str
+    """Names the files, and is in the log too: files of jobs that are not there are nobody's."""
 
     told: tuple[tuple[str, str], ...] = ()
     """What the commit tells of itself: the model's version, the job."""
@@ -74,10 +80,24 @@ class DeltaCommit:
                 raise
             raise TableChanged(f"{self.name} could not be written: {' '.join(str(error).split())[:300]}") from error
 
+    @property
+    def moves(self) -> bool:
+        """What is merged with rows that are there is read only."""
+        return self.mode != "merge" or self._table() is None
+
     def is_done(self) -> bool:
         """Whether the table has these rows, by an earlier call or another run."""
+        return self._has(self._table(), self.commit_id)
+
+    def is_known(self, job_id: str) -> bool:
+        """Whether the table has, or had, files of the job."""
         table = self._table()
-        return table is not None and table.transaction_version(self.transaction) is not None
+        return self._has(table, job_id) or (
+            table is not None and any(f"/part-{job_id}-" in path for path in table.file_uris())
+        )
+
+    def _has(self, table: Any, transaction: str) -> bool:
+        return table is not None and table.transaction_version(f"{PREFIX}{transaction}") is not None
 
     def _table(self) -> Any:
         deltalake = import_deltalake("--output")
@@ -97,7 +117,7 @@ class DeltaCommit:
             check_keys(full, self.merge_on)
         for attempt in range(ATTEMPTS):
             table = self._table()
-            if table is not None and table.transaction_version(self.transaction) is not None:
+            if self._has(table, self.commit_id):
                 if not self._are_committed(names):
                     _remove_all(names)
                 return
@@ -127,7 +147,8 @@ class DeltaCommit:
     def _properties(self) -> Any:
         from deltalake.transaction import CommitProperties, Transaction
 
-        return CommitProperties(dict(self.told), app_transactions=[Transaction(self.transaction, 1)])
+        known = dict.fromkeys((self.commit_id, self.job_id))
+        return CommitProperties(dict(self.told), app_transactions=[Transaction(f"{PREFIX}{one}", 1) for one in known])
 
     def _add(self, table: Any, names: Sequence[str]) -> None:
         from deltalake import Schema

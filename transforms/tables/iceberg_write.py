@@ -33,8 +33,11 @@ class IcebergCommit:
     location: str
     """The folder of the table, where the files lie."""
 
-    job: str
+    commit_id: str
     """What the snapshot is known by: one that the table has is not made again."""
+
+    job_id: str
+    """Names the files."""
 
     schema: pa.Schema | None = None
     """The columns of the table that is there; None of one that is made."""
@@ -45,11 +48,23 @@ class IcebergCommit:
     columns: pa.Schema | None = None
     """Those that are written, once they are known."""
 
+    moves = True
+
+    def is_known(self, job_id: str) -> bool:
+        """Whether the table has files of the job, in any of its snapshots."""
+        return any(f"/part-{job_id}-" in path for path in self._known_files())
+
+    def _known_files(self) -> set[str]:
+        """The data files of all snapshots of the table."""
+        table = self._table()
+        found = [] if table is None else table.inspect.all_data_files()["file_path"].to_pylist()
+        return {path.removeprefix("file://") for path in found}
+
     def is_done(self) -> bool:
         """Whether a snapshot of the table has these rows."""
         table = self._table()
         return table is not None and any(
-            one.summary is not None and one.summary.additional_properties.get(JOB) == self.job
+            one.summary is not None and one.summary.additional_properties.get(JOB) == self.commit_id
             for one in table.snapshots()
         )
 
@@ -59,15 +74,27 @@ class IcebergCommit:
         Raises:
             TableChanged: another writer was faster, or the catalog refuses, and the files are removed.
         """
+        from pyiceberg.exceptions import CommitStateUnknownException
+
         try:
             self._commit(names)
+        except CommitStateUnknownException as error:
+            if self.is_done():
+                return
+            raise TableChanged(
+                f"{self.name}: the catalog did not tell whether the rows are the table's by now: {told(error)}; look, "
+                "or run it again with the same --commit_id"
+            ) from error
         except BaseException as error:
-            if not self.is_done():
-                for path in names:
-                    remove(path)
+            self._remove_unknown(names)
             if isinstance(error, (TableChanged, KeyboardInterrupt, SystemExit)):
                 raise
             raise TableChanged(f"{self.name} could not be written: {told(error)}") from error
+
+    def _remove_unknown(self, names: Sequence[str]) -> None:
+        """Remove files that are none of the table's."""
+        for path in set(names) - self._known_files():
+            remove(path)
 
     def _table(self) -> Any:
         from pyiceberg.exceptions import NoSuchTableError
@@ -84,6 +111,7 @@ class IcebergCommit:
         for attempt in range(ATTEMPTS):
             table = self._table()
             if table is not None and self.is_done():
+                self._remove_unknown(names)
                 return
             if self.mode == "error" and table is not None:
                 raise TableChanged(f"{self.name} is there by now, and is not written without --append or --overwrite")
@@ -103,12 +131,16 @@ class IcebergCommit:
             return
 
     def _add(self, table: Any, paths: list[str]) -> None:
-        properties = {**dict(self.told), JOB: self.job}
+        from pyiceberg.table import TableProperties
+
+        properties = {**dict(self.told), JOB: self.commit_id}
         if table is None:
             catalog = open_catalog(self.name, "--output")
             with catalog.create_table_transaction(self.name.table, schema=self.columns, location=self.location) as made:
                 made.add_files(paths, snapshot_properties=properties)
             return
+        # It would try again by itself without looking who was faster.
+        table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
         with table.transaction() as change:
             if self.mode == "append" or table.current_snapshot() is None:
                 change.add_files(paths, snapshot_properties=properties)

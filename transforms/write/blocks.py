@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,21 +12,13 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.write.finalize import finalize
+from beamsplit.models.owned_folder import working_in
+from beamsplit.transforms.write.finalize import Publish, finalize
 from beamsplit.transforms.write.merge import OutputShard, merge_shard, plan_shards
 from beamsplit.transforms.write.names import check_output, is_single
+from beamsplit.transforms.write.point_of_no_return import folder_on_this_machine
 from beamsplit.transforms.write.storage import remove_folder
 from beamsplit.transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
-
-
-class Publish(Protocol):
-    """What makes files known to readers who do not look into their folder: a commit of a table."""
-
-    def is_done(self) -> bool:
-        """Whether that was done, as this step may run again: then nothing more is."""
-
-    def __call__(self, names: list[str]) -> None:
-        """Do it, wholly or, with an error, not at all."""
 
 
 class WriteBlocks(beam.PTransform):
@@ -73,7 +64,7 @@ class WriteBlocks(beam.PTransform):
         self._replaced = check_output(output, (), num_shards, overwrite)
         if num_shards is not None and num_shards < 1:
             raise UsageError(f"--num_shards {num_shards}: an output has at least 1 file; give 1 or more, or none")
-        self.job_id = uuid.uuid4().hex[:12]
+        self.job_id = uuid.uuid4().hex[:12] if publish is None else publish.job_id
         """Names the temporary folder."""
         self._target = Target(output, written_columns(schema), self.job_id)
         self._single = is_single(output, num_shards)
@@ -139,15 +130,13 @@ def _finalize(
     publish: Publish | None,
     after: list[object] | None = None,
 ) -> list[str]:
-    if check is not None:
-        check()
-    if publish is not None and publish.is_done():
-        remove_folder(target.folder)
-        return []
-    names = finalize(files, target, single, overwrite, replaced)
-    if publish is not None:
-        publish(names)
-    return names
+    with working_in(folder_on_this_machine(target.output, target.job_id)):
+        if check is not None:
+            check()
+        if publish is not None and publish.is_done():
+            remove_folder(target.folder)
+            return []
+        return finalize(files, target, single, overwrite, replaced, publish)
 
 
 class _WriteBundle(beam.DoFn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from beamsplit.models.owned_folder import disown, own, remove_abandoned
 from beamsplit.transforms.write.names import shard_names, temp_folder
@@ -14,12 +15,31 @@ from beamsplit.transforms.write.store_folders import disown_store_folder, own_st
 from beamsplit.transforms.write.temp_file import Target, TempFile, open_block_file
 
 
+class Publish(Protocol):
+    """What makes files known to readers who do not look into their folder: a commit of a table."""
+
+    @property
+    def job_id(self) -> str:
+        """Names the job's temporary folder and its files."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the files stay, under their names; else they are read, and go with the temporary folder."""
+
+    def is_done(self) -> bool:
+        """Whether that was done, as this step may run again: then nothing more is."""
+
+    def __call__(self, names: list[str]) -> None:
+        """Do it, wholly or, with an error, not at all."""
+
+
 def finalize(
     files: Iterable[TempFile],
     target: Target,
     single: bool,
     overwrite: bool = True,
     replaced: Iterable[str] = (),
+    publish: Publish | None = None,
 ) -> list[str]:
     """Rename the files in the order of their rows, then remove those that are replaced and the temporary folder.
 
@@ -32,6 +52,7 @@ def finalize(
         single: There is one file, and it has the output's own name.
         overwrite: Whether a file may be replaced.
         replaced: The files of an earlier output.
+        publish: Makes the files known once they have their names.
 
     Returns:
         The final names.
@@ -49,9 +70,15 @@ def finalize(
         if there is not None:
             raise FileExistsError(f"{there} is there by now, and is not overwritten without --overwrite")
     with renaming(target.output, target.job_id):
-        move_all(ordered, names)
+        if publish is None or publish.moves:
+            move_all(ordered, names)
+        else:
+            names = [file.path for file in ordered]
         for path in sorted(set(replaced) - set(names)):
             remove(path)
+        if publish is not None:
+            # The folder is what tells whose the files are: it goes last.
+            publish(names)
         remove_folder(target.folder)
     return names
 

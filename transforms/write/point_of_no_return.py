@@ -37,7 +37,7 @@ def renaming(output: str, job_id: str) -> Iterator[None]:
     with _lock:
         check_wanted(job_id)
         _renaming.add(job_id)
-    folder = _folder_here(output, job_id)
+    folder = folder_on_this_machine(output, job_id)
     marker = Path(folder, MARKER) if folder is not None and os.path.isdir(folder) else None
     if marker is not None:
         marker.touch()
@@ -53,7 +53,7 @@ def renaming(output: str, job_id: str) -> Iterator[None]:
 
 def give_up(output: str, job_id: str) -> bool:
     """Give a job up that was interrupted, unless its files get their names already; whether that was done."""
-    folder = _folder_here(output, job_id)
+    folder = folder_on_this_machine(output, job_id)
     with _lock:
         if job_id in _renaming or (folder is not None and os.path.exists(os.path.join(folder, MARKER))):
             return False
@@ -61,7 +61,7 @@ def give_up(output: str, job_id: str) -> bool:
         return True
 
 
-def _folder_here(output: str, job_id: str) -> str | None:
+def folder_on_this_machine(output: str, job_id: str) -> str | None:
     """The temporary folder, or what stands for it on this machine; None where nothing does."""
     folder = temp_folder(output, job_id)
     return folder_here(job_id) if is_remote(folder) else local_path(folder)

@@ -47,24 +47,37 @@ def own_store_folder(folder: str, job_id: str) -> None:
     Raises:
         StoreError: the store does not let it.
     """
-    from beamsplit.transforms.stores.store import below, delete_below, open_write
+    from beamsplit.transforms.stores.store import delete_below, open_write
 
     parent, _, name = folder.rpartition("/")
     begins = name.removesuffix(job_id)
-    jobs: dict[str, list[Stored]] = {}
-    for one in below(parent, begins):
-        found = re.match(r"([0-9a-f]{12})/", one.path[len(f"{parent}/{begins}") :])
-        if found is not None and found[1] != job_id:
-            jobs.setdefault(found[1], []).append(one)
-    for job, files in jobs.items():
-        if _is_left(job, files):
-            delete_below(f"{parent}/{begins}{job}")
+    for job, left in left_folders(parent, begins, f"{re.escape(begins)}(?P<job>[0-9a-f]{{12}})").items():
+        if job != job_id:
+            delete_below(left)
     here, owner = folder_here(job_id), _this_machine()
     if here is not None and owner is not None:
         remove_abandoned(os.path.dirname(here), r"[0-9a-f]{12}")
         own(here)
         with open_write(f"{folder}/{_OWNER}{owner}") as file:
             file.write(job_id.encode())
+
+
+def left_folders(parent: str, begins: str, name: str) -> dict[str, str]:
+    """Job -> its temporary folder, of those that killed jobs left.
+
+    Args:
+        parent: a folder at a store.
+        begins: what the names of the folders in it begin with.
+        name: a pattern of all of a name, whose group `job` is the job's id.
+    """
+    from beamsplit.transforms.stores.store import below
+
+    jobs: dict[tuple[str, str], list[Stored]] = {}
+    for one in below(parent, begins):
+        found = re.match(f"{name}/", one.path[len(parent) + 1 :])
+        if found is not None:
+            jobs.setdefault((found["job"], f"{parent}/{found[0][:-1]}"), []).append(one)
+    return {job: folder for (job, folder), files in jobs.items() if _is_left(job, files)}
 
 
 def disown_store_folder(job_id: str) -> None:
