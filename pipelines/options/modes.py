@@ -30,6 +30,7 @@ num_shards           file    yes     -         yes     yes     yes     yes     y
 overwrite            yes     yes     -         yes     yes     yes     yes     yes     yes
 append               table   table   -         yes     yes     yes     yes     yes     yes
 merge_on             table   table   -         yes     yes     yes     yes     yes     yes
+overwrite_where      table   table   -         yes     yes     yes     yes     yes     yes
 commit_id            table   table   -         yes     yes     yes     yes     yes     yes
 resume               file    -       -         yes     yes     yes     yes     yes     yes
 input_format         yes     -       -         yes     yes     yes     yes     yes     yes
@@ -157,7 +158,7 @@ def _check_table(options: ScoreOptions) -> None:
                 f"--{given[0]} out"
             )
         return
-    ways = [name for name in ("overwrite", "append", "merge_on") if getattr(sink, name)]
+    ways = [name for name in ("overwrite", "append", "merge_on", "overwrite_where") if getattr(sink, name)]
     if len(ways) > 1:
         raise UsageError(
             f"--{ways[0]} and --{ways[1]} say both what becomes of the rows of {sink.output}; leave one of them out"

@@ -127,6 +127,12 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="rows take the place of those of a table that have the same in these columns; others are added",
     )
     job.add_argument(
+        "--overwrite_where",
+        metavar="CONDITION",
+        help="the rows take the place of those of a table that a condition is true for, as --where has it; rows that "
+        "it is not true for fail",
+    )
+    job.add_argument(
         "--commit_id",
         metavar="ID",
         help="what a table knows the job's rows by: those of an ID that it has are not written again "

@@ -79,6 +79,9 @@ class SinkOptions:
     merge_on: tuple[str, ...] = ()
     """Columns by which rows of a table are known that are replaced."""
 
+    overwrite_where: str | None = None
+    """The condition of the rows of a table that are replaced."""
+
     commit_id: str | None = None
     """What a table knows a job's rows by."""
 

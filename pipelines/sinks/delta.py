@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.pipelines.sinks.table import TableSink
+from beamsplit.pipelines.sinks.table import (
+    TableSink,
+    check_mode_of_table,
+    check_store_of_table,
+    notes_of_table,
+    replaced_rows,
+)
 from beamsplit.transforms.infer.fetched_model import localize
-from beamsplit.transforms.tables.delta import DeltaName, import_deltalake, open_delta, parse_delta
+from beamsplit.transforms.step import Step
+from beamsplit.transforms.tables.delta import DeltaName, import_deltalake, open_delta, opened, parse_delta
 from beamsplit.transforms.tables.delta_write import DeltaCommit, check_delta_output
 from beamsplit.transforms.write.storage import local_path
 
@@ -23,41 +31,50 @@ def find_table(options: ScoreOptions, local: bool) -> DeltaSink:
     Raises:
         UsageError: it cannot be written to, or is there.
     """
-    asked, dry = options.sink, options.watching.dry_run_plan
+    asked = options.sink
     name = parse_delta(asked.output, "--output")
     if name.version is not None:
         raise UsageError(
             f"--output {name} names a version, and what is written makes a new one; leave @{name.version} out"
         )
-    if local_path(name.path) is None:
-        raise UsageError(
-            f"--output {name}: tables are written on this machine's file system; give the path of a folder there"
-        )
     import_deltalake("--output")
-    table = open_delta(name, "--output") if os.path.isdir(os.path.join(name.path, "_delta_log")) else None
-    _check_folder(name, table is not None)
-    mode = "overwrite" if asked.overwrite else "append" if asked.append else "merge" if asked.merge_on else "error"
-    if table is not None and mode == "error" and not dry:
-        raise UsageError(
-            f"--output {name} is there already; add --append to add the rows to it, --overwrite to replace its rows, "
-            "or --merge_on COLUMN to replace those of the same key"
-        )
+    local = local_path(name.path) is not None
+    if not local:
+        check_store_of_table(name.path, str(name))
+    table = _opened(name)
+    if local:
+        _check_folder(name, table is not None)
+    mode = check_mode_of_table(options, str(name), table is not None)
     check_delta_output(name, table, "--output")
+    schema = None if table is None else pa.schema(table.schema().to_arrow())
+    partition_by = () if table is None else tuple(table.metadata().partition_columns)
     job_id = uuid.uuid4().hex[:12]
     commit = DeltaCommit(
         name,
         mode,
-        pa.schema(table.schema().to_arrow()) if table is not None and mode in ("append", "merge") else None,
+        None if mode == "error" or (mode == "overwrite" and not partition_by) else schema,
         asked.commit_id or job_id,
         job_id,
         merge_on=asked.merge_on,
+        partition_by=partition_by,
+        where=replaced_rows(asked.overwrite_where, schema),
     )
-    notes: tuple[str, ...] = ()
-    if table is not None and asked.commit_id is not None and commit.is_done():
-        notes = (f"{name} has the rows of --commit_id {asked.commit_id} already: what is scored now is not written",)
-    elif table is not None and mode == "error":
-        notes = (f"{name} is there already: to run this, add --append, --overwrite or --merge_on COLUMN",)
+    notes = notes_of_table(options, str(name), table is not None, commit)
     return DeltaSink(commit, localize(options.binding.model), notes)
+
+
+def _opened(name: DeltaName) -> Any:
+    """The table, or None where there is none.
+
+    Raises:
+        UsageError: it cannot be opened.
+    """
+    try:
+        return opened(name, "--output")
+    except UsageError:
+        raise
+    except Exception:
+        return open_delta(name, "--output")
 
 
 def _check_folder(name: DeltaName, there: bool) -> None:
@@ -98,15 +115,11 @@ class DeltaSink(TableSink):
         """Rows may be merged too."""
         return f"merged on {', '.join(self.commit.merge_on)}" if self.commit.mode == "merge" else super().how
 
+    @property
+    def more_steps(self) -> tuple[Step, ...]:
+        """Rows whose place the log cannot tell fail."""
+        return () if self.commit.partitions is None else (self.commit.partitions,)
+
     def files(self) -> list[str]:
         """The version of the table that has the rows, or a later one."""
         return [f"{self.name}@{open_delta(self.commit.name, '--output').version()}"]
-
-    def check_columns(self, columns: pa.Schema) -> None:
-        """Raise unless the columns of `--merge_on` are among them."""
-        missing = [name for name in self.commit.merge_on if name not in columns.names]
-        if missing:
-            raise UsageError(
-                f"--merge_on names {missing[0]!r}, and the predictions have the columns {', '.join(columns.names)}; "
-                "name one of them, or add it to --keep"
-            )

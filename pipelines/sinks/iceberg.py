@@ -9,7 +9,13 @@ from typing import Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.pipelines.sinks.table import TableSink
+from beamsplit.pipelines.sinks.table import (
+    TableSink,
+    check_mode_of_table,
+    check_store_of_table,
+    notes_of_table,
+    replaced_rows,
+)
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.tables.iceberg import IcebergName, arrow_schema, open_catalog, parse_iceberg, told
 from beamsplit.transforms.tables.iceberg_write import IcebergCommit
@@ -22,40 +28,34 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
     Raises:
         UsageError: it cannot be written to, or is there.
     """
-    asked, dry = options.sink, options.watching.dry_run_plan
+    asked = options.sink
     name = parse_iceberg(asked.output, "--output")
     if name.snapshot is not None:
         raise UsageError(
             f"--output {name} names a snapshot, and what is written makes a new one; leave @{name.snapshot} out"
         )
-    if asked.merge_on:
-        raise UsageError(f"--merge_on is for tables of Delta, and --output {name} is one of Iceberg; leave it out")
     catalog = open_catalog(name, "--output")
     table = _table(catalog, name)
-    mode = "overwrite" if asked.overwrite else "append" if asked.append else "error"
-    if table is not None and mode == "error" and not dry:
-        raise UsageError(
-            f"--output {name} is there already; add --append to add the rows to it, or --overwrite to replace its rows"
-        )
+    mode = check_mode_of_table(options, str(name), table is not None)
     location = table.location() if table is not None else _new_location(catalog, name)
     if local_path(location) is None:
-        raise UsageError(
-            f"--output {name} lies in {location}, and tables are written on this machine's file system only"
-        )
-    schema = None if table is None or mode == "error" else arrow_schema(table, table.schema())
-    if table is not None and table.spec().fields:
-        by = ", ".join(field.name for field in table.spec().fields)
-        raise UsageError(
-            f"--output {name} is partitioned by {by}, and files are written for tables without partitions only; name "
-            "another table"
-        )
+        check_store_of_table(location, str(name))
+    from beamsplit.transforms.tables.iceberg_files import partitions_of
+
+    schema = None if table is None else arrow_schema(table, table.schema())
     job_id = uuid.uuid4().hex[:12]
-    commit = IcebergCommit(name, mode, location, asked.commit_id or job_id, job_id, schema)
-    notes: tuple[str, ...] = ()
-    if table is not None and asked.commit_id is not None and commit.is_done():
-        notes = (f"{name} has the rows of --commit_id {asked.commit_id} already: what is scored now is not written",)
-    elif table is not None and mode == "error":
-        notes = (f"{name} is there already: to run this, add --append or --overwrite",)
+    commit = IcebergCommit(
+        name,
+        mode,
+        location,
+        asked.commit_id or job_id,
+        job_id,
+        None if mode == "error" else schema,
+        merge_on=asked.merge_on,
+        partitions=None if table is None else partitions_of(name, table, "--output"),
+        where=replaced_rows(asked.overwrite_where, schema),
+    )
+    notes = notes_of_table(options, str(name), table is not None, commit)
     return IcebergSink(commit, localize(options.binding.model), notes)
 
 

@@ -16,7 +16,8 @@ from deltalake import DeltaTable, write_deltalake
 import beamsplit as bs
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.tables.delta import DeltaName
-from beamsplit.transforms.tables.delta_write import DeltaCommit, TableChanged
+from beamsplit.transforms.tables.delta_write import DeltaCommit
+from beamsplit.transforms.tables.merge_keys import TableChanged
 from tests.command import ROWS, Command
 
 GIVEN = ("--keep", "id", "--workers", 1, "--worker_type", "thread", "--quiet")
@@ -227,11 +228,18 @@ def test_what_is_wrong_is_told_in_a_line(command: Command, table: Path, tmp_path
     assert "is a file, not a folder" in run(command, Path(command.data) / "t", code=2)
     code, _, err = command.run(*GIVEN, "--append")
     assert code == 2 and "--append is for tables, and --output" in err
-    code, _, err = command.run(*GIVEN, output="delta:s3://bucket/t")
-    assert code == 2 and "on this machine's file system" in err
+    code, _, err = command.run(*GIVEN, output="delta:gs://bucket/t")
+    assert code == 2 and "on this machine's file system and at s3:// only" in err
     parted = command.folder / "parted"
-    write_deltalake(parted, pa.table({"id": [1], "y": [[0.0]]}), partition_by=["id"])
-    assert "is partitioned by id" in run(command, parted, "--append", code=2)
+    write_deltalake(parted, pa.table({"id": [1.0], "y": [[0.0]]}), partition_by=["id"])
+    assert "is partitioned by 'id', and files are not written by values of type double" in run(
+        command, parted, "--append", code=2
+    )
+    where = ("--overwrite_where", "id < 10")
+    assert "--append and --overwrite_where say both" in run(command, table, "--append", *where, code=2)
+    assert "and --output delta:" in run(command, command.folder / "new", *where, code=2)
+    err = run(command, table, "--overwrite_where", "z = 1", code=2)
+    assert err.startswith("error: --overwrite_where") and "'z'" in err
     texts = command.folder / "texts"
     write_deltalake(texts, pa.table({"id": [True], "y": ["a"]}))
     assert "the column 'y' is string in the table and" in run(command, texts, "--append", code=2)

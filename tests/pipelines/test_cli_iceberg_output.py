@@ -11,12 +11,13 @@ import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import CommitStateUnknownException
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import FloatType
 from pyiceberg.utils.config import Config
 
 import beamsplit as bs
-from beamsplit.transforms.tables.delta_write import TableChanged
 from beamsplit.transforms.tables.iceberg import IcebergName
 from beamsplit.transforms.tables.iceberg_write import IcebergCommit
+from beamsplit.transforms.tables.merge_keys import TableChanged
 from tests.command import ROWS, Command
 from tests.onnx_models import mlp, save
 
@@ -161,13 +162,17 @@ def test_a_commit_of_which_nothing_is_known_keeps_its_files(
 
 def test_what_is_wrong_is_told_in_a_line(command: Command, catalog: Catalog):
     run(command)
-    assert "--merge_on is for tables of Delta" in run(command, "--merge_on", "id", code=2)
+    assert "--merge_on names 'z', and the predictions have" in run(command, "--merge_on", "z", code=2)
+    err = run(command, "--overwrite_where", "z = 1", code=2)
+    assert err.startswith("error: --overwrite_where") and "'z'" in err
     assert "names a snapshot, and what is written makes a new one" in run(command, "--append", code=2, name=f"{NAME}@1")
     assert "has no namespace none; create it" in run(command, code=2, name="iceberg://local/none.t")
     assert "the table has no column 'a', it has id, y" in run(command, "--append", "--keep", "a", code=2)
+    with catalog.load_table("db.preds").update_schema() as schema:
+        schema.add_column("score", FloatType())
     with catalog.load_table("db.preds").update_spec() as spec:
-        spec.add_field("id", IdentityTransform(), "by_id")
-    assert "is partitioned by by_id" in run(command, "--append", code=2)
+        spec.add_field("score", IdentityTransform(), "by_score")
+    assert "is partitioned by by_score, which is identity of a float" in run(command, "--append", code=2)
 
 
 def test_the_same_from_python(command: Command, catalog: Catalog):

@@ -39,6 +39,14 @@ class DeltaName:
     path: str
     version: int | str | None = None
 
+    @property
+    def storage(self) -> dict[str, str] | None:
+        """What the library is told of a store that the environment does not say; None for this machine."""
+        if is_local(self.path):
+            return None
+        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        return {"AWS_ALLOW_HTTP": "true"} if plain and self.path.startswith("s3://") else {}
+
     def __str__(self) -> str:
         """As it is typed."""
         return f"delta:{self.path}" + ("" if self.version is None else f"@{self.version}")
@@ -92,6 +100,28 @@ def import_deltalake(option: str) -> Any:
     return deltalake
 
 
+def told(error: BaseException) -> str:
+    """What the library says, in one line and without colours."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).replace("↳", "")
+    return " ".join(plain.split())[:300] or type(error).__name__
+
+
+def opened(name: DeltaName, option: str) -> DeltaTable | None:
+    """The table as it is now; None where there is none.
+
+    Raises:
+        UsageError: the library is not installed.
+        Exception: whatever it tells of a log or a store.
+    """
+    deltalake = import_deltalake(option)
+    if is_local(name.path) and not os.path.isdir(os.path.join(name.path, "_delta_log")):
+        return None
+    try:
+        return deltalake.DeltaTable(name.path, storage_options=name.storage)
+    except deltalake.exceptions.TableNotFoundError:
+        return None
+
+
 def open_delta(name: DeltaName, option: str) -> DeltaTable:
     """The table as it is at the version.
 
@@ -105,13 +135,15 @@ def open_delta(name: DeltaName, option: str) -> DeltaTable:
         )
     try:
         if isinstance(name.version, str):
-            table = deltalake.DeltaTable(name.path)
+            table = deltalake.DeltaTable(name.path, storage_options=name.storage)
             table.load_as_version(name.version)
             return table
-        return deltalake.DeltaTable(name.path, version=name.version)
+        return deltalake.DeltaTable(name.path, version=name.version, storage_options=name.storage)
+    except deltalake.exceptions.TableNotFoundError as error:
+        raise UsageError(f"{option} {name}: there is no Delta table in {name.path}; check the path") from error
     except Exception as error:  # Whatever the library tells of a log or a store.
         what = f"cannot be read at version {name.version}" if name.version is not None else "cannot be read"
-        raise UsageError(f"{option} {name} {what}: {' '.join(str(error).split())[:300]}") from error
+        raise UsageError(f"{option} {name} {what}: {told(error)}") from error
 
 
 def delta_snapshot(name: DeltaName, table: DeltaTable, where: Node | None, option: str) -> DeltaSnapshot:
@@ -142,7 +174,7 @@ def delta_snapshot(name: DeltaName, table: DeltaTable, where: Node | None, optio
         paths, sizes = batch.column("path").to_pylist(), batch.column("size_bytes").to_pylist()
         counts = batch.column("num_records").to_pylist() if "num_records" in batch.schema.names else [None] * len(paths)
         for at, (path, size, count) in enumerate(zip(paths, sizes, counts, strict=True)):
-            where_it_is = _inside(name, path, option)
+            where_it_is = path_of_file(name, path, option)
             gone = deleted.get(os.path.realpath(where_it_is) if is_local(where_it_is) else where_it_is)
             left = None if count is None else count - (0 if gone is None else len(gone))
             constants = columns.constants(batch, at)
@@ -156,7 +188,7 @@ def delta_snapshot(name: DeltaName, table: DeltaTable, where: Node | None, optio
     return DeltaSnapshot(int(table.version()), tuple(sorted(kept, key=lambda file: file.path)), left_out)
 
 
-def _inside(name: DeltaName, path: str, option: str) -> str:
+def path_of_file(name: DeltaName, path: str, option: str) -> str:
     """Where a file of the log lies, which is within the table's folder.
 
     Raises:

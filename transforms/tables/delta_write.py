@@ -5,14 +5,13 @@ files in the table's folder (nobody reads them yet) -> one entry of the log -> t
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
 import posixpath
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -20,22 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.read.parquet_bounds import chunk_bounds
-from beamsplit.transforms.tables.delta import DeltaName, import_deltalake
-from beamsplit.transforms.write.storage import remove
+from beamsplit.transforms.tables.delta import DeltaName, delta_snapshot, import_deltalake, opened, path_of_file, told
+from beamsplit.transforms.tables.delta_stats import file_stats
+from beamsplit.transforms.tables.merge_keys import TableChanged, check_keys, footer
+from beamsplit.transforms.tables.partitions import PARTITION, ByColumns, can_partition
+from beamsplit.transforms.tables.rewrite import Where, kept_name, rewritten
+from beamsplit.transforms.write.partitioned import PartitionWriters
+from beamsplit.transforms.write.storage import open_input, remove, size_of
+from beamsplit.transforms.write.temp_file import Target
 
 ATTEMPTS = 20
 """Commits that are tried where other writers come first."""
 
 PREFIX = "beamsplit:"
 """Keeps our transactions apart from those of others."""
-
-LONGEST_TEXT = 64
-"""Characters of texts that are told as bounds; longer ones are not."""
-
-
-class TableChanged(RuntimeError):
-    """Another writer has changed the table so that the commit cannot be made, in one line."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class DeltaCommit:
 
     name: DeltaName
     mode: str
-    """`"error"` (the table must not be there), `"append"`, `"overwrite"`, or `"merge"`."""
+    """`"error"` (the table must not be there), `"append"`, `"overwrite"`, `"merge"`, or `"where"`."""
 
     schema: pa.Schema | None
     """The columns of the table that is there, where it keeps them; None of one that is made anew."""
@@ -60,6 +57,12 @@ class DeltaCommit:
 
     merge_on: tuple[str, ...] = ()
     """Columns by which rows that are there are known, for `"merge"`."""
+
+    partition_by: tuple[str, ...] = ()
+    """The columns that the table is partitioned by."""
+
+    where: Where | None = None
+    """Which rows are replaced, for `"where"`."""
 
     columns: pa.Schema | None = None
     """Those that are written, once they are known."""
@@ -78,12 +81,17 @@ class DeltaCommit:
                     remove(path)
             if isinstance(error, (TableChanged, KeyboardInterrupt, SystemExit)):
                 raise
-            raise TableChanged(f"{self.name} could not be written: {' '.join(str(error).split())[:300]}") from error
+            raise TableChanged(f"{self.name} could not be written: {told(error)}") from error
 
     @property
     def moves(self) -> bool:
         """What is merged with rows that are there is read only."""
         return self.mode != "merge" or self._table() is None
+
+    @property
+    def partitions(self) -> ByColumns | None:
+        """By what rows are put together; what is merged is so by the merge."""
+        return ByColumns(self.partition_by) if self.partition_by and self.mode != "merge" else None
 
     def is_done(self) -> bool:
         """Whether the table has these rows, by an earlier call or another run."""
@@ -100,19 +108,17 @@ class DeltaCommit:
         return table is not None and table.transaction_version(f"{PREFIX}{transaction}") is not None
 
     def _table(self) -> Any:
-        deltalake = import_deltalake("--output")
-        there = os.path.isdir(os.path.join(self.name.path, "_delta_log"))
-        return deltalake.DeltaTable(self.name.path) if there else None
+        return opened(self.name, "--output")
 
     def _are_committed(self, names: Sequence[str]) -> bool:
         """Whether the files are the table's."""
         table = self._table()
-        active = {os.path.realpath(path) for path in table.file_uris()} if table is not None else set()
-        return any(os.path.realpath(path) in active for path in names)
+        active = {posixpath.basename(path) for path in table.file_uris()} if table is not None else set()
+        return any(posixpath.basename(path) in active for path in names)
 
     def _commit(self, names: Sequence[str]) -> None:
         deltalake = import_deltalake("--output")
-        full = [path for path in names if pq.read_metadata(path).num_rows]
+        full = [path for path in names if footer(path).num_rows]
         if self.mode == "merge":
             check_keys(full, self.merge_on)
         for attempt in range(ATTEMPTS):
@@ -139,7 +145,11 @@ class DeltaCommit:
         """Raise where the table is not what the files were written for."""
         if self.mode == "error" and table is not None:
             raise TableChanged(f"{self.name} is there by now, and is not written without --append or --overwrite")
-        if self.mode in ("append", "merge") and table is not None:
+        if table is None and self.mode == "where":
+            raise TableChanged(f"{self.name} is gone by now: run it again")
+        if table is not None and tuple(table.metadata().partition_columns) != self.partition_by:
+            raise TableChanged(f"{self.name} is partitioned otherwise by now than when the job began: run it again")
+        if table is not None:
             now = pa.schema(table.schema().to_arrow())
             if self.schema is not None and not now.equals(self.schema):
                 raise TableChanged(f"{self.name} has other columns by now than when the job began: run it again")
@@ -156,21 +166,59 @@ class DeltaCommit:
 
         assert self.columns is not None
         schema = Schema.from_arrow(self.columns)
-        actions = [self._action(path) for path in names]
+        actions: list[Any] = [self._action(path) for path in names]
         if table is None:
             create_table_with_add_actions(
-                self.name.path, schema, actions, mode="error", commit_properties=self._properties()
+                self.name.path,
+                schema,
+                actions,
+                mode="error",
+                storage_options=self.name.storage,
+                commit_properties=self._properties(),
             )
-        else:
-            mode = "append" if self.mode == "merge" else self.mode
-            table.create_write_transaction(actions, mode, schema, commit_properties=self._properties())
+            return
+        kept: list[str] = []
+        try:
+            if self.mode == "where":
+                gone, kept = self._replaced(table)
+                actions += [*gone, *map(self._action, kept)]
+            mode = "overwrite" if self.mode == "overwrite" else "append"
+            by = list(self.partition_by)
+            table.create_write_transaction(actions, mode, schema, by, commit_properties=self._properties())
+        except BaseException:
+            if not self._are_committed(kept):
+                _remove_all(kept)
+            raise
+
+    def _replaced(self, table: Any) -> tuple[list[Any], list[str]]:
+        """(what takes files with rows that go out of the table, new files of those of their rows that stay)."""
+        from deltalake.transaction import RemoveAction
+
+        assert self.where is not None and self.columns is not None
+        files = delta_snapshot(self.name, table, self.where.node, "--output").files
+        target = Target(f"{self.name.path}/part-{self.job_id}-*.parquet", self.columns, self.job_id)
+        kept = PartitionWriters(target, self.partitions, partial(kept_name, f"{self.name.path}/part-{self.job_id}"))
+        try:
+            gone = rewritten(files, self.where, self.columns, kept)
+            paths = [file.path for file in kept.close()]
+        except BaseException:
+            kept.abort()
+            _remove_all(file.path for file in kept.files)
+            raise
+        now = int(time.time() * 1000)
+        logged = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
+        as_logged = {path_of_file(self.name, path, "--output"): path for path in logged}
+        return [RemoveAction(as_logged[file.path], True, now, file.size) for file in gone], paths
 
     def _action(self, path: str) -> Any:
         from deltalake.transaction import AddAction
 
-        found = os.stat(path)
+        size = size_of(path)
+        if size is None:
+            raise FileNotFoundError(f"{path} is gone while the job still runs")
         relative = quote(posixpath.relpath(path, self.name.path))
-        return AddAction(relative, found.st_size, {}, found.st_mtime_ns // 10**6, True, file_stats(path))
+        values = json.loads((footer(path).metadata or {}).get(PARTITION, b"{}"))
+        return AddAction(relative, size, values, int(time.time() * 1000), True, file_stats(path))
 
     def _merge(self, table: Any, names: Sequence[str]) -> None:
         on = " and ".join(f't."{key}" = s."{key}"' for key in (key.replace('"', '""') for key in self.merge_on))
@@ -182,7 +230,7 @@ class DeltaCommit:
 
 def _batches(names: Sequence[str]) -> Any:
     for path in names:
-        with pq.ParquetFile(path) as file:
+        with open_input(path) as opened_file, pq.ParquetFile(opened_file) as file:
             for batch in file.iter_batches():
                 yield batch.replace_schema_metadata(None)
 
@@ -190,65 +238,6 @@ def _batches(names: Sequence[str]) -> Any:
 def _remove_all(names: Any) -> None:
     for path in names:
         remove(path)
-
-
-def check_keys(names: Sequence[str], keys: Sequence[str]) -> None:
-    """Raise unless each row of the files has keys of its own, without nulls.
-
-    Raises:
-        TableChanged: two have the same.
-    """
-    if not names:
-        return
-    rows = pa.concat_tables([pq.read_table(path, columns=list(keys)) for path in names])
-    for key in keys:
-        if rows[key].null_count:
-            raise TableChanged(f"--merge_on {key}: {rows[key].null_count:,} rows have no value in it; give all one")
-    if rows.group_by(list(keys)).aggregate([]).num_rows != rows.num_rows:
-        raise TableChanged(
-            f"--merge_on {','.join(keys)}: several rows have the same; name columns that tell rows apart"
-        )
-
-
-def file_stats(path: str) -> str:
-    """What a log tells of a file: its rows, nulls, and bounds of columns whose bounds JSON holds as they are.
-
-    Floats have none: a footer does not tell whether there is a NaN among them, which is greater than all for some.
-    """
-    meta = pq.read_metadata(path)
-    schema = meta.schema.to_arrow_schema()
-    least: dict[str, Any] = {}
-    most: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    for at in range(meta.row_group(0).num_columns if meta.num_row_groups else 0):
-        name = meta.row_group(0).column(at).path_in_schema
-        if name not in schema.names:
-            continue
-        kind = schema.field(name).type
-        found = [chunk_bounds(meta.row_group(group).column(at), kind) for group in range(meta.num_row_groups)]
-        if all(one is not None and one.nulls is not None for one in found):
-            nulls[name] = sum(one.nulls for one in found if one is not None and one.nulls is not None)
-        known = [one for one in found if one is not None and not one.only_nulls]
-        if len([one for one in found if one is None or (one.least is None and not one.only_nulls)]) or not known:
-            continue
-        low, high = (
-            _told(function(getattr(one, side).as_py() for one in known))
-            for function, side in ((min, "least"), (max, "most"))
-        )
-        if low is not None and high is not None:
-            least[name], most[name] = low, high
-    return json.dumps({"numRecords": meta.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls})
-
-
-def _told(value: Any) -> Any:
-    """The value as JSON; None for one that is not told."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int) or (isinstance(value, str) and len(value) <= LONGEST_TEXT):
-        return value
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        return value.isoformat()
-    return None
 
 
 def check_delta_output(name: DeltaName, table: Any, option: str) -> None:
@@ -259,12 +248,14 @@ def check_delta_output(name: DeltaName, table: Any, option: str) -> None:
     """
     if table is None:
         return
-    partitions = table.metadata().partition_columns
-    if partitions:
-        raise UsageError(
-            f"{option} {name} is partitioned by {', '.join(partitions)}, and files are written for tables without "
-            "partitions only; name another table"
-        )
+    schema = pa.schema(table.schema().to_arrow())
+    for column in table.metadata().partition_columns:
+        kind = schema.field(column).type
+        if not can_partition(kind):
+            raise UsageError(
+                f"{option} {name} is partitioned by {column!r}, and files are not written by values of type {kind}; "
+                "name another table"
+            )
     features = set(table.protocol().writer_features or ()) - {
         "timestampNtz",
         "appendOnly",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table
 
 EXAMPLE = "iceberg://CATALOG/db.table"
+
+_OF_STORES = {
+    "s3.endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "s3.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+}
+"""Settings of a catalog that say how S3 is reached -> what they are in all else of Amazon's, which goes where they are
+not configured."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +94,17 @@ def open_catalog(name: IcebergName, option: str) -> Any:
             "pip install 'beamsplit[iceberg]'"
         ) from None
     try:
-        return load_catalog(name.catalog)
+        catalog = load_catalog(name.catalog)
     except Exception as error:
         raise UsageError(
             f"{option} {name}: the catalog {name.catalog} cannot be opened: {told(error)}; configure it in "
             f".pyiceberg.yaml, or by PYICEBERG_CATALOG__{name.catalog.upper()}__URI"
         ) from error
+    for setting, variables in _OF_STORES.items():
+        found = next((os.environ[one] for one in variables if os.environ.get(one)), None)
+        if found is not None:
+            catalog.properties.setdefault(setting, found)
+    return catalog
 
 
 def told(error: BaseException) -> str:
@@ -232,13 +245,19 @@ def file_of_task(name: IcebergName, task: FileScanTask, location: str, option: s
         raise UsageError(
             f"{option} {name} has a data file of {kind.capitalize()}, and Parquet is read: rewrite its data files"
         )
-    path, folder = (text.removeprefix("file://") for text in (task.file.file_path, location))
-    if posixpath.normpath(path) != path or not path.startswith(folder.rstrip("/") + "/"):
+    path, folder = path_of(task), location.removeprefix("file://")
+    below = path.partition("://")[2] or path
+    if posixpath.normpath(below) != below or not path.startswith(folder.rstrip("/") + "/"):
         raise UsageError(
             f"{option} {name} names the file {task.file.file_path!r}, which is not in the table's folder {location}; "
             "copy it there, or read such files by their names"
         )
     return path
+
+
+def path_of(task: FileScanTask) -> str:
+    """The path of a data file as it is read."""
+    return str(task.file.file_path).removeprefix("file://")
 
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:

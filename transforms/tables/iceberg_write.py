@@ -6,14 +6,27 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from beamsplit.transforms.tables.delta_write import TableChanged
-from beamsplit.transforms.tables.iceberg import IcebergName, arrow_schema, open_catalog, told
+from beamsplit.transforms.tables.iceberg import (
+    IcebergName,
+    arrow_schema,
+    iceberg_snapshot,
+    open_catalog,
+    path_of,
+    told,
+)
+from beamsplit.transforms.tables.merge_keys import TableChanged, check_keys, footer, read_keys
+from beamsplit.transforms.tables.rewrite import Goes, Keys, Where, kept_name, rewritten
+from beamsplit.transforms.write.partitioned import PartitionWriters
 from beamsplit.transforms.write.storage import remove
+from beamsplit.transforms.write.temp_file import Target
+
+if TYPE_CHECKING:
+    from beamsplit.transforms.tables.partitions import ByTransforms
 
 ATTEMPTS = 20
 """Commits that are tried where other writers come first."""
@@ -28,7 +41,7 @@ class IcebergCommit:
 
     name: IcebergName
     mode: str
-    """`"error"` (the table must not be there), `"append"`, or `"overwrite"`."""
+    """`"error"` (the table must not be there), `"append"`, `"overwrite"`, `"merge"`, or `"where"`."""
 
     location: str
     """The folder of the table, where the files lie."""
@@ -44,6 +57,15 @@ class IcebergCommit:
 
     told: tuple[tuple[str, str], ...] = ()
     """What the snapshot tells of itself."""
+
+    merge_on: tuple[str, ...] = ()
+    """Columns by which rows that are there are known, for `"merge"`."""
+
+    partitions: ByTransforms | None = None
+    """By what the table's rows are put together in files."""
+
+    where: Where | None = None
+    """Which rows are replaced, for `"where"`."""
 
     columns: pa.Schema | None = None
     """Those that are written, once they are known."""
@@ -107,7 +129,9 @@ class IcebergCommit:
     def _commit(self, names: Sequence[str]) -> None:
         from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
 
-        full = [path for path in names if pq.read_metadata(path).num_rows]
+        full = [path for path in names if footer(path).num_rows]
+        if self.mode == "merge":
+            check_keys(full, self.merge_on)
         for attempt in range(ATTEMPTS):
             table = self._table()
             if table is not None and self.is_done():
@@ -115,10 +139,9 @@ class IcebergCommit:
                 return
             if self.mode == "error" and table is not None:
                 raise TableChanged(f"{self.name} is there by now, and is not written without --append or --overwrite")
-            if table is not None and not arrow_schema(table, table.schema()).equals(self.schema):
-                raise TableChanged(f"{self.name} has other columns by now than when the job began: run it again")
+            self._check(table)
             try:
-                self._add(table, [path if "://" in path else f"file://{path}" for path in full])
+                self._add(table, full)
             except TableAlreadyExistsError:
                 continue
             except CommitFailedException:
@@ -130,36 +153,63 @@ class IcebergCommit:
                 remove(path)
             return
 
+    def _check(self, table: Any) -> None:
+        """Raise where the table is not what the files were written for."""
+        if table is None:
+            if self.mode == "where":
+                raise TableChanged(f"{self.name} is gone by now: run it again")
+            return
+        if not arrow_schema(table, table.schema()).equals(self.schema):
+            raise TableChanged(f"{self.name} has other columns by now than when the job began: run it again")
+        from beamsplit.transforms.tables.iceberg_files import partitions_of
+
+        if partitions_of(self.name, table, "--output") != self.partitions:
+            raise TableChanged(f"{self.name} is partitioned otherwise by now than when the job began: run it again")
+
     def _add(self, table: Any, paths: list[str]) -> None:
+        from pyiceberg.exceptions import CommitStateUnknownException
         from pyiceberg.table import TableProperties
+
+        from beamsplit.transforms.tables.iceberg_files import add_files
 
         properties = {**dict(self.told), JOB: self.commit_id}
         if table is None:
             catalog = open_catalog(self.name, "--output")
             with catalog.create_table_transaction(self.name.table, schema=self.columns, location=self.location) as made:
-                made.add_files(paths, snapshot_properties=properties)
+                add_files(made, made._table.io, paths, None, properties)
             return
         # It would try again by itself without looking who was faster.
         table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
-        with table.transaction() as change:
-            if self.mode == "append" or table.current_snapshot() is None:
-                change.add_files(paths, snapshot_properties=properties)
-            else:
-                _replace_files(change, table, paths, properties)
+        kept: list[str] = []
+        try:
+            gone, kept = self._replaced(table, paths)
+            with table.transaction() as change:
+                add_files(change, table.io, [*paths, *kept], self.partitions, properties, gone)
+        except CommitStateUnknownException:
+            raise
+        except BaseException:
+            self._remove_unknown(kept)
+            raise
 
-
-def _replace_files(change: Any, table: Any, paths: list[str], properties: dict[str, str]) -> None:
-    """One snapshot that has these files, and none of those before."""
-    from pyiceberg.io.pyarrow import parquet_files_to_data_files
-    from pyiceberg.table import TableProperties
-
-    metadata = change.table_metadata
-    if metadata.name_mapping() is None:
-        # Our files have no numbers of columns.
-        names = metadata.schema().name_mapping.model_dump_json()
-        change.set_properties(**{TableProperties.DEFAULT_NAME_MAPPING: names})
-    with change.update_snapshot(snapshot_properties=properties).overwrite() as replaced:
-        for task in table.scan().plan_files():
-            replaced.delete_data_file(task.file)
-        for file in parquet_files_to_data_files(table.io, change.table_metadata, iter(paths)):
-            replaced.append_data_file(file)
+    def _replaced(self, table: Any, paths: list[str]) -> tuple[list[Any], list[str]]:
+        """(data files that go, new files of those of their rows that stay)."""
+        if table.current_snapshot() is None or self.mode == "append":
+            return [], []
+        files = {path_of(task): task.file for task in table.scan().plan_files()}
+        if self.mode == "overwrite":
+            return list(files.values()), []
+        schema = arrow_schema(table, table.schema())
+        goes: Goes = self.where if self.where is not None else Keys(read_keys(paths, self.merge_on))
+        node = None if self.where is None else self.where.node
+        inputs = iceberg_snapshot(self.name, table, schema, node, "--output").files
+        assert self.columns is not None
+        begin = f"{self.location.removeprefix('file://').rstrip('/')}/data/part-{self.job_id}"
+        target = Target(f"{begin}-*.parquet", self.columns, self.job_id)
+        kept = PartitionWriters(target, self.partitions, partial(kept_name, begin))
+        try:
+            gone = rewritten(inputs, goes, schema, kept) if paths or self.where is not None else []
+            return [files[one.path] for one in gone], [one.path for one in kept.close()]
+        except BaseException:
+            kept.abort()
+            self._remove_unknown([one.path for one in kept.files])
+            raise

@@ -16,6 +16,7 @@ from beamsplit.models.owned_folder import working_in
 from beamsplit.transforms.write.finalize import Publish, finalize
 from beamsplit.transforms.write.merge import OutputShard, merge_shard, plan_shards
 from beamsplit.transforms.write.names import check_output, is_single
+from beamsplit.transforms.write.partitioned import PartitionBy, PartitionWriters
 from beamsplit.transforms.write.point_of_no_return import folder_on_this_machine
 from beamsplit.transforms.write.storage import remove_folder
 from beamsplit.transforms.write.temp_file import Target, TempFile, TempFileWriter, written_columns
@@ -78,7 +79,9 @@ class WriteBlocks(beam.PTransform):
     def expand(self, blocks: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Wire it."""
         target, count = self._target, self._num_shards
-        files = blocks | "Write" >> beam.ParDo(_WriteBundle(target, self._write_behind)).with_output_types(TempFile)
+        by = None if self._publish is None else self._publish.partitions
+        bundles = _WriteBundle(target, self._write_behind, by)
+        files = blocks | "Write" >> beam.ParDo(bundles).with_output_types(TempFile)
         # One impulse and a side input, not a grouping: a grouping of nothing would never run the last step.
         once = blocks.pipeline | "Once" >> beam.Impulse()
         if count is not None:
@@ -140,10 +143,11 @@ def _finalize(
 
 
 class _WriteBundle(beam.DoFn):
-    def __init__(self, target: Target, write_behind: bool) -> None:
+    def __init__(self, target: Target, write_behind: bool, by: PartitionBy | None) -> None:
         self._target = target
         self._write_behind = write_behind
-        self._writer: TempFileWriter | None = None
+        self._by = by
+        self._writer: TempFileWriter | PartitionWriters | None = None
         self._rows = Metrics.counter("beamsplit", "rows_written")
         self._usec = Metrics.counter("beamsplit", "write_usec")
 
@@ -153,16 +157,20 @@ class _WriteBundle(beam.DoFn):
     def process(self, block: pa.RecordBatch) -> None:
         if block.num_rows:
             if self._writer is None:
-                self._writer = TempFileWriter(self._target, self._write_behind)
+                one = self._by is None
+                target, by = self._target, self._by
+                self._writer = TempFileWriter(target, self._write_behind) if one else PartitionWriters(target, by)
             self._writer.write(block)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._writer is not None:
-            file = self._writer.close()
-            self._rows.inc(file.rows)
+            closed = self._writer.close()
+            files = [closed] if isinstance(closed, TempFile) else closed
+            self._rows.inc(sum(file.rows for file in files))
             self._usec.inc(int(self._writer.seconds * 1e6))
             self._writer = None
-            yield GlobalWindows.windowed_value_at_end_of_window(file)
+            for file in files:
+                yield GlobalWindows.windowed_value_at_end_of_window(file)
 
     def teardown(self) -> None:
         self._abort()

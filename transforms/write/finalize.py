@@ -9,6 +9,7 @@ from typing import Protocol
 
 from beamsplit.models.owned_folder import disown, own, remove_abandoned
 from beamsplit.transforms.write.names import shard_names, temp_folder
+from beamsplit.transforms.write.partitioned import PartitionBy
 from beamsplit.transforms.write.point_of_no_return import renaming, wanted
 from beamsplit.transforms.write.storage import local_path, remove, remove_folder, replace, size_of
 from beamsplit.transforms.write.store_folders import disown_store_folder, own_store_folder
@@ -25,6 +26,10 @@ class Publish(Protocol):
     @property
     def moves(self) -> bool:
         """Whether the files stay, under their names; else they are read, and go with the temporary folder."""
+
+    @property
+    def partitions(self) -> PartitionBy | None:
+        """By what rows are put together in files; None: not at all."""
 
     def is_done(self) -> bool:
         """Whether that was done, as this step may run again: then nothing more is."""
