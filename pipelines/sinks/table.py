@@ -16,10 +16,10 @@ from beamsplit.pipelines.sinks.files import unchanged_check
 from beamsplit.pipelines.sinks.sink import Sink, Written
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.tables.columns import AsTableColumns, check_same_columns, table_schema
-from beamsplit.transforms.write.provenance import JOB, VERSION
 from beamsplit.transforms.tables.left_files import pattern_of, remove_left
 from beamsplit.transforms.tables.rewrite import OnlyWhere, Where
 from beamsplit.transforms.where import bind_where, parse_where
+from beamsplit.transforms.write.provenance import JOB, VERSION
 from beamsplit.transforms.write.storage import check_storable
 
 if TYPE_CHECKING:
