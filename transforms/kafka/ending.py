@@ -12,7 +12,11 @@ from pathlib import Path
 ENDS = "ends-with"
 """File in the job's folder with why it ends."""
 
-_RAISED = re.compile(r"^(?:\w+\.)*JobEndsError: (.+?)(?: \[while running '[^']*'\])*$", re.MULTILINE)
+# What Beam adds to it: the step, or the next failure's text.
+_RAISED = re.compile(
+    r"^(?:\w+\.)*JobEndsError: (.+?)(?: \[while running '[^']*'\]| Traceback \(most recent call last\):)*$",
+    re.MULTILINE,
+)
 
 
 class JobEndsError(RuntimeError):

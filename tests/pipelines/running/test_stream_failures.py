@@ -33,6 +33,17 @@ def test_why_a_worker_elsewhere_cannot_go_on_is_told_once():
     assert told == ["--output kafka://h:1/out: the topic was deleted"] and runner.asked == 3
 
 
+def test_the_failures_of_several_bundles_stand_in_one_text():
+    """As in the log of Flink on this machine."""
+    raised = "a.b.JobEndsError: topic gone"
+    step = "[while running 'Write/ParDo(SendBlocksDoFn)']"
+    for text in (raised, f"{raised} Traceback (most recent call last):\n  File x", f"{raised} {step}\n{raised}"):
+        told: list[str] = []
+        with FailuresElsewhere(Runner(f"Traceback:\n{text}\n\tat java"), told.append, seconds=0.001):
+            wait_until(lambda told=told: told, "it is told")
+        assert told == ["topic gone"]
+
+
 def test_what_starting_again_may_mend_is_left_to_the_runner():
     told: list[str] = []
     runner = Runner("", OTHER)
