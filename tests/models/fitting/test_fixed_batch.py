@@ -41,6 +41,33 @@ CONSTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "equal rows added": ("y = Add(x, c)", {"c": np.tile(W3[:1, :3], (4, 1))}),
     "zeros of a shape": ("c = ConstantOfShape(s) y = Concat<axis=1>(x, c)", {"s": [4, 2]}),
+    "Resize to sizes": (
+        'a = Unsqueeze(x, one) b = Resize<mode="nearest">(a, "", "", s) y = Relu(b)',
+        {"one": [1], "s": [4, 1, 6]},
+    ),
+    "Squeeze without axes": ("a = Unsqueeze(x, one) y = Squeeze(a)", {"one": [1]}),
+    "Squeeze of nothing": ("a = Relu(x) y = Squeeze(a)", {}),
+    "a target of the number of values": (
+        "n = Size(x) r = Div(n, three) f = Reshape(r, one) t = Concat<axis=0>(f, three1) y = Reshape(x, t)",
+        {"three": 3, "one": [1], "three1": [3]},
+    ),
+    "Constant of ints": ("c = Constant<value_ints=[4, 1, 3]>() y = Reshape(x, c)", {}),
+    "Constant of a tensor": ("c = Constant<value=int64[2] {4, 3}>() a = Neg(x) y = Reshape(a, c)", {}),
+    "Constant of an int": (
+        "c = Constant<value_int=4>() u = Reshape(c, one) t = Concat<axis=0>(u, three1) a = Neg(x) y = Reshape(a, t)",
+        {"one": [1], "three1": [3]},
+    ),
+    "Constant of a float": ("c = Constant<value_float=2.0>() a = Mul(x, c) y = Reshape(a, t)", {"t": [4, 3]}),
+    "Constant of floats": (
+        "c = Constant<value_floats=[2.0, 2.0, 3.0]>() a = Mul(x, c) y = Reshape(a, t)",
+        {"t": [4, 3]},
+    ),
+    "a Loop's last and each": (
+        "h, e = Loop<body = b (int64 i, bool k, float[4, 3] c) => (bool k2, float[4, 3] d, float[4, 3] f) "
+        "{ k2 = Identity(k) d = Add(c, c) g = Relu(d) f = Reshape(g, t) }>(two, on, x) "
+        "a = ReduceSum<keepdims=0>(e, zero) r = Reshape(a, t) y = Add(r, h)",
+        {"two": 2, "on": np.array(True), "t": [4, 3], "zero": [0]},
+    ),
     "the rows as features": ("a = Reshape(x, s) y = Transpose<perm=[0, 2, 1]>(a)", {"s": [4, 3, 1]}),
 }  # fmt: skip
 

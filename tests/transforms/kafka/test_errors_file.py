@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from beamsplit.transforms.kafka import errors_file
+from beamsplit.transforms.failures.row_error import RowError
+from beamsplit.transforms.kafka import errors, errors_file
 from beamsplit.transforms.kafka.config import ClientConfig
 from beamsplit.transforms.kafka.errors_file import ErrorsFile, PendingErrors
 from beamsplit.transforms.kafka.offsets import Group
@@ -120,3 +122,37 @@ def test_what_cannot_be_kept_leaves_nothing(file: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space"):
         one.keep()
     assert not list(file.parent.iterdir())
+
+
+def failed(row: int, stage: str = "infer") -> RowError:
+    return RowError("in/0", row, stage, f"row {row}")
+
+
+def test_the_first_that_fail_are_shown(capsys: pytest.CaptureFixture[str]):
+    show = errors._Show()
+    show.process(failed(0, errors.STAGE))
+    for row in range(errors.SHOWN + 3):
+        show.process(failed(row))
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == "" and len(lines) == errors.SHOWN + 1
+    assert [json.loads(one.removeprefix("failed: "))["reason"] for one in lines[:-1]] == [
+        f"row {row}" for row in range(errors.SHOWN)
+    ]
+    assert lines[-1] == "more that fail are counted; --errors kafka://... or FILE.jsonl keeps all"
+
+
+def test_a_bundles_errors_are_added_at_its_end(tmp_path: Path):
+    path = tmp_path / "made" / "e.jsonl"
+    append = errors._Append(str(path))
+    append.start_bundle()
+    append.finish_bundle()
+    assert not path.parent.exists()
+    append.process(failed(1))
+    assert not path.parent.exists()
+    append.finish_bundle()
+    append.process(failed(9))  # of a bundle that fails
+    append.start_bundle()
+    append.process(failed(2))
+    append.finish_bundle()
+    assert [json.loads(line)["reason"] for line in path.read_text().splitlines()] == ["row 1", "row 2"]
