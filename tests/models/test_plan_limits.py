@@ -14,8 +14,8 @@ SHARDED = ShardStepPlan(True, ("x",), ("a",), (4, 0), ("a.onnx", "b.onnx"), 0, (
 WHOLE = ShardStepPlan(False, ("a",), ("y",), (0,), ("c.onnx",), 999, ("3",))
 LAYER = ShardedLayer("fc", "Gemm", "w", 1, (0, 8), 0, "slices", MOST_BYTES)
 PLAN = ShardPlan(
-    model="m.onnx", model_hash="", outputs=("y",), shards=2, steps=(SHARDED, WHOLE), joins=(Join("a", 0, "concat"),), layers=(LAYER,),
-    kept_whole=(KeptWhole("k", 5, "small"),), weight_bytes=9, sharded_bytes=4, least_bytes=1,
+    model="m.onnx", model_hash="", outputs=("y",), shards=2, steps=(SHARDED, WHOLE), joins=(Join("a", 0, "concat"),),
+    layers=(LAYER,), kept_whole=(KeptWhole("k", 5, "small"),), weight_bytes=9, sharded_bytes=4, least_bytes=1,
 )  # fmt: skip
 
 

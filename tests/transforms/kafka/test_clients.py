@@ -68,5 +68,7 @@ def test_a_property_that_is_none_names_its_file(tmp_path: Path):
 
 def test_no_broker_is_told_in_time():
     topic = Topic("127.0.0.1:1", "in")
-    with pytest.raises(UsageError, match="^--input kafka://127.0.0.1:1/in: the broker does not let us in .*; start it"):
+    with pytest.raises(
+        UsageError, match=r"^--input kafka://127.0.0.1:1/in: the broker does not let us in .*; start it"
+    ):
         check_topic(ClientConfig("127.0.0.1:1"), topic, "--input", 0.1)
