@@ -26,6 +26,7 @@ EXTRAS = {
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
     "iceberg": ["pyiceberg[sql-sqlite]>=0.11", "sqlglot>=26"],
     "mlflow": ["mlflow-skinny>=3"],
+    "openlineage": ["openlineage-python>=1.30"],
     "hf": ["huggingface-hub>=1"],
     "convert": ["skl2onnx>=1.20", "onnxmltools>=1.16", "skops>=0.12"],
     "yaml": ["apache-beam[yaml]>=2.76"],
@@ -58,6 +59,7 @@ EXTRAS = {
         "flask-cors>=5",
         "gcp-storage-emulator>=2024.8",
         "mlflow-skinny>=3",
+        "openlineage-python>=1.30",
         "huggingface-hub>=1",
         # What models are converted from.
         "onnxmltools>=1.16",

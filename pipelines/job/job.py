@@ -69,6 +69,9 @@ class Job:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     """Tells this run of it from others: in what it writes, and in lineage."""
 
+    columns_read: pa.Schema | None = None
+    """Of the rows as they are read, where that is known beforehand."""
+
     def lines(self) -> list[str]:
         """The plan as text."""
         return plan_lines(self.facts, self.notes)

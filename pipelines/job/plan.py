@@ -133,6 +133,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
         job_dir=request.job_dir,
         runner=options.runner,
         updating=bool(updates),
+        columns_read=None if bound.raw is None else bound.raw.schema,
         notes=(*planned.notes, *list_cells(sink.output, schema, made)),
         facts={
             "model": binding.model,

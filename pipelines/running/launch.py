@@ -20,6 +20,7 @@ from beamsplit.pipelines.resume.kept import keeping
 from beamsplit.pipelines.running.bounded import reading_ahead, run_bounded
 from beamsplit.pipelines.running.interrupt import interruptible, is_own_process
 from beamsplit.pipelines.running.job_folder import job_folder
+from beamsplit.pipelines.running.lineage import telling_lineage
 from beamsplit.pipelines.running.runner import SettledRunner, dry_run, more_options, settle_runner
 from beamsplit.pipelines.running.wiring import build
 from beamsplit.pipelines.sources.group import OffsetsNotCommittedError, holding_group
@@ -55,6 +56,7 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
             return done
         plan = partial(plan_job, options, job_dir, settled.local, kept)
         job = plan()
+        summary: Summary | None
         for note in job.notes:
             if not watching.quiet and not watching.dry_run_plan:
                 print(f"note: {note}", file=sys.stderr)
@@ -71,11 +73,19 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         if not job.source.bounded:
             from beamsplit.pipelines.running.stream import run_stream
 
-            return run_stream(settled, job, started, signals)
-        summary: Summary | None = None
+            with telling_lineage(options, job) as lineage:
+                code, summary = run_stream(settled, job, started, signals)
+                lineage(code, summary)
+            return code, summary
+        summary = None
         try:
-            with holding_group(job, plan) as held, reading_ahead(held, settled.local):
+            with (
+                holding_group(job, plan) as held,
+                telling_lineage(options, held) as lineage,
+                reading_ahead(held, settled.local),
+            ):
                 code, summary = run_bounded(settled, held, job_dir, started, signals)
+                lineage(code, summary)
                 if kept is not None:
                     kept.remove()
         except OffsetsNotCommittedError as error:
