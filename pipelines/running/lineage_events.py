@@ -79,7 +79,7 @@ class JobEvents:
         return [*found, model]
 
     def _input(self, name: Named, columns: pa.Schema | None) -> Any:
-        facets = {} if columns is None else {"schema": _schema(columns)}
+        facets: dict[str, Any] = {} if columns is None else {"schema": _schema(columns)}
         if name.version is not None:
             facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=name.version)
         return event_v2.InputDataset(name.namespace, name.name, facets=facets)
@@ -99,12 +99,12 @@ event_v2.set_producer(PRODUCER)
 
 
 def _output(name: Named, schema: pa.Schema | None, rows: int | None) -> Any:
-    counted = {}
+    counted: dict[str, Any] = {}
     if rows is not None:
         counted["outputStatistics"] = facet_v2.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
             rowCount=rows
         )
-    facets = {} if schema is None else {"schema": _schema(schema)}
+    facets: dict[str, Any] = {} if schema is None else {"schema": _schema(schema)}
     return event_v2.OutputDataset(name.namespace, name.name, facets=facets, outputFacets=counted)
 
 
