@@ -38,6 +38,16 @@ def test_the_job_is_written_and_nothing_runs(command: Command):
     assert not command.output.parent.exists()
 
 
+def test_a_job_that_resumes_is_written(command: Command):
+    folder = command.folder / "job"
+    code, _, err = command.run("--resume", "--runner", "DataflowRunner", "--dry_run", folder, *CLOUD, *IMAGE)
+    assert code == 0, err
+    steps = {step["step"]: step for step in json.loads((folder / "steps.json").read_text())}
+    (score,) = [step for name, step in steps.items() if name == "Score/Score"]
+    assert score["container"] == "example.org/beamsplit:1" and any(name.startswith("Finish/Finalize") for name in steps)
+    assert not command.output.parent.exists()
+
+
 def test_each_step_is_shown_with_its_hints(tmp_path: Path):
     options = PipelineOptions([*CLOUD, *IMAGE, "--resource_hints", "cpu_count=4"])
     pipeline = beam.Pipeline(direct_runner(1, "thread"), options)
