@@ -16,7 +16,7 @@ from tests import onnx_models
 from tests.onnx_models import save
 
 ROOT = Path(__file__).parents[1]
-COLUMNS = 32
+COLUMNS = 8
 
 
 def compare(folder: Path, rows: int, runs: int) -> None:

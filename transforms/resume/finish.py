@@ -162,7 +162,7 @@ def go_on_with_names(folder: KeptFolder, output: str, errors: str | None) -> boo
     if errors is None:
         told = {**told, "errors": None}
     elif before is None or before[2] != errors or (size_of(before[0]) is None and size_of(errors) != before[1]):
-        told = {**told, "errors": _merged(folder, errors, folder.read_records().values())}
+        told = {**told, "errors": _merged(folder, errors, folder.read_records(whole=False).values())}
     give_names(folder, output, told)
     return True
 

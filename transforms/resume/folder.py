@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from beamsplit.transforms.resume.record import UnitRecord
@@ -102,7 +103,7 @@ class KeptFolder:
         """The record of a unit; None where it is not done, or what it tells of is not there."""
         return self._record(f"{self.path}/{_DONE}{unit:06d}.json")
 
-    def _record(self, path: str) -> UnitRecord | None:
+    def _record(self, path: str, whole: bool = True) -> UnitRecord | None:
         data = read_whole(path)
         if data is None:
             return None
@@ -110,16 +111,18 @@ class KeptFolder:
             record = UnitRecord.of_json(data, self.path, self.job)
         except (ValueError, KeyError, TypeError, IndexError):
             return None
-        return record if all(size_of(file.path) == file.bytes for file in record.files) else None
+        needed = record.files if whole else [record.errors.file] if record.errors is not None else []
+        return record if all(size_of(file.path) == file.bytes for file in needed) else None
 
-    def read_records(self) -> dict[int, UnitRecord]:
-        """The units that are done, by number."""
+    def read_records(self, whole: bool = True) -> dict[int, UnitRecord]:
+        """The units that are done, by number; unless `whole`, also those whose predictions have their names already."""
         names = files_in(f"{self.path}/", _DONE)
+        read = partial(self._record, whole=whole)
         if local_path(self.path) is not None:
-            found: Iterable[UnitRecord | None] = map(self._record, names)
+            found: Iterable[UnitRecord | None] = map(read, names)
             return {record.unit: record for record in found if record is not None}
         with ThreadPoolExecutor(THREADS) as pool:
-            return {record.unit: record for record in pool.map(self._record, names) if record is not None}
+            return {record.unit: record for record in pool.map(read, names) if record is not None}
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """What `JOB` or `FINAL` tells; None where it is not there."""

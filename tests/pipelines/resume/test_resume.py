@@ -188,6 +188,21 @@ def test_files_that_were_getting_their_names_get_them(
     assert len((job.folder / "errors.jsonl").read_text().splitlines()) == 17
 
 
+def killed(*_: object) -> None:
+    raise OSError("killed")
+
+
+def test_errors_may_go_elsewhere_when_files_have_their_names(job: Resumable, monkeypatch: pytest.MonkeyPatch):
+    output = "out/p-*.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "remove_folder", killed)
+        job.run(output, "--errors", "errors.jsonl", code=1)
+    assert len(list((job.folder / "out").glob("p-*"))) == FILES
+    summary, _ = job.run(output, "--errors", "elsewhere.jsonl")
+    assert summary["rows_failed"] == 17
+    assert len((job.folder / "elsewhere.jsonl").read_text().splitlines()) == 17
+
+
 def test_a_second_command_is_refused(job: Resumable):
     held = hold(str(job.folder / "out" / ".p.parquet-resume"))
     assert held is not None
