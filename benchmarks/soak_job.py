@@ -126,6 +126,12 @@ class Soak:
         self.counter.stop()
         self.errors.stop()
 
+    @property
+    def pid(self) -> int:
+        """The process id of the job's command."""
+        assert self._job is not None, "it runs for the time of a with"
+        return self._job.pid
+
     def hit(self, what: str) -> float:
         """Strike, mend what does not mend itself, and wait until the stream goes on; gives the seconds of it."""
         started = time.monotonic()

@@ -170,7 +170,7 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
         )
         pool = None if options.own_workers else stack.enter_context(WorkerPool(folder))
         server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism)
-        runner = _runner(pool, options.master, options.told_in, lambda: server.process.logged())
+        runner = _runner(pool, options, workers, lambda: server.process.logged())
         # When the job server has ended, which may have been handing the job over until then.
         stack.callback(runner.see_it_over)
         stack.enter_context(server)
@@ -207,11 +207,15 @@ def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, worker
     return flags
 
 
-def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None, log: Callable[[], str]) -> Any:
+def _runner(pool: WorkerPool | None, asked: FlinkOptions, workers: int, log: Callable[[], str]) -> Any:
     import grpc
-    from apache_beam.options.pipeline_options import GoogleCloudOptions
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, PortableOptions
     from apache_beam.runners.portability.portable_runner import PortableRunner
     from apache_beam.runners.runner import PipelineState
+
+    from beamsplit.runners.beam_patches.parts_apart import set_parts_apart
+
+    master, told_in = asked.master, asked.told_in
 
     class Runner(PortableRunner):
         """Remembers its job, and gives it up when workers cannot start: Flink would try again for ever."""
@@ -224,6 +228,8 @@ def _runner(pool: WorkerPool | None, master: str | None, told_in: str | None, lo
         _over = threading.Event()
 
         def run_portable_pipeline(self, pipeline: Any, options: Any) -> Any:
+            if asked.streaming and (turns := set_parts_apart(pipeline)):
+                options.view_as(PortableOptions).sdk_worker_parallelism = workers * turns
             if master is not None:
                 self.cluster_job = ClusterJob(master, options.view_as(GoogleCloudOptions).job_name)
             self._result = super().run_portable_pipeline(pipeline, options)

@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
+from beamsplit.runners.beam_patches.thread_worker import PARTS, ThreadWorker
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.process import Process
 
@@ -56,8 +58,10 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
         self._host, self._port = host, port
         self._command = list(command or [sys.executable, "-m", "beamsplit.runners.pool_worker"])
-        self._workers: dict[str, Process] = {}
+        self._workers: dict[str, list[Process]] = {}
+        self._threads: dict[str, list[ThreadWorker]] = {}
         self._lock = threading.Lock()
+        self._named: Counter[str] = Counter()
         self._started, self._failures, self._closed = 0, 0, False
         self._server: Any = None
 
@@ -79,7 +83,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._closed = True
-            workers, self._workers = list(self._workers.values()), {}
+            workers, self._workers = [each for alike in self._workers.values() for each in alike], {}
         for worker in workers:
             worker.kill()
         self.failed.set()  # whoever waits for it need wait no longer
@@ -88,11 +92,18 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def pids(self) -> list[int]:
         """Of the workers that run."""
         with self._lock:
-            return [pid for worker in self._workers.values() if (pid := worker.pid) is not None]
+            workers = [each for alike in self._workers.values() for each in alike]
+            return [pid for worker in workers if (pid := worker.pid) is not None]
 
     def StartWorker(self, request: Any, context: Any) -> Any:
         """Answer when the worker has connected, or with an error."""
+        if PARTS in request.params:
+            return self._start_thread(request)
         name = "".join(c if c.isalnum() or c in "-." else "_" for c in request.worker_id)
+        with self._lock:
+            # The TaskManagers give their workers the same names.
+            self._named[name] += 1
+            name = name if self._named[name] == 1 else f"{name}.{self._named[name]}"
         ready = self.folder / f"{name}.ready"
         env = {
             "WORKER_ID": request.worker_id,
@@ -106,7 +117,8 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         with self._lock:
             if self._closed:
                 return beam_fn_api_pb2.StartWorkerResponse(error="the worker pool is closed")
-            self._workers[request.worker_id] = worker
+            alike = self._workers.setdefault(request.worker_id, [])
+            alike[:] = [*(other for other in alike if other.pid is not None), worker]
             worker.start()
         try:
             worker.wait_until(ready.exists, START_SECONDS)
@@ -119,12 +131,25 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:
-        """End a worker."""
+        """End a worker, unless several TaskManagers have one of this name: theirs end when they let go of them."""
         with self._lock:
-            worker = self._workers.pop(request.worker_id, None)
+            alike = self._workers.get(request.worker_id, [])
+            worker = alike.pop() if len(alike) == 1 else None
+            threads = self._threads.pop(request.worker_id, [])
         if worker is not None:
             worker.stop(5)
+        if len(threads) == 1:
+            threads[0].stop()
         return beam_fn_api_pb2.StopWorkerResponse()
+
+    def _start_thread(self, request: Any) -> Any:
+        try:
+            worker = ThreadWorker(request.worker_id, request.control_endpoint.url)
+        except Exception as error:
+            return beam_fn_api_pb2.StartWorkerResponse(error=f"{type(error).__name__}: {error}")
+        with self._lock:
+            self._threads.setdefault(request.worker_id, []).append(worker)
+        return beam_fn_api_pb2.StartWorkerResponse()
 
     def _count_failure(self, reason: str) -> None:
         with self._lock:

@@ -33,6 +33,6 @@ def score_distributed(
     blocks, unread = elements | "To blocks" >> ToBlocks(steps.schema, keep, most_rows, linger_seconds)
     blocks, failed = run_steps(blocks, steps.steps, steps.divided, None, side_workers(steps.divided))
     predictions = blocks | "From blocks" >> FromBlocks(element_type)
-    unscored = tuple(failed) | "Unscored" >> beam.Flatten()
+    unscored = tuple(found.errors for found in failed) | "Unscored" >> beam.Flatten()
     told = unscored | "Without numbers" >> beam.Map(without_number).with_output_types(RowError)
     return predictions, (unread, told) | "Errors" >> beam.Flatten()

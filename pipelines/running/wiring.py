@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from beamsplit.pipelines.sinks.outputs import write_outputs
-from beamsplit.pipelines.sinks.sink import Written
+from beamsplit.pipelines.sinks.sink import FoundErrors, Written
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -51,7 +51,9 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
         _score_in_transactions(rows.blocks, job)
         return []
     blocks, failed = run_steps(rows.blocks, job.steps, job.execution, job.job_dir, ends)
-    return write_outputs(blocks, (*rows.failed, *failed), rows.gaps, job, first_errors, ends.behind)
+    unread = [FoundErrors(one, ends.before) for one in rows.failed]
+    gaps = [FoundErrors(one, ends.before) for one in rows.gaps]
+    return write_outputs(blocks, (*unread, *failed), gaps, job, first_errors, ends.behind)
 
 
 def _score_in_transactions(blocks: PCollection, job: Job) -> None:
@@ -101,7 +103,7 @@ def run_steps(
     execution: Execution,
     job_dir: str | None,
     ends: SideWorkers = SideWorkers(),
-) -> tuple[PCollection, list[PCollection]]:
+) -> tuple[PCollection, list[FoundErrors]]:
     """(blocks that went through all steps, rows that failed in each).
 
     Args:
@@ -113,19 +115,22 @@ def run_steps(
     """
     from beamsplit.transforms.apply import FAILED, ApplyStep
 
-    failed = []
+    failed: list[FoundErrors] = []
     hints = ends.before
     for number, (stage, step) in enumerate(steps):
         last = number == len(steps) - 1
         if stage == "infer" and execution.distributed is not None:
-            from beamsplit.transforms.infer.run_steps import RunSteps
+            from beamsplit.transforms.infer.run_steps import RunSteps, failing_workers
 
             hints = ends.behind
-            blocks, unscored = blocks | f"{number}: model" >> RunSteps(execution.distributed, last)
+            run = RunSteps(execution.distributed, last, failed_by_step=True)
+            blocks, *unscored = blocks | f"{number}: model" >> run
+            found_by = [{"min_ram": memory} for memory in failing_workers(execution.distributed)]
+            failed += [FoundErrors(*each) for each in zip(unscored, found_by, strict=True)]
         else:
             applied = blocks | f"{number}: {stage}" >> ApplyStep(step, stage, job_dir, last).with_resource_hints(
                 **hints
             )
-            blocks, unscored = applied.blocks, applied[FAILED]
-        failed.append(unscored)
+            blocks = applied.blocks
+            failed.append(FoundErrors(applied[FAILED], hints))
     return blocks, failed

@@ -17,6 +17,15 @@ Written = list["tuple[str, str]"]
 """(path, job id) of each output, whose temporary files can be removed."""
 
 
+class FoundErrors(NamedTuple):
+    """Errors of one kind."""
+
+    errors: PCollection
+
+    hints: Mapping[str, str]
+    """Resource hints of the workers that find them."""
+
+
 class Sink(ABC):
     """Where predictions go: rows that it refuses fail, and what it writes is complete only when `after` is."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from beamsplit.runners.flink import FlinkOptions, flink_runner, pool_of_this_mac
 from beamsplit.runners.flink_job_server import DRIVER, cluster_jars, for_cluster, job_server_command
 from beamsplit.runners.worker_pool import WorkerPool, python_environment
 from tests.command import Command
+from tests.waiting import wait_until
 
 GIVEN = ["--model", "m.onnx", "--input", "a.csv", "--output", "o.csv"]
 
@@ -133,9 +135,25 @@ def test_a_pool_takes_its_workers_with_it(tmp_path: Path):
         stopped = beam_fn_api_pb2.StopWorkerRequest(worker_id="1-1")
         pool.StopWorker(stopped, None)
         assert len(pool.pids()) == 1
-        left = list(pool._workers.values())
+        left = [worker for alike in pool._workers.values() for worker in alike]
         assert pool.failure is None
     assert [worker.pid for worker in left] == [None]
+
+
+def test_workers_of_two_task_managers_may_have_one_name(tmp_path: Path):
+    code = "import os, pathlib, time; pathlib.Path(os.environ['BEAMSPLIT_READY']).touch(); time.sleep(600)"
+    with WorkerPool(tmp_path, command=[sys.executable, "-c", code, str(tmp_path)]) as pool:
+        assert [pool.StartWorker(start_request(), None).error for _ in range(2)] == ["", ""]
+        both = pool.pids()
+        # Whose it is, the request does not say.
+        pool.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id="1-1"), None)
+        assert pool.pids() == both and len(both) == 2
+        os.kill(both[0], signal.SIGKILL)
+        wait_until(lambda: pool.pids() == both[1:])
+        assert pool.StartWorker(start_request(), None).error == ""
+        assert len(pool.pids()) == 2 and both[1] in pool.pids()
+    logs = sorted(log.name for log in tmp_path.glob("*.log"))
+    assert logs == ["worker-1-1.2.log", "worker-1-1.3.log", "worker-1-1.log"]
 
 
 def test_later_failures_are_forgiven_a_few_times(tmp_path: Path):

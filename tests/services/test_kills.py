@@ -12,7 +12,8 @@ from beamsplit.runners.local import FlinkCluster, KafkaBroker
 pytest.importorskip("confluent_kafka")
 
 from benchmarks.soak import SETTINGS, run_soak
-from benchmarks.soak_job import Soak
+from benchmarks.soak_job import PARALLELISM, Soak
+from tests.services.busy import wait_until_all_work
 
 KILLS = {
     # What comes back by itself, or with the service, is the same for both; the rest of the soak is run by hand.
@@ -33,7 +34,12 @@ def test_kills_lose_nothing_and_double_nothing_where_that_is_promised(
     broker: KafkaBroker, two_managers: FlinkCluster, tmp_path: Path, delivery: str
 ):
     soak = Soak(broker, two_managers.start(), tmp_path, delivery, rate=300, checkpoint="3s")
-    outcome = run_soak(soak, 1500, KILLS[delivery], print)
+
+    def check_workers(hit: str) -> None:
+        """One for each of the tasks, which are on two TaskManagers, and whatever was begun again: none is idle."""
+        print(hit, wait_until_all_work(soak.pid, PARALLELISM))
+
+    outcome = run_soak(soak, 1500, KILLS[delivery], check_workers)
     assert outcome.sent >= 1500 and outcome.good, outcome
 
 

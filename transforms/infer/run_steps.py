@@ -164,19 +164,29 @@ class _Join(beam.DoFn):
 
 
 class RunSteps(beam.PTransform):
-    """PCollection of blocks -> (blocks of kept columns and outputs, PCollection of RowError).
+    """PCollection of blocks -> (blocks of kept columns and outputs, PCollection of RowError, ...).
+
+    Rows that failed are one PCollection, or one for each step, made by the workers of `failing_workers`.
 
     Args:
         steps: of the model.
         count_done: whether rows that come out count as scored.
         patience: seconds until a part of a stream's block counts as lost, see `MeetParts`.
+        failed_by_step: keep apart what fails in each step.
     """
 
-    def __init__(self, steps: ModelSteps, count_done: bool = False, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        steps: ModelSteps,
+        count_done: bool = False,
+        patience: float = PATIENCE_SECONDS,
+        failed_by_step: bool = False,
+    ) -> None:
         super().__init__()
         self._steps, self._count_done, self._patience = steps, count_done, patience
+        self._failed_by_step = failed_by_step
 
-    def expand(self, blocks: PCollection) -> tuple[PCollection, PCollection]:
+    def expand(self, blocks: PCollection) -> tuple[PCollection, ...]:
         """Wire: a ParDo a whole step; a ParDo a shard, where they meet and a join for a sharded one."""
         memory, stages = worker_memory(self._steps), self._steps.stages
         failed = []
@@ -205,7 +215,13 @@ class RunSteps(beam.PTransform):
             made[FAILED].element_type = RowError
             failed.append(made[FAILED])
             blocks = made.blocks
-        return blocks, tuple(failed) | "Failed" >> beam.Flatten()
+        return (blocks, *failed) if self._failed_by_step else (blocks, tuple(failed) | "Failed" >> beam.Flatten())
+
+
+def failing_workers(steps: ModelSteps) -> list[str]:
+    """The memory that the workers ask for which find the rows that fail in each step (see `worker_memory`)."""
+    memory = worker_memory(steps)
+    return [memory[stage, None] for stage in steps.stages]
 
 
 WORKER_BYTES = 512 << 20

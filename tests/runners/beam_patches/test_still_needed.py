@@ -9,6 +9,7 @@ import inspect
 import json
 import subprocess
 import sys
+import zipfile
 from functools import cache
 
 import pytest
@@ -29,6 +30,8 @@ from beamsplit.runners.beam_patches.loopback import EVERYWHERE
 from beamsplit.runners.beam_patches.quiet_worker import MESSAGES
 from beamsplit.runners.beam_patches.reading_progress import with_completed_of_beam
 from beamsplit.runners.beam_patches.unbounded_reading import MOST_RECORDS, reading_dofn
+from beamsplit.runners.flink_job_server import ARTIFACTS
+from beamsplit.runners.maven import cached_jars
 
 PLAIN = """
 import json, sys
@@ -114,6 +117,21 @@ def test_unbounded_reading():
     first = next(iter(inspect.signature(unbounded_source.ReadFromUnboundedSource).parameters))
     assert first == "source"
     assert reading_dofn(2.0)._max_records_per_bundle == MOST_RECORDS
+
+
+def test_parts_apart():
+    # A stage has the next worker, whatever stage it is: one count for all.
+    jars = cached_jars(*ARTIFACTS)
+    if jars is None:
+        pytest.skip("Beam's Flink runner is not in the cache")
+    (jar,) = jars.glob("beam-runners-java-fn-execution-*.jar")
+    with zipfile.ZipFile(jar) as classes:
+        dealing = classes.read("org/apache/beam/runners/fnexecution/control/DefaultJobBundleFactory.class")
+    assert b"stageBundleFactoryCount" in dealing
+
+
+def test_thread_worker():
+    assert not [name for name in vars(sdk_worker.SdkHarness) if name in ("stop", "close", "shutdown")]
 
 
 def test_timer_hold():
