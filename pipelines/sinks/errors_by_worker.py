@@ -19,8 +19,8 @@ def write_errors_by_worker(found: Sequence[FoundErrors], job: Job) -> None:
     kinds: dict[tuple[tuple[str, str], ...], list[PCollection]] = {}
     for errors, hints in found:
         kinds.setdefault(tuple(sorted(hints.items())), []).append(errors)
-    for number, (hints, errors) in enumerate(kinds.items()):
-        tuple(errors) | f"Errors {number}" >> _WriteErrors(job, dict(hints))
+    for number, (kind, together) in enumerate(kinds.items()):
+        tuple(together) | f"Errors {number}" >> _WriteErrors(job, dict(kind))
 
 
 class _WriteErrors(beam.PTransform):
