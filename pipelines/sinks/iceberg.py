@@ -36,6 +36,10 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
         )
     catalog = open_catalog(name, "--output")
     table = _table(catalog, name)
+    if table is not None and table.format_version > 2:
+        raise UsageError(
+            f"--output {name} is a table of version {table.format_version}, and versions 1 and 2 are written"
+        )
     mode = check_mode_of_table(options, str(name), table is not None)
     location = table.location() if table is not None else _new_location(catalog, name)
     if local_path(location) is None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.manifest import DataFileContent
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType
 from pyiceberg.utils.config import Config
@@ -23,6 +24,7 @@ import beamsplit as bs
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.tables.iceberg import IcebergName, file_of_task, told
 from tests.command import ROWS, Command
+from tests.transforms.tables.iceberg_deletes import add_deletes, delete_positions
 
 GIVEN = ("--workers", 1, "--worker_type", "thread", "--quiet")
 KINDS = {
@@ -154,16 +156,42 @@ def test_what_is_not_read_right_is_refused(
     (task,) = made.scan().plan_files()
     name = IcebergName("local", "db.t")
 
-    def of(file: Any, *deletes: Any, location: str = made.location()) -> str:
-        return file_of_task(name, SimpleNamespace(file=file, delete_files={*deletes}), location, "--input")  # type: ignore[arg-type]
+    def of(file: Any, location: str = made.location()) -> str:
+        return file_of_task(name, SimpleNamespace(file=file), location, "--input")  # type: ignore[arg-type]
 
     assert of(task.file) == task.file.file_path.removeprefix("file://")
-    with pytest.raises(UsageError, match="has rows that delete files mark as deleted"):
-        of(task.file, task.file)
     with pytest.raises(UsageError, match="which is not in the table's folder"):
         of(task.file, location="file:///other")
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
     assert "pip install 'beamsplit[iceberg]'" in command.run(input=NAME)[2]
+
+
+def test_rows_that_delete_files_mark_are_none(command: Command, catalog: Catalog, table: pa.Table):
+    made = catalog.create_table("db.t", schema=table.schema)
+    made.append(table.slice(0, 300))
+    first = made.current_snapshot().snapshot_id
+    (one,) = (task.file.file_path for task in made.scan().plan_files())
+    made.append(table.slice(300))
+    (two,) = {task.file.file_path for task in made.scan().plan_files()} - {one}
+    delete_positions(made, {one: range(0, 300, 7), two: [0, 299]})
+    delete_positions(made, {one: [0, 1], two: range(10)})
+    gone = {*range(0, 300, 7), 1, *range(300, 310), 599}
+    left = [n for n in range(ROWS) if n not in gone]
+    assert made.scan().to_arrow()["id"].sort().to_pylist() == left
+    summary = command.folder / "s.json"
+    assert scored(command, "--keep", "id", "--summary", summary)["id"].to_pylist() == left
+    assert json.loads(summary.read_text())["rows_in"] == len(left)
+    assert scored(command, "--keep", "id", "--where", "id < 20")["id"].to_pylist() == [n for n in left if n < 20]
+    assert scored(command, "--keep", "id", name=f"{NAME}@{first}")["id"].to_pylist() == list(range(300))
+    assert "--limit counts rows of files" in command.run("--limit", 5, input=NAME)[2]
+
+
+def test_rows_deleted_by_their_values_are_refused(command: Command, catalog: Catalog, table: pa.Table):
+    made = catalog.create_table("db.t", schema=table.schema)
+    made.append(table)
+    rows = pa.table({"id": pa.array([1, 2], pa.int64())})
+    add_deletes(made, rows, DataFileContent.EQUALITY_DELETES, ids=[1])
+    assert "rows that are deleted by their values (equality deletes), which is not read" in command.error(input=NAME)
 
 
 def test_what_is_wrong_is_told_in_a_line(command: Command, catalog: Catalog, monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read.infer_schema import UNREADABLE
@@ -17,6 +19,7 @@ from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.tables.table_file import TableFile, file_stamp
 from beamsplit.transforms.where import Bounds, Node, may_match
 from beamsplit.transforms.write.plain_columns import written_type
+from beamsplit.transforms.write.storage import open_input
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -206,16 +209,23 @@ def iceberg_snapshot(
     try:
         tasks = list(table.scan(snapshot_id=number).plan_files())
     except Exception as error:
+        if "equality deletes" in str(error):
+            raise UsageError(
+                f"{option} {name} has rows that are deleted by their values (equality deletes), which is not read: "
+                "rewrite its data files, or read it with a program that knows them"
+            ) from error
         raise UsageError(f"{option} {name} cannot be read: {told(error)}") from error
     kept, left_out = [], 0
+    deleted = deleted_rows(name, table, tasks, option)
     for task in tasks:
         path = file_of_task(name, task, table.location(), option)
         constants = _constants(table, own, schema, task.file)
-        rows = int(task.file.record_count)
+        gone = deleted.get(path)
+        rows = int(task.file.record_count) - (0 if gone is None else len(gone))
         if where is not None and not may_match(where, _bounds(own, schema, task.file, constants)):
             left_out += rows
             continue
-        file = replace(plain, constants=tuple(constants.items()), rows=rows)
+        file = replace(plain, constants=tuple(constants.items()), rows=rows, deleted=gone)
         kept.append(InputFile(path, int(task.file.file_size_in_bytes), file_stamp(path), table=file))
     if not kept:
         kept.append(InputFile(table.location(), 0, table=replace(plain, rows=0)))
@@ -233,13 +243,8 @@ def file_of_task(name: IcebergName, task: FileScanTask, location: str, option: s
     """The path of a file that can be read as it is.
 
     Raises:
-        UsageError: rows of it are deleted, it is no Parquet, or lies elsewhere than the table.
+        UsageError: it is no Parquet, or lies elsewhere than the table.
     """
-    if task.delete_files:
-        raise UsageError(
-            f"{option} {name} has rows that delete files mark as deleted (merge on read), which is not read: rewrite "
-            "its data files, or read it with a program that knows them"
-        )
     kind = str(getattr(task.file.file_format, "name", task.file.file_format)).upper()
     if kind != "PARQUET":
         raise UsageError(
@@ -253,6 +258,28 @@ def file_of_task(name: IcebergName, task: FileScanTask, location: str, option: s
             "copy it there, or read such files by their names"
         )
     return path
+
+
+def deleted_rows(name: IcebergName, table: Table, tasks: list[FileScanTask], option: str) -> dict[str, np.ndarray]:
+    """Path of a data file -> numbers of its rows that delete files mark as deleted, int64 in rising order.
+
+    Raises:
+        UsageError: a delete file is no Parquet.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for file in {one.file_path: one for task in tasks for one in task.delete_files}.values():
+        kind = str(getattr(file.file_format, "name", file.file_format)).upper()
+        if kind != "PARQUET":
+            raise UsageError(
+                f"{option} {name} has a delete file of {kind.capitalize()}, and Parquet is read: rewrite its data files"
+            )
+        with open_input(file.file_path) as opened:
+            rows = pq.ParquetFile(opened).read(columns=["file_path", "pos"])
+        paths = rows["file_path"].combine_chunks().dictionary_encode()
+        codes, numbers = paths.indices.to_numpy(), rows["pos"].to_numpy()
+        for at, path in enumerate(paths.dictionary.to_pylist()):
+            found.setdefault(path.removeprefix("file://"), []).append(numbers[codes == at])
+    return {path: np.unique(np.concatenate(several)) for path, several in found.items()}
 
 
 def path_of(task: FileScanTask) -> str:
