@@ -25,6 +25,12 @@ EXTRAS = {
     "lance": ["pylance>=2", "sqlglot>=26"],
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
     "iceberg": ["pyiceberg[sql-sqlite]>=0.11", "sqlglot>=26"],
+    "sql": [
+        "adbc-driver-manager>=1.8",
+        "adbc-driver-postgresql>=1.8",
+        "adbc-driver-sqlite>=1.8",
+        "sqlglot>=26",
+    ],
     "mlflow": ["mlflow-skinny>=3"],
     "openlineage": ["openlineage-python>=1.30"],
     "hf": ["huggingface-hub>=1"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beamsplit.transforms.sql.query import SqlQuery
     from beamsplit.transforms.tables.table_file import TableFile
 
 CsvHeader = bool | tuple[str, ...] | None
@@ -62,6 +63,9 @@ class Split:
 
     table: TableFile | None = None
     """What a table tells of the file, if it is one of a table."""
+
+    query: SqlQuery | None = None
+    """What is asked of a database, if it is no file: `start` and `stop` are numbers of its ranges."""
 
     def origin_file(self) -> str:
         """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.

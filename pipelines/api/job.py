@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import disown, own
-from beamsplit.pipelines.options.schemes import is_table
+from beamsplit.pipelines.options.schemes import is_sql, is_table
 from beamsplit.transforms.failures.row_error import RowError
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def score(
 
 
 def _table_reader(output: str) -> str:
+    if is_sql(output):
+        return "ADBC (adbc_driver_postgresql.dbapi, adbc_driver_sqlite.dbapi) or pandas.read_sql"
     if not output.startswith("delta:"):
         return "pyiceberg's Table.scan().to_arrow()"
     return f"deltalake.DeltaTable({output.removeprefix('delta:')!r}).to_pyarrow_table()"

@@ -8,6 +8,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.registry import check_registry
 from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic
+from beamsplit.pipelines.options.sql import check_sql
 from beamsplit.pipelines.options.values import ScoreOptions, is_given
 
 
@@ -37,6 +38,8 @@ input_format         yes     -       -         yes     yes     yes     yes     y
 delimiter            yes     -       -         yes     yes     yes     yes     yes     yes
 limit                yes     -       -         yes     yes     yes     yes     yes     yes
 where                yes     -       -         yes     yes     yes     yes     yes     yes
+key                  yes     -       -         yes     yes     yes     yes     yes     yes
+sql_config           yes     table   -         yes     yes     yes     yes     yes     yes
 encoding             yes     -       -         yes     yes     yes     yes     yes     yes
 csv_header           yes     -       -         yes     yes     yes     yes     yes     yes
 types                yes     -       -         yes     yes     yes     yes     yes     yes
@@ -93,6 +96,7 @@ READ_FROM = {
     ("file", "yes", "-"): "where files are written",
     ("file", "-", "-"): "from files to files only",
     ("table", "table", "-"): "where a table is written",
+    ("yes", "table", "-"): "where a table is read or written",
     ("topic", "-", "yes"): "where a topic is written",
     ("topic", "yes", "yes"): "topics only",
     ("-", "yes", "yes"): "topics only",
@@ -145,6 +149,7 @@ def check_mode(options: ScoreOptions) -> Mode:
     check_registry(options)
     if mode is not Mode.STREAM:
         _check_table(options)
+        check_sql(options)
     return mode
 
 

@@ -55,10 +55,14 @@ SCHEMES: dict[str, Scheme] = {
     "lance": Scheme({Mode.FILES: f"{_SOURCES}.lance"}),
     "iceberg": Scheme({Mode.FILES: f"{_SOURCES}.iceberg"}, tables=f"{_SINKS}.iceberg"),
     "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}, tables=f"{_SINKS}.delta"),
+    **dict.fromkeys(
+        ("postgresql", "postgres", "sqlite", "sql"),
+        Scheme({Mode.FILES: f"{_SOURCES}.sql"}, tables=f"{_SINKS}.sql"),
+    ),
 }
 """System by scheme."""
 
-BY_PATH = ("delta", "lance")
+BY_PATH = ("delta", "lance", "sqlite", "sql")
 """Schemes behind which a path stands: `delta:data/sales`."""
 
 
@@ -79,6 +83,11 @@ def scheme_of(name: str) -> Scheme:
 def is_table(name: str) -> bool:
     """Whether a name is that of a table."""
     return scheme_of(name).tables is not None
+
+
+def is_sql(name: str) -> bool:
+    """Whether a name is that of a table or a query of a database."""
+    return scheme_of(name) is SCHEMES["sql"]
 
 
 def is_topic(name: str) -> bool:

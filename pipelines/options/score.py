@@ -28,6 +28,7 @@ from beamsplit.pipelines.options.shared import (
     read_binding,
     read_encoding,
 )
+from beamsplit.pipelines.options.sql import add_sql
 from beamsplit.pipelines.options.stream import add_stream
 from beamsplit.pipelines.options.texts import (
     positive,
@@ -108,15 +109,17 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="PATTERN",
-        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or lance:PATH, also @VERSION, or "
-        "iceberg://CATALOG/db.table; or a topic, kafka://host:port/topic",
+        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or lance:PATH, also @VERSION, "
+        "iceberg://CATALOG/db.table, postgresql://HOST/DB#schema.table, sqlite:PATH#table, or a query, sql:FILE.sql; "
+        "or a topic, kafka://host:port/topic",
     )
     job.add_argument(
         "--output",
         required=True,
         metavar="FILE",
         help="where predictions go: exactly this file, .parquet, .csv, .jsonl, .avro or .orc; or many files, "
-        "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH or iceberg://CATALOG/db.table",
+        "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH, "
+        "iceberg://CATALOG/db.table, postgresql://HOST/DB#schema.table or sqlite:PATH#table",
     )
     job.add_argument("--overwrite", action="store_true", help="replace outputs and errors of an earlier run")
     job.add_argument("--append", action="store_true", help="add the rows to a table that is there, or make it")
@@ -285,6 +288,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_division(p)
     add_stream(p)
     add_registry(p)
+    add_sql(p)
     watch = p.add_argument_group("watching")
     watch.add_argument("--dry_run_plan", action="store_true", help="check everything, print the plan, run nothing")
     watch.add_argument(

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.name_lists import read_csv_header, read_nulls, split_names
 from beamsplit.pipelines.options.values import option_of
+from beamsplit.transforms.sql.names import check_sql_passwords
 from beamsplit.transforms.stores.schemes import check_names
 
 MODEL_HELP = (
@@ -167,7 +168,9 @@ def check_no_passwords(options: argparse.Namespace) -> None:
         UsageError: there is one; it is not shown.
     """
     given = [(name, value if isinstance(value, list) else [value]) for name, value in vars(options).items()]
-    check_names((f"--{name}", one) for name, values in given for one in values if isinstance(one, str))
+    names = [(f"--{name}", one) for name, values in given for one in values if isinstance(one, str)]
+    check_names(names)
+    check_sql_passwords(names)
 
 
 def _pairs(option: str, values: list[str], example: str) -> dict[str, str]:

@@ -58,6 +58,12 @@ class SourceOptions:
     where: str | None = None
     """The condition that rows are kept by."""
 
+    key: str | None = None
+    """The column of which a database's workers read ranges."""
+
+    sql_config: str | None = None
+    """A file, or `env:NAME`, with what a database's driver is to know; of an output too."""
+
 
 @dataclass(frozen=True)
 class SinkOptions:

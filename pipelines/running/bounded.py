@@ -15,7 +15,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.running.run_limit import told
 from beamsplit.pipelines.execution.workers import cores
 from beamsplit.pipelines.job.job import Job
-from beamsplit.pipelines.options.schemes import is_topic
+from beamsplit.pipelines.options.schemes import is_sql, is_topic
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Summary, summarise
 from beamsplit.pipelines.resume.kept import forget_kept
@@ -157,7 +157,7 @@ def _give_up(written: list[tuple[str, str]], workers: WorkerProcesses | None) ->
 def _first_errors_path(job: Job) -> str | None:
     """Where the workers tell what failed; None where they and this process share no folder."""
     output = job.sinks.predictions.name
-    if job.job_dir is None and is_topic(output):
+    if job.job_dir is None and (is_topic(output) or is_sql(output)):
         return None
     folder = job.job_dir or os.path.dirname(output) or "."
     return f"{folder}/.first-errors-{os.getpid()}.json"

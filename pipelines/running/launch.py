@@ -26,6 +26,7 @@ from beamsplit.pipelines.running.wiring import build
 from beamsplit.pipelines.sources.group import OffsetsNotCommittedError, holding_group
 from beamsplit.runners.beam_patches.lean_import import import_beam
 from beamsplit.runners.direct import is_direct
+from beamsplit.transforms.sql.held import held_open
 
 OK, FAILED = 0, 1
 
@@ -49,6 +50,7 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         interruptible() as signals,
         ending_with(signals.end),
         job_folder() as folder,
+        held_open(),
         keeping(options) as kept,
     ):
         job_dir = folder if settled.local else None

@@ -15,6 +15,7 @@ from beamsplit.runners.java import QUICK, find_java
 from beamsplit.runners.local import FlinkCluster, KafkaBroker, SchemaRegistry
 from beamsplit.runners.prism import find_prism
 from tests.caches import link_programs
+from tests.services.postgres import Postgres, find_programs, postgres_server
 from tests.services.streams import Stream
 from tests.services.transacted import Topics
 
@@ -81,6 +82,19 @@ def schema_registry(services: None, tmp_path_factory: pytest.TempPathFactory) ->
     """A schema registry, running: use subjects of your own."""
     with SchemaRegistry(tmp_path_factory.mktemp("registry")) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, running: use tables of your own."""
+    programs = find_programs()
+    if programs is None:
+        missing = "PostgreSQL's initdb is not installed: apt-get install postgresql"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with postgres_server(programs) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -145,10 +145,11 @@ ORC = Format("orc", (".orc",), "formats.orc", "formats.orc", cuttable=True, time
 WEBDATASET = Format("webdataset", (".tar",), "formats.webdataset")
 TFRECORD = Format("tfrecord", (".tfrecord", ".tfrecords"), "formats.tfrecord", packed=True)
 LANCE = Format("lance", (), "formats.lance", by_scheme=True, cuttable=True)
+SQL = Format("sql", (), "formats.sql", by_scheme=True)
 FILES = Format("files", (), "read.files", files=True, cuttable=True)
 
 FORMATS: dict[str, Format] = {
-    one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, TFRECORD, LANCE, FILES)
+    one.name: one for one in (PARQUET, CSV, JSONL, ARROW, AVRO, ORC, WEBDATASET, TFRECORD, LANCE, SQL, FILES)
 }
 """Every format, by its name."""
 

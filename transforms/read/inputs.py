@@ -17,6 +17,7 @@ from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.split import CsvHeader
 
 if TYPE_CHECKING:
+    from beamsplit.transforms.sql.query import SqlQuery
     from beamsplit.transforms.tables.table_file import TableFile
 
 
@@ -50,6 +51,9 @@ class InputFile:
 
     table: TableFile | None = field(default=None, compare=False)
     """What a table tells of the file, if it is one of a table."""
+
+    query: SqlQuery | None = field(default=None, compare=False)
+    """What is asked of a database, if it is no file."""
 
 
 class InputChanged(RuntimeError):
@@ -95,7 +99,7 @@ def _check_unchanged_at_store(files: Sequence[InputFile]) -> None:
 
 def paths_with_folders(files: Sequence[InputFile]) -> list[str]:
     """The paths of files whose folders' names tell columns: not of those of a table, which tells itself."""
-    return [file.path for file in files if file.table is None]
+    return [file.path for file in files if file.table is None and file.query is None]
 
 
 def _found(path: str, stat: os.stat_result) -> InputFile:
