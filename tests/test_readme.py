@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(block: str, folder: Path) -> None:
     """Run first what writes the files that the block reads: each test may run in a process of its own."""
-    for path in re.findall(r"(?:--(?:plan|measured) |--input (?:delta|lance):)([^\s@]+)", block):
+    for path in re.findall(r"(?:--(?:plan|measured) |--input (?:delta|lance|sqlite):|\"sqlite:)([^\s@#\"]+)", block):
         if (folder / path).exists():
             continue
         writers = [other for other in EXAMPLES for made in re.findall(WRITES, other) if path.startswith(made)]
@@ -56,7 +56,7 @@ def prepare(block: str, folder: Path) -> None:
         assert run(writers[0], folder).returncode == 0
 
 
-WRITES = r"(?:--(?:save_stages|save_shards|summary) |write_deltalake\(\"|write_dataset\(.*, \")([^\s\"]+)"
+WRITES = r"(?:--(?:save_stages|save_shards|summary) |write_deltalake\(\"|write_dataset\(.*, \"|connect\(\"file:)([^\s\"?]+)"
 
 
 def title(block: str) -> str:
