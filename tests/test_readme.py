@@ -56,7 +56,9 @@ def prepare(block: str, folder: Path) -> None:
         assert run(writers[0], folder).returncode == 0
 
 
-WRITES = r"(?:--(?:save_stages|save_shards|summary) |write_deltalake\(\"|write_dataset\(.*, \"|connect\(\"file:)([^\s\"?]+)"
+WRITES = (
+    r"(?:--(?:save_stages|save_shards|summary) |write_deltalake\(\"|write_dataset\(.*, \"|connect\(\"file:)([^\s\"?]+)"
+)
 
 
 def title(block: str) -> str:

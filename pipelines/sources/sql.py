@@ -15,7 +15,7 @@ from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.sql import other, postgres, sqlite
 from beamsplit.transforms.sql.database import Database, find_database
 from beamsplit.transforms.sql.names import SqlName, parse_sql
-from beamsplit.transforms.sql.query import SqlQuery
+from beamsplit.transforms.sql.query import Asked, SqlQuery
 from beamsplit.transforms.where import parse_where
 
 DESCRIBE = {"postgresql": postgres.describe, "sqlite": sqlite.describe}
@@ -38,7 +38,7 @@ def find(options: ScoreOptions, job_dir: str | None, local: bool) -> Rows:
         )
     text = None if name.file is None else query_text(name, "--input")
     describe = DESCRIBE.get(database.kind, other.describe)
-    query, size, notes = describe(database, str(name), name.table, text, asked.key, asked.limit)
+    query, size, notes = describe(Asked(database, str(name), name.table, text, asked.key, asked.limit))
     if asked.limit is not None:
         which = (
             f"the first in order of {asked.key}" if asked.key else "which ones is the database's choice without --key"

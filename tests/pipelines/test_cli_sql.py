@@ -15,6 +15,7 @@ from beamsplit.transforms.read.inputs import InputChanged
 from beamsplit.transforms.sql import sqlite
 from beamsplit.transforms.sql.database import Database
 from beamsplit.transforms.sql.held import held_open
+from beamsplit.transforms.sql.query import Asked
 from tests.command import ROWS, Command, lines
 
 GIVEN = ("--workers", 1, "--worker_type", "thread", "--quiet", "--num_shards", 1, "--narrow")
@@ -156,7 +157,7 @@ def test_who_writes_meanwhile_ends_the_job(command: Command, database: Path):
     for mode in ("delete", "wal"):
         execute(database, f"PRAGMA journal_mode = {mode}")
         with held_open():
-            found, _, _ = sqlite.describe(Database(f"sqlite:{database}"), "pets", ("pets",), None, None, None)
+            found, _, _ = sqlite.describe(Asked(Database(f"sqlite:{database}"), "pets", ("pets",)))
             with sqlite.reading(found):
                 pass
             execute(database, "UPDATE pets SET a = a + 1 WHERE id = 3")

@@ -15,6 +15,7 @@ from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.sql import postgres as reader
 from beamsplit.transforms.sql.database import Database
 from beamsplit.transforms.sql.held import held_open
+from beamsplit.transforms.sql.query import Asked
 from tests.command import Command, lines
 from tests.services.postgres import Postgres
 
@@ -63,7 +64,7 @@ def scored(command: Command, name: str, *options: object, columns: str = "x=x") 
 def test_each_row_is_read_once_whatever_ranges_are_of(pets: Postgres, key: str | None):
     """Read in all its ranges, and in some of them together."""
     with held_open():
-        query, size, _ = reader.describe(Database(pets.uri), "pets", ("public", "pets"), None, key, None)
+        query, size, _ = reader.describe(Asked(Database(pets.uri), "pets", ("public", "pets"), None, key))
         file = InputFile("pets", size, query=query)
         for target in (1, size // 3):
             splits = split_file(file, 0, "sql", target)
@@ -85,6 +86,14 @@ def test_each_row_is_read_once_whatever_ranges_are_of(pets: Postgres, key: str |
 )
 def test_tables_views_and_parts_are_read(command: Command, pets: Postgres, table: str, options: Any, rows: int):
     assert scored(command, f"{pets.uri}#{table}", *options) == list(range(1, rows + 1))
+
+
+def test_columns_that_a_user_may_read_are_read(command: Command, pets: Postgres):
+    """Pages are for who may read all of them."""
+    pets.run("DROP TABLE IF EXISTS closed", "CREATE TABLE closed AS SELECT id, x, u FROM pets LIMIT 50")
+    pets.run("DROP ROLE IF EXISTS lessee", "CREATE ROLE lessee LOGIN", "GRANT SELECT (id, x) ON closed TO lessee")
+    assert len(scored(command, f"{pets.uri.replace('tester@', 'lessee@')}#closed")) == 50
+    pets.run("DROP TABLE closed")
 
 
 def test_a_query_is_read_as_one_or_in_ranges(command: Command, pets: Postgres, monkeypatch):
@@ -116,7 +125,7 @@ def test_rows_are_kept_as_arrow_keeps_them(pets: Postgres):
     from beamsplit.transforms.where import bind_where, parse_where
 
     with held_open():
-        query, size, _ = reader.describe(Database(pets.uri), "pets", ("pets",), None, None, None)
+        query, size, _ = reader.describe(Asked(Database(pets.uri), "pets", ("pets",)))
         splits = split_file(InputFile("pets", size, query=query), 0, "sql", size // 4)
         for text in CONDITIONS:
             where = bind_where(parse_where(text), query.schema)
@@ -131,7 +140,7 @@ def test_rows_are_kept_as_arrow_keeps_them(pets: Postgres):
 def test_all_workers_see_the_state_that_was_planned(pets: Postgres):
     pets.run("DROP TABLE IF EXISTS moving", "CREATE TABLE moving AS SELECT i AS id FROM generate_series(1, 3000) i")
     with held_open():
-        query, size, _ = reader.describe(Database(pets.uri), "moving", ("moving",), None, None, None)
+        query, size, _ = reader.describe(Asked(Database(pets.uri), "moving", ("moving",)))
         splits = split_file(InputFile("moving", size, query=query), 0, "sql", 1)
         pets.run("UPDATE moving SET id = -id", "INSERT INTO moving SELECT 10000 + i FROM generate_series(1, 3000) i")
         pets.run("DELETE FROM moving WHERE id % 2 = 0")

@@ -10,21 +10,20 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read.plain_types import plain_schema
-from beamsplit.transforms.sql.database import Database, connect, is_adbc, told
+from beamsplit.transforms.sql.database import connect, is_adbc, told
 from beamsplit.transforms.sql.names import quoted, quoted_table
-from beamsplit.transforms.sql.query import SqlColumn, SqlQuery
+from beamsplit.transforms.sql.query import Asked, SqlColumn, SqlQuery
 
 BINARY, NAN = "", None
 
 
-def describe(
-    database: Database, name: str, table: tuple[str, ...], text: str | None, key: str | None, limit: int | None
-) -> tuple[SqlQuery, int, tuple[str, ...]]:
+def describe(asked: Asked) -> tuple[SqlQuery, int, tuple[str, ...]]:
     """(what is asked, a number of bytes, notes for the user), as of PostgreSQL.
 
     Raises:
         UsageError: it cannot be read, or a key is given, for which there is no use.
     """
+    database, name, table, text, key, limit = asked
     if key is not None:
         raise UsageError(
             f"--key is for PostgreSQL and SQLite, and {name} is of the driver {database.kind}, whose workers would see "

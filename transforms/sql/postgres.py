@@ -22,21 +22,23 @@ from beamsplit.transforms.sql.database import Database, connect, is_adbc, run, t
 from beamsplit.transforms.sql.held import until_done
 from beamsplit.transforms.sql.names import quoted, quoted_table
 from beamsplit.transforms.sql.postgres_types import column_of
-from beamsplit.transforms.sql.query import PIECES, SqlColumn, SqlQuery, one_of_each
+from beamsplit.transforms.sql.query import PIECES, Asked, SqlColumn, SqlQuery, one_of_each
 
 SAMPLED_ROWS = 30_000
 """Of a table's keys so many are looked at to find ranges of about as many rows."""
 
 _TABLE = """
-SELECT c.oid::int8, c.relkind::text, n.nspname::text, c.relname::text, coalesce(a.amname::text, ''),
+SELECT c.oid::int8, c.relkind::text, n.nspname::text, c.relname::text,
+  CASE WHEN has_table_privilege(c.oid, 'SELECT') THEN coalesce(a.amname::text, '') ELSE '' END,
   has_any_column_privilege(c.oid, 'SELECT'), current_user::text, c.reltuples::float8,
   (SELECT coalesce(sum(pg_relation_size(t.relid)), 0)::int8 FROM pg_partition_tree(c.oid) t),
   (SELECT coalesce(max(pg_relation_size(t.relid)), 0)::int8 FROM pg_partition_tree(c.oid) t),
   (SELECT coalesce(sum(greatest(p.reltuples, 0)), 0)::float8 FROM pg_partition_tree(c.oid) t
     JOIN pg_class p ON p.oid = t.relid AND t.isleaf),
+  has_table_privilege(c.oid, 'SELECT') AND
   (SELECT bool_and(p.relkind IN ('r', 'm') AND m.amname = 'heap') FROM pg_partition_tree(c.oid) t
     JOIN pg_class p ON p.oid = t.relid AND t.isleaf LEFT JOIN pg_am m ON m.oid = p.relam),
-  current_setting('block_size')::int8, pg_relation_size(c.oid)::int8
+  current_setting('block_size')::int8, pg_relation_size(c.oid)::int8, has_table_privilege(c.oid, 'SELECT')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am a ON a.oid = c.relam
 WHERE c.oid = to_regclass($1)
 """
@@ -44,46 +46,36 @@ WHERE c.oid = to_regclass($1)
 _INTEGER_KEY = """
 SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = $1::oid AND i.indisprimary AND i.indnkeyatts = 1 AND a.atttypid IN (20, 21, 23)
+  AND has_column_privilege(i.indrelid, a.attnum, 'SELECT')
 """
 
 
-def describe(
-    database: Database, name: str, table: tuple[str, ...], text: str | None, key: str | None, limit: int | None
-) -> tuple[SqlQuery, int, tuple[str, ...]]:
-    """(what is asked, about how many bytes it has, notes for the user); its snapshot is held until the job is done.
+_READABLE = """
+SELECT attname::text FROM pg_attribute
+WHERE attrelid = $1::oid AND attnum > 0 AND has_column_privilege(attrelid, attnum, 'SELECT')
+"""
 
-    Args:
-        database: that has it.
-        name: as it is typed.
-        table: parts of its name; empty of a query.
-        text: of the query.
-        key: column that ranges are of.
-        limit: rows that are read at most.
+
+def describe(asked: Asked) -> tuple[SqlQuery, int, tuple[str, ...]]:
+    """(what is asked, about how many bytes it has, notes for the user); its snapshot is held until the job is done.
 
     Raises:
         UsageError: there is none, it may not be read, or the key is none.
     """
-    connection = connect(database, "--input")
+    connection = connect(asked.database, "--input")
     try:
-        query, size, notes = _described(connection, database, name, table, text, key, limit)
+        query, size, notes = _described(connection, asked)
     except BaseException as error:
         connection.close()
         if is_adbc(error):
-            raise UsageError(f"--input {name}: {told(error, database)}") from None
+            raise UsageError(f"--input {asked.name}: {told(error, asked.database)}") from None
         raise
     until_done(connection.close)
     return query, size, notes
 
 
-def _described(
-    connection: Any,
-    database: Database,
-    name: str,
-    table: tuple[str, ...],
-    text: str | None,
-    key: str | None,
-    limit: int | None,
-) -> tuple[SqlQuery, int, tuple[str, ...]]:
+def _described(connection: Any, asked: Asked) -> tuple[SqlQuery, int, tuple[str, ...]]:
+    database, name, table, text, key, limit = asked
     run(connection, "SET idle_in_transaction_session_timeout = 0")
     run(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     ((standby,),) = run(connection, "SELECT pg_is_in_recovery()")
@@ -93,6 +85,7 @@ def _described(
     bounds: tuple[int | str, ...] = ()
     rows: int | None = None
     heap, sampled = False, ""
+    found: dict[str, Any] | None = None
     if text is None:
         found = _table(connection, database, name, table)
         relation = f"{quoted(found['schema'])}.{quoted(found['table'])}"
@@ -107,10 +100,13 @@ def _described(
     else:
         relation = f"(\n{text}\n) AS q"
     columns = columns_of(connection, relation)
+    if found is not None and not found["all"]:
+        may = {row[0] for row in run(connection, _READABLE, (found["oid"],))}
+        columns = tuple(column for column in columns if column.name in may)
     names = [column.name for column in columns]
     if key is not None and key not in names:
         raise UsageError(f"--key names the column {key!r}, and {name} has {', '.join(names[:20])}; name one of them")
-    if not heap:
+    if not heap and (found is None or found["all"]):
         rows, size = _estimated(connection, relation)
     nulls = False
     if limit is not None:
@@ -146,7 +142,9 @@ def _table(connection: Any, database: Database, name: str, table: tuple[str, ...
             f"--input {name}: there is no table {'.'.join(table)} in {without_query(database.address())}{hint}; type "
             "#schema.table as it is called there"
         )
-    oid, kind, schema, called, method, readable, user, tuples, whole, largest, of_parts, heaps, block, own = found[0]
+    oid, kind, schema, called, method, readable, user, tuples, whole, largest, of_parts, heaps, block, own, full = (
+        found[0]
+    )
     if kind not in "rmpvf":
         raise UsageError(f"--input {name}: {'.'.join(table)} is no table, view or query; name one")
     if not readable:
@@ -162,6 +160,7 @@ def _table(connection: Any, database: Database, name: str, table: tuple[str, ...
         "schema": schema,
         "table": called,
         "heap": heap,
+        "all": full,
         "rows": int(rows) or None,
         "size": size,
         "pages": -(-longest // block),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -37,6 +38,26 @@ class SqlColumn:
 
     driver_type: pa.DataType | None = None
     """As the driver gives it, where that is another."""
+
+
+class Asked(NamedTuple):
+    """What `--input` asks for, before anybody has looked at it."""
+
+    database: Database
+    name: str
+    """As it is typed."""
+
+    table: tuple[str, ...]
+    """Parts of its name; empty of a query."""
+
+    text: str | None = None
+    """Of the query."""
+
+    key: str | None = None
+    """The column that ranges are of."""
+
+    limit: int | None = None
+    """Rows that are read at most."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read.inputs import InputChanged
-from beamsplit.transforms.sql.database import Database, connect, is_adbc, run, told
+from beamsplit.transforms.sql.database import connect, is_adbc, run, told
 from beamsplit.transforms.sql.held import until_done
 from beamsplit.transforms.sql.names import quoted, quoted_table
-from beamsplit.transforms.sql.query import SqlColumn, SqlQuery, one_of_each
+from beamsplit.transforms.sql.query import Asked, SqlColumn, SqlQuery, one_of_each
 from beamsplit.transforms.sql.sqlite_types import columns_of
 
 BINARY, NAN = "COLLATE BINARY", None
@@ -50,40 +50,31 @@ def stamp_of(path: str) -> tuple[int, ...]:
     return ()
 
 
-def describe(
-    database: Database, name: str, table: tuple[str, ...], text: str | None, key: str | None, limit: int | None
-) -> tuple[SqlQuery, int, tuple[str, ...]]:
+def describe(asked: Asked) -> tuple[SqlQuery, int, tuple[str, ...]]:
     """(what is asked, about how many bytes it has, notes for the user), as of PostgreSQL.
 
     Raises:
         UsageError: there is none, it cannot be read, or the key is none.
     """
-    path = database.path
+    database, path = asked.database, asked.database.path
     if not os.path.isfile(path):
-        raise UsageError(f"--input {name}: there is no file {path}; check the path")
+        raise UsageError(f"--input {asked.name}: there is no file {path}; check the path")
     connection = connect(database, "--input")
     try:
         run(connection, f"PRAGMA busy_timeout = {BUSY_MS}")
-        query, notes = _described(connection, database, name, table, text, key, limit)
+        query, notes = _described(connection, asked)
     except BaseException as error:
         connection.close()
         if is_adbc(error):
-            raise UsageError(f"--input {name}: {told(error)}") from None
+            raise UsageError(f"--input {asked.name}: {told(error)}") from None
         raise
     # As long as somebody has it open, the write-ahead log stays as it is.
     until_done(connection.close)
     return query, os.path.getsize(path), notes
 
 
-def _described(
-    connection: Any,
-    database: Database,
-    name: str,
-    table: tuple[str, ...],
-    text: str | None,
-    key: str | None,
-    limit: int | None,
-) -> tuple[SqlQuery, tuple[str, ...]]:
+def _described(connection: Any, asked: Asked) -> tuple[SqlQuery, tuple[str, ...]]:
+    database, name, table, text, key, limit = asked
     run(connection, "BEGIN")
     run(connection, "SELECT count(*) FROM sqlite_master")
     stamp = _settled(database.path)

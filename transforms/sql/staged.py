@@ -81,7 +81,7 @@ class WriteStaged(beam.PTransform):
         records = blocks | "Aside" >> beam.ParDo(bundle).with_output_types(Aside)
         once = blocks.pipeline | "Once" >> beam.Impulse()
         after = [] if self._after is None else [beam.pvalue.AsList(self._after)]
-        given = (beam.pvalue.AsList(records), self._stage, self._output, self.job_id, self._check, *after)
+        given = (beam.pvalue.AsList(records), self._stage, (self._output, self.job_id), self._check, *after)
         return once | "Commit" >> beam.Map(_commit, *given).with_output_types(int)
 
 
@@ -89,14 +89,13 @@ def _commit(
     _: bytes,
     records: list[Aside],
     stage: Stage,
-    output: str,
-    job_id: str,
+    own: tuple[str, str],
     check: Callable[[], None] | None,
     after: list[object] | None = None,
 ) -> int:
     if check is not None:
         check()
-    with renaming(output, job_id):
+    with renaming(*own):
         stage.commit(sorted(records))
     return sum(record.rows for record in records)
 
