@@ -75,7 +75,8 @@ def test_a_table_is_made_added_to_replaced_and_merged(command: Command, path: Pa
 
 def test_a_job_that_is_run_again_writes_once(command: Command, path: Path):
     for _ in range(2):
-        err = command.run(*GIVEN[:-1], "--append", "--commit_id", "n-1", output=f"sqlite:{path}#preds")[2]
+        code, _, err = command.run(*GIVEN[:-1], "--append", "--commit_id", "n-1", output=f"sqlite:{path}#preds")
+        assert code == 0, err
         assert len(ids(path)) == ROWS
     assert "has the rows of --commit_id n-1 already" in err
     run(command, path, "--append", "--commit_id", "n-2")
