@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -73,7 +74,7 @@ def avro_schema_of(text: str, references: Sequence[tuple[str, str]] = ()) -> Avr
     try:
         for _, other in references:
             parse_schema(json.loads(other), named_schemas=named)
-        tree = _expanded(parse_schema(json.loads(text), named_schemas=named), named, ())
+        tree = _expanded(parse_schema(json.loads(text), named_schemas=named), named, (), itertools.count(1))
     except (SchemaParseException, UnknownType, ValueError, LookupError, TypeError, RecursionError) as error:
         raise BadSchema(f"its schema cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or tree.get("type") != "record":
@@ -82,20 +83,26 @@ def avro_schema_of(text: str, references: Sequence[tuple[str, str]] = ()) -> Avr
     return AvroSchema(tree)
 
 
-def _expanded(tree: Any, named: Mapping[str, Any], within: tuple[str, ...]) -> Any:
+MOST_TYPES = 10_000
+"""Of a schema, each counted wherever it is used: types that are used twice by one another double."""
+
+
+def _expanded(tree: Any, named: Mapping[str, Any], within: tuple[str, ...], count: Iterator[int]) -> Any:
     """The schema with each name of a type replaced by the type, but within itself."""
+    if next(count) > MOST_TYPES:
+        raise ValueError(f"its types use one another so often that there are more than {MOST_TYPES:,} when written out")
     if isinstance(tree, list):
-        return [_expanded(one, named, within) for one in tree]
+        return [_expanded(one, named, within, count) for one in tree]
     if isinstance(tree, str):
-        return _expanded(named[tree], named, within) if tree in named and tree not in within else tree
+        return _expanded(named[tree], named, within, count) if tree in named and tree not in within else tree
     made = {key: value for key, value in tree.items() if not key.startswith("__")}
     if made["type"] in ("record", "error", "enum", "fixed"):
         within = (*within, made["name"])
     for key in ("type", "items", "values"):
         if key in made:
-            made[key] = _expanded(made[key], named, within)
+            made[key] = _expanded(made[key], named, within, count)
     if "fields" in made:
-        made["fields"] = [{**one, "type": _expanded(one["type"], named, within)} for one in made["fields"]]
+        made["fields"] = [{**one, "type": _expanded(one["type"], named, within, count)} for one in made["fields"]]
     return made
 
 

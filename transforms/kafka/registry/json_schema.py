@@ -19,6 +19,9 @@ from beamsplit.transforms.kafka.registry.json_layout import layout_of
 from beamsplit.transforms.kafka.registry.kinds import How
 from beamsplit.transforms.read.json_parse import Rules, parse_texts
 
+MOST_TYPES = 10_000
+"""Of which a property may be made, each counted wherever it is used: `$ref`s that refer twice to one another double."""
+
 
 class BadSchema(ValueError):
     """A schema cannot be read, or is none of objects; says why."""
@@ -37,7 +40,7 @@ def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unr
     tree = _tree(schema)
     if record is not None and tree.get("title") != record:
         raise BadSchema(f"it is {tree.get('title') or 'without a title'}, and {record} is asked for")
-    return {name: _type_of(one, tree, ()) or pa.json_() for name, one in tree["properties"].items()}
+    return {name: _type_of(one, tree, (), [MOST_TYPES]) or pa.json_() for name, one in tree["properties"].items()}
 
 
 def read(writer: Schema, reader: Schema, how: How, wanted: pa.Schema, bodies: Bodies) -> Decoded:
@@ -210,25 +213,28 @@ def _referred(reference: Any, whole: Mapping[str, Any]) -> Any:
 _SINGLE = {"number": pa.float64(), "integer": pa.int64(), "string": pa.string(), "boolean": pa.bool_()}
 
 
-def _type_of(tree: Any, whole: Mapping[str, Any], within: tuple[str, ...]) -> pa.DataType | None:
-    """The type that holds what a schema allows; None where it may be one thing or another."""
-    if not isinstance(tree, dict):
+def _type_of(tree: Any, whole: Mapping[str, Any], within: tuple[str, ...], left: list[int]) -> pa.DataType | None:
+    """The type that holds what a schema allows; None where it may be several, or takes more than is left."""
+    left[0] -= 1
+    if not isinstance(tree, dict) or left[0] < 0:
         return None
     if "$ref" in tree:
         reference = tree["$ref"]
-        return None if reference in within else _type_of(_referred(reference, whole), whole, (*within, reference))
+        if reference in within:
+            return None
+        return _type_of(_referred(reference, whole), whole, (*within, reference), left)
     for word in ("oneOf", "anyOf"):
         if word in tree:
             others = [one for one in tree[word] if one != {"type": "null"}]
-            return _type_of(others[0], whole, within) if len(others) == 1 else None
+            return _type_of(others[0], whole, within, left) if len(others) == 1 else None
     told = tree.get("type")
     kinds = [one for one in told if one != "null"] if isinstance(told, list) else [told]
     kind = kinds[0] if len(kinds) == 1 else "number" if {*kinds} == {"integer", "number"} else None
     if kind == "array" and isinstance(tree.get("items"), dict):
-        items = _type_of(tree["items"], whole, within)
+        items = _type_of(tree["items"], whole, within, left)
         return None if items is None else pa.list_(items)
     if kind == "object" and tree.get("properties"):
-        inner = {name: _type_of(one, whole, within) for name, one in tree["properties"].items()}
+        inner = {name: _type_of(one, whole, within, left) for name, one in tree["properties"].items()}
         return None if None in inner.values() else pa.struct(list(inner.items()))
     return _SINGLE.get(str(kind))
 

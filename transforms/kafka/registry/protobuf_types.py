@@ -55,12 +55,32 @@ WRAPPERS = frozenset(
 def fields_of(message: Descriptor) -> dict[str, pa.DataType | Unreadable]:
     """What each field is read as, or why it cannot be."""
     found: dict[str, pa.DataType | Unreadable] = {}
+    sizes: dict[str, int] = {}
     for field in message.fields:
         try:
+            if field.message_type is not None and _written_out(field.message_type, sizes) > MOST_FIELDS:
+                name = field.message_type.full_name
+                raise Unreadable(
+                    f"of the message {name}, which has more than {MOST_FIELDS:,} fields with its messages'"
+                )
             found[field.name] = field_type(field, (message.full_name,))
         except Unreadable as why:
             found[field.name] = why
     return found
+
+
+MOST_FIELDS = 10_000
+"""Of a message with those of its messages, each counted wherever it is: messages that hold another twice double."""
+
+
+def _written_out(message: Descriptor, sizes: dict[str, int]) -> int:
+    """How many fields a message has with those of its messages; `sizes` are those known."""
+    name = message.full_name
+    if name not in sizes:
+        sizes[name] = 0  # within itself it is refused
+        inner = (0 if one.message_type is None else _written_out(one.message_type, sizes) for one in message.fields)
+        sizes[name] = len(message.fields) + sum(inner)
+    return sizes[name]
 
 
 def is_repeated(field: Any) -> bool:
