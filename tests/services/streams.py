@@ -25,6 +25,10 @@ from tests.waiting import DEADLINE, running, wait_until
 ROOT = Path(__file__).parent.parent.parent
 
 
+NO_COORDINATOR_YET = (14, 15, 16)
+"""Kafka's errors of a group, where a broker has just started: it is loading what groups have done."""
+
+
 @dataclass
 class Stream:
     """`score` from a topic of 2 partitions to another, on Prism, with a model x: [N, 4] -> y: [N, 2]."""
@@ -112,7 +116,17 @@ class Stream:
         import confluent_kafka as kafka
 
         consumer = kafka.Consumer({"bootstrap.servers": self.broker.address, "group.id": group})
-        found = consumer.committed([kafka.TopicPartition(self.input, part) for part in range(2)], timeout=120)
+        parts, found = [kafka.TopicPartition(self.input, part) for part in range(2)], []
+
+        def answered() -> bool:
+            try:
+                found[:] = consumer.committed(parts, timeout=120)
+            except kafka.KafkaException as error:
+                if error.args[0].code() not in NO_COORDINATOR_YET:
+                    raise
+            return bool(found)
+
+        wait_until(answered, "the group has a coordinator")
         consumer.close()
         return {position.partition: max(0, position.offset) for position in found}
 
