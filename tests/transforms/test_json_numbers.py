@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beamsplit.transforms.json_numbers import NumbersForJson, holds_floats, without_number
+from beamsplit.transforms.json_numbers import NumbersForJson, _rewritten, _texts_with_nan, holds_floats, without_number
 from beamsplit.transforms.write.json_text import json_text
 from tests.command import Command, lines
 
@@ -111,3 +111,22 @@ def command_error(command: Command) -> str:
     code, _, err = command.run("--json_nan", "null")
     assert code == 2
     return err
+
+
+@pytest.mark.parametrize(
+    ("text", "null", "string"),
+    [
+        ('{"a": NaN}', '{"a": null}', '{"a": "NaN"}'),
+        ("[Infinity, -Infinity, 1]", "[null, null, 1]", '["Infinity", "-Infinity", 1]'),
+        ('{"NaN": "-Infinity", "b": [NaN, "NaN"]}', '{"NaN": "-Infinity", "b": [null, "NaN"]}', None),
+        ('"Infinity"', '"Infinity"', '"Infinity"'),
+        ('"a \\" NaN"', '"a \\" NaN"', '"a \\" NaN"'),
+    ],
+)
+def test_texts_of_json_without_nan(text: str, null: str, string: str | None):
+    column = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["1", None, text, "{}"]))
+    told = string if string is not None else text.replace("[NaN,", '["NaN",')
+    for mode, expected in (("null", null), ("string", told)):
+        made = _rewritten(column, mode)
+        assert made.type == column.type and made.storage.to_pylist() == ["1", None, expected, "{}"]
+    assert sorted(_texts_with_nan(column)) == ([] if null == text else [2])

@@ -49,7 +49,29 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     first = next((value for value in values if value is not None), None)
     if isinstance(first, np.ndarray) and first.ndim != 1:
         values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+    if pa.types.is_integer(_inmost(kind)):
+        # Told an integer type, Arrow cuts the fractions off; what it finds itself it casts only where nothing is lost.
+        found = _found(values)
+        if found is not None and pa.types.is_floating(_inmost(found.type)):
+            return found.cast(kind)
+        if found is None and any(isinstance(one, float | np.floating) and one != int(one) for one in values):
+            raise ValueError
     return pa.array(values, kind)
+
+
+def _found(values: Sequence[Any]) -> pa.Array | None:
+    """The values as Arrow takes them; None where they are of more than one type, or larger than an int64."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return None
+
+
+def _inmost(kind: pa.DataType) -> pa.DataType:
+    """The type of a list's items, of a list of lists' too."""
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
 
 
 def _tensors(values: Sequence[Any], kind: pa.FixedShapeTensorType) -> pa.Array:
@@ -98,8 +120,9 @@ def _objects(values: Array) -> pa.Array:
     first = next((value for value in values if value is not None), None)
     if isinstance(first, np.ndarray):
         kinds = {(value.dtype, value.ndim) for value in values if isinstance(value, np.ndarray)}
-        if len(kinds) == 1 and first.dtype.kind in "biuf":
-            if all(value is not None for value in values):
+        others = [value for value in values if not isinstance(value, np.ndarray)]
+        if len(kinds) == 1 and first.dtype.kind in "biuf" and all(one is None for one in others):
+            if not others:
                 return ragged_to_arrow(list(values), output_field("", first.dtype.name, None, ndim=first.ndim))
             kind: pa.DataType = pa.from_numpy_dtype(first.dtype)
             for _ in range(first.ndim):

@@ -11,6 +11,7 @@ from onnx import numpy_helper, parser
 
 from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile
 from beamsplit.models.independence.proof import Proof, prove
+from beamsplit.models.independence.replaced import bases
 from beamsplit.models.independence.rows_axis import input_axes_candidates
 from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
@@ -257,3 +258,43 @@ def test_a_file_that_is_no_model_proves_nothing(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     proof = prove(session.model, session.signature, {"x": 0})
     assert not proof.holds and proof.ends is not None and "cannot be followed" in proof.ends
+
+
+@pytest.mark.parametrize(
+    ("outputs", "ends", "axes"),
+    [
+        ("a", None, {"a": 0}),
+        ("b", "output b tells the number of rows", {}),
+        ("c", "output c has other things beside the rows on their axis", {}),
+        ("a b c", "output b tells the number of rows", {"a": 0}),
+        ("c b", "output c has other things beside the rows on their axis", {}),
+        ("d c", None, {}),
+        ("w b", "output b tells the number of rows", {}),
+    ],
+)
+def test_outputs_that_end_a_proof(tmp_path: Path, outputs: str, ends: str | None, axes: dict[str, int]):
+    kinds = {"a": "float[N,4]", "b": "int64[2]", "c": "float[M]", "d": "float[1,4]", "w": "float[1]"}
+    named = ", ".join(f"{kinds[name]} {name}" for name in outputs.split())
+    text = f"g (float[N,4] x) => ({named}) {{ a = Relu(x) b = Shape(x) c = Reshape(x, t) d = ReduceMean<axes=[0]>(x) w = Neg(k) }}"
+    model = model_of(text, weights={"t": np.array([-1]), "k": w(1)})
+    proof, _ = proof_of(model, tmp_path)
+    if outputs == "d c":
+        assert proof.ends is not None and proof.ends.startswith("at ")
+    else:
+        assert (proof.ends, proof.outputs) == (ends, axes)
+
+
+def test_bases_have_rows_that_are_unlike():
+    feeds = {
+        "x": np.zeros((3, 2), np.float32), "i": np.ones((2, 3), np.int64), "b": np.ones(3, bool),
+        "c": np.array([1, 2, 2]), "same": np.zeros(2, np.float32), "none": np.zeros((0,), np.int8),
+    }  # fmt: skip
+    axes = {"x": 0, "i": 1, "b": 0, "c": 0, "same": None, "none": 0}
+    first, second, third = bases(feeds, axes)
+    assert all(first[name] is feeds[name] for name in feeds)
+    assert [name for name in feeds if second[name] is not feeds[name]] == ["x"]
+    assert second["x"].dtype == np.float32 and len({*second["x"].reshape(-1).tolist()}) == 6
+    assert [name for name in feeds if third[name] is not second[name]] == ["i", "b"]
+    assert third["i"].tolist() == [[1, 2, 3], [1, 2, 3]] and third["b"].tolist() == [True, False, True]
+    assert (third["i"].dtype, third["b"].dtype) == (np.int64, bool)
+    assert [len(list(bases({name: feeds[name]}, {name: axes[name]}))) for name in ("c", "same")] == [1, 1]

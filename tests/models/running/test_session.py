@@ -353,3 +353,27 @@ def test_add_and_normalisation_stay_apart_on_the_cpu(tmp_path: Path) -> None:
 
     Session(ModelFile(onnx_models.save(model, tmp_path / "m.onnx")), ONE_THREAD, configure=write)
     assert [node.op_type for node in onnx.load(optimised).graph.node] == ["Add", "LayerNormalization"]
+
+
+def test_symbols_that_name_no_dimension_are_open(tmp_path: Path):
+    names = ["N", "?", "*", "-1", "None", " null ", "UNKNOWN", "", "batch"]
+    dims = [*names, 3]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, dims)],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    signature = Session(ModelFile(str(tmp_path / "m.onnx")), SessionOptions(threads=1)).signature
+    assert signature.inputs[0].shape == ("N", None, None, None, None, None, None, None, "batch", 3)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(1, 1), (3, 3), (0, os.cpu_count())])
+def test_threads_of_a_session(given: int, expected: int, tmp_path: Path):
+    made = []
+    path = onnx_models.save(onnx_models.mlp(4), tmp_path / "m.onnx")
+    session._make_session(
+        ModelFile(path), SessionOptions(threads=given), configure=lambda each: made.append(each.intra_op_num_threads)
+    )
+    assert made == [expected]

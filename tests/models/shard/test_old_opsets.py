@@ -26,7 +26,8 @@ def save(body: str, opset: int, folder: Path, out: str = "float[n, m] y", **more
     model = parser.parse_model(text)
     rng = np.random.default_rng(0)
     weights = {"w": rng.standard_normal((16, 16), np.float32), "v": rng.standard_normal((8, 16), np.float32), **more}
-    read = {name for node in model.graph.node for name in node.input}
+    bodies = [one.g for node in model.graph.node for one in node.attribute if one.HasField("g")]
+    read = {name for graph in (model.graph, *bodies) for node in graph.node for name in node.input}
     model.graph.initializer.extend(numpy_helper.from_array(one, name) for name, one in weights.items() if name in read)
     path = folder / "old.onnx"
     onnx.save(model, path)
@@ -56,11 +57,23 @@ def save(body: str, opset: int, folder: Path, out: str = "float[n, m] y", **more
         (12, "u = Unsqueeze<axes=[1]>(h) c = Squeeze<axes=[1]>(u) y = Add(c, h)"),
         (13, "c = Slice(h, zero, eight, one) y = MatMul(c, v)"),
         (13, "y = ReduceSum(h, one)"),
+        (9, "u = Unsqueeze<axes=[0]>(b) c = Mul(h, u) y = MatMul(c, k)"),
+        (13, "u = Unsqueeze(b, zero) c = Mul(h, u) y = MatMul(c, k)"),
+        (13, "u = Unsqueeze(b, minus) c = Mul(h, u) y = MatMul(c, k)"),
+        (13, "u = Unsqueeze(b, both) c = Unsqueeze(h, zero) d = Mul(c, u) y = Squeeze(d, zero)"),
+        (13, "t = Transpose(v) y = MatMul(h, t)"),
+        (13, "t = Transpose<perm=[1, 0]>(v) y = MatMul(h, t)"),
+        (13, "u = Unsqueeze(k, one) q = Squeeze(u, one) y = MatMul(h, q)"),
+        (13, "y = If(on) <then_branch = t () => (float[n, m] p) { d = Mul(h, b) p = MatMul(d, k) },"
+             " else_branch = e () => (float[n, m] q) { q = MatMul(h, k) }>"),
     ],
 )  # fmt: skip
 def test_same_numbers(opset: int, body: str, tmp_path: Path):
     vector = {"zero": [0], "eight": [8], "one": [1]}
     more = {name: np.array(values) for name, values in vector.items()}
+    rng = np.random.default_rng(2)
+    more |= {"minus": np.array([-2]), "both": np.array([0, 1]), "on": np.array(True)}
+    more |= {"b": rng.standard_normal(16, np.float32), "k": rng.standard_normal((16, 8), np.float32)}
     more["scales"] = np.array([1, 1, 1, 2], np.float32)
     model = save(body, opset, tmp_path, **more)
     feeds = {"x": np.random.default_rng(1).standard_normal((5, 16), np.float32)}

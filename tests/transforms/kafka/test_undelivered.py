@@ -21,7 +21,7 @@ from beamsplit.transforms.kafka.ending import JobEndsError, ending, why_it_ends
 from beamsplit.transforms.kafka.errors import SendErrors, error_headers, error_json, error_messages, shorter
 from beamsplit.transforms.kafka.limits import TopicLimits, batch_bytes, known_limits
 from beamsplit.transforms.kafka.rows import SendRowErrors, SendRows
-from beamsplit.transforms.kafka.sink import WriteMessages
+from beamsplit.transforms.kafka.sink import SendBlocksDoFn, WriteMessages
 from beamsplit.transforms.worker import read_counts, this_worker
 from tests.transforms.kafka.brokers import FakeBroker, settings
 from tests.transforms.kafka.delivering import BAD_RECORD, HERE, OUT, TOO_LARGE
@@ -148,3 +148,19 @@ def test_an_error_as_large_as_the_topic_takes_is_not_cut(monkeypatch: pytest.Mon
     settings(monkeypatch, bad=TopicLimits(bytes=most))
     (made,) = error_messages(line, headers, BAD, known_limits(CONFIG, BAD)).values
     assert (made == line) == (spare >= 0)
+
+
+def test_a_bundle_after_one_that_failed_has_a_producer_of_its_own(fake_broker: FakeBroker):
+    send = SendBlocksDoFn(CONFIG, OUT, "json")
+    send.teardown()
+    send.start_bundle()
+    assert list(send.process(predictions("a"))) == [] and len(fake_broker.made) == 1
+    send.start_bundle()  # that one failed: what it handed over is made again
+    assert len(fake_broker.made) == 2
+    assert list(send.process(predictions("b"))) == [] and send.finish_bundle() == []
+    send.start_bundle()
+    assert list(send.process(predictions("c"))) == [] and send.finish_bundle() == []
+    send.teardown()
+    assert len(fake_broker.made) == 2 and fake_broker.log == [("out", b'{"y":"b"}'), ("out", b'{"y":"c"}')]
+    send.start_bundle()
+    assert len(fake_broker.made) == 3
