@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,7 +84,8 @@ class Copy:
                     yield from map(json.loads, iter(lines.readline, ""))
                     time.sleep(0.1)
             finally:
-                tests.terminate()
+                tests.send_signal(signal.SIGINT)  # it ends the process that tries a fault
+                tests.wait()
         if tests.returncode:
             raise SystemExit((faults.parent / "output").read_text())
 
@@ -201,6 +203,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 1 if a fault went unnoticed."""
     options = options_of(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="beamsplit-mutants-") as name:
         if options.record is not None or not options.lines.exists():
             copy = Copy(Path(name) / "recorded" / "copy")

@@ -87,12 +87,14 @@ class Trials:
             finally:
                 os._exit(code)
         until = time.monotonic() + 300 + 20 * seconds
-        while not (done := os.waitpid(child, os.WNOHANG))[0]:
-            if time.monotonic() > until:
+        try:
+            while not (done := os.waitpid(child, os.WNOHANG))[0]:
+                if time.monotonic() > until:
+                    os.killpg(child, signal.SIGKILL)
+                time.sleep(0.01)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child, signal.SIGKILL)
-            time.sleep(0.01)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
         shutil.rmtree(FAULTS.parent / "tmp", ignore_errors=True)
         code = os.waitstatus_to_exitcode(done[1])
         return "" if code == 0 else FAILING.read_text() if FAILING.exists() else f"ended with {code}"
