@@ -144,7 +144,7 @@ class Case:
         if way.stages == 1:
             return Chain(divide(self.model, self.feeds, way.shards, folder) if way.shards > 1 else None, folder, 1)
         workers = read_cluster(str(way.stages))
-        plan = make_plan(self.run, way.stages, workers, compare=False, graph=self.graph, profile=self.alone)
+        plan = make_plan(self.run, way.stages, workers, timed="stages", graph=self.graph, profile=self.alone)
         plan = save_stages(self.graph.model, plan, folder)
         if way.shards > 1:
             sessions = [Session(ModelFile(os.path.join(folder, str(stage.file))), ONE) for stage in plan.stages]

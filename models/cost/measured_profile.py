@@ -48,14 +48,11 @@ def measure_profile(model: ir.Model, run: SampleRun, *, budget_seconds: float = 
         UsageError: ONNX Runtime cannot load the model.
         ModelRunError: it cannot run it on these feeds.
     """
-    source = ir.to_proto(model).SerializeToString(deterministic=True)
     feeds, options, rows = run.feeds, run.options, run.rows
-    folder = profile_cache.default_folder() if run.cache_folder == "" else run.cache_folder
-    key = profile_cache.key(source, feeds, options, rows)
-    if folder is not None:
-        known = profile_cache.read(folder, key, Profile)
-        if isinstance(known, Profile) and known.node_seconds.keys() == {str(node.name) for node in model.graph}:
-            return known
+    source, folder, key = _cached(model, run)
+    known = _known(model, folder, key)
+    if known is not None:
+        return known
     with tempfile.TemporaryDirectory(prefix="beamsplit-profile-") as hidden:
         optimised, ran, total = _run_optimised(source, run, hidden, budget_seconds)
         plain = _run_plain(source, run, hidden)
@@ -80,6 +77,26 @@ def measure_profile(model: ir.Model, run: SampleRun, *, budget_seconds: float = 
     if folder is not None:
         profile_cache.write(folder, key, dataclasses.asdict(profile))
     return profile
+
+
+def known_profile(model: ir.Model, run: SampleRun) -> Profile | None:
+    """What `measure_profile` has measured before of the same; None where nothing is known."""
+    _, folder, key = _cached(model, run)
+    return _known(model, folder, key)
+
+
+def _cached(model: ir.Model, run: SampleRun) -> tuple[bytes, str | None, str]:
+    """(the graph as bytes, the folder of what was measured before, the name of it there)."""
+    source = ir.to_proto(model).SerializeToString(deterministic=True)
+    folder = profile_cache.default_folder() if run.cache_folder == "" else run.cache_folder
+    return source, folder, profile_cache.key(source, run.feeds, run.options, run.rows)
+
+
+def _known(model: ir.Model, folder: str | None, key: str) -> Profile | None:
+    known = None if folder is None else profile_cache.read(folder, key, Profile)
+    if isinstance(known, Profile) and known.node_seconds.keys() == {str(node.name) for node in model.graph}:
+        return known
+    return None
 
 
 def _run_optimised(

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.models.binding.binding import Binding, BoundBlock, bind
+from beamsplit.models.binding.binding import Binding, bind
 from beamsplit.models.binding.bound_input import shorten
 from beamsplit.models.binding.data_facts import DataFacts
 from beamsplit.models.errors import UsageError
@@ -27,6 +27,7 @@ from beamsplit.models.fitting.fixed_batch import FixedBatch
 from beamsplit.models.fitting.fixed_batch_ways import Way, fixed_ways, whole_ways
 from beamsplit.models.fitting.named_sizes import bind_by_sizes, without_names
 from beamsplit.models.fitting.output_columns import SeenOutputs, output_columns
+from beamsplit.models.fitting.tried_rows import ALL_RUNS, FEW_ROWS, Look, run_row, try_rows
 from beamsplit.models.graph.model_file import (
     DROP_ZIPMAP,
     DYNAMIC_ROWS,
@@ -37,16 +38,16 @@ from beamsplit.models.graph.model_file import (
 )
 from beamsplit.models.graph.random_draws import drawn_by
 from beamsplit.models.graph.signature import Signature
-from beamsplit.models.independence.judge import PROBE_ROWS, judge, unlike_first
+from beamsplit.models.independence.judge import PROBE_ROWS, judge
 from beamsplit.models.independence.proof import Proof, prove
 from beamsplit.models.independence.rows_axis import AxesCheck, check_axes, input_axes_candidates, named_rows
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.running.blocks import blocks_of
-from beamsplit.models.running.run_limit import context
-from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.session import Session, SessionOptions, get_session
 from beamsplit.models.running.still_session import still
-from beamsplit.models.scoring.scorer import Array, ScoringPlan, run_once
+from beamsplit.models.scoring.scorer import Array, ScoringPlan
 
-__all__ = ["SAMPLE_RUN_ROWS", "DataFacts", "Fit", "fit"]
+__all__ = ["ALL_RUNS", "SAMPLE_RUN_ROWS", "DataFacts", "Fit", "fit"]
 
 SCALES = "; --coupled_rows accept runs them together, those of like size, which is faster"
 """What may be done about scales that the model sets from all rows of a run."""
@@ -57,18 +58,13 @@ AUDIT = "--audit compares rows of the job with each alone"
 LIST_ROWS = 8
 """Sample rows run where an output is as long as the values make it, to see one that is not 1 long."""
 
-SAMPLE_TRIES = 32
-"""Sample rows tried one by one where the first ones make the model fail."""
-
-STOPPED_SECONDS = 60.0
-"""About how long sample rows are tried whose runs have to be stopped."""
-
 
 @dataclass(frozen=True)
 class _Data:
     schema: pa.Schema
     sample: pa.RecordBatch | None
     facts: DataFacts
+    budget: PlanningBudget
 
 
 @dataclass(frozen=True)
@@ -85,8 +81,21 @@ class _Attempt:
     most_rows: int | None = None
     """As many rows as were seen to keep apart in one run, where that is not proven for any number."""
 
+    first: dict[str, Array] | None = None
+    """Outputs of the first row alone."""
 
-def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.RecordBatch | None, facts: DataFacts) -> Fit:
+    run_seconds: tuple[tuple[int, float], ...] = ()
+    """As in `Fit`."""
+
+
+def fit(
+    path: str,
+    options: SessionOptions,
+    schema: pa.Schema,
+    sample: pa.RecordBatch | None,
+    facts: DataFacts,
+    budget: PlanningBudget = UNLIMITED,
+) -> Fit:
     """Bring a model and data together.
 
     Args:
@@ -95,6 +104,8 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
         schema: columns as they reach the model (after `--prepare`).
         sample: a few rows of that schema; None or empty where there are none.
         facts: what the user said.
+        budget: for runs of a model that takes long for a row; rows that are not proven to be independent then run one
+            by one, unprobed.
 
     Raises:
         UsageError: the model cannot be loaded, or its inputs cannot be bound to the columns.
@@ -106,7 +117,7 @@ def fit(path: str, options: SessionOptions, schema: pa.Schema, sample: pa.Record
     base = ModelFile(path, tuple(name for name in rewrites if name != DYNAMIC_ROWS))
     signature = get_session(base, options).signature
 
-    data = _Data(schema, sample, facts)
+    data = _Data(schema, sample, facts, budget)
 
     def fit_one(model: ModelFile, axes: Mapping[str, int] | None = None, *, row_by_row: bool = False) -> Fit:
         guesses = None if axes is None else [axes]
@@ -184,6 +195,12 @@ def _fit(
             notes.append(check.message)
         elif check is not None and proof.ends is not None:
             notes.append(f"rows are probed, not proven, to be independent ({proof.ends}): {AUDIT}")
+        elif attempt.run_seconds and check is None:
+            row_by_row = True
+            notes.append(
+                f"rows are not proven to be independent ({proof.ends}), and to probe them takes longer than planning "
+                "may: rows run one by one (--plan_seconds 60 gives it more time)"
+            )
         elif check is None and not proof.holds and sample is not None and sample.num_rows:
             row_by_row = True
             notes.append(f"rows are {proof.line}, and no sample row could be run: rows run one by one")
@@ -191,9 +208,9 @@ def _fit(
         told = f"{proof.line}; they run one by one"
     if row_by_row and attempt.feeds is not None and attempt.sample is not None:
         bound, tried = attempt.binding.open(attempt.sample), attempt.sample.num_rows if proof.counts else 1
-        attempt = replace(attempt, outputs=_run_row(session, bound, 0))
+        attempt = replace(attempt, outputs=attempt.first)
         for row in range(1, min(LIST_ROWS, tried)):
-            other = _run_row(session, bound, row)
+            other = run_row(session, bound, row)
             if other is not None and any(other[name].shape[:1] != (1,) for name in proof.counts):
                 # One that shows that an axis is no batch of one row, but a list.
                 attempt = replace(attempt, outputs=other)
@@ -212,7 +229,7 @@ def _fit(
     # Blocks of N are as long as they are, however many rows are fed.
     most = attempt.most_rows if blocks_of(model.rewrites) is None else None
     plan = ScoringPlan(model, attempt.binding, outputs, 1, row_by_row=row_by_row, alike=alike, most_rows=most)
-    return Fit(plan, session, attempt.sample, tuple(notes), told, drawn)
+    return Fit(plan, session, attempt.sample, tuple(notes), told, drawn, attempt.run_seconds)
 
 
 def _rows_symbols(signature: Signature, binding: Binding) -> Iterator[str]:
@@ -261,13 +278,15 @@ def _best_attempt(
         try:
             binding = bind_by_sizes(
                 partial(_bind, signature, axes, data),
-                lambda bound, rows, row: _run_row(session, bound.open(rows), row),
+                lambda bound, rows, row: run_row(session, bound.open(rows), row),
                 data.sample,
             )
         except UsageError as error:
             first_error = first_error or error
             continue
-        attempt = _try(session, binding, axes, data, row_by_row)
+        # Rows may be left unprobed only where nothing else could be the rows' axis.
+        sure = len(guesses) == 1 or named_rows(signature, guess)
+        attempt = _try(session, binding, axes, data if sure else replace(data, budget=UNLIMITED), row_by_row)
         if _settles(attempt, data.sample, row_by_row):
             return attempt
         if best is None or _worth(attempt) > _worth(best):
@@ -291,7 +310,9 @@ def _settles(attempt: _Attempt, sample: pa.RecordBatch | None, row_by_row: bool)
     """Whether no other guess need be tried: rows keep apart, or there are no rows to try it with."""
     if sample is None or not sample.num_rows:
         return True
-    return attempt.feeds is not None if row_by_row else _worth(attempt) == 3
+    if row_by_row or (attempt.run_seconds and attempt.check is None):
+        return attempt.feeds is not None
+    return _worth(attempt) == 3
 
 
 def _worth(attempt: _Attempt) -> int:
@@ -308,13 +329,17 @@ def _try(session: Session, binding: Binding, axes: Mapping[str, int | None], dat
     signature, together = session.signature, data.facts.together
     proof = prove(session.model, signature, axes, {bound.name: bound.row_shape for bound in binding.inputs})
     unlike = proof.ends is not None and not row_by_row
-    usable = _usable_rows(session, binding, data.sample, PROBE_ROWS if unlike else SAMPLE_RUN_ROWS, unlike)
-    if usable is None:
+    look = Look(PROBE_ROWS if unlike else SAMPLE_RUN_ROWS, unlike, data.budget)
+    tried = try_rows(session, binding, data.sample, look)
+    if tried is None:
         return _Attempt(binding, None, None, None, None, proof, proof.line)
+    usable, once = tried.sample, ((1, tried.seconds),) if tried.few else ()
     bound = binding.open(usable)
-    indices = np.arange(SAMPLE_RUN_ROWS) % usable.num_rows
-    if row_by_row:
-        return _Attempt(binding, None, bound.take(indices[:1]), None, usable, proof, proof.line)
+    rows = FEW_ROWS if tried.few else SAMPLE_RUN_ROWS
+    indices = np.arange(rows) % usable.num_rows
+    if row_by_row or (tried.few and unlike):
+        feeds = bound.take(indices[:1])
+        return _Attempt(binding, None, feeds, None, usable, proof, proof.line, first=tried.alone[0], run_seconds=once)
     feeds = {name: np.array(values) for name, values in bound.take(indices).items()}
     names = [spec.name for spec in signature.outputs]
     runs: list[list[Array]] = []
@@ -323,57 +348,14 @@ def _try(session: Session, binding: Binding, axes: Mapping[str, int | None], dat
         runs.append(session.run(dict(part)))
         return runs[-1]
 
-    seen = check_axes(run, feeds, axes, SAMPLE_RUN_ROWS, names, quantised=bool(proof.scales) and together)
+    alone = [list(tried.alone[row].values()) for row in indices.tolist() if row < len(tried.alone)]
+    began = time.perf_counter()
+    seen = check_axes(run, feeds, axes, rows, names, quantised=bool(proof.scales) and together, alone=alone)
+    if tried.few and len(runs) == 1:
+        once = (*once, (rows, time.perf_counter() - began))
     # The first run is the one of all rows, and the only one if it fails.
     outputs = dict(zip(names, runs[0], strict=True)) if runs else None
     few = np.arange(min(PROBE_ROWS, max(SAMPLE_RUN_ROWS, usable.num_rows))) % usable.num_rows
     probed = {name: np.array(values) for name, values in bound.take(few).items()}
     check, told, most = judge(session.run, probed, axes, proof, seen, together)
-    return _Attempt(binding, check, feeds, outputs, usable, proof, told, most)
-
-
-def _usable_rows(
-    session: Session, binding: Binding, sample: pa.RecordBatch | None, count: int, unlike: bool
-) -> pa.RecordBatch | None:
-    """Sample rows of the most common shape that the model takes one by one; None if there are none.
-
-    The first of them, `count` at most, have been run; with `unlike` they are the most unlike ones of all.
-    """
-    if sample is None or not sample.num_rows:
-        return None
-    bound = binding.open(sample)
-    bad = sorted({row for row, _ in bound.bad_rows()})
-    rows = np.delete(np.arange(sample.num_rows), bad)
-    groups = bound.groups(rows)
-    if groups:
-        rows = max(groups, key=len)
-    if unlike:
-        rows = unlike_first(binding, bound, rows, 2 * count)
-    taken, tried = [], set()
-    limit = session.options.run_timeout
-    enough = time.monotonic() + max(STOPPED_SECONDS, 3 * (limit or 0))
-    for row in rows[:SAMPLE_TRIES].tolist():
-        if limit is not None and time.monotonic() > enough:
-            break  # each of them takes that long to be stopped
-        tried.add(row)
-        if _run_row(session, bound, row) is not None:
-            taken.append(row)
-        if len(taken) == count:
-            break
-    if not taken:
-        return None
-    # The rows tried come first: they are the ones that are known to run.
-    rest = [row for row in rows.tolist() if row not in tried] if len(taken) == count else []
-    kept = taken + rest
-    # Taking rows one by one imports pyarrow.compute, which a small job would notice.
-    return sample if kept == list(range(sample.num_rows)) else sample.take(pa.array(kept))
-
-
-def _run_row(session: Session, bound: BoundBlock, row: int) -> dict[str, Array] | None:
-    context.run = np.array([row])
-    try:
-        return run_once(session, bound.take(context.run))
-    except ModelRunError:
-        return None
-    finally:
-        context.run = None
+    return _Attempt(binding, check, feeds, outputs, usable, proof, told, most, tried.alone[0], once)

@@ -30,3 +30,7 @@ class Fit:
 
     random: tuple[str, ...] = ()
     """Operators that draw random numbers, so that no row comes out twice alike."""
+
+    run_seconds: tuple[tuple[int, float], ...] = ()
+    """(rows, seconds) of the only runs that the planning budget allowed, those of one row first; empty where it allowed
+    all that are useful."""

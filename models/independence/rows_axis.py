@@ -108,6 +108,7 @@ def check_axes(
     output_names: Sequence[str],
     *,
     quantised: bool = False,
+    alone: Sequence[Sequence[Array]] = (),
 ) -> AxesCheck:
     """Try a guess: run all rows, the first two, and each alone, and compare.
 
@@ -122,19 +123,21 @@ def check_axes(
         feeds: for each input an array with `rows` unlike rows on its axis in `axes`; where that is None it is
             given as it is.
         axes: the guess, from `input_axes_candidates`.
-        rows: at least 3.
+        rows: at least 3, or 2 where it is known what each gives alone.
         output_names: in the order of what `run` returns.
         quantised: whether the model sets quantisation scales from the values it is run on.
+        alone: what each row gives alone, where it has been run.
     """
-    if rows < 3:
+    if rows < (2 if len(alone) == rows else 3):
         raise ValueError(f"rows is {rows}, but at least 3 are needed to tell a row from its neighbours")
     nothing: dict[str, int | None] = dict.fromkeys(output_names)
     whole, reason = _try(run, feeds)
     if whole is None:
         return AxesCheck(nothing, False, math.inf, f"the model fails on {rows} rows: {reason}")
-    pair, pair_reason = _try(run, _rows_of(feeds, axes, 0, 2))
-    singles = []
-    for row in range(rows):
+    # Two rows are all rows where there are no more.
+    pair, pair_reason = _try(run, _rows_of(feeds, axes, 0, 2)) if rows > 2 else (None, "")
+    singles = [list(outputs) for outputs in alone] if len(alone) == rows else []
+    for row in range(len(singles), rows):
         single, reason = _try(run, _rows_of(feeds, axes, row, row + 1))
         if single is None:
             break

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import onnx_ir as ir
 
@@ -45,6 +46,7 @@ MOST_ROUNDS = 3
 CLOSE = 0.05
 """Share by which every stage's time may differ from its prediction for the plan to stand as it is."""
 
+Timed: TypeAlias = Literal["all", "stages", "nothing"]
 Timer = Callable[[Sequence[StagePlan]], Sequence[float]]
 
 
@@ -65,7 +67,7 @@ def make_plan(
     stages: int | None,
     workers: Sequence[ClusterWorker],
     *,
-    compare: bool = True,
+    timed: Timed = "all",
     graph: SplitGraph | None = None,
     profile: Profile | None = None,
 ) -> Plan:
@@ -75,7 +77,8 @@ def make_plan(
         run: the model on a micro-batch; `threads` 0 is this machine's cores over the workers that are its own.
         stages: exactly so many; None is any number from 1 to that of the workers, whatever is fastest.
         workers: of `read_cluster`; more than stages run stages side by side. See `limit_memory`.
-        compare: measure the whole model for the verdict where the workers are this machine's; else it is predicted.
+        timed: what is measured beside the profile where the workers are this machine's: `all` is the stages, and the
+            whole model for the verdict, `stages` leaves the verdict to prediction, `nothing` the stages too.
         graph: where the model has been loaded already.
         profile: where it has been measured already, or is an estimate.
 
@@ -99,7 +102,7 @@ def make_plan(
     # Workers that have no cores of their own here cannot be timed side by side.
     here = local and len(workers) * options.threads <= core_count()
     timer: Timer | None = None
-    if profile.source == "measured":
+    if profile.source == "measured" and timed != "nothing":
 
         def timer(plans: Sequence[StagePlan]) -> Sequence[float]:
             together = here and sum(plan.replicas for plan in plans) > 1
@@ -114,7 +117,7 @@ def make_plan(
     )
     # Where some worker does not hold the whole model, there is nothing to be timed against.
     fits = all(worker.memory_bytes >= whole.memory_bytes for worker in workers)
-    if compare and here and fits and timer is not None:
+    if timed == "all" and here and fits and timer is not None:
         found = time_alternatives(graph.model, run, drawn.stages, workers, whole)
         others = found.alternatives
         if found.stage_seconds:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
 from beamsplit.models.cost.estimate import MachineRate, estimate_profile
-from beamsplit.models.cost.measured_profile import measure_profile
+from beamsplit.models.cost.measured_profile import known_profile, measure_profile
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
@@ -33,12 +33,32 @@ def profile_model(graph: SplitGraph, run: SampleRun) -> Profile:
             raise MemoryError(why)
         return measure_profile(graph.model, run)
     except (UsageError, ModelRunError, MemoryError) as error:
-        shapes = {name: value.shape for name, value in run.feeds.items()}
-        found = estimate_profile(
-            graph.model,
-            rows=run.rows,
-            input_shapes=shapes,
-            rate=MachineRate(threads=run.options.threads),
-            provider=run.options.providers[0],
-        )
+        found = _estimated(graph, run)
         return dataclasses.replace(found, notes=(*found.notes, f"because the model cannot be run here: {error}"))
+
+
+def quick_profile(graph: SplitGraph, run: SampleRun, seconds: float) -> Profile:
+    """What the model's parts cost, without running it: as measured before, else its own seconds dealt by estimate.
+
+    Args:
+        graph: the units.
+        run: the micro-batch.
+        seconds: that the whole model takes for it.
+    """
+    known = known_profile(graph.model, run)
+    if known is not None:
+        return known
+    found = _estimated(graph, run)
+    share = seconds / found.total_seconds if found.total_seconds > 0 else 1.0
+    dealt = {name: share * one for name, one in found.node_seconds.items()}
+    return dataclasses.replace(found, node_seconds=dealt, total_seconds=seconds)
+
+
+def _estimated(graph: SplitGraph, run: SampleRun) -> Profile:
+    return estimate_profile(
+        graph.model,
+        rows=run.rows,
+        input_shapes={name: value.shape for name, value in run.feeds.items()},
+        rate=MachineRate(threads=run.options.threads),
+        provider=run.options.providers[0],
+    )

@@ -277,6 +277,13 @@ def boundary_layouts(
     return [tuple(layouts[name] for name in cut) for cut in cuts]
 
 
+def whole_layouts(sessions: Sequence[Runs], outputs: Sequence[str]) -> list[tuple[Layout, ...]]:
+    """The same where nothing is known of them but their types: none is taken apart."""
+    specs = [spec for session in sessions for spec in (*session.signature.inputs, *session.signature.outputs)]
+    dtypes = {spec.name: spec.dtype for spec in specs}
+    return [tuple(Layout(name, dtypes[name]) for name in cut) for cut in crossing(sessions, outputs)]
+
+
 _staged = PerProcess(StagedSession)
 
 

@@ -111,7 +111,7 @@ class Machine:
 
     def _stages(self, candidate: Candidate) -> Callable[[], float]:
         plan = make_plan(
-            self.run, candidate.stages, self.workers, compare=False, graph=self.graph, profile=self.profile
+            self.run, candidate.stages, self.workers, timed="stages", graph=self.graph, profile=self.profile
         )
         runs = list(open_stages(self.graph.model, self.run, plan.stages))
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_file import check_model_file
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import ScoringPlan
@@ -54,6 +55,9 @@ class ElementRows(Source):
     timed: bool = False
     """Whether rows of several elements are one block, and each is to have its own timestamp again."""
 
+    planning: PlanningBudget = UNLIMITED
+    """What runs of the model may take to bring them together with it."""
+
     @property
     def columns(self) -> tuple[str, ...]:
         """All of the schema."""
@@ -68,6 +72,10 @@ class ElementRows(Source):
         """Those of the runner."""
         count = self.replicas if self.replicas is not None else default_workers(parallelism, asked.count)
         return count_workers(replace(asked, count=count), local)
+
+    def within(self, budget: PlanningBudget) -> ElementRows:
+        """With that for what runs of the model may take."""
+        return replace(self, planning=budget)
 
     def rows_at_once(self, scoring: ScoringPlan, workers: int) -> int | None:
         """Of one run: how many come together is not known."""
@@ -92,7 +100,7 @@ class ElementRows(Source):
             read = read.append(EVENT_TIME_FIELD)
         columns = prepared_columns(binding, prepare_steps(binding), self.schema, read)
         rows = self._rows(binding, read, columns.steps, columns.schema)
-        fitted = fit_rows(path, session, columns, rows, facts_of(binding, self.text_source))
+        fitted = fit_rows(path, session, columns, rows, facts_of(binding, self.text_source), self.planning)
         check_fit(binding, columns, fitted)
         return Bound(self.schema, columns.steps, columns.schema, fitted, rows=rows)
 

@@ -59,6 +59,9 @@ class ModelOptions(TypedDict, total=False):
     run_timeout: float | str
     """Seconds after which a run of the model is stopped, or `"60s"`."""
 
+    plan_seconds: float | str
+    """Seconds that runs of the model may take to plan how it is run (default: as many as are useful)."""
+
     providers: str | Sequence[str]
     """ONNX Runtime execution providers, in order (default: the fastest that is there)."""
 

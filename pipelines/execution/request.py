@@ -6,12 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from beamsplit.models.fitting.fit import Fit
+from beamsplit.models.fitting.fit import ALL_RUNS, Fit
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.workers import Replicas
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import WorkerOptions
+
+PARTS_RUNS = 50
+"""Runs of a micro-batch that planning parts takes where they are measured, about: a profile, up to three rounds in
+which parts are timed, and the comparison with the whole model."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,15 @@ class Request:
 
     compare: bool = False
     """Whether the other ways are measured too, for what is shown."""
+
+    planning: PlanningBudget = UNLIMITED
+    """What runs of the model may take before the job begins."""
+
+    def measures(self, rows: int) -> bool:
+        """Whether the budget is for measuring parts on so many rows at a time, beside fitting the model."""
+        if not self.fit.run_seconds:
+            return True
+        return self.planning.allows(ALL_RUNS + PARTS_RUNS * rows, self.fit.run_seconds[0][1])
 
     @property
     def planned_session(self) -> SessionOptions:

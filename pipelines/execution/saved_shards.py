@@ -34,7 +34,9 @@ def plan_shards(request: Request, job_dir: str) -> Execution:
     if asked.micro_batch is not None and not scoring.row_by_row:
         scoring = replace(scoring, batch_size=asked.micro_batch)
     check_distributable(scoring, asked.placement)
-    few = 1 if scoring.row_by_row else SAMPLE_RUN_ROWS
+    # Rows that run one by one are compared so where planning may not take longer.
+    one = scoring.row_by_row or (scoring.batch_size == 1 and not request.measures(1))
+    few = 1 if one else SAMPLE_RUN_ROWS
     source = asked.shard_source
     plan, folder = divided(
         source,

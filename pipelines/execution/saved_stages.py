@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from beamsplit.models.cost.cluster import limit_memory, read_cluster
+from beamsplit.models.cost.cluster import ClusterWorker, limit_memory, read_cluster
 from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
@@ -23,13 +23,15 @@ from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.models.shard.sharded import ShardedSession
 from beamsplit.models.split import stage as stage_files
 from beamsplit.models.split.chain import StageChain, check_chain, check_same, still_parts, tolerance_of
+from beamsplit.models.split.cuts import split_graph
 from beamsplit.models.split.micro_batch import PER_STAGE
 from beamsplit.models.split.plan import Plan
 from beamsplit.models.split.planner import make_plan
+from beamsplit.models.split.profiled import quick_profile
 from beamsplit.models.split.replan import plan_again
 from beamsplit.models.split.saved_files import check_saved, without_hashes
 from beamsplit.models.split.sharded_stages import shards_of
-from beamsplit.models.split.staged import StagedModel, boundary_layouts
+from beamsplit.models.split.staged import StagedModel, boundary_layouts, whole_layouts
 from beamsplit.models.split.worker import share_workers
 from beamsplit.pipelines.execution.execution import Execution, Overlap
 from beamsplit.pipelines.execution.request import Request
@@ -90,13 +92,24 @@ def _made_plan(request: Request) -> Plan:
     wanted = asked.stages if isinstance(asked.stages, int) else None
     rows = _micro_batch(asked, scoring, wanted or 2, request.rows_at_once)
     workers = limit_memory(read_cluster(str(max(cores(), wanted or 1))), asked.stage_memory)
+    run = SampleRun(scoring.model, graph_feeds(request.fit, scoring, rows), request.planned_session, rows)
+    if not request.measures(rows):
+        return _quick_plan(run, wanted, workers, rows * request.fit.run_seconds[0][1])
     return make_plan(
-        SampleRun(scoring.model, graph_feeds(request.fit, scoring, rows), request.planned_session, rows),
+        run,
         wanted,
         workers,
         # Measuring the other ways costs seconds, which pay where there is something to decide.
-        compare=request.compare or asked.stages == "auto",
+        timed="all" if request.compare or asked.stages == "auto" else "stages",
     )
+
+
+def _quick_plan(run: SampleRun, wanted: int | None, workers: Sequence[ClusterWorker], seconds: float) -> Plan:
+    """The plan of a model that takes too long for the job that it is planned for to be measured part by part."""
+    graph = split_graph(load_graph(run.model_file))
+    plan = make_plan(run, wanted, workers, timed="nothing", graph=graph, profile=quick_profile(graph, run, seconds))
+    why = "to measure the stages takes longer than planning may (--plan_seconds 60 gives it more time)"
+    return replace(plan, notes=(*plan.notes, why))
 
 
 def _micro_batch(asked: Parallelism, scoring: ScoringPlan, stages: int, at_once: int | None) -> int:
@@ -197,14 +210,18 @@ def compared(request: Request, model: StagedModel) -> tuple[list[str], list[tupl
         check = check_chain(made.session, chain, feeds, tolerance)
     # Rows are found in what is the same in each run.
     twins = [still_parts(session) for session in sessions]
-    layouts = boundary_layouts(
-        twins,
-        model.outputs,
-        lambda rows: feeds_at(made, scoring, rows),
-        fixed=all(None not in bound.row_shape for bound in scoring.binding.inputs) and not varies_with_data(path),
-        quantised=quantises_at_run(path),
-        unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
-    )
+    if scoring.batch_size == 1 and not request.measures(1):
+        # Rows that run one by one are never taken apart.
+        layouts = whole_layouts(twins, model.outputs)
+    else:
+        layouts = boundary_layouts(
+            twins,
+            model.outputs,
+            lambda rows: feeds_at(made, scoring, rows),
+            fixed=all(None not in bound.row_shape for bound in scoring.binding.inputs) and not varies_with_data(path),
+            quantised=quantises_at_run(path),
+            unlike=made.sample is not None and made.sample.num_rows >= SAMPLE_RUN_ROWS,
+        )
     for one in [*sessions] * passing + [twin for twin in twins if twin not in sessions]:
         one.drop() if isinstance(one, ShardedSession) else drop_session(one)
     return [f"stages beside the whole model: {line}" for line in check.lines], layouts

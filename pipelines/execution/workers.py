@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from beamsplit.models.planning_budget import PlanningBudget
 from beamsplit.models.running.providers import CPU
 from beamsplit.models.running.session import SessionOptions, gpu_count, resolve_providers
 from beamsplit.models.running.thread_scaling import thread_scaling
@@ -27,6 +28,9 @@ TIMED_SECONDS = 0.03
 
 FEW_ROWS = 2
 """Rows of the first look, which may be images that take a tenth of a second each."""
+
+LITTLE = 0.25
+"""Share of the model's seconds that prepare steps may take for threads to be chosen without being timed."""
 
 DOUBTFUL = 0.75
 """Share of what the machine gives below which threads are timed again."""
@@ -66,6 +70,11 @@ def count_workers(asked: WorkerOptions, local: bool) -> Replicas:
     count = asked.count or gpus or cores()
     threads = asked.threads or max(1, cores() // count)
     return Replicas(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=asked.run_timeout))
+
+
+def planning_budget(asked: WorkerOptions, rows: int | None) -> PlanningBudget:
+    """What runs of the model may take before a job of so many rows begins."""
+    return PlanningBudget(asked.plan_seconds, rows, asked.count or cores())
 
 
 def choose_worker_type(
@@ -113,6 +122,21 @@ def choose_worker_type(
     by_threads, by_processes = alone / speedup, alone / max(machine, speedup) + PROCESS_START_SECONDS
     kind = "thread" if by_threads <= by_processes else "process"
     return kind, f"measured: {workers} threads do {speedup:.1f} times the work of one"
+
+
+def model_is_most(prepare: Sequence[Step], raw: pa.RecordBatch | None, row_seconds: float) -> bool:
+    """Whether what is done to a row before the model, which may hold Python's lock, takes little beside the model.
+
+    Args:
+        prepare: steps before the model.
+        raw: sample rows as they are read.
+        row_seconds: that the model takes for a row, without that lock.
+    """
+    if raw is None or not raw.num_rows or not prepare:
+        return True
+    once = _scoring(prepare, raw.slice(0, 1))
+    once()  # What is made at first use (a tokenizer, a decoder) is done once.
+    return _seconds(once) < LITTLE * row_seconds
 
 
 def _stopped(seconds: float, run_timeout: float | None) -> bool:

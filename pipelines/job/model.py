@@ -13,7 +13,7 @@ from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotati
 from beamsplit.pipelines.execution.shards import check_local
 from beamsplit.pipelines.execution.strategy import trying
 from beamsplit.pipelines.execution.ways import default_workers, plan_execution
-from beamsplit.pipelines.execution.workers import count_workers
+from beamsplit.pipelines.execution.workers import count_workers, planning_budget
 from beamsplit.pipelines.job.audit import with_audit
 from beamsplit.pipelines.job.columns import check_outputs
 from beamsplit.pipelines.options.values import ScoreOptions
@@ -49,7 +49,8 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
     """
     binding, asked, parallelism = options.binding, options.workers, options.parallelism
     workers = source.workers(asked, parallelism, local)
-    bound = source.bind(binding, options.sink, workers.session, parallelism.in_parts)
+    budget = planning_budget(asked, source.total_rows)
+    bound = source.within(budget).bind(binding, options.sink, workers.session, parallelism.in_parts)
     parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, bound.made.sample is not None)
     source.check_parallelism(parallelism)
     check_outputs(binding.keep, [output.name for output in bound.made.plan.outputs])
@@ -67,6 +68,7 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
         parallelism=parallelism,
         asked=asked,
         compare=options.watching.dry_run_plan,
+        planning=budget,
     )
     notes = (*unfollowed, *bound.made.notes)
     if parallelism.shards == "auto":

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.strategy import CannotDivide, settle_strategy
-from beamsplit.pipelines.execution.workers import Replicas, choose_worker_type, cores
+from beamsplit.pipelines.execution.workers import Replicas, choose_worker_type, cores, model_is_most
 from beamsplit.pipelines.job.audit import audit_fact
 from beamsplit.pipelines.job.finishing import finish_steps, list_cells
 from beamsplit.pipelines.job.job import Job
@@ -109,6 +109,8 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
     worker_type, why = asked.worker_type, ""
     if worker_type is None and (execution.in_parts or not source.sampled):
         worker_type = "process" if execution.is_distributed else "thread"
+    if worker_type is None and made.run_seconds and model_is_most(bound.prepare, bound.raw, made.run_seconds[0][1]):
+        worker_type = "thread"
     if worker_type is None:
         steps = (*bound.prepare, replace(planned.infer, counted=False), *finish)
         worker_type, why = choose_worker_type(

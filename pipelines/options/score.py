@@ -35,6 +35,7 @@ from beamsplit.pipelines.options.texts import (
     read_audit,
     read_batch_size,
     read_capacities,
+    read_count_of_seconds,
     read_max_failed,
     read_milliseconds,
     read_seconds,
@@ -260,6 +261,13 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="60s",
         help="stop a run of the model that takes longer; its rows are then run one by one, and those that do not "
         "return fail (default: none)",
+    )
+    workers.add_argument(
+        "--plan_seconds",
+        type=read_count_of_seconds,
+        metavar="60",
+        help="seconds that runs of the model may take before the job begins, to probe rows, to measure batches and to "
+        "plan parts (default: 2, or a tenth of the job's own time)",
     )
     workers.add_argument("--seed", type=int, default=0, help="for --partition random (default: %(default)s)")
     workers.add_argument(

@@ -39,6 +39,13 @@ def read_seconds(text: str) -> float:
     return float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+def read_count_of_seconds(text: str) -> float:
+    """A number of seconds such as 0.5 or 60, or a time such as 2m."""
+    if re.fullmatch(r"\d+(?:\.\d+)?", text) and float(text):
+        return float(text)
+    return read_seconds(text)
+
+
 def read_stage_providers(text: str) -> tuple[tuple[str, int | None], ...]:
     """(name, number of the GPU) of each stage."""
     stages = []

@@ -114,6 +114,9 @@ class WorkerOptions:
     run_timeout: float | None = None
     """Seconds."""
 
+    plan_seconds: float | None = None
+    """For runs of the model before the job begins; None: as much as the job is worth."""
+
     seed: int = 0
     providers: str = "auto"
     threads: int | None = None

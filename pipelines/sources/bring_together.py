@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from beamsplit.models.fitting.fit import DataFacts, Fit, fit
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.running.run_limit import context
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.pipelines.job.columns import check_depths, check_keep, check_names, check_outputs
@@ -55,7 +56,12 @@ def prepared_columns(
 
 
 def fit_rows(
-    path: str, session: SessionOptions, columns: PreparedColumns, rows: pa.RecordBatch | None, facts: DataFacts
+    path: str,
+    session: SessionOptions,
+    columns: PreparedColumns,
+    rows: pa.RecordBatch | None,
+    facts: DataFacts,
+    budget: PlanningBudget = UNLIMITED,
 ) -> Fit:
     """Bring prepared rows and the model together.
 
@@ -65,7 +71,7 @@ def fit_rows(
     if rows is not None:
         running(rows, None, session)
     try:
-        return fit(path, session, columns.schema, rows, facts)
+        return fit(path, session, columns.schema, rows, facts, budget)
     finally:
         context.block = None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.execution import Execution
@@ -92,6 +93,9 @@ class Files(Source):
     reading: ReadOptions | None = None
     """How they are read, once that is known."""
 
+    planning: PlanningBudget = UNLIMITED
+    """What runs of the model may take before the job begins."""
+
     @property
     def files(self) -> Sequence[str]:
         """Their paths."""
@@ -117,10 +121,15 @@ class Files(Source):
         """Whether no file has a row."""
         return not has_rows(self.inputs, self.format)
 
+    def within(self, budget: PlanningBudget) -> Files:
+        """With that for what runs of the model may take when the first rows are brought together with it."""
+        return replace(self, planning=budget)
+
     def bind(self, binding: BindingOptions, sink: SinkOptions, session: SessionOptions, few_runs: bool) -> Bound:
         """Read the first rows, prepare them, and bring them together with the model."""
         to_text = json_format(sink) is not None
-        return open_sample(binding, self.inputs, self.format, session, SampleOptions(few_runs, to_text, self.where))
+        known = SampleOptions(few_runs, to_text, self.where, self.planning)
+        return open_sample(binding, self.inputs, self.format, session, known)
 
     def rows_at_once(self, scoring: ScoringPlan, workers: int) -> int | None:
         """Of a block, or of a worker's share."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.fit import DataFacts
 from beamsplit.models.graph.model_file import ModelFile, check_model_file
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.running.mapped import for_few_runs
 from beamsplit.models.running.session import SessionOptions, get_session
 from beamsplit.pipelines.job.columns import mostly_numbers, needed_columns, without_values
@@ -75,6 +76,9 @@ class SampleOptions:
 
     where: Node | None = None
     """The condition that rows are kept by."""
+
+    planning: PlanningBudget = UNLIMITED
+    """What runs of the model may take before the job begins."""
 
 
 def _naming_the_step(error: UsageError, files: Sequence[InputFile], format: str, prepared: bool) -> UsageError:
@@ -158,7 +162,7 @@ def open_sample(
         named = {name for names in binding.columns.values() for name in names}
         prepared, rows = without_values(prepared, rows, inferred.empty - (set(binding.keep) - named))
     try:
-        made = fit_rows(path, session, PreparedColumns(prepare, prepared), rows, facts)
+        made = fit_rows(path, session, PreparedColumns(prepare, prepared), rows, facts, known.planning)
         if text and not prepare:
             schema = pa.schema([prepared.field(column.name) for column in schema])
     except UsageError as error:
@@ -174,7 +178,7 @@ def open_sample(
         schema = numbers
         prepared = with_origin_schema(schema)
         rows = raw = _first(files, format, replace(reading, schema=schema), where, SAMPLE_ROWS)
-        made = fit_rows(path, session, PreparedColumns(prepare, prepared), rows, facts)
+        made = fit_rows(path, session, PreparedColumns(prepare, prepared), rows, facts, known.planning)
     check_fit(binding, PreparedColumns(prepare, prepared), made)
     for name in made.plan.binding.by_position:
         bound = next(one for one in made.plan.binding.inputs if one.name == name)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from beamsplit.models.planning_budget import PlanningBudget
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.execution import Execution
@@ -105,6 +106,10 @@ class Source(ABC):
         Raises:
             UsageError: it does not answer, or not as is wanted.
         """
+        return self
+
+    def within(self: Own, budget: PlanningBudget) -> Own:
+        """The same, whose rows are brought together with the model at no more than this cost."""
         return self
 
     def workers(self, asked: WorkerOptions, parallelism: Parallelism, local: bool) -> Replicas:
