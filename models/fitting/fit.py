@@ -350,7 +350,7 @@ def _try(session: Session, binding: Binding, axes: Mapping[str, int | None], dat
 
     alone = [list(tried.alone[row].values()) for row in indices.tolist() if row < len(tried.alone)]
     began = time.perf_counter()
-    seen = check_axes(run, feeds, axes, rows, names, quantised=bool(proof.scales) and together, alone=alone)
+    seen = check_axes(run, feeds, axes, names, quantised=bool(proof.scales) and together, alone=alone)
     if tried.few and len(runs) == 1:
         once = (*once, (rows, time.perf_counter() - began))
     # The first run is the one of all rows, and the only one if it fails.

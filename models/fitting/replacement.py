@@ -153,7 +153,7 @@ def check_rows_apart(new: Scorer, rows: pa.RecordBatch) -> None:
     def run(feeds: dict[str, Array]) -> list[Array]:
         return new.session.run(dict(feeds))
 
-    found = check_axes(run, feeds, axes, _TOGETHER, names, quantised=plan.alike)
+    found = check_axes(run, feeds, axes, names, quantised=plan.alike)
     found, told, most = judge(run, probed, axes, proof, found, plan.alike)
     if not found.independent:
         raise UsageError(f"it does not take rows together, as the one before does: {found.message}")

@@ -104,7 +104,6 @@ def check_axes(
     run: Run,
     feeds: Mapping[str, Array],
     axes: Mapping[str, int | None],
-    rows: int,
     output_names: Sequence[str],
     *,
     quantised: bool = False,
@@ -120,14 +119,14 @@ def check_axes(
 
     Args:
         run: runs the model on arrays by input name.
-        feeds: for each input an array with `rows` unlike rows on its axis in `axes`; where that is None it is
-            given as it is.
+        feeds: for each input an array with unlike rows on its axis in `axes`, at least 3 of them, or 2 where it is
+            known what each gives alone; where that axis is None it is given as it is.
         axes: the guess, from `input_axes_candidates`.
-        rows: at least 3, or 2 where it is known what each gives alone.
         output_names: in the order of what `run` returns.
         quantised: whether the model sets quantisation scales from the values it is run on.
         alone: what each row gives alone, where it has been run.
     """
+    rows = next((feeds[name].shape[axis] for name, axis in axes.items() if axis is not None), 0)
     if rows < (2 if len(alone) == rows else 3):
         raise ValueError(f"rows is {rows}, but at least 3 are needed to tell a row from its neighbours")
     nothing: dict[str, int | None] = dict.fromkeys(output_names)

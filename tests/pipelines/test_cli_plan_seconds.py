@@ -1,4 +1,4 @@
-"""`--plan_seconds`: where planning may not run the model often, the outcome is the same, and what was left out is told."""
+"""`--plan_seconds`: where planning may not run the model often the outcome is the same; what is left out is told."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_stages_are_not_run_to_be_timed(command: Command, monkeypatch: pytest.Mo
         return real(self, feeds)
 
     monkeypatch.setattr(Session, "run", run)
-    assert command.run("--stages", "2", *NONE, "--dry_run_plan")[0] == 0
+    assert command.run("--stages", "2", "--batch_size", 1, *NONE, "--dry_run_plan")[0] == 0
     # Two rows alone, these together, and one whole and in stages.
     assert len(runs) == 2 + 1 + 1 + 2
 
