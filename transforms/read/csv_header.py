@@ -50,7 +50,7 @@ def header(
     return list(names), start
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _header(
     path: str, stamp: tuple[int, int], encoding: str | None, given: CsvHeader, delimiter: str
 ) -> tuple[tuple[str, ...], int]:

@@ -38,6 +38,9 @@ SEARCHED_ROWS = 262_144
 SEARCHED_FILES = 64
 """Where a condition says which rows are wanted: rows of a file that a sample is looked for in, and files."""
 
+SAMPLED_FILES = 64
+"""Files that a sample is of, at most, once a row is found."""
+
 MOST_SAMPLE_BYTES = 256 << 20
 """A sample is no larger, but for its last block: a few rows of large cells are enough."""
 
@@ -227,7 +230,7 @@ def read_all(splits: Sequence[Split], options: ReadOptions) -> Iterator[ReadResu
 
 
 def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, rows: int) -> pa.RecordBatch | None:
-    """The first rows that can be read, at most `rows` of them, in one block; None where there is none."""
+    """The first rows that can be read, at most `rows` of them, of few files, in one block; None where there is none."""
     blocks: list[pa.RecordBatch] = []
     small = replace(options, block_rows=min(rows, options.block_rows))
     left, size = rows, 0
@@ -245,7 +248,8 @@ def read_sample(inputs: Sequence[InputFile], format: str, options: ReadOptions, 
                         if size > MOST_SAMPLE_BYTES or left <= 0:
                             left = 0
                             break
-        if left <= 0:
+        # Opening ten thousand files for a row of each would take longer than to score them.
+        if left <= 0 or (blocks and at + 1 >= SAMPLED_FILES):
             break
     if FORMATS[format].begun_early:
         cast(EarlyReader, FORMATS[format].reader).forget_decoders()
