@@ -7,11 +7,13 @@ is taken. A program whose predictions differ from the plain loop's is void.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.cases import CASES, OURS, PLAIN, PROGRAMS, TUNED, Case, make_cases
 from benchmarks.chart import draw
+from benchmarks.lakes import BUCKET, s3_server
 from benchmarks.measure import ProgramFailed, peak_private_bytes, run_seconds
 from benchmarks.report import leave, show
 
@@ -54,7 +57,7 @@ def predictions(output: Path) -> np.ndarray:
     column = table.column(table.num_columns - 1).combine_chunks()
     if isinstance(column, pa.FixedShapeTensorArray):
         values = column.to_numpy_ndarray()
-    elif pa.types.is_fixed_size_list(column.type):
+    elif pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
         values = column.flatten().to_numpy().reshape(len(column), -1)
     else:
         values = column.to_numpy()
@@ -66,6 +69,13 @@ def predictions(output: Path) -> np.ndarray:
 
 def run_case(case: Case, programs: list[str], runs: int, folder: Path) -> list[Result]:
     """Run the programs of a case in turn, then each once more for its memory."""
+    with s3_server() if case.lake == "s3" else contextlib.nullcontext() as store:
+        if store is not None:
+            store.put_file(str(case.source), f"{BUCKET}/{case.source.name}")
+        return _run_case(case, programs, runs, folder, store)
+
+
+def _run_case(case: Case, programs: list[str], runs: int, folder: Path, store: Any) -> list[Result]:
     wanted = [program for program in case.programs if program in programs]
     seconds: dict[str, list[float]] = {program: [] for program in wanted}
     outputs = {}
@@ -74,6 +84,8 @@ def run_case(case: Case, programs: list[str], runs: int, folder: Path) -> list[R
             output = folder / f"{case.name}-{program.replace(' ', '-')}-{number}" / "out.parquet"
             output.parent.mkdir(parents=True)
             seconds[program].append(run_seconds(case.command(program, output)))
+            if store is not None and program != PLAIN:
+                store.get(f"{BUCKET}/{output.parent.name}", str(output), recursive=True)
             if number:
                 shutil.rmtree(output.parent)
             else:

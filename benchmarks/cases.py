@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import data
+from benchmarks import data, lakes
 
 OURS, PLAIN, TUNED, RUN_INFERENCE, DAFT = "beamsplit", "plain loop", "tuned loop", "RunInference", "Daft"
 ARRAYS = "RunInference, bs"
@@ -40,8 +40,18 @@ class Case:
 
     tokenizer: Path | None = None
 
+    lake: str = ""
+    """`delta`: the rows of `source` are in a Delta table, and so are the predictions to be; `s3`: they are in files of
+    those names at S3; empty: they are in `source`. The loops read and write files of this machine, for comparison."""
+
     def command(self, program: str, output: Path) -> list[str]:
         """The command of one program that writes to `output`."""
+        if self.lake and program == OURS:
+            return [*_score(self), "--output", _lake_output(self.lake, output), "--quiet"]
+        if self.lake and program == DAFT:
+            source, module = self.lake_source(), "benchmarks.alternatives.daft_lakes"
+            written = _lake_output(self.lake, output).removeprefix("delta:")
+            return [sys.executable, "-m", module, self.lake, source, str(self.model), written]
         if program == OURS:
             shards = output.with_name(f"{output.stem}-*{output.suffix}")
             return [*_score(self), "--output", str(shards), "--overwrite", "--quiet"]
@@ -49,9 +59,24 @@ class Case:
         module = f"benchmarks.alternatives.{MODULES[program]}"
         return [sys.executable, "-m", module, self.kind, str(self.source), str(self.model), str(output), *extra]
 
+    def lake_source(self) -> str:
+        """Where the rows are, as Daft names it."""
+        if self.lake == "s3":
+            return f"s3://{lakes.BUCKET}/{self.source.name}"
+        return str(lakes.delta_table(self.source))
+
+
+def _lake_output(lake: str, output: Path) -> str:
+    if lake == "delta":
+        return f"delta:{output}"
+    return f"s3://{lakes.BUCKET}/{output.parent.name}/"
+
 
 def _score(case: Case) -> list[str]:
-    command = [sys.executable, "-m", "pipelines.score", "--model", str(case.model), "--input", str(case.source)]
+    source = str(case.source)
+    if case.lake:
+        source = f"delta:{case.lake_source()}" if case.lake == "delta" else case.lake_source()
+    command = [sys.executable, "-m", "pipelines.score", "--model", str(case.model), "--input", source]
     if case.kind == "images":
         prepare = "image:size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
         command += ["--prepare", prepare, "--keep", "path"]
@@ -81,6 +106,11 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
             made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, RUN_INFERENCE, ARRAYS))
         elif name == "tabular_10m":
             made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}))
+        elif name in ("delta_10m", "s3_1m"):
+            lake, full, goal = ("delta", 10_000_000, 1.2) if name == "delta_10m" else ("s3", 1_000_000, 1.0)
+            count = rows(full)
+            source, programs = data.table(folder, count), (OURS, PLAIN, *daft)
+            made.append(Case(name, "table", count, source, data.mlp(folder), programs, {DAFT: goal}, lake=lake))
         elif name == "trees":
             count = rows(2_000_000)
             source = data.table(folder, count)
@@ -100,4 +130,4 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
     return made
 
 
-CASES = ("tabular_1m", "tabular_10m", "cnn", "encoder", "trees")
+CASES = ("tabular_1m", "tabular_10m", "cnn", "encoder", "trees", "delta_10m", "s3_1m")

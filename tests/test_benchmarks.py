@@ -76,3 +76,13 @@ def test_memory_of_a_failed_program_is_no_result() -> None:
 
     with pytest.raises(ProgramFailed, match="broken"):
         peak_private_bytes([sys.executable, "-c", "raise SystemExit('broken')"])
+
+
+@pytest.mark.parametrize("case", ["delta_10m", "s3_1m"])
+def test_tables_and_stores_are_read_and_written(tmp_path: Path, case: str) -> None:
+    pytest.importorskip("moto.server")
+    out = tmp_path / "out"
+    options = ["--cases", case, "--scale", "0.001", "--runs", "1", "--data", str(tmp_path / "data"), "--out", str(out)]
+    assert batch.main([*options, "--programs", OURS, PLAIN]) == 0
+    by_program = {one["program"]: one for one in json.loads((out / "batch.json").read_text())["results"]}
+    assert set(by_program) == {OURS, PLAIN} and by_program[OURS]["largest_difference"] < 1e-4
