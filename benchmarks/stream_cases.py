@@ -61,6 +61,12 @@ class StreamCase:
     goal: float
     """Times the plain loop's rows a second."""
 
+    checkpoint: str = f"{CHECKPOINT_SECONDS}s"
+    """Between Flink's checkpoints."""
+
+    more: tuple[str, ...] = ()
+    """Other options of `score`."""
+
     def command(self, program: str, servers: str, topics: tuple[str, str], group: str) -> list[str]:
         """The command of one program that reads the first topic from its beginning and writes to the second."""
         source, sink = topics
@@ -76,8 +82,8 @@ class StreamCase:
         if program in WAYS:
             command += [*WAYS[program], "--parallelism", "1"]
         if program in (FLINK, FLINK_ONCE, *WAYS):
-            return [*command, "--runner", "FlinkRunner", "--checkpoint", f"{CHECKPOINT_SECONDS}s"]
-        return [*command, "--runner", "PrismRunner"]
+            return [*command, "--runner", "FlinkRunner", "--checkpoint", self.checkpoint, *self.more]
+        return [*command, "--runner", "PrismRunner", *self.more]
 
     def expected(self) -> np.ndarray:
         """The right prediction of each payload, [payloads, values]."""

@@ -66,6 +66,9 @@ class Bench:
         from confluent_kafka.admin import AdminClient
 
         self._broker, self._folder = broker, folder
+        self.environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        """Variables of the programs, beside those of this process."""
+
         self._admin = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
 
     def backlog(self, case: StreamCase) -> str:
@@ -158,8 +161,7 @@ class Bench:
     def _running(self, case: StreamCase, program: str, topics: tuple[str, str]) -> Iterator[Process]:
         name = f"{program.replace(' ', '-')}-{uuid.uuid4().hex[:6]}"
         command = case.command(program, self._broker.address, topics, f"group-{name}")
-        environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-        process = Process(name, self._folder / name, command, environment)
+        process = Process(name, self._folder / name, command, self.environment)
         process.start()
         try:
             yield process

@@ -1,0 +1,1 @@
+"""Notes the times of a message's way: `sitecustomize`, which processes import that have this folder in their path."""
