@@ -20,8 +20,10 @@ def file_system() -> Any:
     config: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
     if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
         config["retries"] = {"mode": "standard", "max_attempts": TRIES}
+    # Amazon's tools have no variable for `--no-sign-request`; this is GDAL's, and what others took over.
+    anonymous = os.environ.get("AWS_NO_SIGN_REQUEST", "").strip().lower() in ("1", "true", "yes", "on")
     # What another process writes is seen at once: no listing is kept.
-    return s3fs.S3FileSystem(config_kwargs=config, use_listings_cache=False)
+    return s3fs.S3FileSystem(anon=anonymous, config_kwargs=config, use_listings_cache=False)
 
 
 def abort_uploads(fs: Any, key: str) -> None:
