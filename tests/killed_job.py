@@ -22,9 +22,11 @@ MOMENTS = {
     "all done": ("transforms.resume.finish", "_settle"),
     "named": ("transforms.resume.finish", "move_all"),
     "removed": ("transforms.resume.finish", "remove"),
+    "committed to delta": ("transforms.tables.delta_write", "DeltaCommit._commit"),
+    "committed to iceberg": ("transforms.tables.iceberg_write", "IcebergCommit._commit"),
     "over": ("pipelines.resume.kept", "Kept.remove"),
 }
-"""Moment -> what is called then: a split is begun, its files are written, all are, they get their names, ..."""
+"""Moment -> what is called then: a split is begun, its files are written, all are, ..."""
 
 
 def kill_at(moment: str, count: int, folder: Path, argv: list[str], **environment: str) -> None:

@@ -49,10 +49,10 @@ def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = Tr
     source = find_source(options, job_dir, local)
     if options.binding.keep == ("*",):
         options = replace(options, binding=replace(options.binding, keep=source.columns))
-    sinks = find_sinks(options, source, local)
     resumed: Resumed | None = None
     if kept is not None:
         resumed, options = kept.go_on(options, source, local)
+    sinks = find_sinks(options, source, local)
     source = source.opened()
     sinks.predictions.opened()
     sinks.errors.opened()

@@ -193,6 +193,10 @@ def _check_files(options: ScoreOptions) -> None:
         raise UsageError(f"--num_shards is for files, and --output {output} is a topic; leave it out")
 
 
+RESUMABLE_TABLES = ("delta", "iceberg")
+"""Schemes of tables that are files which a commit adds: their modules in `sinks/` have `folder_of(output)`."""
+
+
 def _check_resume(options: ScoreOptions, mode: Mode) -> None:
     """Raise where what is finished cannot be kept."""
     sink, names = options.sink, options.source.input
@@ -207,10 +211,10 @@ def _check_resume(options: ScoreOptions, mode: Mode) -> None:
             f"--resume keeps splits of files, and messages of {names[0]} may be gone when it goes on; leave it out, or "
             "write the topic to files first"
         )
-    if is_table(sink.output):
+    if is_table(sink.output) and sink.output.partition(":")[0] not in RESUMABLE_TABLES:
         raise UsageError(
-            f"--resume keeps splits beside files that get their names last, and --output {sink.output} is a table; "
-            "leave --resume out, or type a file"
+            f"--resume keeps files until all of them get their names, or are committed to a table of Delta or Iceberg, "
+            f"and --output {sink.output} is another; leave --resume out, or type a file"
         )
     for option, name in (("output", sink.output), ("errors", sink.errors or "")):
         if is_topic(name):

@@ -23,7 +23,7 @@ NO_MATTER = frozenset(
         # What a row gives is the same whoever scores it, and however many do.
         *("workers", "worker_type", "threads", "capacities", "cluster"),
         # What is asked of the whole job, at its end.
-        *("output", "errors", "max_failed", "overwrite", "resume", "replan"),
+        *("output", "errors", "max_failed", "overwrite", "resume", "replan", "commit_id"),
         # Known otherwise: the files themselves, and what follows from other options.
         *("input", "model", "shard_source"),
     }

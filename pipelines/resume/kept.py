@@ -11,17 +11,21 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.owned_folder import Hold, hold, remove_abandoned
 from beamsplit.models.user_cache import cache_folder
+from beamsplit.pipelines.options.schemes import is_table, scheme_of
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.resume.facts import Facts, changes, job_facts, told_changes
 from beamsplit.pipelines.sources.source import Source
-from beamsplit.transforms.resume.finish import go_on_with_names
+from beamsplit.transforms.failures.reasons import of_summary_data
+from beamsplit.transforms.resume.finish import go_on_with_names, rows_read, take_back_errors
 from beamsplit.transforms.resume.folder import FINAL, JOB, KeptFolder
 from beamsplit.transforms.resume.units import Unit, at_random, make_units, unit_bytes
 from beamsplit.transforms.write.names import as_pattern, check_writable
@@ -55,6 +59,15 @@ class Resumed:
     batch_size: int | None = None
     """Rows of a run that an earlier run has measured."""
 
+    commit_id: str | None = None
+    """What the commit of a table will be known by, in whichever run."""
+
+    columns: str | None = None
+    """Those of the table for which files were written."""
+
+    final: Mapping[str, Any] | None = None
+    """What `FINAL` tells of a table's files: all is scored, and perhaps committed."""
+
     changed: str | None = None
     """Why what is there is of no use, in words; None where it is, or nothing is there."""
 
@@ -64,30 +77,36 @@ class Resumed:
     @property
     def pending(self) -> list[Unit]:
         """Units that are still to be done."""
+        if self.final is not None:
+            return []
         done = {record.unit for record in self.records}
         return [unit for unit in self.units if unit.number not in done]
 
     @property
     def rows(self) -> int:
         """Rows of the input that earlier runs have done with."""
-        return sum(record.counters.get(name, 0) for record in self.records for name in ("rows_read", "rows_unreadable"))
+        counted = [record.counters for record in self.records] if self.final is None else [self.final["counters"]]
+        return sum(map(rows_read, counted))
 
     @property
     def failed_rows(self) -> int:
         """Those of them that failed."""
+        if self.final is not None:
+            return of_summary_data(dict(self.final)).kinds.total
         return sum(record.failed.kinds.total for record in self.records)
 
     @property
     def told(self) -> dict[str, int]:
         """The same for the summary."""
-        done, units = len(self.records), len(self.units)
-        return {"splits": done, "of_splits": units, "rows": self.rows, "scored_again": self.begun}
+        units = len(self.units)
+        return {"splits": units - len(self.pending), "of_splits": units, "rows": self.rows, "scored_again": self.begun}
 
     @property
     def line(self) -> str:
         """E.g. `40 of 50 splits, 4,000,000 rows; 2 begun before are scored again`."""
         again = f"; {self.begun} begun before {'is' if self.begun == 1 else 'are'} scored again" if self.begun else ""
-        return f"{len(self.records):,} of {len(self.units):,} splits, {self.rows:,} rows{again}"
+        done = len(self.units) - len(self.pending)
+        return f"{done:,} of {len(self.units):,} splits, {self.rows:,} rows{again}"
 
     @property
     def warning(self) -> str | None:
@@ -101,9 +120,11 @@ class Resumed:
     def start(self, job: Job) -> None:
         """Take the folder over, with nothing in it but what is of use."""
         self.folder.take_over()
-        self.folder.clear(None if self.changed is not None else self.records)
+        if self.final is None:
+            self.folder.clear(None if self.changed is not None else self.records)
         batch_size = None if job.execution.in_parts else job.execution.scoring.batch_size
         told = {"facts": self.facts._asdict(), "unit_bytes": self.unit_bytes, "batch_size": batch_size}
+        told |= {"commit_id": self.commit_id, "columns": self.columns}
         self.folder.write_json(JOB, told)
 
 
@@ -115,13 +136,16 @@ class Kept:
     hold: Hold | None
     """None for who only looks."""
 
+    of_table: bool = False
+    """Whether the output is a table."""
+
     asked: bool = True
     """Whether its file system is asked what is there: that of a job which is only written down may not be reached."""
 
     @property
     def names_are_due(self) -> bool:
-        """Whether all is scored, and files get their names."""
-        return self.hold is not None and self.folder.read_json(FINAL) is not None
+        """Whether all is scored, and files get their names; a table's commit is the job's own."""
+        return self.hold is not None and not self.of_table and self.folder.read_json(FINAL) is not None
 
     def go_on(self, options: ScoreOptions, source: Source, local: bool) -> tuple[Resumed, ScoreOptions]:
         """(the job as it goes on, its options with what the run before has measured).
@@ -152,6 +176,12 @@ class Kept:
             units = at_random(units, workers, options.workers.seed)
         folder = replace(self.folder, job=_key(facts, size))
         resumed = Resumed(folder, facts, tuple(units), size)
+        if self.of_table:
+            # A commit of an earlier run of this job is not made again; one of another job is another.
+            id_before = told.get("commit_id") if same and told is not None else None
+            commit_id = options.sink.commit_id or id_before or uuid.uuid4().hex[:12]
+            options = replace(options, sink=replace(options.sink, commit_id=commit_id))
+            resumed = replace(resumed, commit_id=commit_id)
         if told is None:
             return resumed, options
         if before is None or not same:
@@ -161,6 +191,10 @@ class Kept:
         records = {number: one for number, one in folder.read_records().items() if number < len(units)}
         done = tuple(records[number] for number in sorted(records))
         resumed = replace(resumed, records=done, begun=folder.begun(records), batch_size=told.get("batch_size"))
+        if self.of_table:
+            resumed = replace(resumed, columns=told.get("columns"), final=folder.read_json(FINAL))
+            if resumed.final is not None and self.hold is not None:
+                take_back_errors(dict(resumed.final))
         if options.workers.batch_size == "auto" and resumed.batch_size is not None:
             options = replace(options, workers=replace(options.workers, batch_size=resumed.batch_size))
         return resumed, options
@@ -206,11 +240,12 @@ def keeping(options: ScoreOptions) -> Iterator[Kept | None]:
     if not options.sink.resume:
         yield None
         return
-    folder = KeptFolder.beside(options.sink.output)
+    output = kept_output(options.sink.output)
+    folder, of_table = KeptFolder.beside(output), is_table(options.sink.output)
     if options.watching.dry_run_plan or options.watching.dry_run is not None:
-        yield Kept(folder, None, asked=options.watching.dry_run is None)
+        yield Kept(folder, None, of_table, asked=options.watching.dry_run is None)
         return
-    check_writable(as_pattern(options.sink.output), "--output")
+    check_writable(as_pattern(output), "--output")
     lock = _lock_folder(folder.path)
     above = _missing_above(lock)
     held = hold(lock)
@@ -220,7 +255,7 @@ def keeping(options: ScoreOptions) -> Iterator[Kept | None]:
             "give --output another name"
         )
     try:
-        yield Kept(folder, held)
+        yield Kept(folder, held, of_table)
     finally:
         if local_path(folder.path) is None or folder.read_json(JOB) is None:
             held.remove()
@@ -229,6 +264,25 @@ def keeping(options: ScoreOptions) -> Iterator[Kept | None]:
                     os.rmdir(made)
         else:
             held.release()
+
+
+def kept_output(output: str) -> str:
+    """The name beside which what is finished is kept: the output's own; of a table one in its folder.
+
+    Raises:
+        UsageError: the table's catalog does not tell where it lies.
+    """
+    tables = scheme_of(output).tables
+    return output if tables is None else kept_in_table(import_module(tables).folder_of(output))
+
+
+def kept_in_table(folder: str) -> str:
+    """The same of a table, by the folder in which its files lie.
+
+    >>> kept_in_table("data/sales/")
+    'data/sales/part-*.parquet'
+    """
+    return f"{folder.rstrip('/')}/part-*.parquet"
 
 
 def _key(facts: Facts, size: int) -> str:

@@ -18,7 +18,7 @@ from beamsplit.pipelines.job.job import Job
 from beamsplit.pipelines.options.schemes import is_sql, is_topic
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import Summary, summarise
-from beamsplit.pipelines.resume.kept import forget_kept
+from beamsplit.pipelines.resume.kept import forget_kept, kept_in_table
 from beamsplit.pipelines.running.interrupt import Interruptible, is_own_process, what_is_left
 from beamsplit.pipelines.running.metrics import read_metrics, watch_rows
 from beamsplit.pipelines.running.runner import SettledRunner, started_runner
@@ -26,6 +26,8 @@ from beamsplit.pipelines.running.stream_first import TellFirstFailures
 from beamsplit.pipelines.running.telling import read_reasons, tell
 from beamsplit.pipelines.running.wiring import build
 from beamsplit.pipelines.sinks.files import FileSink
+from beamsplit.pipelines.sinks.sink import Sink
+from beamsplit.pipelines.sinks.table import TableSink
 from beamsplit.pipelines.sources.files import Files
 from beamsplit.runners.beam_patches.lean_import import import_beam
 from beamsplit.runners.direct import is_direct, run_direct
@@ -128,8 +130,8 @@ def run_bounded(
         metrics=inference,
         resumed=job.resumed.told if job.resumed is not None else {},
     )
-    if job.resumed is None and local and isinstance(job.sinks.predictions, FileSink):
-        _forget_kept(options)
+    if job.resumed is None and local:
+        _forget_kept(options, job.sinks.predictions)
     try:
         if failed is None:
             failed = read_reasons(first_errors)
@@ -139,9 +141,10 @@ def run_bounded(
         return FAILED, summary
 
 
-def _forget_kept(options: ScoreOptions) -> None:
+def _forget_kept(options: ScoreOptions, sink: Sink) -> None:
     """Remove what jobs with `--resume` have left of an output that is there now."""
-    if forget_kept(options.sink.output) and not options.watching.quiet:
+    output = kept_in_table(sink.folder) if isinstance(sink, TableSink) else sink.name
+    if isinstance(sink, (FileSink, TableSink)) and forget_kept(output) and not options.watching.quiet:
         print("note: what a job with --resume had finished of this output is removed", file=sys.stderr)
 
 

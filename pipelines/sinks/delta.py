@@ -21,7 +21,8 @@ from beamsplit.pipelines.sinks.table import (
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.tables.delta import DeltaName, import_deltalake, open_delta, opened, parse_delta
-from beamsplit.transforms.tables.delta_write import DeltaCommit, check_delta_output
+from beamsplit.transforms.tables.delta_write import DeltaCommit, check_delta_output, has_transaction
+from beamsplit.transforms.tables.left_files import is_named_so
 from beamsplit.transforms.write.storage import local_path
 
 
@@ -43,8 +44,8 @@ def find_table(options: ScoreOptions, local: bool) -> DeltaSink:
         check_store_of_table(name.path, str(name))
     table = _opened(name)
     if local:
-        _check_folder(name, table is not None)
-    mode = check_mode_of_table(options, str(name), table is not None)
+        _check_folder(name, table is not None, asked.resume)
+    mode = check_mode_of_table(options, str(name), table is not None, has_transaction(table, asked.commit_id))
     check_delta_output(name, table, "--output")
     schema = None if table is None else pa.schema(table.schema().to_arrow())
     partition_by = () if table is None else tuple(table.metadata().partition_columns)
@@ -77,14 +78,26 @@ def _opened(name: DeltaName) -> Any:
         return open_delta(name, "--output")
 
 
-def _check_folder(name: DeltaName, there: bool) -> None:
+def folder_of(output: str) -> str:
+    """Where the files of the table lie that `--output` names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    return parse_delta(output, "--output").path
+
+
+def _check_folder(name: DeltaName, there: bool, resume: bool) -> None:
     """Raise for a folder that cannot become a table's.
 
     Raises:
         UsageError: it is a file, has other files in it, or may not be written.
     """
     folder = os.path.abspath(name.path)
-    if not there and os.path.isdir(folder) and any(not one.startswith(".") for one in os.listdir(folder)):
+    names = [one for one in os.listdir(folder) if not one.startswith(".")] if os.path.isdir(folder) else []
+    if resume:  # What goes on may have been killed when its files had their names.
+        names = [one for one in names if not is_named_so(one)]
+    if not there and names:
         raise UsageError(f"--output {name}: the folder is no table, and has files in it; give a folder that is new")
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)

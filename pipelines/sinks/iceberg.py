@@ -18,7 +18,7 @@ from beamsplit.pipelines.sinks.table import (
 )
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.tables.iceberg import IcebergName, arrow_schema, open_catalog, parse_iceberg, told
-from beamsplit.transforms.tables.iceberg_write import IcebergCommit
+from beamsplit.transforms.tables.iceberg_write import IcebergCommit, has_snapshot
 from beamsplit.transforms.write.storage import local_path
 
 
@@ -40,7 +40,7 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
         raise UsageError(
             f"--output {name} is a table of version {table.format_version}, and versions 1 and 2 are written"
         )
-    mode = check_mode_of_table(options, str(name), table is not None)
+    mode = check_mode_of_table(options, str(name), table is not None, has_snapshot(table, asked.commit_id))
     location = table.location() if table is not None else _new_location(catalog, name)
     if local_path(location) is None:
         check_store_of_table(location, str(name))
@@ -61,6 +61,22 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
     )
     notes = notes_of_table(options, str(name), table is not None, commit)
     return IcebergSink(commit, localize(options.binding.model), notes)
+
+
+def folder_of(output: str) -> str:
+    """Where the data files of the table lie, or will, that `--output` names.
+
+    Raises:
+        UsageError: it names none, or the catalog does not answer.
+    """
+    name = parse_iceberg(output, "--output")
+    catalog = open_catalog(name, "--output")
+    table = _table(catalog, name)
+    return _data_folder(_new_location(catalog, name) if table is None else table.location())
+
+
+def _data_folder(location: str) -> str:
+    return f"{location.removeprefix('file://').rstrip('/')}/data"
 
 
 def _table(catalog: Any, name: IcebergName) -> Any:
@@ -113,7 +129,7 @@ class IcebergSink(TableSink):
     @property
     def folder(self) -> str:
         """That of data files in the table's location."""
-        return f"{self.commit.location.removeprefix('file://').rstrip('/')}/data"
+        return _data_folder(self.commit.location)
 
     def files(self) -> list[str]:
         """The snapshot that has the rows, or a later one."""

@@ -28,8 +28,14 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.job.job import Job
 
 
-def check_mode_of_table(options: ScoreOptions, name: str, there: bool) -> str:
+def check_mode_of_table(options: ScoreOptions, name: str, there: bool, done: bool = False) -> str:
     """What is done to a table: `"error"`, `"append"`, `"overwrite"`, `"merge"` or `"where"`.
+
+    Args:
+        options: of the job.
+        name: of the table.
+        there: whether it is.
+        done: whether it has the rows of `--commit_id` already: then none are written, whatever is done to it.
 
     Raises:
         UsageError: it is there and nothing says what becomes of its rows, or is not although some of them are replaced.
@@ -41,7 +47,7 @@ def check_mode_of_table(options: ScoreOptions, name: str, there: bool) -> str:
         )
     ways = {"overwrite": asked.overwrite, "append": asked.append, "merge": asked.merge_on}
     mode = next((mode for mode, given in {**ways, "where": asked.overwrite_where}.items() if given), "error")
-    if there and mode == "error" and not options.watching.dry_run_plan:
+    if there and not done and mode == "error" and not options.watching.dry_run_plan:
         raise UsageError(
             f"--output {name} is there already; add --append to add the rows to it, --overwrite to replace its rows, "
             "--merge_on COLUMN to replace those of the same key, or --overwrite_where CONDITION to replace some"
@@ -115,6 +121,17 @@ class TableSink(Sink):
         """Where the files lie, on this machine."""
 
     @property
+    def pattern(self) -> str:
+        """What the job's files are called."""
+        return pattern_of(self.folder, self.commit.job_id)
+
+    @property
+    def file_schema(self) -> pa.Schema:
+        """Their columns, with what they tell of themselves."""
+        schema: pa.Schema = self.commit.columns.with_metadata(dict(self.commit.told))
+        return schema
+
+    @property
     def how(self) -> str:
         """What is done to the table, in words."""
         commit = self.commit
@@ -165,10 +182,9 @@ class TableSink(Sink):
         from beamsplit.transforms.write import WriteBlocks
 
         commit, one = self.commit, job.workers == 1
-        schema = commit.columns.with_metadata(dict(commit.told))
-        pattern = pattern_of(self.folder, commit.job_id)
+        pattern = self.pattern
         if job.job_dir is not None:
             remove_left(self.folder, commit.is_known)
-        write = WriteBlocks(pattern, schema, None, one, after, unchanged_check(job), False, commit)
+        write = WriteBlocks(pattern, self.file_schema, None, one, after, unchanged_check(job), False, commit)
         blocks | "Write" >> write
         return [(pattern, write.job_id)]

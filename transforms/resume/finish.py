@@ -7,7 +7,7 @@ killed behind this line: the next run gives the names, and scores nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ from beamsplit.transforms.failures.limit import FailureLimit
 from beamsplit.transforms.failures.reasons import FirstErrorsRead, of_summary_data, summary_data
 from beamsplit.transforms.resume.folder import FINAL, KeptFolder
 from beamsplit.transforms.resume.record import UnitRecord, all_failures, total_counters
-from beamsplit.transforms.write.finalize import move_all, move_into_place, write_empty
+from beamsplit.transforms.write.finalize import Publish, move_all, move_into_place, write_empty
 from beamsplit.transforms.write.names import shard_names, temp_folder
 from beamsplit.transforms.write.point_of_no_return import renaming, wanted
-from beamsplit.transforms.write.storage import flush_to_disk, remove, remove_folder, size_of
+from beamsplit.transforms.write.storage import flush_to_disk, remove, remove_folder, replace, size_of
 from beamsplit.transforms.write.temp_file import Target, TempFile
 
 
@@ -31,6 +31,9 @@ class Ending:
     target: Target
     units: int
     """Of the whole job."""
+
+    named: str
+    """What files are named after: the output, or what a table's files are called."""
 
     single: bool
     """There is one file, and it has the output's own name."""
@@ -45,6 +48,9 @@ class Ending:
     limit: FailureLimit | None = None
     check: Callable[[], None] | None = None
     """Raises where what was read has changed meanwhile."""
+
+    publish: Publish | None = None
+    """Makes the files known once they have their names: a commit of a table. It leaves them where it fails."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def finish(ending: Ending, records: Sequence[UnitRecord], files: Iterable[TempFi
         _settle(ending, records, files)
     told = folder.read_json(FINAL)
     assert told is not None
-    return give_names(folder, ending.target.output, told)
+    return give_names(folder, ending.target.output, _with_errors(folder, told, ending.errors), ending.publish)
 
 
 def _settle(ending: Ending, records: Sequence[UnitRecord], files: Iterable[TempFile]) -> None:
@@ -100,7 +106,7 @@ def _settle(ending: Ending, records: Sequence[UnitRecord], files: Iterable[TempF
         raise ending.limit.error(failed.kinds.total, rows_read(counters), failed.kinds.listed()[0])
     target = ending.target
     ordered = sorted(files, key=lambda file: (file.order, file.path)) or [write_empty(target)]
-    names = shard_names(target.output, len(ordered), ending.single)
+    names = shard_names(ending.named, len(ordered), ending.single)
     there = next((name for name in names if not ending.overwrite and size_of(name) is not None), None)
     if there is not None:
         raise FileExistsError(f"{there} is there by now, and is not overwritten without --overwrite")
@@ -127,7 +133,7 @@ def _merged(folder: KeptFolder, path: str, records: Iterable[UnitRecord]) -> lis
     return [merged, size_of(merged), path]
 
 
-def give_names(folder: KeptFolder, output: str, told: dict[str, Any]) -> list[str]:
+def give_names(folder: KeptFolder, output: str, told: dict[str, Any], publish: Publish | None = None) -> list[str]:
     """Do what `FINAL` tells, or what is left of it; the names.
 
     Raises:
@@ -139,7 +145,15 @@ def give_names(folder: KeptFolder, output: str, told: dict[str, Any]) -> list[st
         if told["errors"]:
             path, size, name = told["errors"]
             move_into_place(TempFile(path, 0, size, ("", 0, 0)), name)
-        move_all([TempFile(path, 0, size, ("", 0, 0)) for path, size, _ in told["files"]], names)
+        files = [TempFile(path, 0, size, ("", 0, 0)) for path, size, _ in told["files"]]
+        if publish is None:
+            move_all(files, names)
+        elif not publish.is_done():
+            if publish.moves:
+                move_all(files, names)
+            else:
+                names = [file.path for file in files]
+            publish(names)
         for path in told["replaced"]:
             remove(path)
         if told["errors"]:
@@ -158,13 +172,30 @@ def go_on_with_names(folder: KeptFolder, output: str, errors: str | None) -> boo
     told = folder.read_json(FINAL)
     if told is None:
         return False
+    give_names(folder, output, _with_errors(folder, told, errors))
+    return True
+
+
+def _with_errors(folder: KeptFolder, told: dict[str, Any], errors: str | None) -> dict[str, Any]:
+    """What `FINAL` tells, with errors that go where this run wants them."""
     before = told["errors"]
     if errors is None:
-        told = {**told, "errors": None}
-    elif before is None or before[2] != errors or (size_of(before[0]) is None and size_of(errors) != before[1]):
-        told = {**told, "errors": _merged(folder, errors, folder.read_records(whole=False).values())}
-    give_names(folder, output, told)
-    return True
+        return {**told, "errors": None}
+    if before is None or before[2] != errors or (size_of(before[0]) is None and size_of(errors) != before[1]):
+        return {**told, "errors": _merged(folder, errors, folder.read_records(whole=False).values())}
+    return told
+
+
+def take_back_errors(told: dict[str, Any]) -> None:
+    """Let errors that have their name already wait for it again: they would be in the way of the job that goes on."""
+    for path, size, name in filter(None, [told["errors"]]):
+        if size_of(path) is None and size_of(name) == size:
+            replace(name, path)
+
+
+def are_there(told: dict[str, Any]) -> bool:
+    """Whether the files of which `FINAL` tells are all there, under the one name or the other."""
+    return all(size in (size_of(path), size_of(name)) for path, size, name in told["files"])
 
 
 def finished(folder: KeptFolder) -> Finished:
@@ -173,6 +204,6 @@ def finished(folder: KeptFolder) -> Finished:
     return Finished() if told is None else Finished(told["counters"], of_summary_data(told), told["units"])
 
 
-def rows_read(counters: dict[str, int]) -> int:
+def rows_read(counters: Mapping[str, int]) -> int:
     """Rows of the input, bad ones too."""
     return counters.get("rows_read", 0) + counters.get("rows_unreadable", 0)

@@ -67,6 +67,9 @@ class DeltaCommit:
     columns: pa.Schema | None = None
     """Those that are written, once they are known."""
 
+    keeps_files: bool = False
+    """Whether the files stay where the commit fails: a job with `--resume` tries again with them."""
+
     def __call__(self, names: Sequence[str]) -> None:
         """Commit files that lie in the table's folder; it may be called again after it was stopped anywhere.
 
@@ -76,7 +79,7 @@ class DeltaCommit:
         try:
             self._commit(names)
         except BaseException as error:
-            if not self._are_committed(names):
+            if not self.keeps_files and not self._are_committed(names):
                 for path in names:
                     remove(path)
             if isinstance(error, (TableChanged, KeyboardInterrupt, SystemExit)):
@@ -95,17 +98,14 @@ class DeltaCommit:
 
     def is_done(self) -> bool:
         """Whether the table has these rows, by an earlier call or another run."""
-        return self._has(self._table(), self.commit_id)
+        return has_transaction(self._table(), self.commit_id)
 
     def is_known(self, job_id: str) -> bool:
         """Whether the table has, or had, files of the job."""
         table = self._table()
-        return self._has(table, job_id) or (
+        return has_transaction(table, job_id) or (
             table is not None and any(f"/part-{job_id}-" in path for path in table.file_uris())
         )
-
-    def _has(self, table: Any, transaction: str) -> bool:
-        return table is not None and table.transaction_version(f"{PREFIX}{transaction}") is not None
 
     def _table(self) -> Any:
         return opened(self.name, "--output")
@@ -123,7 +123,7 @@ class DeltaCommit:
             check_keys(full, self.merge_on)
         for attempt in range(ATTEMPTS):
             table = self._table()
-            if self._has(table, self.commit_id):
+            if has_transaction(table, self.commit_id):
                 if not self._are_committed(names):
                     _remove_all(names)
                 return
@@ -226,6 +226,11 @@ class DeltaCommit:
         source = pa.RecordBatchReader.from_batches(self.columns, _batches(names))
         merge = table.merge(source, on, source_alias="s", target_alias="t", commit_properties=self._properties())
         merge.when_matched_update_all().when_not_matched_insert_all().execute()
+
+
+def has_transaction(table: Any, commit_id: str | None) -> bool:
+    """Whether a table is there, and has a commit that is known by this."""
+    return None not in (table, commit_id) and table.transaction_version(f"{PREFIX}{commit_id}") is not None
 
 
 def _batches(names: Sequence[str]) -> Any:

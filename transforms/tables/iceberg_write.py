@@ -70,6 +70,9 @@ class IcebergCommit:
     columns: pa.Schema | None = None
     """Those that are written, once they are known."""
 
+    keeps_files: bool = False
+    """Whether the files stay where the commit fails: a job with `--resume` tries again with them."""
+
     moves = True
 
     def is_known(self, job_id: str) -> bool:
@@ -84,11 +87,7 @@ class IcebergCommit:
 
     def is_done(self) -> bool:
         """Whether a snapshot of the table has these rows."""
-        table = self._table()
-        return table is not None and any(
-            one.summary is not None and one.summary.additional_properties.get(JOB) == self.commit_id
-            for one in table.snapshots()
-        )
+        return has_snapshot(self._table(), self.commit_id)
 
     def __call__(self, names: Sequence[str]) -> None:
         """Commit files that lie in the table's folder; it may be called again after it was stopped anywhere.
@@ -108,7 +107,8 @@ class IcebergCommit:
                 "or run it again with the same --commit_id"
             ) from error
         except BaseException as error:
-            self._remove_unknown(names)
+            if not self.keeps_files:
+                self._remove_unknown(names)
             if isinstance(error, (TableChanged, KeyboardInterrupt, SystemExit)):
                 raise
             raise TableChanged(f"{self.name} could not be written: {told(error)}") from error
@@ -213,3 +213,10 @@ class IcebergCommit:
             kept.abort()
             self._remove_unknown([one.path for one in kept.files])
             raise
+
+
+def has_snapshot(table: Any, commit_id: str | None) -> bool:
+    """Whether a table is there, and has a snapshot that is known by this."""
+    return None not in (table, commit_id) and any(
+        one.summary is not None and one.summary.additional_properties.get(JOB) == commit_id for one in table.snapshots()
+    )

@@ -7,6 +7,7 @@ TABLE/part-JOB-00000-of-00002.parquet    its name, and from the commit on the ta
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 
 from beamsplit.models.owned_folder import remove_abandoned
@@ -22,6 +23,15 @@ def pattern_of(folder: str, job_id: str) -> str:
     'data/sales/part-0123456789ab-*.parquet'
     """
     return f"{folder.rstrip('/')}/part-{job_id}-*.parquet"
+
+
+def is_named_so(name: str) -> bool:
+    """Whether a job's file may be called so.
+
+    >>> is_named_so("part-0123456789ab-00000-of-00002.parquet"), is_named_so("sales.parquet")
+    (True, False)
+    """
+    return re.fullmatch(r"part-[0-9a-f]{12}-\d{5,}-of-\d{5,}\.parquet", name) is not None
 
 
 def remove_left(folder: str, is_known: Callable[[str], bool]) -> None:

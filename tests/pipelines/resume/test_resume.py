@@ -264,6 +264,11 @@ REFUSED = {
         "--resume keeps what is finished until files get their names, and messages to --errors kafka://h:1/e are sent "
         "at once; leave it out, or type a file",
     ),
+    "a table of a database": (
+        ("--output", "sqlite:p.db#t"),
+        "--resume keeps files until all of them get their names, or are committed to a table of Delta or Iceberg, and "
+        "--output sqlite:p.db#t is another; leave --resume out, or type a file",
+    ),
     "workers of their own": (
         ("--placement", "distributed", "--stages", "2"),
         "--resume keeps splits that one worker has scored from end to end, and with --placement distributed rows go "
