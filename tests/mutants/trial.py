@@ -16,6 +16,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,8 +106,11 @@ class Trials:
         resource.setrlimit(resource.RLIMIT_CPU, (int(30 + 3 * seconds), int(40 + 3 * seconds)))
         session.config.get_terminal_writer()._file = open(os.devnull, "w")  # noqa: SIM115
         folder = FAULTS.parent / "tmp"
-        folder.mkdir()
-        session.config._tmp_path_factory._basetemp = folder  # type: ignore[attr-defined]
+        for name in ("pytest", "temporary"):
+            (folder / name).mkdir(parents=True)
+        session.config._tmp_path_factory._basetemp = folder / "pytest"  # type: ignore[attr-defined]
+        # What no fixture removes, as the first test that fails ends the process, goes with the folder.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "temporary")
 
     def _run(self, session: pytest.Session, tests: Sequence[pytest.Item]) -> int:
         session.items = list(tests)
