@@ -67,7 +67,7 @@ def test_a_page_that_asks_for_something_unknown_fails(hooks: ModuleType):
         ("../README.md", "docs/data.md", "data.md", "index.md"),
         ("../benchmarks/README.md#results", "docs/comparison.md", "comparison.md", "benchmarks.md#results"),
         ("docs/data.md#nulls", "CHANGELOG.md", "changelog.md", "data.md#nulls"),
-        ("../docs/streaming.md", "benchmarks/README.md", "benchmarks.md", "streaming.md"),
+        ("../docs/concepts/streams.md", "benchmarks/README.md", "benchmarks.md", "concepts/streams.md"),
         ("../../CONTRIBUTING.md", "docs/how_to/text.md", "how_to/text.md", "../contributing.md"),
         ("https://onnx.ai", "docs/index.md", "index.md", "https://onnx.ai"),
         ("#steps", "docs/index.md", "index.md", "#steps"),

@@ -47,7 +47,7 @@ def test_the_stream_of_the_streaming_page(stream: Stream, tmp_path: Path):
     newer = save(onnx_models.mlp(4, outputs=2, seed=1), tmp_path / "models" / "newer.onnx")
     times = [1_700_000_000_000, "2023-11-14T22:13:21Z", "soon"]
     stream.send(json.dumps({"x": [1, 2, 3, 4], "ts": time}).encode() for time in times)
-    out = run(command_in("docs/streaming.md", stream, "--model_updates models"), tmp_path)
+    out = run(command_in("docs/how_to/stream_models.md", stream, "--model_updates models"), tmp_path)
     assert "3 in, 3 scored, 0 failed" in out and "models   1 took over, 0 refused" in out
     headers = [dict(message.headers()) for message in stream.read(stream.output)]
     assert {one["model.version"].decode() for one in headers} == {model_version(newer)}
