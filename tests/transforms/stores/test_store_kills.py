@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,36 +14,12 @@ from beamsplit.transforms.read.inputs import InputChanged
 from beamsplit.transforms.write import store_folders
 from beamsplit.transforms.write.names import temp_folder
 from beamsplit.transforms.write.store_folders import disown_store_folder, own_store_folder
+from tests.transforms.stores.killed import kill_at, start
 from tests.waiting import wait_until
-
-
-def start(store, command, output: str, *options: str) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "pipelines.score", "--model", command.model, "--input", str(command.data)]
-    argv += ["--output", output, "--columns", "x=a,b,c,d", "--keep", "id", "--workers", "1", "--overwrite", *options]
-    return subprocess.Popen(argv, env=os.environ | store.environment, stderr=subprocess.PIPE)
 
 
 def visible(store) -> list[str]:
     return [name for name in store.names("out") if not name.startswith("out/.")]
-
-
-def kill_at(store, command, output: str, is_moment, number: int, *options: str) -> None:
-    """Start the job, and end it with the signal when a request comes that is the moment."""
-    came = []
-
-    def fault(request):
-        if came or is_moment(request):
-            came.append(request)
-            time.sleep(0.05 * (len(came) > 1))
-            return "cut"
-        return None
-
-    store.proxy.fault = fault
-    job = start(store, command, output, *options)
-    wait_until(lambda: came or job.poll() is not None)
-    os.kill(job.pid, number)
-    job.communicate()
-    store.proxy.reset()
 
 
 def begins_a_file(request) -> bool:

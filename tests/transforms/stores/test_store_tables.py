@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from pyiceberg.catalog import load_catalog
 from pyiceberg.utils.config import Config
 
-from tests.transforms.stores.test_store_kills import kill_at
+from tests.transforms.stores.killed import kill_at
 
 STORAGE = {"AWS_ALLOW_HTTP": "true"}
 GIVEN = ("--keep", "id", "--workers", 1, "--worker_type", "thread", "--quiet")
