@@ -8,6 +8,8 @@ from typing import Any
 
 import apache_beam as beam
 
+import beamsplit as bs
+
 RUNNER = "FnApiRunner"
 
 _KEPT: dict[int, list[Any]] = {}
@@ -44,3 +46,16 @@ def run(elements: Iterable[Any], *transforms: beam.PTransform | Callable[[Any], 
             made = made | str(number) >> transform
         into = keep(made)
     return into.found
+
+
+def score(elements: Any, transform: bs.Score, kind: Any = None) -> tuple[list[Any], list[bs.RowError], Any]:
+    """(predictions, errors, the type of predictions)."""
+    with beam.Pipeline(RUNNER) as pipeline:
+        created = pipeline | beam.Create(elements)
+        if kind is not None:
+            created = created | beam.Map(lambda element: element).with_output_types(kind)
+        scored = created | transform
+        good, bad = keep(scored.predictions, "good"), keep(scored.errors, "bad")
+        found = scored.predictions.element_type
+        assert scored.errors.element_type is bs.RowError
+    return good.found, bad.found, found

@@ -16,7 +16,7 @@ from apache_beam.typehints.schemas import named_fields_from_element_type
 
 import beamsplit as bs
 from tests import onnx_models
-from tests.api.collecting import RUNNER, keep
+from tests.api.collecting import RUNNER, keep, score
 from tests.api.conftest import Mlp
 from tests.onnx_models import save
 
@@ -36,19 +36,6 @@ def people(mlp: Mlp) -> list[Person]:
 
 def close(found: list[Any], wanted: np.ndarray) -> None:
     np.testing.assert_allclose(np.array(found, np.float32), wanted, rtol=1e-5, atol=1e-6)
-
-
-def score(elements: Any, transform: bs.Score, kind: Any = None) -> tuple[list[Any], list[bs.RowError], Any]:
-    """(predictions, errors, the type of predictions)."""
-    with beam.Pipeline(RUNNER) as pipeline:
-        created = pipeline | beam.Create(elements)
-        if kind is not None:
-            created = created | beam.Map(lambda element: element).with_output_types(kind)
-        scored = created | transform
-        good, bad = keep(scored.predictions, "good"), keep(scored.errors, "bad")
-        found = scored.predictions.element_type
-        assert scored.errors.element_type is bs.RowError
-    return good.found, bad.found, found
 
 
 def test_named_tuples_give_rows_with_a_schema(mlp: Mlp):

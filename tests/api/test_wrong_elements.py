@@ -16,9 +16,8 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from apache_beam.utils.windowed_value import PaneInfoTiming
 
 import beamsplit as bs
-from tests.api.collecting import keep, run
+from tests.api.collecting import keep, run, score
 from tests.api.conftest import Mlp
-from tests.api.test_score import score
 
 
 class Odd:
