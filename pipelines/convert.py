@@ -15,6 +15,7 @@ import pyarrow as pa
 from beamsplit.models.convert.kinds import kind_of
 from beamsplit.models.convert.original import MATRIX, Feeds, Original
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.convert_sample import tensor_feeds
 from beamsplit.pipelines.options.convert import ConvertOptions, parse
 from beamsplit.pipelines.running.interrupt import exit_now, interruptible, own_process
 from beamsplit.pipelines.running.job_folder import job_folder
@@ -64,7 +65,7 @@ def run(argv: Sequence[str]) -> None:
                 f"written; --tolerance X allows more than {options.tolerance:g} of numbers"
             )
         _write(path, options.output)
-    inputs = ", ".join(f"{one} [rows, {array.shape[1]}]" for one, array in feeds.items())
+    inputs = ", ".join(f"{one} [{', '.join(('rows', *map(str, a.shape[1:])))}]" for one, a in feeds.items())
     print(f"{options.output}: {inputs} -> {', '.join(output.name for output in done.model.graph.output)}")
     if MATRIX in feeds and original.names is not None:
         print(f"  --columns '{MATRIX}={','.join(original.names)}'")
@@ -110,6 +111,8 @@ def sample_feeds(original: Original, patterns: Sequence[str]) -> Feeds:
     if rows is None:
         raise UsageError(f"--sample {patterns[0]} has no rows; give some to compare on, or leave --sample out")
     have = data_columns(rows.schema)
+    if original.inputs is not None:
+        return tensor_feeds(original.inputs, rows)
     names = _features(original, have, rows)
     if original.by_column:
         return {name: _column(rows.column(name)) for name in names}

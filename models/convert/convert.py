@@ -36,11 +36,22 @@ class Converted:
 def made_up(original: Original, seed: int = 0) -> Feeds:
     """Rows drawn at random, of several sizes; a twentieth of the values is missing where the model knows that."""
     rng = np.random.default_rng(seed)
+    if original.inputs is not None:
+        return {name: _alike(one.example, one.rows or MADE_UP_ROWS, rng) for name, one in original.inputs.items()}
     sizes = 10.0 ** rng.integers(-1, 3, (MADE_UP_ROWS, 1))
     rows = (rng.standard_normal((MADE_UP_ROWS, original.width)) * sizes).astype(np.float32)
     if original.missing:
         rows[rng.random(rows.shape) < 0.05] = np.nan
     return {MATRIX: rows}
+
+
+def _alike(example: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Rows in the shape of the example's: floats of its spread, others drawn from its own, which are surely allowed."""
+    shape = (rows, *example.shape[1:])
+    if example.dtype.kind != "f":
+        return rng.choice(example.reshape(-1), shape) if example.size else np.zeros(shape, example.dtype)
+    spread = float(example.std()) or 1.0
+    return (rng.standard_normal(shape) * spread + float(example.mean())).astype(example.dtype)
 
 
 def convert(original: Original, feeds: Feeds, path: str, tolerance: float) -> Converted:
@@ -65,9 +76,10 @@ def convert(original: Original, feeds: Feeds, path: str, tolerance: float) -> Co
         raise UsageError(f"it cannot be converted ({' '.join(str(error).split())[:300]})") from None
     onnx.save(model, path)
     given = dict(zip([output.name for output in model.graph.output], _run(path, feeds), strict=True))
-    for value, name in [(one, one.name) for one in model.graph.input] + [(one, one.name) for one in model.graph.output]:
-        _set_rows(value, (given[name] if name in given else feeds[name]).shape)
-    onnx.save(model, path)
+    if original.inputs is None:
+        for value in (*model.graph.input, *model.graph.output):
+            _set_rows(value, (given[value.name] if value.name in given else feeds[value.name]).shape)
+        onnx.save(model, path)
     theirs = original.predict(feeds)
     compared = compare(given, theirs, tolerance)
     if not compared:

@@ -52,6 +52,7 @@ KINDS = (
     Kind("scikit-learn", (".skops", ".pkl", ".pickle", ".joblib"), "sklearn_model", "'beamsplit[convert]'"),
     Kind("XGBoost", (".ubj", ".json"), "xgboost_model", "'beamsplit[convert]' xgboost"),
     Kind("LightGBM", (".txt", ".lgb"), "lightgbm_model", "'beamsplit[convert]' lightgbm"),
+    Kind("PyTorch", (".pt2",), "torch_model", "torch onnxscript"),
     Kind("CatBoost", (".cbm",), "catboost_model", "'beamsplit[convert]' catboost"),
 )
 
@@ -65,10 +66,10 @@ def kind_of(path: str) -> Kind:
     for kind in KINDS:
         if path.lower().endswith(kind.extensions):
             return kind
-    if path.lower().endswith((".pt2", ".pt", ".pth")):
+    if path.lower().endswith((".pt", ".pth")):
         raise UsageError(
-            f"{path} is of PyTorch, which exports to ONNX itself: torch.onnx.export(torch.export.load({path!r}), "
-            "dynamo=True).save('m.onnx')"
+            f"{path} is of PyTorch, and holds weights or a pickled module, but no graph: export the model, "
+            "torch.export.save(torch.export.export(model, (example,), dynamic_shapes=({0: Dim('rows')},)), 'm.pt2')"
         )
     known = "; ".join(f"{kind.title}: {', '.join(kind.extensions)}" for kind in KINDS)
     raise UsageError(f"{path}: the extension tells no library whose models are converted ({known})")

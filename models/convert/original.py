@@ -19,6 +19,17 @@ MATRIX = "x"
 
 
 @dataclass(frozen=True)
+class InputOf:
+    """An input of a model that takes tensors."""
+
+    example: np.ndarray[Any, Any]
+    """Such as it takes."""
+
+    rows: int | None
+    """How many it takes at once; None for any number."""
+
+
+@dataclass(frozen=True)
 class Original:
     """A model that was trained."""
 
@@ -36,6 +47,9 @@ class Original:
 
     by_column: bool = False
     """Whether the features are inputs of their own, as the columns of the data are."""
+
+    inputs: Mapping[str, InputOf] | None = None
+    """Tensors that it takes, by name, instead of features."""
 
     missing: bool = False
     """Whether NaN is a missing value to it, and no error."""

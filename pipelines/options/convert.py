@@ -40,11 +40,13 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     p = Parser(
         prog=prog or typed("convert"),
         usage="%(prog)s MODEL -o M.onnx [--sample PATTERN] [options]",
-        description="Make an ONNX model of one of scikit-learn, XGBoost, LightGBM or CatBoost, and compare the two.",
+        description="Make an ONNX model of one of another library, and compare the two.",
         allow_abbrev=False,
     )
     job = p.add_argument_group("the model")
-    job.add_argument("model", metavar="MODEL", help="its file: .skops, .pkl, .joblib; .ubj, .json; .txt, .lgb; or .cbm")
+    job.add_argument(
+        "model", metavar="MODEL", help="its file: .skops, .pkl, .joblib; .ubj, .json; .txt, .lgb; .cbm; or .pt2"
+    )
     job.add_argument("-o", "--output", required=True, metavar="M.onnx", help="the ONNX model to write")
     job.add_argument("--overwrite", action="store_true", help="replace an output that is there")
     job.add_argument(

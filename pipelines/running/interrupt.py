@@ -190,7 +190,9 @@ def exit_now(code: int) -> NoReturn:
 
     They may be in ONNX Runtime or Arrow, which abort the process when Python ends beneath them.
     """
-    if threading.active_count() > 1 and code not in (0, 2, 3):
+    unfinished = threading.active_count() > 1 and code not in (0, 2, 3)
+    # PyTorch's bindings complain of each of their objects that is there as Python ends.
+    if unfinished or "torch" in sys.modules:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -123,7 +123,7 @@ def test_what_is_refused(data, tmp_path, capsys):
     model = train("sklearn two", data, tmp_path)
     made = tmp_path / "m.onnx"
     assert "the extension tells no library" in refused(capsys, "m.h5", "-o", made)
-    assert "PyTorch, which exports to ONNX itself" in refused(capsys, "m.pt2", "-o", made)
+    assert "holds weights or a pickled module" in refused(capsys, "m.pt", "-o", made)
     assert "is no file of this machine" in refused(capsys, tmp_path / "none.skops", "-o", made)
     assert "end the name in .onnx" in refused(capsys, model, "-o", tmp_path / "m.bin")
     assert "--tolerance 2 is a share" in refused(capsys, model, "-o", made, "--tolerance", 2)
