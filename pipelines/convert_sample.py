@@ -47,7 +47,8 @@ def _tensors(name: str, one: InputOf, column: pa.Array) -> np.ndarray[Any, Any]:
     if values.bad:
         raise UsageError(f"--sample has a null or lists of unlike lengths in the column {name!r}: give rows without")
     if values.offsets is not None:
-        lengths = {tuple(length) for length in (values.shapes if values.shapes is not None else np.empty(0)).tolist()}
+        told: list[list[int]] = [] if values.shapes is None else values.shapes.tolist()
+        lengths = {tuple(one) for one in told}
         if lengths != {shape}:
             raise _other_shape(name, shape, ", ".join(str(list(length)) for length in sorted(lengths)[:3]))
         array = values.values.reshape(-1, *shape)
