@@ -50,9 +50,6 @@ BUNDLE_MS = 10
 What a worker is to read next lies in Flink's buffer until then: with Beam's second, readers are idle so long each time.
 """
 
-OPEN_BUNDLE_MS = 1_000
-"""The same where sources go on until they are told to end: after this a failure is heard of, too."""
-
 PAUSE_MS = 200
 """From a checkpoint's end to the next one's barrier at least, milliseconds: all tasks have heard of the end by then."""
 
@@ -208,20 +205,6 @@ def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, worker
             # one element that says what to read may never leave its step.
             flags.append("--finish_bundle_before_checkpointing")
     return flags
-
-
-def open_bundles() -> list[str]:
-    """Flags for a stream whose source reads until it is told to end its bundle (`beam_patches/bundle_wanted.py`).
-
-    What to read is handed over at once, not with the bundle's end, and a bundle stays open: a checkpoint's barrier,
-    which Flink takes between two things to do, does not find it waiting for a bundle.
-    """
-    return [
-        f"--max_bundle_time_mills={OPEN_BUNDLE_MS}",
-        # What an Impulse gives goes on at once. What is read comes by a timer, which does not count.
-        "--max_bundle_size=1",
-        "--experiments=data_buffer_size_limit=1",
-    ]
 
 
 def _runner(pool: WorkerPool | None, asked: FlinkOptions, workers: int, log: Callable[[], str]) -> Any:

@@ -95,10 +95,6 @@ def _run_held(
             write_gaps(job_dir, gaps)
     begins = None if options.watching.quiet else where_it_begins(source.kafka)
     with started_runner(options.runner, rest, None) as (runner, flags, _):
-        if source.kafka.ended_by_runner:
-            from beamsplit.runners.flink import open_bundles
-
-            flags = [*flags, *open_bundles()]
         try:
             pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
         except ValueError as error:

@@ -38,7 +38,6 @@ from beamsplit.transforms.kafka.source import (
     BUNDLE_SECONDS,
     IDLE_WAIT_SECONDS,
     LONG_BUNDLE_SECONDS,
-    OPEN_BUNDLE_SECONDS,
     PARTED_BUNDLE_SECONDS,
     KafkaSource,
 )
@@ -72,11 +71,7 @@ def find(options: ScoreOptions, job_dir: str | None, local: bool) -> Stream:
     group = options.stream.group
     if group is None and is_kafka(output):
         group = default_group(topic.name, parse_topic(output, "--output").name)
-    runner = options.runner
-    tasks = runner.parallelism if is_flink(runner.name) else None
-    return Stream(
-        config, topic, options.stream, transaction_ms, is_prism(runner.name), job_dir, group, flink_tasks=tasks
-    )
+    return Stream(config, topic, options.stream, transaction_ms, is_prism(options.runner.name), job_dir, group)
 
 
 def check_delivery(stream: StreamOptions, runner: RunnerOptions) -> int | None:
@@ -131,9 +126,6 @@ class Stream(Source):
     kafka: KafkaSource = None  # type: ignore[assignment]
     """How it is read, once the job is planned."""
 
-    flink_tasks: int | None = None
-    """Tasks that read side by side on Flink; None elsewhere."""
-
     def opened(self) -> Stream:
         """The same, where the topic is there."""
         if self.asked.kafka_config:
@@ -184,8 +176,7 @@ class Stream(Source):
             transactional=self.transaction_ms is not None,
             distributed=execution.is_distributed,
             idle_seconds=min(IDLE_WAIT_SECONDS, (self.transaction_ms or 1000) / 1000),
-            bundle_seconds=self._bundle_seconds(execution, request.workers.count),
-            ended_by_runner=self._ended_by_runner(execution, request.workers.count),
+            bundle_seconds=self._bundle_seconds(execution),
             until_end=asked.until_end,
             stop_after_idle=asked.stop_after_idle,
             stop_file=f"{self.job_dir}/stop" if self.job_dir else None,
@@ -196,20 +187,10 @@ class Stream(Source):
             check_gaps(committed_gaps(kafka.consumer_group), kafka.on_gap)
         return replace(self, messages=bound, kafka=kafka)
 
-    def _bundle_seconds(self, execution: Execution, readers: int) -> float:
+    def _bundle_seconds(self, execution: Execution) -> float:
         if execution.is_distributed:
             return PARTED_BUNDLE_SECONDS
-        if self._ended_by_runner(execution, readers):
-            return OPEN_BUNDLE_SECONDS
-        return LONG_BUNDLE_SECONDS if self.flink_tasks is None else BUNDLE_SECONDS
-
-    def _ended_by_runner(self, execution: Execution, readers: int) -> bool:
-        """Whether a bundle lasts until a checkpoint waits for its end.
-
-        Where other workers make the outputs, they see nothing of a bundle before its end; several readers of a task
-        take turns, each until its bundle's end.
-        """
-        return self.flink_tasks == readers and not execution.is_distributed
+        return LONG_BUNDLE_SECONDS if self.on_prism else BUNDLE_SECONDS
 
     @property
     def latency_ms(self) -> int:

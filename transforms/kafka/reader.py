@@ -17,7 +17,6 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 import beamsplit.runners.beam_patches.reading_progress  # noqa: F401 before anything is read
-from beamsplit.runners.beam_patches.bundle_wanted import end_is_wanted
 from beamsplit.transforms.block import ORIGIN_ROW, TIME
 from beamsplit.transforms.kafka.backlog import gauge_name, write_backlog
 from beamsplit.transforms.kafka.block_size import FIRST, BlockSize
@@ -61,13 +60,6 @@ _KEPT = (
 )
 """What one reader leaves to the next."""
 
-LOOK_SECONDS = 0.01
-"""How long a first message is waited for until it is looked again whether the runner waits."""
-
-IDLE_BLOCKS = 3
-"""Blocks without messages after the last with some, so that transactions whose time is over are committed: what came
-while one was committed is sent with the first of them, and committed with the second."""
-
 BACKLOG_SECONDS = 1.0
 """Between two counts of the messages that wait."""
 
@@ -92,7 +84,6 @@ class KafkaReader(UnboundedReader):
         self._changed = False
         self._full = False
         self._between_bundles = False
-        self._idle_blocks = IDLE_BLOCKS
         self._watermarks = Watermarks(IDLE_PARTITION_SECONDS)
         size = source.block_rows
         self._size = BlockSize(source.latency_seconds, size or FIRST, fixed=size is not None)
@@ -149,17 +140,6 @@ class KafkaReader(UnboundedReader):
             self._watch = PartitionWatch(self._consumer, source.topic.name, source.config.metadata_seconds())
 
     def _next(self) -> bool:
-        """A next block; where the runner ends bundles, none comes only when it does, or nothing comes any more."""
-        while not self._look():
-            if self._done or not self._source.ended_by_runner or end_is_wanted():
-                return False
-            if self._source.transactional and self._idle_blocks < IDLE_BLOCKS:
-                self._idle_blocks += 1
-                self._block, self._times = with_ranges(no_messages(), {}), np.array([-1])
-                return True
-        return True
-
-    def _look(self) -> bool:
         now = time.monotonic()
         waits = False
         if self._block is not None and self._block.num_rows and not self._between_bundles:
@@ -176,7 +156,7 @@ class KafkaReader(UnboundedReader):
             if not self._tell_last_marks() and not self._ended:
                 time.sleep(COVER_SECONDS)
             return self._block is not None
-        if waits or (self._source.ended_by_runner and end_is_wanted()):
+        if waits:
             return False
         wanted = self._size.rows
         messages = self._take(wanted)
@@ -279,7 +259,7 @@ class KafkaReader(UnboundedReader):
         began = self._handed
         taken: list[Any] = self._consumer.consume(wanted, 0)
         if not taken:
-            taken = self._first()
+            taken = self._consumer.consume(1, self._source.idle_seconds)
             began = time.monotonic()
         # What waited came after the last block was handed on: it has waited that long at most.
         left = began + waits - time.monotonic()
@@ -291,18 +271,6 @@ class KafkaReader(UnboundedReader):
             taken = [message for message in taken if message.error() is None]
         if self._errors.fatal:
             raise RuntimeError(f"--input {self._source.topic}: {self._errors.fatal}")
-        return taken
-
-    def _first(self) -> list[Any]:
-        """The first message to come within the time that a reader may be idle; none where the runner waits."""
-        idle = self._source.idle_seconds
-        if not self._source.ended_by_runner:
-            taken: list[Any] = self._consumer.consume(1, idle)
-            return taken
-        until = time.monotonic() + idle
-        while not (taken := self._consumer.consume(1, LOOK_SECONDS)):
-            if time.monotonic() >= until or end_is_wanted():
-                break
         return taken
 
     def _find_gaps(self) -> None:
@@ -367,7 +335,6 @@ class KafkaReader(UnboundedReader):
         self._times = self._event_times(block)
         self._watermarks.saw(partitions, self._times, now)
         self._heard, self._changed = now, True
-        self._idle_blocks = 0
         self._rows.inc(len(messages))
 
     def _event_times(self, block: pa.RecordBatch) -> np.ndarray:

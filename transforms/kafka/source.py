@@ -31,14 +31,11 @@ from beamsplit.transforms.kafka.reader import KafkaReader
 from beamsplit.transforms.kafka.task_assignment import ReadParts
 
 BUNDLE_SECONDS = 2.0
-"""How long a bundle of a busy reader lasts where a checkpoint of Flink waits for its end."""
+"""How long a bundle of a busy reader lasts: a checkpoint of Flink waits for its end."""
 
 LONG_BUNDLE_SECONDS = 10.0
 """The same where no checkpoint waits: each end is a flush and a turn of the runner, a tenth of a second in which
 messages wait. Offsets are committed as often."""
-
-OPEN_BUNDLE_SECONDS = 3600.0
-"""The same where the runner ends bundles."""
 
 PARTED_BUNDLE_SECONDS = 0.1
 """The same where other workers make the outputs: they see nothing of a bundle before its end."""
@@ -83,9 +80,6 @@ class KafkaSource(UnboundedSource):
 
     bundle_seconds: float = BUNDLE_SECONDS
     """How long a bundle lasts while there is work."""
-
-    ended_by_runner: bool = False
-    """Whether the runner keeps bundles open and tells when it wants one to end: they end then, and not before."""
 
     until_end: bool = False
     """End where the topic ended when the reader began."""

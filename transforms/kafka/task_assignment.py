@@ -17,7 +17,6 @@ from apache_beam.internal import pickler
 from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.pvalue import PBegin, PCollection
 
-import beamsplit.runners.beam_patches.bundle_wanted  # noqa: F401 before a bundle begins
 from beamsplit.runners.beam_patches.unbounded_reading import reading_dofn
 
 TRIES = 100_000

@@ -12,7 +12,6 @@ import sys
 import zipfile
 from functools import cache
 
-import apache_beam as beam
 import pytest
 from apache_beam.io import unbounded_source
 from apache_beam.io.iobase import RestrictionProgress
@@ -118,16 +117,6 @@ def test_unbounded_reading():
     first = next(iter(inspect.signature(unbounded_source.ReadFromUnboundedSource).parameters))
     assert first == "source"
     assert reading_dofn(2.0)._max_records_per_bundle == MOST_RECORDS
-
-
-def test_bundle_wanted():
-    # Nothing that a step may ask for tells it of the bundle's end before that.
-    told = {name for name in vars(beam.DoFn) if name.endswith("Param")}
-    assert told <= {
-        *("BundleContextParam", "BundleFinalizerParam", "DynamicTimerTagParam", "ElementParam", "KeyParam"),
-        *("PaneInfoParam", "RestrictionParam", "SetupContextParam", "SideInputParam", "StateParam", "TimerParam"),
-        *("TimestampParam", "WatermarkEstimatorParam", "WatermarkParam", "WindowParam", "WindowedValueParam"),
-    }, "one of them may"
 
 
 def test_parts_apart():

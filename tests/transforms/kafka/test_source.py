@@ -7,9 +7,9 @@ import pytest
 
 from beamsplit.transforms.block import ORIGIN_ROW
 from beamsplit.transforms.kafka import reader as module
-from beamsplit.transforms.kafka.blocks import VALUE, ranges_of
+from beamsplit.transforms.kafka.blocks import VALUE
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
-from beamsplit.transforms.kafka.reader import IDLE_BLOCKS, KafkaReader
+from beamsplit.transforms.kafka.reader import KafkaReader
 from beamsplit.transforms.kafka.source import IDLE_WAIT_SECONDS, KafkaSource
 from tests.transforms.kafka.fakes import Message
 
@@ -42,12 +42,12 @@ def reading(monkeypatch: pytest.MonkeyPatch):
     """A reader of messages that arrive at given times, with a latency of 20 ms."""
 
     def made(
-        arrivals: list[float], block_rows: int | None = None, distributed: bool = False, **more: bool
+        arrivals: list[float], block_rows: int | None = None, distributed: bool = False
     ) -> tuple[KafkaReader, Consumer]:
         consumer = Consumer(arrivals)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: consumer.now))
         source = KafkaSource(
-            ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, block_rows=block_rows, distributed=distributed, **more
+            ClientConfig("h:1"), Topic("h:1", "in"), "g", part=0, block_rows=block_rows, distributed=distributed
         )
         reader = KafkaReader(source, {})
         reader._consumer, reader._handed = consumer, consumer.now
@@ -103,29 +103,6 @@ def test_a_silent_topic_gives_the_bundle_back(reading):
     reader, consumer = reading([])
     assert not reader.advance() and reader.get_current() is None
     assert consumer.waits[1:] == [(1, IDLE_WAIT_SECONDS)]
-
-
-def test_where_the_runner_ends_bundles_a_reader_waits_for_it(reading, monkeypatch: pytest.MonkeyPatch):
-    reader, consumer = reading([3.0, 3.001, 7.0], ended_by_runner=True)
-    monkeypatch.setattr(module, "end_is_wanted", lambda: consumer.now >= 105.0)
-    assert reader.advance() and reader.get_current().num_rows == 2
-    assert consumer.now == pytest.approx(103.02)
-    # It looks often, so that a checkpoint waits no longer than that.
-    assert not reader.advance() and consumer.now == pytest.approx(105.0, abs=0.011)
-    assert not reader.advance(), "however often it is asked"
-    monkeypatch.setattr(module, "end_is_wanted", lambda: False)
-    assert reader.advance() and reader.offsets == {0: 3}
-
-
-def test_transactions_hear_of_the_time_while_nothing_comes(reading, monkeypatch: pytest.MonkeyPatch):
-    reader, consumer = reading([0.0, 5.0], ended_by_runner=True, transactional=True)
-    monkeypatch.setattr(module, "end_is_wanted", lambda: consumer.now >= 120.0)
-    reader._told = {0: 0}
-    found = []
-    while reader.advance():
-        found.append((reader.get_current().num_rows, ranges_of(reader.get_current())))
-    silent = [(0, {})] * IDLE_BLOCKS
-    assert found == [(1, {0: (0, 1)}), *silent, (1, {0: (1, 2)}), *silent]
 
 
 def test_the_size_that_pays_is_found_from_full_blocks(reading):

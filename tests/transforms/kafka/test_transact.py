@@ -15,12 +15,10 @@ from beamsplit.transforms.kafka import exactly_once
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.exactly_once import WAITING_BLOCKS, ScoreInTransactions, Transacted
-from beamsplit.transforms.kafka.gaps import no_messages
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.outgoing import Messages
 from tests.transforms.kafka.fake_message import FakeMessage
-from tests.waiting import wait_until
 
 WAIT_SECONDS = 30.0
 
@@ -121,25 +119,6 @@ def test_blocks_are_scored_during_a_commit_and_sent_after_it_with_ends_of_their_
     step.finish_bundle()
     assert one.told == ["open", *values(0), ("commit", 2), "open", *values(2, 4), ("commit", 6)]
     assert (one.bundle, step._held, step._waiting, opened.dropped) == (None, {}, [], 0)
-
-
-def test_a_block_without_messages_lets_what_waited_be_committed(opened: Open, step: Any):
-    one = opened.partition
-    one.let.set()
-    step.start_bundle()
-    list(step.process(block(0)))
-    wait_until(lambda: ("commit", 2) in one.told)
-    list(step.process(with_ranges(no_messages(), {})))
-    assert one.told == ["open", *values(0), ("commit", 2)], "there is nothing to commit"
-    step._waiting.append(_outputs(4))
-    list(step.process(with_ranges(no_messages(), {})))
-    wait_until(lambda: one.told[3:] == ["open", ("commit", 4)])
-    step.finish_bundle()
-
-
-def _outputs(end: int) -> Any:
-    """Of a block that had none."""
-    return exactly_once._Outputs({0: end})
 
 
 def test_only_so_many_blocks_wait(opened: Open, step: Any):
