@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 LEAST_SECONDS = 2.0
@@ -30,8 +31,8 @@ class PlanningBudget:
     seconds: float | None = None
     """As the user says (`--plan_seconds`); None leaves it to the job."""
 
-    rows: int | None = None
-    """Of the job; None where nobody knows or it does not end, which allows all."""
+    rows: int | Callable[[], int | None] | None = None
+    """Of the job, or what counts them when asked; None where nobody knows or it does not end, which allows all."""
 
     workers: int = 1
     """That share them."""
@@ -44,9 +45,10 @@ class PlanningBudget:
         """
         if self.seconds is not None:
             return self.seconds
-        if self.rows is None:
+        rows = self.rows() if callable(self.rows) else self.rows
+        if rows is None:
             return math.inf
-        return max(LEAST_SECONDS, SHARE * self.rows * row_seconds / max(1, self.workers))
+        return max(LEAST_SECONDS, SHARE * rows * row_seconds / max(1, self.workers))
 
     def allows(self, runs: int, row_seconds: float) -> bool:
         """Whether so many runs of one row each fit into it."""

@@ -72,8 +72,8 @@ def count_workers(asked: WorkerOptions, local: bool) -> Replicas:
     return Replicas(count, gpus, SessionOptions(names, threads, 0 if gpus else None, run_timeout=asked.run_timeout))
 
 
-def planning_budget(asked: WorkerOptions, rows: int | None) -> PlanningBudget:
-    """What runs of the model may take before a job of so many rows begins."""
+def planning_budget(asked: WorkerOptions, rows: Callable[[], int | None]) -> PlanningBudget:
+    """What runs of the model may take before a job of so many rows begins; they are counted once the model has run."""
     return PlanningBudget(asked.plan_seconds, rows, asked.count or cores())
 
 

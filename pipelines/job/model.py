@@ -49,7 +49,7 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
     """
     binding, asked, parallelism = options.binding, options.workers, options.parallelism
     workers = source.workers(asked, parallelism, local)
-    budget = planning_budget(asked, source.total_rows)
+    budget = planning_budget(asked, lambda: source.total_rows)
     bound = source.within(budget).bind(binding, options.sink, workers.session, parallelism.in_parts)
     parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, bound.made.sample is not None)
     source.check_parallelism(parallelism)

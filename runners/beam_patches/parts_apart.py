@@ -11,11 +11,15 @@ stream lasts. Of 2 tasks the four come in any order, and with 2 processes both t
 Workers are asked for by environment and turn. With turns enough each stage has a worker of its own, and one that makes
 parts, whose environment says so, needs no process: the pool runs it as a thread.
 
+A shard of a model runs in as many stages as it has parts, and has asked for memory for one process: where resource
+hints set an environment apart that runs in several stages, turns stay as they are.
+
 Beam: none yet. To be reported: `DefaultJobBundleFactory` should deal the tasks of each stage evenly.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,13 +39,17 @@ def set_parts_apart(pipeline: api.Pipeline) -> int:
         pipeline: is changed.
 
     Returns:
-        As many workers as one task may ask for at most; 0 where nothing was changed.
+        As many workers as one task may ask for at most, 1 where a shard is to keep one; 0 where nothing was changed.
     """
     components = pipeline.components
     readers = [id for id, made in components.transforms.items() if _is_source(components, made)]
     for reader in readers:
         _expand(components, reader)
-    return sum(1 for _, made in _leaves(components) if made.environment_id) if readers else 0
+    if not readers:
+        return 0
+    if any(stages > 1 and components.environments[id].resource_hints for id, stages in _stages(components).items()):
+        return 1
+    return sum(1 for _, made in _leaves(components) if made.environment_id)
 
 
 def _is_source(components: api.Components, transform: api.PTransform) -> bool:
@@ -68,6 +76,20 @@ def _in_front(components: api.Components, transform: api.PTransform) -> list[str
         transform = components.transforms[made[0]]
         if transform.environment_id:
             found.append(made[0])
+    return found
+
+
+def _stages(components: api.Components) -> Counter[str]:
+    """Environment -> stages that run in it, at least: each begins with what somebody else gives, or with state."""
+    of_output = {name: one for _, one in _leaves(components) for name in one.outputs.values()}
+    found: Counter[str] = Counter()
+    for _, one in _leaves(components):
+        if not one.environment_id:
+            continue
+        given = [of_output[name].environment_id for name in one.inputs.values() if name in of_output]
+        payload = one.spec.payload if one.spec.urn == common_urns.primitives.PAR_DO.urn else b""
+        if set(given) != {one.environment_id} or api.ParDoPayload.FromString(payload).state_specs:
+            found[one.environment_id] += 1
     return found
 
 

@@ -19,6 +19,8 @@ from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
         (PlanningBudget(rows=8_000, workers=2), 0.25, 100.0),
         (PlanningBudget(rows=8_000, workers=0), 0.25, 200.0),
         (PlanningBudget(rows=0), 1.0, 2.0),
+        (PlanningBudget(rows=lambda: 81), 0.25, 2.025),
+        (PlanningBudget(rows=lambda: None), 0.25, math.inf),
         (PlanningBudget(seconds=0.5, rows=10_000), 1.0, 0.5),
         (PlanningBudget(seconds=60.0, rows=1), 1.0, 60.0),
         (PlanningBudget(), 1.0, math.inf),

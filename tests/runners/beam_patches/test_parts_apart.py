@@ -66,6 +66,19 @@ def test_what_makes_parts_has_an_environment_of_its_own(count: int):
     assert inside == set(pipeline.components.transforms) - set(pipeline.root_transform_ids)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_shard_that_has_several_parts_keeps_its_process(parts: int):
+    pipeline = beam.Pipeline()
+    made = pipeline | "Read" >> ReadParts([UnboundedCountingSource(10)], 2.0)
+    for number in range(parts):
+        mine = beam.Map(str).with_resource_hints(min_ram="1GB")
+        made = made | f"To {number}" >> beam.Reshuffle() | f"Shard {number}" >> mine
+    changed = proto(pipeline, *EXTERNAL)
+    assert (set_parts_apart(changed) == 1) == (parts > 1)
+    # What makes the parts is a thread all the same.
+    assert any(apart(changed).values())
+
+
 def test_what_is_no_source_of_parts_stays_as_it_is():
     bounded = beam.Pipeline()
     bounded | beam.Create([1], reshuffle=False) | beam.Map(str)
