@@ -84,6 +84,16 @@ def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
+def _temporary_folder_stays() -> Iterator[None]:
+    """A test that removes the temporary folder of all fails, and not those behind it."""
+    yield
+    folder = tempfile.gettempdir()
+    if not os.path.isdir(folder):
+        os.makedirs(folder)
+        pytest.fail(f"{folder}, which is the temporary folder of all tests, is gone")
+
+
+@pytest.fixture(autouse=True)
 def _sessions_of_its_own() -> Iterator[None]:
     """The models of one test do not stay in memory until the last one has run."""
     yield

@@ -50,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(block: str, folder: Path) -> None:
     """Run first what writes the files that the block reads: each test may run in a process of its own."""
-    for path in re.findall(r"(?:--(?:plan|measured) |--input (?:delta|lance|sqlite):|\"sqlite:)([^\s@#\"]+)", block):
+    for path in re.findall(
+        r"(?:--(?:plan|measured) |--input (?:delta|lance|sqlite):|\"sqlite:)([^\s@#\"/][^\s@#\"]*)", block
+    ):
         if (folder / path).exists():
             continue
         writers = [other for other in EXAMPLES for made in re.findall(WRITES, other) if path.startswith(made)]

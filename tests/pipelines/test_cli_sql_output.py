@@ -144,7 +144,11 @@ def test_rows_that_do_not_fit_fail(command: Command, path: Path):
         ("CREATE TABLE preds (id, y)", ("--merge_on", "k"), "--merge_on names 'k', and the predictions have"),
         ("CREATE TABLE preds (id, y)", ("--append", "--overwrite"), "--overwrite and --append say both"),
         ("CREATE TABLE preds (id, y)", ("--append", "--num_shards", 2), "--num_shards is for files"),
-        ("CREATE TABLE preds (id, y)", ("--append", "--resume"), "--resume keeps splits beside files"),
+        (
+            "CREATE TABLE preds (id, y)",
+            ("--append", "--resume"),
+            "--resume keeps files until all of them get their names",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_told_before_the_job(command: Command, path: Path, made, options, why):
