@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.files import read_file
+from beamsplit.transforms.settings_file import each_setting, settings_text, with_variables
 
 SCHEME = "kafka://"
 
@@ -142,13 +142,7 @@ def read_properties(source: str) -> dict[str, str]:
     Raises:
         UsageError: it cannot be read, or a property is not for a client of this job to have.
     """
-    if source.startswith("env:"):
-        text = os.environ.get(source[4:])
-        if text is None:
-            raise UsageError(f"--kafka_config {source}: the environment has no {source[4:]}; export it, or name a file")
-    else:
-        text = read_file(source).decode("utf-8", "replace")
-    return parse_properties(text, source, os.environ)
+    return parse_properties(settings_text(source, "--kafka_config"), source, os.environ)
 
 
 def parse_properties(text: str, source: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -161,22 +155,11 @@ def parse_properties(text: str, source: str, environment: Mapping[str, str]) -> 
         UsageError: a line is no property, or names a variable that is not set, or is the job's own to set.
     """
     properties: dict[str, str] = {}
-    for number, line in enumerate(re.sub(r"\\\r?\n\s*", "", text).splitlines(), 1):
-        line = line.strip()
-        if not line or line[0] in "#!":
-            continue
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not name or not equals:
-            raise UsageError(f"--kafka_config {source}, line {number} is no property; write NAME=VALUE")
+    of = f"--kafka_config {source}"
+    for name, value in each_setting(re.sub(r"\\\r?\n\s*", "", text), of, "property"):
         if name in OURS:
-            raise UsageError(f"--kafka_config {source} sets {name}, which {OURS[name]} sets; remove it from the file")
-        for variable in _VARIABLE.findall(value):
-            if variable not in environment:
-                raise UsageError(
-                    f"--kafka_config {source}: {name} wants the environment variable {variable}, which is not set; "
-                    f"export {variable}=... where the workers run"
-                )
-        properties[name] = _VARIABLE.sub(lambda match: environment[match[1]], value)
+            raise UsageError(f"{of} sets {name}, which {OURS[name]} sets; remove it from the file")
+        properties[name] = with_variables(name, value, of, _VARIABLE, environment)
     return _from_java(properties, source)
 
 

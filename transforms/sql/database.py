@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.files import read_file
+from beamsplit.transforms.settings_file import each_setting, settings_text, with_variables
 from beamsplit.transforms.sql.names import POSTGRES, SECRET, SqlName, check_sql_passwords
 
 CONNECT_SECONDS = 30
@@ -88,30 +88,12 @@ def read_sql_config(source: str) -> dict[str, str]:
     Raises:
         UsageError: it cannot be read, a line is no setting, or a variable is not set.
     """
-    if source.startswith("env:"):
-        text = os.environ.get(source[4:])
-        if text is None:
-            raise UsageError(f"--sql_config {source}: the environment has no {source[4:]}; export it, or name a file")
-    else:
-        try:
-            text = read_file(source).decode("utf-8", "replace")
-        except OSError as error:
-            raise UsageError(f"--sql_config {source} cannot be read: {error.strerror or error}") from error
-    found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.strip()[0] in "#!":
-            continue
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not name or not equals:
-            raise UsageError(f"--sql_config {source}, line {number} is no setting; write NAME=VALUE")
-        for variable in _VARIABLE.findall(value):
-            if variable not in os.environ:
-                raise UsageError(
-                    f"--sql_config {source}: {name} wants the environment variable {variable}, which is not set; "
-                    f"export {variable}=... where the workers run"
-                )
-        found[name] = _VARIABLE.sub(lambda match: os.environ[match[1]], value)
-    return found
+    try:
+        text = settings_text(source, "--sql_config")
+    except OSError as error:
+        raise UsageError(f"--sql_config {source} cannot be read: {error.strerror or error}") from error
+    of = f"--sql_config {source}"
+    return {name: with_variables(name, value, of, _VARIABLE) for name, value in each_setting(text, of, "setting")}
 
 
 def connect(database: Database, option: str) -> Any:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.sql.database import Database, connect, is_adbc, run, state, told
 from beamsplit.transforms.sql.held import until_done
+from beamsplit.transforms.sql.merge_keys import check_merge_keys
 from beamsplit.transforms.sql.names import quoted, quoted_table
 from beamsplit.transforms.sql.records import ATTEMPTS, FIXES, NO_COLUMNS, TABLE, TRIED_AGAIN, Aside, TableRefused
 
@@ -214,15 +215,7 @@ class PostgresStage:
                 f"{self.name} could not be written, and is as it was: of {rows:,} rows that were put aside "
                 f"{there:,} are there; did the server crash meanwhile? Run the job again"
             )
-        for key in self.merge_on:
-            ((nulls,),) = run(connection, f"SELECT count(*) FROM {self.staged} WHERE {quoted(key)} IS NULL")
-            if nulls:
-                raise TableRefused(f"--merge_on {key}: {nulls:,} rows have no value in it; give all one")
-        keys = ", ".join(map(quoted, self.merge_on))
-        if keys and run(connection, f"SELECT 1 FROM {self.staged} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
-            raise TableRefused(
-                f"--merge_on {','.join(self.merge_on)}: several rows have the same; name columns that tell rows apart"
-            )
+        check_merge_keys(connection, self.staged, self.merge_on)
 
     def _move(self, connection: Any) -> None:
         target = quoted_table(self.table)

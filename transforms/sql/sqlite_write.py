@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from beamsplit.transforms.sql.database import Database, connect, is_adbc, run, told
+from beamsplit.transforms.sql.merge_keys import check_merge_keys
 from beamsplit.transforms.sql.names import quoted
 from beamsplit.transforms.sql.records import ATTEMPTS, NO_COLUMNS, TABLE, Aside, TableRefused
 from beamsplit.transforms.sql.sqlite import BUSY_MS
@@ -125,20 +126,9 @@ class SqliteStage:
         reader = pa.RecordBatchReader.from_batches(self.columns, _batches(records))
         with connection.cursor() as cursor:
             cursor.adbc_ingest(STAGE, reader, mode="append", temporary=True)
-        self._check_keys(connection)
+        check_merge_keys(connection, f"temp.{STAGE}", self.merge_on)
         self._move(connection)
         run(connection, "COMMIT")
-
-    def _check_keys(self, connection: Any) -> None:
-        for key in self.merge_on:
-            ((nulls,),) = run(connection, f"SELECT count(*) FROM temp.{STAGE} WHERE {quoted(key)} IS NULL")
-            if nulls:
-                raise TableRefused(f"--merge_on {key}: {nulls:,} rows have no value in it; give all one")
-        keys = ", ".join(map(quoted, self.merge_on))
-        if keys and run(connection, f"SELECT 1 FROM temp.{STAGE} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
-            raise TableRefused(
-                f"--merge_on {','.join(self.merge_on)}: several rows have the same; name columns that tell rows apart"
-            )
 
     def _move(self, connection: Any) -> None:
         target = f"main.{quoted(self.table)}"
