@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType
-from pyiceberg.utils.config import Config
 
 import beamsplit as bs
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.tables.iceberg import IcebergName, file_of_task, told
 from tests.command import ROWS, Command
+from tests.pipelines.local_catalog import local_catalog
 from tests.transforms.tables.iceberg_deletes import add_deletes, delete_positions
 
 GIVEN = ("--workers", 1, "--worker_type", "thread", "--quiet")
@@ -39,15 +39,7 @@ NAME = "iceberg://local/db.t"
 
 @pytest.fixture
 def catalog(command: Command, monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    folder = command.folder / "lake"
-    folder.mkdir()
-    for name, value in (("TYPE", "sql"), ("URI", f"sqlite:///{folder}/catalog.db"), ("WAREHOUSE", f"file://{folder}")):
-        monkeypatch.setenv(f"PYICEBERG_CATALOG__LOCAL__{name}", value)
-    # Which is read once, where pyiceberg is imported.
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
-    catalog = load_catalog("local")
-    catalog.create_namespace("db")
-    return catalog
+    return local_catalog(command.folder / "lake", monkeypatch)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitStateUnknownException
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import FloatType
-from pyiceberg.utils.config import Config
 
 import beamsplit as bs
 from beamsplit.transforms.tables.iceberg import IcebergName
@@ -20,6 +19,7 @@ from beamsplit.transforms.tables.iceberg_write import IcebergCommit
 from beamsplit.transforms.tables.merge_keys import TableChanged
 from tests.command import ROWS, Command
 from tests.onnx_models import mlp, save
+from tests.pipelines.local_catalog import local_catalog
 
 GIVEN = ("--keep", "id", "--workers", 1, "--worker_type", "thread", "--quiet")
 NAME = "iceberg://local/db.preds"
@@ -28,15 +28,7 @@ NAME = "iceberg://local/db.preds"
 @pytest.fixture
 def catalog(command: Command, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     command.overwrite = False
-    folder = command.folder / "lake"
-    folder.mkdir()
-    for name, value in (("TYPE", "sql"), ("URI", f"sqlite:///{folder}/catalog.db"), ("WAREHOUSE", f"file://{folder}")):
-        monkeypatch.setenv(f"PYICEBERG_CATALOG__LOCAL__{name}", value)
-    # Which is read once, where pyiceberg is imported.
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
-    catalog = load_catalog("local")
-    catalog.create_namespace("db")
-    return catalog
+    return local_catalog(command.folder / "lake", monkeypatch)
 
 
 def run(command: Command, *options: object, code: int = 0, name: str = NAME, **changed: object) -> str:

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform, TruncateTransform
-from pyiceberg.utils.config import Config
 
 from tests.command import ROWS, Command, lines
+from tests.pipelines.local_catalog import local_catalog
 
 GIVEN = ("--workers", 1, "--worker_type", "thread", "--quiet")
 KEPT = {
@@ -65,14 +65,7 @@ def delta(command: Command) -> System:
 
 @pytest.fixture
 def catalog(command: Command, monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    lake = command.folder / "lake"
-    lake.mkdir()
-    for name, value in (("TYPE", "sql"), ("URI", f"sqlite:///{lake}/catalog.db"), ("WAREHOUSE", f"file://{lake}")):
-        monkeypatch.setenv(f"PYICEBERG_CATALOG__LOCAL__{name}", value)
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
-    catalog = load_catalog("local")
-    catalog.create_namespace("db")
-    return catalog
+    return local_catalog(command.folder / "lake", monkeypatch)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from pyiceberg.catalog import load_catalog
-from pyiceberg.utils.config import Config
 
 from tests.command import ROWS, Command
 from tests.killed_at import kill_at
+from tests.pipelines.local_catalog import local_catalog
 
 FINALIZE = "beamsplit.transforms.write.finalize"
 MOMENTS = {
@@ -56,11 +56,7 @@ def delta(command: Command) -> Table:
 @pytest.fixture
 def iceberg(command: Command, monkeypatch: pytest.MonkeyPatch) -> Table:
     lake = command.folder / "lake"
-    lake.mkdir()
-    for name, value in (("TYPE", "sql"), ("URI", f"sqlite:///{lake}/catalog.db"), ("WAREHOUSE", f"file://{lake}")):
-        monkeypatch.setenv(f"PYICEBERG_CATALOG__LOCAL__{name}", value)
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
-    load_catalog("local").create_namespace("db")
+    local_catalog(lake, monkeypatch)
 
     def table():
         return load_catalog("local").load_table("db.preds")
