@@ -96,6 +96,8 @@ def try_rows(session: Session, binding: Binding, sample: pa.RecordBatch | None, 
     kept = taken + rest
     # Taking rows one by one imports pyarrow.compute, which a small job would notice.
     known = sample if kept == list(range(sample.num_rows)) else sample.take(pa.array(kept))
+    # One row is all that runs: what is left out of two is left out of it.
+    few = few or (len(taken) < FEW_ROWS and not looked.budget.allows(ALL_RUNS, seconds))
     return TriedRows(known, tuple(alone), seconds, few)
 
 
