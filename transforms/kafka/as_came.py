@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beamsplit.transforms.block import AS_CAME
 from beamsplit.transforms.read.json_slices import value_texts
@@ -30,7 +31,14 @@ def as_came(texts: Sequence[bytes], names: Sequence[str]) -> pa.Array:
     if not texts:
         return pa.array([], as_came_field(names).type)
     found = value_texts(b"\n".join(texts), len(texts), names)
-    return pa.StructArray.from_arrays([found[name] for name in names], fields=list(as_came_field(names).type))
+    return pa.StructArray.from_arrays(
+        [in_one_line(found[name]) for name in names], fields=list(as_came_field(names).type)
+    )
+
+
+def in_one_line(texts: pa.Array) -> pa.Array:
+    """Texts of JSON, in whose strings there is no carriage return, with a blank for each."""
+    return pc.replace_substring(texts, "\r", " ")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.transforms.block import INTERNAL_COLUMNS
-from beamsplit.transforms.kafka.as_came import as_came, as_came_field
+from beamsplit.transforms.kafka.as_came import as_came, as_came_field, in_one_line
 from beamsplit.transforms.kafka.blocks import VALUE
 from beamsplit.transforms.kafka.parsed import EMPTY, ParsedRows
 from beamsplit.transforms.read.json_parse import Rules, parse_texts
@@ -60,7 +60,7 @@ def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules 
     """Values of messages (binary) as rows of the schema; `rules` are for `json`, of which `arrow` has the depths."""
     if format == "json":
         parsed = parse_texts(_texts(values), schema, rules)
-        return ParsedRows(parsed.batch, parsed.positions() if parsed.bad else None, parsed.bad)
+        return ParsedRows(_without_returns(parsed.batch), parsed.positions() if parsed.bad else None, parsed.bad)
     if format == "arrow":
         from beamsplit.transforms.kafka.arrow_messages import parse_arrow
 
@@ -69,8 +69,17 @@ def parse_values(format: str, values: pa.Array, schema: pa.Schema, rules: Rules 
 
 
 def _texts(values: pa.Array) -> list[bytes]:
-    # Outside of strings a line feed means nothing, and in a string JSON has none.
-    return [b"" if text is None else text.replace(b"\n", b" ") for text in values.to_pylist()]
+    # Outside of strings a line feed means as little as a carriage return, and in a string JSON has neither.
+    return [b"" if text is None else text.replace(b"\n", b"\r") for text in values.to_pylist()]
+
+
+def _without_returns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Texts of JSON without what `_texts` has put into them."""
+    for at, field in enumerate(batch.schema):
+        if isinstance(field.type, pa.JsonType):
+            texts = in_one_line(batch.column(at).storage)
+            batch = batch.set_column(at, field, pa.ExtensionArray.from_storage(field.type, texts))
+    return batch
 
 
 def _raw(values: pa.Array, schema: pa.Schema) -> ParsedRows:

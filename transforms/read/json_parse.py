@@ -158,7 +158,7 @@ def _attempt(text: bytes, rows: int, schema: pa.Schema, rules: Rules) -> Parsed:
     try:
         return _parse_rows(text, rows, schema, rules)
     except pa.ArrowInvalid:
-        if not rules.depths or not lines.are_objects(text):
+        if not rules.depths or lines.count_objects(text) != rows:
             raise
         read_text(text, pa.schema([]))  # only where all is JSON can places in it be found
         deep = to_depth(text, rules.depths)
@@ -169,7 +169,7 @@ def _attempt(text: bytes, rows: int, schema: pa.Schema, rules: Rules) -> Parsed:
 
 def _parse_rows(text: bytes, rows: int, schema: pa.Schema, rules: Rules = PLAIN) -> Parsed:
     # pyarrow takes a line `null` for a row, and crashes where there is no other: every line must be an object.
-    if not lines.are_objects(text):
+    if lines.count_objects(text) != rows:
         raise pa.ArrowInvalid("a line must be one JSON object, {...}")
     text.decode("utf-8")
     raw = [f.name for f in schema if isinstance(f.type, pa.JsonType)]

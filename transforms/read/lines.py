@@ -113,11 +113,17 @@ def count_json(data: bytes) -> int:
     return len(firsts)
 
 
-def are_objects(data: bytes) -> bool:
-    """Whether every line that is not blank begins as a JSON object."""
-    if (_first_bytes(data) == ord("{")).all():
-        return True
-    return all(line.startswith(b"{") for line in map(bytes.strip, data.split(b"\n")) if line)
+def count_objects(data: bytes) -> int | None:
+    """Lines that are not blank, each of which begins and ends as a JSON object; None where one does not.
+
+    If they hold as many objects, each holds one: between the `}` of a line and the `{` of the next an object that goes
+    on would need a comma.
+    """
+    firsts = _first_bytes(data)
+    if len(firsts) and (firsts == ord("{")).all() and (_last_bytes(data) == ord("}")).all():
+        return len(firsts)
+    stripped = [line for line in map(bytes.strip, data.split(b"\n")) if line]
+    return len(stripped) if all(line.startswith(b"{") and line.endswith(b"}") for line in stripped) else None
 
 
 def _first_bytes(data: bytes) -> np.ndarray:
@@ -126,6 +132,18 @@ def _first_bytes(data: bytes) -> np.ndarray:
     if data.endswith(b"\n"):
         starts = starts[:-1]
     return np.concatenate([array[:1], array[starts]])
+
+
+def _last_bytes(data: bytes) -> np.ndarray:
+    """The last byte of each line, the one before where that is a carriage return."""
+    array = np.frombuffer(data, dtype=np.uint8)
+    stops = np.flatnonzero(array == ord("\n")) - 1
+    if not data.endswith(b"\n"):
+        stops = np.append(stops, len(array) - 1)
+    last = array[stops]
+    if b"\r" in data:
+        last = np.where(last == ord("\r"), array[stops - 1], last)
+    return last
 
 
 def _row_ends(data: bytes, delimiter: str, marks: bytes) -> np.ndarray:

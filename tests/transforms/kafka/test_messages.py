@@ -50,6 +50,30 @@ def test_json_messages_are_rows_and_bad_ones_are_told():
     assert sorted(rows.bad) == [1, 2, 3, 4, 6, 7] and all(rows.bad.values())
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b'{"id": 2}{"id": 3}', b'{"a": [{"b": 1},', b'{"b": 2}], "id": 1}'],
+        [b'{"a": [{"b": 1},', b'{"b": 2}], "id": 1}', b'{"id": 2}{"id": 3}'],
+        [b"", b'{"id": 2}{"id": 3}'],
+        [b'{"id": 2}\n{"id": 3}', None],
+        [b" \n", b'{"id": 2}\n{"id": 3}'],
+    ],
+)
+def test_messages_that_hold_as_many_objects_together_are_bad_where_each_does_not_hold_one(values):
+    rows = parse_values("json", binary(*values, b'{"id": 9}'), pa.schema([("id", pa.int64())]))
+    assert rows.batch.to_pylist() == [{"id": 9}] and rows.sources is not None and rows.sources.tolist() == [len(values)]
+    assert sorted(rows.bad) == list(range(len(values)))
+
+
+def test_a_line_feed_is_a_blank_between_values_and_none_in_a_text():
+    schema = pa.schema([("s", pa.string()), ("j", pa.json_())])
+    given = binary(b'{"s": "a\nb"}', b'{"s":\r\n"a\\nb",\n"j": [1,\n {"k":\n2}]}\n', b'{"j": "c\nd"}')
+    rows = parse_values("json", given, schema)
+    assert rows.batch.to_pylist() == [{"s": "a\nb", "j": '[1,  {"k": 2}]'}]
+    assert sorted(rows.bad) == [0, 2] and rows.sources is not None and rows.sources.tolist() == [1]
+
+
 def test_a_value_of_another_kind_is_told_with_its_field():
     schema = pa.schema([("x", pa.list_(pa.float32())), ("id", pa.string())])
     rows = parse_values("json", binary(b'{"id": 7}', b'{"x": [1, "a"]}', b'{"x": 1}'), schema)

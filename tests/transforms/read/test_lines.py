@@ -45,6 +45,26 @@ def test_json_rows_are_counted_without_blank_lines(data, rows):
     assert lines.count_json(data) == rows
 
 
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"", 0),
+        (b"\n", 0),
+        (b"{}", 1),
+        (b"{}\r\n{}\r\n", 2),
+        (b"  \n{}\n\r\n\t\n {}  ", 2),
+        (b"{}{}", 1),
+        (b"null", None),
+        (b'{"a":[{},\n{}]}', None),
+        (b"{}\n{} 1\n", None),
+        (b"{}\r", 1),
+        (b"\r", 0),
+    ],
+)
+def test_lines_that_begin_and_end_as_objects_are_counted(data, rows):
+    assert lines.count_objects(data) == rows
+
+
 def outside_of_quotes(data: bytes) -> list[int]:
     """The row ends, byte by byte, as RFC 4180 and pyarrow have it."""
     ends, at, state = [], 0, "start"
