@@ -13,6 +13,9 @@ OURS, PLAIN, TUNED, RUN_INFERENCE, DAFT = "beamsplit", "plain loop", "tuned loop
 ARRAYS = "RunInference, bs"
 """RunInference with beamsplit's handler."""
 
+HANDLER_GOAL = 10
+"""How many times the rows a second of Beam's handler ours is to have."""
+
 PROGRAMS = (OURS, PLAIN, TUNED, DAFT, RUN_INFERENCE, ARRAYS)
 MODULES = {
     PLAIN: "plain_loop",
