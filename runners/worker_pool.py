@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from beamsplit.runners.beam_patches.thread_worker import PARTS, ThreadWorker
 from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.pool_folder import pool_folder
 from beamsplit.runners.process import Process
 
 START_SECONDS = 180.0
@@ -84,8 +85,11 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         with self._lock:
             self._closed = True
             workers, self._workers = [each for alike in self._workers.values() for each in alike], {}
+            threads, self._threads = [each for alike in self._threads.values() for each in alike], {}
         for worker in workers:
             worker.kill()
+        for thread in threads:
+            thread.end()
         self.failed.set()  # whoever waits for it need wait no longer
         self._server.stop(0).wait()
 
@@ -135,7 +139,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         with self._lock:
             alike = self._workers.get(request.worker_id, [])
             worker = alike.pop() if len(alike) == 1 else None
-            threads = self._threads.pop(request.worker_id, [])
+            threads = [thread for thread in self._threads.pop(request.worker_id, []) if thread.running]
         if worker is not None:
             worker.stop(5)
         if len(threads) == 1:
@@ -148,8 +152,13 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         except Exception as error:
             return beam_fn_api_pb2.StartWorkerResponse(error=f"{type(error).__name__}: {error}")
         with self._lock:
-            self._threads.setdefault(request.worker_id, []).append(worker)
-        return beam_fn_api_pb2.StartWorkerResponse()
+            alike = self._threads.setdefault(request.worker_id, [])
+            # Of a job that begins again there come more, of which nobody says that those before are to end.
+            alike[:] = [*(other for other in alike if other.running), worker]
+            if not self._closed:
+                return beam_fn_api_pb2.StartWorkerResponse()
+        worker.end()
+        return beam_fn_api_pb2.StartWorkerResponse(error="the worker pool is closed")
 
     def _count_failure(self, reason: str) -> None:
         with self._lock:
@@ -168,17 +177,25 @@ def python_environment() -> dict[str, str]:
     }
 
 
+def _exit(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # what ends it is at work, and takes no longer than it must
+    sys.exit(128 + number)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """A pool that runs until it is ended."""
+    """A pool that runs until it is ended: by Ctrl-C, or by SIGTERM or SIGHUP, with which it exits by 143 or 129."""
     parser = argparse.ArgumentParser(
         prog="python -m beamsplit.runners.worker_pool", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--port", type=int, default=50000, help="default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, since a pool runs what it is told")
     options = parser.parse_args(argv)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # of nohup
+            signal.signal(number, _exit)
     with (
-        tempfile.TemporaryDirectory(prefix="beamsplit-pool-") as folder,
-        WorkerPool(Path(folder), options.host, options.port) as pool,
+        pool_folder() as folder,
+        WorkerPool(folder, options.host, options.port) as pool,
         contextlib.suppress(KeyboardInterrupt),
     ):
         print(f"worker pool at {pool.address}", flush=True)

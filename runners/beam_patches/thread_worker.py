@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any
 
 import grpc
 
@@ -29,22 +28,30 @@ class ThreadWorker:
     """
 
     def __init__(self, worker_id: str, control: str):
-        from apache_beam.runners.worker import sdk_worker
+        from beamsplit.runners.beam_patches.passing_harness import PassingHarness
 
-        self._harness: Any = sdk_worker.SdkHarness(control, worker_id=worker_id)
-        threading.Thread(target=self._run, name=f"worker-{worker_id}", daemon=True).start()
+        self._harness = PassingHarness(control, worker_id)
+        self._thread = threading.Thread(target=self._run, name=f"worker-{worker_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has a runner still."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Let it end; it does too where the runner is gone."""
-        from apache_beam.utils.sentinel import Sentinel
+        self._harness.stop()
 
-        self._harness._responses.put(Sentinel.sentinel)
+    def end(self) -> None:
+        """End it now, whether or not its runner hears of it."""
+        self._harness.close()
+        self._thread.join()
 
     def _run(self) -> None:
         try:
             with contextlib.suppress(grpc.RpcError):  # the runner is gone
                 self._harness.run()
         finally:
-            # Beam does so only where the runner ends in order; what waits on either would stay.
-            self.stop()
-            self._harness._data_channel_factory.close()
+            # Beam does so only where the runner ends in order; what waits on any of it would stay.
+            self._harness.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,14 @@ def alive(cluster: FlinkCluster) -> dict[str, str]:
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "hang up": signal.SIGHUP}
 
 
+def started(stream: Stream, *options: str) -> subprocess.Popen[str]:
+    """A process of the command that hears SIGHUP, also where the tests were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    process = stream.start(*options)
+    signal.signal(signal.SIGHUP, before)
+    return process
+
+
 @pytest.mark.parametrize(
     ("how", "delivery"),
     [
@@ -49,10 +58,7 @@ def test_no_job_is_left_on_the_cluster(cluster: FlinkCluster, stream: Stream, ho
     stream.send(rows(40))
     group = f"g-{how.replace(' ', '-')}"
     options = on(cluster, "--checkpoint=1s", "--delivery", delivery, "--group", group)
-    # Tests that were started with nohup do not hear it either.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    process = stream.start(*options, *(["--stop_after_idle", "3"] if how == "idle" else []))
-    signal.signal(signal.SIGHUP, before)
+    process = started(stream, *options, *(["--stop_after_idle", "3"] if how == "idle" else []))
     if how != "idle":
         wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
         process.send_signal(SIGNALS[how])
@@ -64,22 +70,25 @@ def test_no_job_is_left_on_the_cluster(cluster: FlinkCluster, stream: Stream, ho
     assert f"; job beamsplit-{group} (" in err and f") on Flink, http://{cluster.address}/#/job/running/" in err
 
 
+@pytest.mark.parametrize("number", SIGNALS.values(), ids=SIGNALS)
 def test_a_second_signal_cancels_the_job_and_tells_one_line(
-    cluster: FlinkCluster, stream: Stream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cluster: FlinkCluster, stream: Stream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
 ):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     stream.send(rows(40))
     # What is drained is committed with a checkpoint, which takes its time.
-    process = stream.start(*on(cluster, "--checkpoint=120s", "--quiet"))
+    process = started(stream, *on(cluster, "--checkpoint=120s", "--quiet"))
     wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
-    process.send_signal(signal.SIGTERM)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
     wait_until(lambda: list(tmp_path.glob("tmp/*/stop")) or process.poll() is not None, "the first is heard")
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
+    process.send_signal(number)
     _, err = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 143, err
+    assert process.returncode == 128 + number, err
     assert err == "interrupted: what its group committed is done, and the rest will be read again\n"
+    wait_until(lambda: not any(running(child.pid) for child in children), "what it started ends with it")
     assert not alive(cluster) and list((tmp_path / "tmp").iterdir()) == []
     wait_for_slots(cluster.address, 2)
 

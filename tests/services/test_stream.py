@@ -114,7 +114,10 @@ def test_a_signal_drains_commits_and_prints_the_summary(stream: Stream):
     assert stream.committed("g1") == 300
 
 
-@pytest.mark.parametrize(("delivery", "number"), [("at_least_once", signal.SIGHUP), ("exactly_once", signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("delivery", "number"),
+    [("at_least_once", signal.SIGHUP), ("exactly_once", signal.SIGINT), ("at_least_once", signal.SIGTERM)],
+)
 def test_a_second_signal_interrupts_in_one_line_and_leaves_nothing(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delivery: str, number: signal.Signals
 ):

@@ -161,10 +161,11 @@ class Running:
         self.wait((self.notes / f"{what}-1.done").exists, f"{what}: shard 1 is hit")
 
 
-# What makes the parts is a thread of this process, whose streams Beam lets end with an error when the job begins again.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_each_shard_has_a_process_with_its_weights_and_comes_back_when_it_is_killed(services: None, tmp_path: Path):
-    """Killed between a block and its part, of which the other shard's is there already, or is not."""
+    """Killed between a block and its part, of which the other shard's is there already, or is not.
+
+    What makes the parts, a thread of this process, ends with the job that was begun, without a word.
+    """
     with Running(FlinkOptions(parallelism=1, streaming=True, checkpoint_ms=1000), tmp_path) as job:
         weights = sum(tensor.ByteSize() for tensor in job.model.graph.initializer)
         job.wait(lambda: job.finalized() > 0 and len(job.made()) > 100, "a checkpoint and outputs")
