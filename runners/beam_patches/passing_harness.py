@@ -46,10 +46,11 @@ class PassingHarness(sdk_worker.SdkHarness):
         except grpc.FutureTimeoutError:
             self._control_channel.close()  # else it is tried for ever
             raise
-        self._data_channel_factory = _DataChannels(worker_id)
+        self._channels = _DataChannels(worker_id)
+        harness: Any = self
         cache: Any = self._bundle_processor_cache
-        cache.data_channel_factory = self._data_channel_factory
-        cache.state_handler_factory = self._state_handler_factory = _NoState()
+        harness._data_channel_factory = cache.data_channel_factory = self._channels
+        harness._state_handler_factory = cache.state_handler_factory = _NoState()
 
     def stop(self) -> None:
         """Answer no more: the runner then ends the control stream, and `run` returns."""
@@ -60,7 +61,7 @@ class PassingHarness(sdk_worker.SdkHarness):
     def close(self) -> None:
         """Close all that is open, whatever the runner does."""
         self.stop()
-        self._data_channel_factory.close()
+        self._channels.close()
         self._bundle_processor_cache.shutdown()
         self._report_progress_executor.shutdown(wait=False)
         self._control_channel.close()
@@ -71,7 +72,7 @@ class PassingHarness(sdk_worker.SdkHarness):
                 return task()
             except Exception as error:
                 # What was asked of the runner, or awaited from it, while it went.
-                if not isinstance(error, grpc.RpcError) and not self._data_channel_factory.gone:
+                if not isinstance(error, grpc.RpcError) and not self._channels.gone:
                     raise
                 return beam_fn_api_pb2.InstructionResponse(instruction_id=request.instruction_id, error=GONE)
 
@@ -84,29 +85,31 @@ class _DataChannels(data_plane.GrpcClientDataChannelFactory):
     def __init__(self, worker_id: str):
         super().__init__(worker_id=worker_id)
         self._wires: list[Any] = []
+        self._opened: dict[tuple[str, str], _DataChannel] = {}
+        self._data_channel_cache: Any = self._opened
 
     @property
     def gone(self) -> bool:
         """Whether a stream was broken off."""
-        return any(channel.gone for channel in list(self._data_channel_cache.values()))
+        return any(channel.gone for channel in list(self._opened.values()))
 
     def create_data_channel_from_url(self, url: str, data_stream_id: str | None = None) -> Any:
         if not url:
             return None
         with self._lock:
-            key: Any = (url, data_stream_id or "")
-            if key not in self._data_channel_cache:
+            key = url, data_stream_id or ""
+            if key not in self._opened:
                 wire = GRPCChannelFactory.insecure_channel(url, options=UNLIMITED)
                 self._wires.append(wire)
                 ids = [WorkerIdInterceptor(self._worker_id)]
                 if data_stream_id:
                     ids.append(data_plane.DataStreamIdInterceptor(data_stream_id))
                 stub = beam_fn_api_pb2_grpc.BeamFnDataStub(grpc.intercept_channel(wire, *ids))
-                self._data_channel_cache[key] = _DataChannel(stub)
-            return self._data_channel_cache[key]
+                self._opened[key] = _DataChannel(stub)
+            return self._opened[key]
 
     def close(self) -> None:
-        for channel in list(self._data_channel_cache.values()):
+        for channel in list(self._opened.values()):
             channel.end()
         for wire in self._wires:
             wire.close()
