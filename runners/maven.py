@@ -27,7 +27,7 @@ def maven_jars(*artifacts: str) -> Path:
     """A folder with the jars of these artifacts and of their runtime dependencies.
 
     Args:
-        artifacts: `group:name:version`, each.
+        artifacts: `group:name:version` each, or `group:name:version:classifier`.
 
     Raises:
         RunnerError: there is no `mvn`, or it cannot get them.
@@ -42,7 +42,7 @@ def cached_jars(*artifacts: str) -> Path | None:
 
 
 def _folder_name(artifacts: tuple[str, ...]) -> str:
-    _, name, version = artifacts[0].split(":")
+    _, name, version = artifacts[0].split(":")[:3]
     which = hashlib.sha256(" ".join(artifacts).encode()).hexdigest()[:8]
     return f"jars/{name}-{version}-{which}"
 
@@ -74,11 +74,9 @@ def run_maven(what: str, *arguments: str) -> None:
 
 
 def _fetch(artifacts: tuple[str, ...], folder: Path) -> None:
-    coordinates = (artifact.split(":") for artifact in artifacts)
-    dependencies = "".join(
-        f"<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
-        for group, name, version in coordinates
-    )
+    keys = ("groupId", "artifactId", "version", "classifier")
+    tags = ("".join(f"<{key}>{part}</{key}>" for key, part in zip(keys, a.split(":"), strict=False)) for a in artifacts)
+    dependencies = "".join(f"<dependency>{one}</dependency>" for one in tags)
     pom = folder / "pom.xml"
     pom.write_text(POM.format(dependencies=dependencies), encoding="utf-8")
     copy = (f"{PLUGIN}:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,15 @@ from beamsplit.pipelines.sinks.table import (
     replaced_rows,
 )
 from beamsplit.transforms.infer.fetched_model import localize
-from beamsplit.transforms.tables.iceberg import IcebergName, arrow_schema, open_catalog, parse_iceberg, told
+from beamsplit.transforms.tables.iceberg import arrow_schema
+from beamsplit.transforms.tables.iceberg_catalog import (
+    IcebergName,
+    new_location,
+    open_catalog,
+    parse_iceberg,
+    plain_path,
+    told,
+)
 from beamsplit.transforms.tables.iceberg_write import IcebergCommit, has_snapshot
 from beamsplit.transforms.write.storage import local_path
 
@@ -41,9 +48,9 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
             f"--output {name} is a table of version {table.format_version}, and versions 1 and 2 are written"
         )
     mode = check_mode_of_table(options, str(name), table is not None, has_snapshot(table, asked.commit_id))
-    location = table.location() if table is not None else _new_location(catalog, name)
-    if local_path(location) is None:
-        check_store_of_table(location, str(name))
+    location = table.location() if table is not None else new_location(catalog, name)
+    if local_path(plain_path(location)) is None:
+        check_store_of_table(plain_path(location), str(name))
     from beamsplit.transforms.tables.iceberg_files import partitions_of
 
     schema = None if table is None else arrow_schema(table, table.schema())
@@ -72,11 +79,19 @@ def folder_of(output: str) -> str:
     name = parse_iceberg(output, "--output")
     catalog = open_catalog(name, "--output")
     table = _table(catalog, name)
-    return _data_folder(_new_location(catalog, name) if table is None else table.location())
+    if table is not None:
+        return _data_folder(table.location())
+    location = new_location(catalog, name)
+    if location != new_location(catalog, name):
+        raise UsageError(
+            f"--resume looks for what is done in the table's folder, and the catalog {name.catalog} has another one "
+            f"for {name.table} each time: create the table, and add --append"
+        )
+    return _data_folder(location)
 
 
 def _data_folder(location: str) -> str:
-    return f"{location.removeprefix('file://').rstrip('/')}/data"
+    return f"{plain_path(location).rstrip('/')}/data"
 
 
 def _table(catalog: Any, name: IcebergName) -> Any:
@@ -98,21 +113,6 @@ def _table(catalog: Any, name: IcebergName) -> Any:
         ) from None
     except Exception as error:  # Whatever a catalog, its driver or a store tells.
         raise UsageError(f"--output {name} cannot be opened: {told(error)}") from error
-
-
-def _new_location(catalog: Any, name: IcebergName) -> str:
-    """The folder that a catalog gives a table: in its warehouse, by its name.
-
-    Raises:
-        UsageError: the catalog has no warehouse.
-    """
-    warehouse = catalog.properties.get("warehouse")
-    if not warehouse:
-        raise UsageError(
-            f"--output {name}: the catalog {name.catalog} has no warehouse, where a new table would lie; configure one "
-            f"(PYICEBERG_CATALOG__{name.catalog.upper()}__WAREHOUSE), or create the table and add --append"
-        )
-    return posixpath.join(warehouse.rstrip("/"), *name.table.split("."))
 
 
 @dataclass(frozen=True)

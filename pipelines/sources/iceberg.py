@@ -9,10 +9,9 @@ from beamsplit.transforms.tables.iceberg import (
     arrow_schema,
     iceberg_schema,
     iceberg_snapshot,
-    open_iceberg,
-    parse_iceberg,
     snapshot_of,
 )
+from beamsplit.transforms.tables.iceberg_catalog import open_iceberg, parse_iceberg
 from beamsplit.transforms.where import parse_where
 
 

@@ -84,7 +84,7 @@ def rows_of_table(
     """
     asked, notes = options.source, list[str]()
     if asked.limit is not None:
-        if any(file.table is not None and file.table.deleted is not None for file in files):
+        if any(file.table is not None and not file.table.whole for file in files):
             raise UsageError(
                 f"--limit counts rows of files, and {asked.input[0]} has deleted rows in its files; leave --limit out"
             )

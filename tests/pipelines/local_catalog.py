@@ -14,8 +14,12 @@ def local_catalog(lake: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     lake.mkdir()
     for name, value in (("TYPE", "sql"), ("URI", f"sqlite:///{lake}/catalog.db"), ("WAREHOUSE", f"file://{lake}")):
         monkeypatch.setenv(f"PYICEBERG_CATALOG__LOCAL__{name}", value)
-    # Which is read once, where pyiceberg is imported.
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+    reread_settings(monkeypatch)
     catalog = load_catalog("local")
     catalog.create_namespace("db")
     return catalog
+
+
+def reread_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files and environment count, which are read once, where pyiceberg is imported."""
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())

@@ -7,7 +7,6 @@ import json
 import sys
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -15,16 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
-from pyiceberg.manifest import DataFileContent
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType
 
 import beamsplit as bs
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.tables.iceberg import IcebergName, file_of_task, told
+from beamsplit.transforms.tables.iceberg import file_of_table
+from beamsplit.transforms.tables.iceberg_catalog import IcebergName, told
 from tests.command import ROWS, Command
 from tests.pipelines.local_catalog import local_catalog
-from tests.transforms.tables.iceberg_deletes import add_deletes, delete_positions
+from tests.transforms.tables.iceberg_deletes import delete_positions
 
 GIVEN = ("--workers", 1, "--worker_type", "thread", "--quiet")
 KINDS = {
@@ -149,7 +148,7 @@ def test_what_is_not_read_right_is_refused(
     name = IcebergName("local", "db.t")
 
     def of(file: Any, location: str = made.location()) -> str:
-        return file_of_task(name, SimpleNamespace(file=file), location, "--input")  # type: ignore[arg-type]
+        return file_of_table(name, file, location, "--input")
 
     assert of(task.file) == task.file.file_path.removeprefix("file://")
     with pytest.raises(UsageError, match="which is not in the table's folder"):
@@ -176,14 +175,6 @@ def test_rows_that_delete_files_mark_are_none(command: Command, catalog: Catalog
     assert scored(command, "--keep", "id", "--where", "id < 20")["id"].to_pylist() == [n for n in left if n < 20]
     assert scored(command, "--keep", "id", name=f"{NAME}@{first}")["id"].to_pylist() == list(range(300))
     assert "--limit counts rows of files" in command.run("--limit", 5, input=NAME)[2]
-
-
-def test_rows_deleted_by_their_values_are_refused(command: Command, catalog: Catalog, table: pa.Table):
-    made = catalog.create_table("db.t", schema=table.schema)
-    made.append(table)
-    rows = pa.table({"id": pa.array([1, 2], pa.int64())})
-    add_deletes(made, rows, DataFileContent.EQUALITY_DELETES, ids=[1])
-    assert "rows that are deleted by their values (equality deletes), which is not read" in command.error(input=NAME)
 
 
 def test_what_is_wrong_is_told_in_a_line(command: Command, catalog: Catalog, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import FloatType
 
 import beamsplit as bs
-from beamsplit.transforms.tables.iceberg import IcebergName
+from beamsplit.transforms.tables.iceberg_catalog import IcebergName
 from beamsplit.transforms.tables.iceberg_write import IcebergCommit
 from beamsplit.transforms.tables.merge_keys import TableChanged
 from tests.command import ROWS, Command
@@ -146,6 +146,7 @@ def test_a_commit_of_which_nothing_is_known_keeps_its_files(
         raise CommitStateUnknownException("no answer")
 
     monkeypatch.setattr("pyiceberg.catalog.sql.SqlCatalog.commit_table", lost)
+    monkeypatch.setattr("beamsplit.transforms.tables.iceberg_write.time.sleep", lambda seconds: None)
     err = run(command, "--append", code=1)
     assert "the catalog did not tell whether the rows are the table's by now: no answer" in err and err.count("\n") == 1
     active, lying = files(catalog)

@@ -2,118 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read.infer_schema import UNREADABLE
 from beamsplit.transforms.read.inputs import InputFile
+from beamsplit.transforms.tables.iceberg_catalog import IcebergName, plain_path, told
+from beamsplit.transforms.tables.iceberg_deletes import ByValue, plain_kind, rows_by_place, snapshot_files
 from beamsplit.transforms.tables.table_file import TableFile, file_stamp
 from beamsplit.transforms.where import Bounds, Node, may_match
 from beamsplit.transforms.write.plain_columns import written_type
-from beamsplit.transforms.write.storage import open_input
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
-    from pyiceberg.table import FileScanTask, Table
-
-EXAMPLE = "iceberg://CATALOG/db.table"
-
-_OF_STORES = {
-    "s3.endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-    "s3.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-}
-"""Settings of a catalog that say how S3 is reached -> what they are in all else of Amazon's, which goes where they are
-not configured."""
-
-
-@dataclass(frozen=True)
-class IcebergName:
-    """How an option names a table: `iceberg://CATALOG/db.table`, and `@` with a snapshot, branch or tag."""
-
-    catalog: str
-    table: str
-    snapshot: str | None = None
-
-    def __str__(self) -> str:
-        """As it is typed."""
-        return f"iceberg://{self.catalog}/{self.table}" + ("" if self.snapshot is None else f"@{self.snapshot}")
-
-
-def parse_iceberg(name: str, option: str) -> IcebergName:
-    """The table that a name says.
-
-    >>> parse_iceberg("iceberg://prod/db.sales@123", "--input")
-    IcebergName(catalog='prod', table='db.sales', snapshot='123')
-
-    Raises:
-        UsageError: it says none.
-    """
-    found = re.fullmatch(r"iceberg://([^/@]+)/([^/@]+\.[^/@]+)(?:@([^/@]+))?", name)
-    if found is None:
-        raise UsageError(f"{option} {name} is no table of a catalog; type {EXAMPLE}, or {EXAMPLE}@SNAPSHOT")
-    return IcebergName(found[1], found[2], found[3])
-
-
-def open_iceberg(name: IcebergName, option: str) -> Table:
-    """The table, from its catalog, which pyiceberg's files or environment configure.
-
-    Raises:
-        UsageError: pyiceberg is not installed, the catalog is not configured or does not answer, or has no such table.
-    """
-    catalog = open_catalog(name, option)
-    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
-
-    try:
-        return catalog.load_table(name.table)
-    except (NoSuchTableError, NoSuchNamespaceError):
-        raise UsageError(
-            f"{option} {name}: the catalog {name.catalog} has no table {name.table}; check the name"
-        ) from None
-    except Exception as error:  # Whatever a catalog, its driver or a store tells.
-        raise UsageError(f"{option} {name} cannot be opened: {told(error)}") from error
-
-
-def open_catalog(name: IcebergName, option: str) -> Any:
-    """The catalog.
-
-    Raises:
-        UsageError: as `open_iceberg`.
-    """
-    try:
-        from pyiceberg.catalog import load_catalog
-    except ImportError:
-        raise UsageError(
-            f"{option} names an Iceberg table, which wants pyiceberg, which is not installed: "
-            "pip install 'beamsplit[iceberg]'"
-        ) from None
-    try:
-        catalog = load_catalog(name.catalog)
-    except Exception as error:
-        raise UsageError(
-            f"{option} {name}: the catalog {name.catalog} cannot be opened: {told(error)}; configure it in "
-            f".pyiceberg.yaml, or by PYICEBERG_CATALOG__{name.catalog.upper()}__URI"
-        ) from error
-    for setting, variables in _OF_STORES.items():
-        found = next((os.environ[one] for one in variables if os.environ.get(one)), None)
-        if found is not None:
-            catalog.properties.setdefault(setting, found)
-    return catalog
-
-
-def told(error: BaseException) -> str:
-    """What an error says, in one line and without what may be a password."""
-    line = " ".join(str(error).split())[:300] or type(error).__name__
-    return re.sub(r"://[^/@\s]*@", "://...@", line)
+    from pyiceberg.table import Table
 
 
 @dataclass(frozen=True)
@@ -161,7 +69,7 @@ def arrow_schema(table: Table, schema: Schema) -> pa.Schema:
 
     fields = []
     for told_field, field in zip(schema.fields, schema_to_pyarrow(schema, include_field_ids=False), strict=True):
-        plain = pa.field(field.name, written_type(field.type, _plain))
+        plain = pa.field(field.name, written_type(field.type, plain_kind))
         forms = {
             str(other.field_type)
             for one in table.schemas().values()
@@ -177,12 +85,6 @@ def arrow_schema(table: Table, schema: Schema) -> pa.Schema:
             )
         fields.append(plain)
     return pa.schema(fields)
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_large_string(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_large_binary(kind) else kind
 
 
 def iceberg_snapshot(
@@ -207,26 +109,22 @@ def iceberg_snapshot(
     if number is None:
         return IcebergSnapshot(None, (InputFile(table.location(), 0, table=replace(plain, rows=0)),))
     try:
-        tasks = list(table.scan(snapshot_id=number).plan_files())
-    except Exception as error:
-        if "equality deletes" in str(error):
-            raise UsageError(
-                f"{option} {name} has rows that are deleted by their values (equality deletes), which is not read: "
-                "rewrite its data files, or read it with a program that knows them"
-            ) from error
+        found = snapshot_files(table, number)
+    except Exception as error:  # Whatever a store tells, or a file of metadata that cannot be read.
         raise UsageError(f"{option} {name} cannot be read: {told(error)}") from error
     kept, left_out = [], 0
-    deleted = deleted_rows(name, table, tasks, option)
-    for task in tasks:
-        path = file_of_task(name, task, table.location(), option)
-        constants = _constants(table, own, schema, task.file)
-        gone = deleted.get(path)
-        rows = int(task.file.record_count) - (0 if gone is None else len(gone))
-        if where is not None and not may_match(where, _bounds(own, schema, task.file, constants)):
-            left_out += rows
+    by_place, by_value = rows_by_place(name, found, option), ByValue(name, table, found, option)
+    for entry in found.data:
+        path = file_of_table(name, entry.data_file, table.location(), option)
+        constants = _constants(table, own, schema, entry.data_file)
+        gone, values = by_place.get(path), by_value.of(entry)
+        rows = int(entry.data_file.record_count) - (0 if gone is None else len(gone))
+        if where is not None and not may_match(where, _bounds(own, schema, entry.data_file, constants)):
+            left_out += 0 if values else rows
             continue
-        file = replace(plain, constants=tuple(constants.items()), rows=rows, deleted=gone)
-        kept.append(InputFile(path, int(task.file.file_size_in_bytes), file_stamp(path), table=file))
+        left = None if values else rows
+        file = replace(plain, constants=tuple(constants.items()), rows=left, deleted=gone, by_values=values)
+        kept.append(InputFile(path, int(entry.data_file.file_size_in_bytes), file_stamp(path), table=file))
     if not kept:
         kept.append(InputFile(table.location(), 0, table=replace(plain, rows=0)))
     return IcebergSnapshot(number, tuple(sorted(kept, key=lambda file: file.path)), left_out)
@@ -239,52 +137,25 @@ def _mapped_names(table: Table) -> tuple[tuple[str, int], ...]:
     return tuple((name, int(one.field_id)) for one in found if one.field_id is not None for name in one.names)
 
 
-def file_of_task(name: IcebergName, task: FileScanTask, location: str, option: str) -> str:
-    """The path of a file that can be read as it is.
+def file_of_table(name: IcebergName, file: DataFile, location: str, option: str) -> str:
+    """The path of a data file that can be read as it is.
 
     Raises:
         UsageError: it is no Parquet, or lies elsewhere than the table.
     """
-    kind = str(getattr(task.file.file_format, "name", task.file.file_format)).upper()
+    kind = str(getattr(file.file_format, "name", file.file_format)).upper()
     if kind != "PARQUET":
         raise UsageError(
             f"{option} {name} has a data file of {kind.capitalize()}, and Parquet is read: rewrite its data files"
         )
-    path, folder = path_of(task), location.removeprefix("file://")
+    path, folder = plain_path(str(file.file_path)), plain_path(location)
     below = path.partition("://")[2] or path
     if posixpath.normpath(below) != below or not path.startswith(folder.rstrip("/") + "/"):
         raise UsageError(
-            f"{option} {name} names the file {task.file.file_path!r}, which is not in the table's folder {location}; "
+            f"{option} {name} names the file {file.file_path!r}, which is not in the table's folder {location}; "
             "copy it there, or read such files by their names"
         )
     return path
-
-
-def deleted_rows(name: IcebergName, table: Table, tasks: list[FileScanTask], option: str) -> dict[str, np.ndarray]:
-    """Path of a data file -> numbers of its rows that delete files mark as deleted, int64 in rising order.
-
-    Raises:
-        UsageError: a delete file is no Parquet.
-    """
-    found: dict[str, list[np.ndarray]] = {}
-    for file in {one.file_path: one for task in tasks for one in task.delete_files}.values():
-        kind = str(getattr(file.file_format, "name", file.file_format)).upper()
-        if kind != "PARQUET":
-            raise UsageError(
-                f"{option} {name} has a delete file of {kind.capitalize()}, and Parquet is read: rewrite its data files"
-            )
-        with open_input(file.file_path) as opened:
-            rows = pq.ParquetFile(opened).read(columns=["file_path", "pos"])
-        paths = rows["file_path"].combine_chunks().dictionary_encode()
-        codes, numbers = paths.indices.to_numpy(), rows["pos"].to_numpy()
-        for at, path in enumerate(paths.dictionary.to_pylist()):
-            found.setdefault(path.removeprefix("file://"), []).append(numbers[codes == at])
-    return {path: np.unique(np.concatenate(several)) for path, several in found.items()}
-
-
-def path_of(task: FileScanTask) -> str:
-    """The path of a data file as it is read."""
-    return str(task.file.file_path).removeprefix("file://")
 
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:

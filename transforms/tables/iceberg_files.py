@@ -14,7 +14,7 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import DoubleType, FloatType
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.tables.iceberg import IcebergName
+from beamsplit.transforms.tables.iceberg_catalog import IcebergName
 from beamsplit.transforms.tables.partitions import ByTransforms
 from beamsplit.transforms.write.storage import open_input
 

@@ -16,9 +16,8 @@ from beamsplit.transforms.read.plain_types import plain_schema
 from beamsplit.transforms.read.result import NO_DERIVED, ReadFailure, ReadOptions, ReadResult, conform
 from beamsplit.transforms.read.streams import is_local
 from beamsplit.transforms.split import Split
+from beamsplit.transforms.tables.equality import FIELD_ID, EqualityDeletes, deleted_by_values
 from beamsplit.transforms.where.rename import rename_columns
-
-FIELD_ID = b"PARQUET:field_id"
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,26 @@ class TableFile:
     """(name in files without numbers, the number that it stands for)."""
 
     rows: int | None = None
-    """Rows that are not deleted, as far as the table tells."""
+    """Rows that are not deleted; None where the table does not tell."""
 
     deleted: np.ndarray | None = field(default=None, compare=False, repr=False)
     """Numbers of the rows that are deleted, int64 in rising order."""
+
+    by_values: tuple[EqualityDeletes, ...] = ()
+    """Values of rows that are deleted."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether no row is deleted."""
+        return self.deleted is None and not self.by_values
+
+    def numbered(self, have: pa.Schema) -> Mapping[int, str]:
+        """Number of a column -> its name in a file of these columns, as Arrow reads it."""
+        by_id = {int(f.metadata[FIELD_ID]): f.name for f in have if f.metadata and FIELD_ID in f.metadata}
+        if by_id:
+            return by_id
+        numbers = dict(self.mapped)
+        return {numbers[name]: name for name in have.names if name in numbers}
 
     def own_names(self, have: pa.Schema) -> Mapping[str, str]:
         """Column -> its name in a file of these columns; a column that it lacks is null.
@@ -53,10 +68,7 @@ class TableFile:
             have: the file's schema, as Arrow reads it.
         """
         told = {name for name, _ in self.constants}
-        by_id = {int(f.metadata[FIELD_ID]): f.name for f in have if f.metadata and FIELD_ID in f.metadata}
-        if not by_id:
-            numbers = dict(self.mapped)
-            by_id = {numbers[name]: name for name in have.names if name in numbers}
+        by_id = self.numbered(have)
         if self.ids and by_id:
             return {name: by_id[number] for name, number in self.ids if number in by_id and name not in told}
         names = dict(self.names)
@@ -83,6 +95,12 @@ def read_table_file(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     assert table is not None
     have = plain_schema(parquet.footer(split.paths[0]).schema.to_arrow_schema())
     own = table.own_names(have)
+    if table.by_values:
+        numbers = table.numbered(have) or {number: name for name, number in table.ids if name in have.names}
+        known = dict(table.constants)
+        gone = [deleted_by_values(split, options, one, numbers, known) for one in table.by_values]
+        marked = [] if table.deleted is None else [table.deleted]
+        table = replace(table, deleted=np.unique(np.concatenate([*gone, *marked])))
     wanted = options.data_schema
     read = {name: own[name] for name in wanted.names if name in own}
     # Without any column, rows are counted by one.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import struct
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +26,7 @@ from pyiceberg.manifest import (
 from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
+from pyroaring import BitMap
 
 
 class _Writer(ManifestWriterV2):
@@ -55,12 +61,12 @@ def add_deletes(
     """A snapshot with a delete file of these rows more."""
     path = f"{table.location()}/data/deletes-{uuid.uuid4().hex}.parquet".removeprefix("file://")
     pq.write_table(rows, path)
-    with open(path, "rb") as file:
-        size = len(file.read())
-    told = {"file_path": f"file://{path}", "file_format": FileFormat.PARQUET, "partition": Record(*partition)}
-    made = DataFile.from_args(
-        content=content, record_count=rows.num_rows, file_size_in_bytes=size, equality_ids=ids, **told
-    )
+    told = {"record_count": rows.num_rows, "partition": Record(*partition), "equality_ids": ids}
+    _add(table, path, content=content, file_format=FileFormat.PARQUET, **told)
+
+
+def _add(table: Table, path: str, **told: Any) -> None:
+    made = DataFile.from_args(file_path=f"file://{path}", file_size_in_bytes=os.path.getsize(path), **told)
     made.spec_id = table.spec().spec_id
     with table.transaction() as change:
         update = change.update_snapshot().fast_append()
@@ -75,3 +81,24 @@ def delete_positions(table: Table, positions: Mapping[str, Sequence[int]], parti
     paths, numbers = ([pair[at] for pair in pairs] for at in (0, 1))
     rows = pa.table({"file_path": paths, "pos": pa.array(numbers, pa.int64())})
     add_deletes(table, rows, DataFileContent.POSITION_DELETES, partition)
+
+
+def delete_by_vector(table: Table, positions: Mapping[str, Sequence[int]], damaged: bool = False) -> None:
+    """Mark rows as deleted by a deletion vector a file, all in one Puffin file.
+
+    https://iceberg.apache.org/puffin-spec/
+    """
+    content, blobs = b"PFA1", []
+    for path, rows in positions.items():
+        bits = b"\xd1\xd3\x39\x64" + struct.pack("<qi", 1, 0) + BitMap(rows).serialize()
+        payload = struct.pack(">i", len(bits)) + bits + struct.pack(">I", zlib.crc32(bits) ^ damaged)
+        told = {"offset": len(content), "length": len(payload), "properties": {"referenced-data-file": path}}
+        blobs.append({"type": "deletion-vector-v1", "fields": [], "snapshot-id": -1, "sequence-number": -1, **told})
+        content += payload
+    footer = json.dumps({"blobs": blobs, "properties": {}}).encode()
+    content += b"PFA1" + footer + struct.pack("<i", len(footer)) + bytes(4) + b"PFA1"
+    file = Path(f"{table.location()}/data/deletes-{uuid.uuid4().hex}.puffin".removeprefix("file://"))
+    file.write_bytes(content)
+    rows_marked = sum(map(len, positions.values()))
+    given = {"record_count": rows_marked, "partition": Record(), "equality_ids": None}
+    _add(table, str(file), content=DataFileContent.POSITION_DELETES, file_format=FileFormat.PUFFIN, **given)
