@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.transforms.read import lines
+from beamsplit.transforms.read.json_alike import read_alike
 from beamsplit.transforms.read.json_depth import Depths, to_depth
 from beamsplit.transforms.read.result import Parsed, conform
 
@@ -175,7 +176,7 @@ def _parse_rows(text: bytes, rows: int, schema: pa.Schema, rules: Rules = PLAIN)
     raw = [f.name for f in schema if isinstance(f.type, pa.JsonType)]
     parsed_here = pa.schema([f for f in schema if f.name not in raw]) if raw else schema
     try:
-        table = read_text(text, parsed_here)
+        table = read_alike(text, rows, _as_read(parsed_here), read_text)
     except pa.ArrowInvalid:
         texts = [f.name for f in schema if f.name in rules.declared and not pa.types.is_nested(f.type)]
         if not texts:

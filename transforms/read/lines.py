@@ -119,9 +119,16 @@ def count_objects(data: bytes) -> int | None:
     If they hold as many objects, each holds one: between the `}` of a line and the `{` of the next an object that goes
     on would need a comma.
     """
-    firsts = _first_bytes(data)
-    if len(firsts) and (firsts == ord("{")).all() and (_last_bytes(data) == ord("}")).all():
-        return len(firsts)
+    array = np.frombuffer(data, dtype=np.uint8)
+    stops = np.flatnonzero(array == ord("\n"))
+    if not data.endswith(b"\n"):
+        stops = np.append(stops, len(array))
+    if len(array) and (array[np.append(0, stops[:-1] + 1)] == ord("{")).all():
+        last = array[stops - 1]
+        if b"\r" in data:
+            last = np.where(last == ord("\r"), array[stops - 2], last)
+        if (last == ord("}")).all():
+            return len(stops)
     stripped = [line for line in map(bytes.strip, data.split(b"\n")) if line]
     return len(stripped) if all(line.startswith(b"{") and line.endswith(b"}") for line in stripped) else None
 
@@ -132,18 +139,6 @@ def _first_bytes(data: bytes) -> np.ndarray:
     if data.endswith(b"\n"):
         starts = starts[:-1]
     return np.concatenate([array[:1], array[starts]])
-
-
-def _last_bytes(data: bytes) -> np.ndarray:
-    """The last byte of each line, the one before where that is a carriage return."""
-    array = np.frombuffer(data, dtype=np.uint8)
-    stops = np.flatnonzero(array == ord("\n")) - 1
-    if not data.endswith(b"\n"):
-        stops = np.append(stops, len(array) - 1)
-    last = array[stops]
-    if b"\r" in data:
-        last = np.where(last == ord("\r"), array[stops - 1], last)
-    return last
 
 
 def _row_ends(data: bytes, delimiter: str, marks: bytes) -> np.ndarray:
