@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -232,6 +233,7 @@ def _parsed(array: bytes) -> np.ndarray | None:
     if parser is None:
         parser = _PARSERS.parser = simdjson.Parser()
     try:
-        return np.frombuffer(parser.parse(array).as_buffer(of_type="d"), np.float64)
+        parsed: Any = parser.parse(array)
+        return np.frombuffer(parsed.as_buffer(of_type="d"), np.float64)
     except (ValueError, TypeError):
         return None
