@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from beamsplit.models.split.solver.chain import Chain, Cuts
-from beamsplit.models.split.solver.crowd import Crowd, CrowdSolver, crowd
+from beamsplit.models.split.solver.crowd import Crowd, CrowdSolver, DirectCrowdSolver, crowd
 from beamsplit.models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
-from beamsplit.models.split.solver.ideals import ideals
+from beamsplit.models.split.solver.ideals import Ideals, ideals
 from beamsplit.models.split.solver.moves import improve
 from beamsplit.models.split.solver.orders import orders, staged
-from beamsplit.models.split.solver.period import ANY_PERIOD, Search, Solution, Solver
-from beamsplit.models.split.solver.problem import Balance, CannotSplit, Problem, Value, Weight, Worker, check_workers
+from beamsplit.models.split.solver.pairs import PairSolver
+from beamsplit.models.split.solver.period import ANY_PERIOD, Solution, Solver
+from beamsplit.models.split.solver.problem import (
+    DIRECT,
+    Balance,
+    CannotSplit,
+    Problem,
+    Value,
+    Weight,
+    Worker,
+    check_workers,
+)
+from beamsplit.models.split.solver.reduced import reduced
 from beamsplit.models.split.solver.staffing import Staffing, any_order, in_order
 
 __all__ = [
@@ -44,11 +56,20 @@ MOST_MOVES = 4_000
 FEW_ORDERS_TOLERANCE = 1e-6
 """Share of the period to which it is sought where workers are tried in a few orders, and so not the best of all."""
 
-MOST_IDEALS = 3_000
-"""Down-sets of a graph beyond which it is not solved exactly."""
+MOST_CALLS = 300_000
+"""The same over direct links, where pairs of places are compared: ways times places."""
 
-MOST_IDEALS_WITH_MEMORY = 500
-"""The same where a worker's memory is limited: pairs of down-sets are then compared."""
+MOST_IDEALS = 40_000
+"""Down-sets of a graph beyond which it is not solved exactly; fewer where there are more than a few ways to staff."""
+
+MOST_IDEALS_OF_LEVELS = 3_000
+"""The same through a chain of workers of unlike bandwidth."""
+
+MOST_IDEALS_WITH_MEMORY = 3_000
+"""The same where a worker's memory is limited: what a stage holds is then looked at for pairs of down-sets."""
+
+MOST_IDEALS_OF_LEVELS_WITH_MEMORY = 500
+"""Where both is so."""
 
 RANDOM_ORDERS = 4
 """Of a graph's units that are tried. Counted, not timed: the same on every machine."""
@@ -89,6 +110,14 @@ def balance(
             most_stages=len(workers),
         )
     low = _bound(problem, workers, stages, replicate)
+    limited = any(worker.memory_bytes < math.inf for worker in workers)
+    if stages is None and not limited and not keep_order:
+        smaller = reduced(problem)
+        if len(smaller.problem.seconds) < len(problem.seconds):
+            found = balance(smaller.problem, workers, replicate=replicate, fixed_order=fixed_order)
+            stage_of = [found.stage_of[unit] for unit in smaller.unit_of]
+            return evaluate(problem, stage_of, found.workers_of, workers, lower_bound=found.lower_bound,
+                            method=found.method, bound_by=found.bound_by)  # fmt: skip
     given = Chain(problem)
     alone = keep_order or all(unit in problem.before[unit + 1] for unit in range(len(problem.seconds) - 1))
     staffing = None if fixed_order else _exact_staffing(problem, workers, stages, replicate)
@@ -97,16 +126,17 @@ def balance(
     staffings = [staffing] if staffing else _few_orders(workers, replicate, stages)
     every = staffing is not None and (isinstance(staffing, Staffing) or staffing.exact)
     if alone:
-        found, used, bound = _best(given, staffings, stages, low)
-        if found is None:
+        along, used, bound = _best(given, staffings, stages, low)
+        if along is None:
             raise _cannot(problem, workers, stages, [given], proven=every)
         return evaluate(
             problem,
-            given.stage_of(found.places),
-            used.name(found.teams),
+            given.stage_of(along.places),
+            used.name(along.teams),
             workers,
             lower_bound=bound if every else low,
             method="chain" if every else "orders",
+            bound_by="chain" if every else "work",
         )
     return _Orders(problem, workers, stages, tuple(staffings), low).best(every)
 
@@ -149,24 +179,51 @@ class _Orders:
             best = again or moved
         if best is not None and best.optimal:
             return best
-        limited = any(worker.memory_bytes < math.inf for worker in self.workers)
-        lattice = ideals(self.problem, MOST_IDEALS_WITH_MEMORY if limited else MOST_IDEALS) if every else None
+        lattice = ideals(self.problem, self._most_ideals) if every else None
         if lattice is None:
             if best is None:
                 raise _cannot(self.problem, self.workers, self.stages, tried, proven=False)
             return best
+        return self._exact(lattice, best, tried)
+
+    def _exact(self, lattice: Ideals, best: Balance | None, tried: list[Chain]) -> Balance:
+        """The best of all."""
         staffing = self.staffings[0]
-        found, bound = _solver(lattice, staffing, self.stages).least(self.low)
+        if isinstance(staffing, Staffing) and self._of_pairs:
+            # Only what is better is looked for.
+            pairs = PairSolver(lattice, staffing, self.stages)
+            found = pairs.within(best.period * (1 - 1e-9) if best else ANY_PERIOD)
+            if found is None and best is not None:
+                return replace(best, lower_bound=best.period, method="ideals", bound_by="ideals")
+            bound = math.inf if found is None else found.period
+        else:
+            found, bound = _solver(lattice, staffing, self.stages, self.problem).least(self.low)
         if found is None:
             raise _cannot(self.problem, self.workers, self.stages, tried, proven=True)
         stage_of, teams = lattice.stage_of(found.places), staffing.name(found.teams)
-        return evaluate(self.problem, stage_of, teams, self.workers, lower_bound=bound, method="ideals")
+        return evaluate(
+            self.problem, stage_of, teams, self.workers, lower_bound=bound, method="ideals", bound_by="ideals"
+        )
+
+    @property
+    def _of_pairs(self) -> bool:
+        """Whether pairs of places say what a stage costs: bandwidths do not meet at a link, or are all one."""
+        return self.problem.links == DIRECT or len({worker.bandwidth for worker in self.workers}) == 1
+
+    @property
+    def _most_ideals(self) -> int:
+        limited = any(worker.memory_bytes < math.inf for worker in self.workers)
+        staffing = self.staffings[0]
+        if not self._of_pairs or isinstance(staffing, Crowd):
+            return MOST_IDEALS_OF_LEVELS_WITH_MEMORY if limited else MOST_IDEALS_OF_LEVELS
+        most = MOST_IDEALS_WITH_MEMORY if limited else MOST_IDEALS
+        return min(most, max(MOST_IDEALS_OF_LEVELS_WITH_MEMORY, 2_000_000 // staffing.size(self.stages)))
 
     def _along(self, chain: Chain, best: Balance | None) -> Balance | None:
         """The best split along one order if it is better than the best so far."""
         improved: Balance | None = None
         for staffing in self.staffings:
-            solver = _solver(chain, staffing, self.stages)
+            solver = _solver(chain, staffing, self.stages, self.problem)
             found = solver.within(best.period * (1 - 1e-9) if best else ANY_PERIOD)
             if found is not None:
                 found, _ = solver.least(self.low, found, 1e-12)
@@ -182,7 +239,7 @@ def _best(
 ) -> tuple[Solution | None, Staffing | Crowd, float]:
     best, used, bound = None, staffings[0], math.inf
     for staffing in staffings:
-        solver = _solver(chain, staffing, stages)
+        solver = _solver(chain, staffing, stages, chain.problem)
         if best is None:
             best, bound = solver.least(low, tolerance=0.0 if len(staffings) == 1 else FEW_ORDERS_TOLERANCE)
             used = staffing
@@ -194,21 +251,40 @@ def _best(
     return best, used, bound
 
 
-def _solver(cuts: Cuts, staffing: Staffing | Crowd, stages: int | None) -> Search:
+class _Solves(Protocol):
+    """What `Search` and `PairSolver` have in common."""
+
+    def within(self, period: float) -> Solution | None:
+        """A split whose period is at most this many seconds, or None: there is none."""
+
+    def least(
+        self, low: float = 0.0, known: Solution | None = None, tolerance: float = 0.0
+    ) -> tuple[Solution | None, float]:
+        """The split with the least period, and the bound that was proven on the way."""
+
+
+def _solver(cuts: Chain | Ideals, staffing: Staffing | Crowd, stages: int | None, problem: Problem) -> _Solves:
     if isinstance(staffing, Crowd):
-        return CrowdSolver(cuts, staffing, stages)
-    return Solver(cuts, staffing, stages)
+        return (DirectCrowdSolver if problem.links == DIRECT else CrowdSolver)(cuts, staffing, stages)
+    return PairSolver(cuts, staffing, stages) if problem.links == DIRECT else Solver(cuts, staffing, stages)
 
 
 def _exact_staffing(
     problem: Problem, workers: Sequence[Worker], stages: int | None, replicate: bool
 ) -> Staffing | Crowd | None:
     staffing = any_order(workers, replicate, MOST_MOVES)
-    if staffing and staffing.size(stages) * (len(problem.seconds) + 1) <= MOST_NUMBERS:
+    if staffing and _few(problem, staffing, stages):
         return staffing
     # Of workers that are alike, every order is the same.
     alike = replicate and len(set(workers)) == 1
     return crowd(workers, range(len(workers))) if alike else None
+
+
+def _few(problem: Problem, staffing: Staffing, stages: int | None) -> bool:
+    places = len(problem.seconds) + 1
+    if problem.links == DIRECT:
+        return len(staffing.moves) * (stages or 1) * places <= MOST_CALLS
+    return staffing.size(stages) * places <= MOST_NUMBERS
 
 
 def _few_orders(workers: Sequence[Worker], replicate: bool, stages: int | None) -> list[Staffing | Crowd]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from beamsplit.models.split.solver.problem import Bools, Floats, Ints, Problem
+from beamsplit.models.split.solver.kept import kept_along
+from beamsplit.models.split.solver.problem import CHAIN, Bools, Floats, Ints, Problem
 
 
 class Cuts(Protocol):
@@ -40,6 +41,9 @@ class Cuts(Protocol):
     def starts_of(self, place: int, memory_bytes: float) -> Ints:
         """The places where a stage that ends at this place may begin."""
 
+    def kept(self, starts: Ints, ends: Ints) -> Floats:
+        """Bytes that cross both ends and that a stage between does not move over direct links; [starts, ends]."""
+
 
 class Chain:
     """All cuts of one order. Positions are the places."""
@@ -53,6 +57,7 @@ class Chain:
         self.starts: Floats = np.concatenate([[0.0], np.cumsum(problem.work[self.order])])
         self.ends = self.starts
         self.crossing, self.allowed = problem.crossing(place, units)
+        self._place = place
         self._windows: dict[float, Ints] = {}
 
     def lowest(self, key: Floats, memory_bytes: float) -> Floats:
@@ -79,6 +84,32 @@ class Chain:
         """See `Cuts`."""
         first = 0 if memory_bytes >= self.whole_bytes else int(self.window(memory_bytes)[place])
         return np.arange(first, place)
+
+    def levels(self) -> Iterator[tuple[int, int]]:
+        """See `pairs.Places`."""
+        return ((place, place + 1) for place in range(1, len(self.starts)))
+
+    def inside(self, starts: Ints, ends: Ints) -> Bools:
+        """See `pairs.Places`."""
+        found: Bools = starts[:, None] < ends[None, :]
+        return found
+
+    def kept(self, starts: Ints, ends: Ints) -> Floats:
+        """See `Cuts`."""
+        if self.problem.links == CHAIN:
+            return np.zeros((len(starts), len(ends)))
+        return self._kept[np.ix_(starts, ends)]
+
+    @cached_property
+    def _kept(self) -> Floats:
+        return kept_along(self.problem, self._place)
+
+    def fits(self, starts: Ints, ends: Ints, memory_bytes: float) -> Bools:
+        """See `pairs.Places`."""
+        if memory_bytes >= self.whole_bytes:
+            return np.ones((len(starts), len(ends)), dtype=np.bool_)
+        found: Bools = starts[:, None] >= self.window(memory_bytes)[ends][None, :]
+        return found
 
     def stage_of(self, places: Sequence[int]) -> tuple[int, ...]:
         """The stage of each unit, for the places where stages begin and end."""

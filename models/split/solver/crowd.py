@@ -264,3 +264,17 @@ class CrowdSolver(Search):
                 best = (float(cost[at]), way.begin, int(starts[at]), int(before[0, at]), team)
         assert best is not None
         return best
+
+
+class DirectCrowdSolver(CrowdSolver):
+    """The same where values go from their producer straight to who reads them, each end at its own bandwidth."""
+
+    def _ways(self) -> Iterator[LinkedSpan]:
+        return (LinkedSpan(span, 0, 0) for span in self.workers.spans)
+
+    def _numbers(self, way: LinkedSpan, place: int, starts: Ints) -> Floats:
+        span = way.span
+        begin, end = self._keys(span.level, span.top)
+        kept = self.cuts.kept(starts, np.array([place], dtype=np.int64))[:, 0]
+        numbers: Floats = begin[starts] + end[place] - span.top * self._link[span.level] * kept
+        return numbers

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beamsplit.models.split.solver.problem import Balance, CannotSplit, Floats, Problem, Worker, check_workers
+from beamsplit.models.split.solver.problem import CHAIN, Balance, CannotSplit, Floats, Problem, Worker, check_workers
 
 
 def evaluate(
@@ -18,6 +18,7 @@ def evaluate(
     *,
     lower_bound: float | None = None,
     method: str = "given",
+    bound_by: str = "work",
 ) -> Balance:
     """The numbers of one given split; the model of cost that `balance` minimises.
 
@@ -30,12 +31,15 @@ def evaluate(
     them and moves the most bytes; r equal replicas cost 1 / r of one. An end of a link is as slow as the slowest of
     its replicas. What a stage only hands on is counted in and out of it: a value crosses every cut between its
     producer and its last consumer. The model's inputs enter the first stage and its outputs leave the last at that
-    stage's own bandwidth.
+    stage's own bandwidth. With direct links (`Problem.links`) a value is counted out of its producer's stage once and
+    into each other stage that reads it once, at that stage's own bandwidth: stages between have nothing of it.
 
     Args:
         stage_of: stage of each unit, 0 to K - 1, none empty.
         workers_of: for each stage, the indices of its workers; no worker has two stages.
         lower_bound: seconds, proven elsewhere. By default all work over the speed of all workers.
+        method: how the split was found.
+        bound_by: what proved the bound.
 
     Raises:
         ValueError: a stage or worker that does not exist or is used twice, a unit before what it reads, or a value
@@ -45,7 +49,7 @@ def evaluate(
     stages = len(workers_of)
     _check_split(problem, stage_of, workers_of, len(workers))
     place = np.array(stage_of, dtype=np.int64)
-    crossing, allowed = problem.crossing(place, stages)
+    into, out, allowed = problem.traffic(place, stages)
     if not allowed.all():
         raise ValueError(f"the cut before stage {int(np.argmin(allowed))} parts a value that may not cross")
     compute = [math.fsum(second for second, at in zip(problem.seconds, stage_of, strict=True) if at == s)
@@ -53,12 +57,12 @@ def evaluate(
     memory = stage_memory(problem, stage_of, stages)
     bandwidth = [min(workers[w].bandwidth for w in team) for team in workers_of]
     # The world outside the pipeline slows nobody.
-    ends = [math.inf, *bandwidth, math.inf]
+    ends = [math.inf, *(bandwidth if problem.links == CHAIN else [math.inf] * stages), math.inf]
     seconds, shares = [], []
     for s, team in enumerate(workers_of):
         speeds = [workers[w].speed for w in team]
         whole = math.fsum(speeds)
-        transfer = crossing[s] / min(ends[s], ends[s + 1]) + crossing[s + 1] / min(ends[s + 1], ends[s + 2])
+        transfer = into[s] / min(ends[s], bandwidth[s]) + out[s] / min(bandwidth[s], ends[s + 2])
         shares.append(compute[s] / whole)
         seconds.append(float(compute[s] / whole + max(speeds) / whole * transfer))
     if lower_bound is None:
@@ -71,10 +75,12 @@ def evaluate(
         stage_seconds=tuple(seconds),
         stage_compute=tuple(shares),
         stage_memory=tuple(memory),
-        bytes_in=tuple(float(b) for b in crossing[:-1]),
-        bytes_out=tuple(float(b) for b in crossing[1:]),
+        bytes_in=tuple(float(b) for b in into),
+        bytes_out=tuple(float(b) for b in out),
         fits=all(memory[s] <= workers[w].memory_bytes for s, team in enumerate(workers_of) for w in team),
         method=method,
+        links=problem.links,
+        bound_by=bound_by,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from beamsplit.models.split.solver.direct_moves import improve_direct
 from beamsplit.models.split.solver.evaluate import evaluate, stage_memory
-from beamsplit.models.split.solver.problem import Balance, Problem, Worker
+from beamsplit.models.split.solver.problem import DIRECT, Balance, Problem, Worker
 
 
 def improve(problem: Problem, found: Balance, workers: Sequence[Worker]) -> Balance:
     """A split with the same teams whose period is at most as long. Values stay uncut where they may not cross."""
+    if problem.links == DIRECT:
+        return improve_direct(problem, found, workers)
     stage_of = list(found.stage_of)
     teams = [[workers[at] for at in team] for team in found.workers_of]
     speed = [math.fsum(worker.speed for worker in team) for team in teams]

@@ -14,6 +14,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+CHAIN, DIRECT = "chain", "direct"
+"""How a value reaches a later stage: through every stage between, or from its producer to each stage that reads it."""
+
+LINKS = (CHAIN, DIRECT)
+
 
 @dataclass(frozen=True)
 class Value:
@@ -65,7 +70,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Problem:
-    """A graph of units to be cut into a chain of stages.
+    """A graph of units to be cut into stages, one after the other.
 
     Raises:
         ValueError: an index out of range, a consumer not after its producer, a negative or non-finite number.
@@ -83,12 +88,17 @@ class Problem:
     activation_bytes: tuple[float, ...] = ()
     """Bytes that each unit holds while it runs, per micro-batch; empty: 0 each."""
 
+    links: str = CHAIN
+    """`chain`, or `direct`: one of `LINKS`."""
+
     def __post_init__(self) -> None:
         units = len(self.seconds)
         if not units:
             raise ValueError("a problem needs at least one unit; seconds is empty")
         if self.activation_bytes and len(self.activation_bytes) != units:
             raise ValueError(f"activation_bytes has {len(self.activation_bytes)} entries for {units} units")
+        if self.links not in LINKS:
+            raise ValueError(f"links must be one of {', '.join(LINKS)}, got [{self.links}]")
         _check_numbers("seconds", self.seconds)
         _check_numbers("activation_bytes", self.activation_bytes)
         _check_numbers("a value's nbytes", (value.nbytes for value in self.values))
@@ -175,6 +185,32 @@ class Problem:
             np.array([value.nbytes for value in kept], dtype=np.float64),
         )
 
+    def traffic(self, stage_of: Ints, stages: int) -> tuple[Floats, Floats, Bools]:
+        """Bytes into and out of each stage, and whether a cut is allowed at each boundary.
+
+        With direct links a value leaves its producer's stage once, and enters each other stage that reads it once; an
+        input enters each stage that reads it, an output leaves the stage that makes it.
+
+        Args:
+            stage_of: the stage of each unit.
+            stages: number of stages.
+
+        Returns:
+            Bytes in [stages], bytes out [stages], allowed [stages + 1] as in `crossing`.
+        """
+        crossing, allowed = self.crossing(stage_of, stages)
+        if self.links == CHAIN:
+            return crossing[:-1], crossing[1:], allowed
+        into, out = np.zeros(stages), np.zeros(stages)
+        for value in self.values:
+            home = -1 if value.producer < 0 else int(stage_of[value.producer])
+            readers = {int(stage_of[user]) for user in value.consumers} - {home}
+            for stage in readers:
+                into[stage] += value.nbytes
+            if home >= 0 and (readers or value.is_output):
+                out[home] += value.nbytes
+        return into, out, allowed
+
     def crossing(self, place: Ints, places: int) -> tuple[Floats, Bools]:
         """Bytes over each boundary, and whether a cut is allowed there.
 
@@ -232,7 +268,7 @@ class Balance:
     """Bytes that each worker of the stage holds: distinct weights and the largest activations of one unit."""
 
     bytes_in: tuple[float, ...]
-    """Bytes per micro-batch that enter each stage; what only passes through is counted in and out."""
+    """Bytes per micro-batch that enter each stage; through the chain, what only passes through is counted in and out."""
 
     bytes_out: tuple[float, ...]
     """Bytes per micro-batch that leave each stage."""
@@ -242,6 +278,13 @@ class Balance:
 
     method: str
     """How it was found: `chain`, `ideals` (both exact), `orders` (best of many orders), or `given`."""
+
+    links: str = CHAIN
+    """For which links period and bound are: one of `LINKS`."""
+
+    bound_by: str = "work"
+    """What proves the bound: `work` (all work over all workers, the heaviest units), `chain` or `ideals` (every cut was
+    compared), `mixed integer` (a relaxation of the whole problem)."""
 
     @property
     def stages(self) -> int:

@@ -51,6 +51,13 @@ def plain_cost(problem, stage_of, teams, workers):
             return None
         if not value.may_cross and max(first, 0) != min(last, count - 1):
             return None
+        if problem.links == "direct":
+            read_by = {stage_of[user] for user in value.consumers} - {first}
+            for stage in read_by:
+                into[stage] += value.nbytes
+            if first >= 0 and (read_by or value.is_output):
+                out[first] += value.nbytes
+            continue
         for stage in range(count):
             into[stage] += value.nbytes if first < stage <= last else 0
             out[stage] += value.nbytes if first <= stage < last else 0
@@ -64,8 +71,8 @@ def plain_cost(problem, stage_of, teams, workers):
             return None
         total = sum(workers[w].speed for w in team)
         share = max(workers[w].speed for w in team) / total
-        before = slowest[stage] if stage == 0 else min(slowest[stage - 1], slowest[stage])
-        behind = slowest[stage] if stage == count - 1 else min(slowest[stage], slowest[stage + 1])
+        before = slowest[stage] if stage == 0 or problem.links == "direct" else min(slowest[stage - 1], slowest[stage])
+        behind = slowest[stage] if stage == count - 1 or problem.links == "direct" else min(slowest[stage], slowest[stage + 1])
         compute = sum(problem.seconds[unit] for unit in inside) / total
         period = max(period, compute + share * (into[stage] / before + out[stage] / behind))
     return period
@@ -121,6 +128,7 @@ def problems(draw, most_units=5, chain=False):
         tuple(values),
         tuple(weights),
         tuple(draw(st.lists(amount, min_size=units, max_size=units))),
+        draw(st.sampled_from(["chain", "direct"])),
     )
 
 
@@ -216,14 +224,13 @@ def test_a_thousand_workers_and_three_hundred_units(kinds):
 @given(problems(), likes, st.booleans())
 def test_many_orders_are_never_below_the_bound(problem, workers, replicate):
     best = brute_force(problem, workers, None, replicate, False, False)
-    most = solver.MOST_IDEALS, solver.MOST_IDEALS_WITH_MEMORY
-    solver.MOST_IDEALS = solver.MOST_IDEALS_WITH_MEMORY = 1
-    try:
-        found = balance(problem, workers, replicate=replicate)
-    except CannotSplit:
-        return
-    finally:
-        solver.MOST_IDEALS, solver.MOST_IDEALS_WITH_MEMORY = most
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in vars(solver) if name.startswith("MOST_IDEALS")]:
+            patch.setattr(solver, name, 1)
+        try:
+            found = balance(problem, workers, replicate=replicate)
+        except CannotSplit:
+            return
     assert found.lower_bound <= best * (1 + 1e-9) <= found.period * (1 + 2e-9)
     assert plain_cost(problem, found.stage_of, found.workers_of, workers) == pytest.approx(found.period)
     assert found.gap == pytest.approx(found.period / found.lower_bound - 1 if found.lower_bound else found.gap)
@@ -243,6 +250,17 @@ def test_what_passes_through_a_stage_is_counted_in_and_out():
     skip = Problem((1, 1, 1), (Value(8, 0, (1,)), Value(3, 0, (2,)), Value(1, 1, (2,))))
     found = evaluate(skip, (0, 1, 2), ((0,), (1,), (2,)), [Worker(bandwidth=1.0)] * 3)
     assert (found.bytes_in, found.bytes_out) == ((0.0, 11.0, 4.0), (11.0, 4.0, 0.0))
+
+
+def test_what_goes_directly_is_counted_out_once_and_into_each_stage_that_reads_it():
+    values = (Value(8, 0, (1,)), Value(3, 0, (2, 3)), Value(1, 1, (2,)), Value(5, -1, (0, 3)), Value(7, 1, (), True))
+    skip = Problem((1, 1, 1, 1), values, links="direct")
+    found = evaluate(skip, (0, 1, 2, 3), ((0,), (1,), (2,), (3,)), [Worker(bandwidth=1.0), *[Worker(bandwidth=2.0)] * 3])
+    assert (found.bytes_in, found.bytes_out) == ((5.0, 8.0, 4.0, 8.0), (11.0, 8.0, 0.0, 0.0))
+    # Each end at its own bandwidth.
+    assert (found.stage_seconds, found.links) == ((17.0, 9.0, 3.0, 5.0), "direct")
+    with pytest.raises(ValueError, match=r"links must be one of chain, direct, got \[ring\]"):
+        Problem((1,), links="ring")
 
 
 def test_replicas_go_to_the_heavy_stage():
