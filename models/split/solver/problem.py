@@ -268,7 +268,7 @@ class Balance:
     """Bytes that each worker of the stage holds: distinct weights and the largest activations of one unit."""
 
     bytes_in: tuple[float, ...]
-    """Bytes per micro-batch that enter each stage; through the chain, what only passes through is counted in and out."""
+    """Bytes per micro-batch that enter each stage; through a chain, what only passes is counted in and out."""
 
     bytes_out: tuple[float, ...]
     """Bytes per micro-batch that leave each stage."""

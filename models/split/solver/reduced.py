@@ -5,7 +5,7 @@
     ... --a--> u --b--> c     u of no seconds is read by c only, and what it reads is no more than what it makes:
                               with c, no stage has more to do
 
-Both hold for either kind of links. Where memory is limited or stages are counted they do not: a stage may be left empty.
+Both hold for either kind of links, but not where memory is limited or stages are counted: a stage may be left empty.
 """
 
 from __future__ import annotations

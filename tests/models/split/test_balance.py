@@ -72,7 +72,11 @@ def plain_cost(problem, stage_of, teams, workers):
         total = sum(workers[w].speed for w in team)
         share = max(workers[w].speed for w in team) / total
         before = slowest[stage] if stage == 0 or problem.links == "direct" else min(slowest[stage - 1], slowest[stage])
-        behind = slowest[stage] if stage == count - 1 or problem.links == "direct" else min(slowest[stage], slowest[stage + 1])
+        behind = (
+            slowest[stage]
+            if stage == count - 1 or problem.links == "direct"
+            else min(slowest[stage], slowest[stage + 1])
+        )
         compute = sum(problem.seconds[unit] for unit in inside) / total
         period = max(period, compute + share * (into[stage] / before + out[stage] / behind))
     return period
@@ -255,7 +259,9 @@ def test_what_passes_through_a_stage_is_counted_in_and_out():
 def test_what_goes_directly_is_counted_out_once_and_into_each_stage_that_reads_it():
     values = (Value(8, 0, (1,)), Value(3, 0, (2, 3)), Value(1, 1, (2,)), Value(5, -1, (0, 3)), Value(7, 1, (), True))
     skip = Problem((1, 1, 1, 1), values, links="direct")
-    found = evaluate(skip, (0, 1, 2, 3), ((0,), (1,), (2,), (3,)), [Worker(bandwidth=1.0), *[Worker(bandwidth=2.0)] * 3])
+    found = evaluate(
+        skip, (0, 1, 2, 3), ((0,), (1,), (2,), (3,)), [Worker(bandwidth=1.0), *[Worker(bandwidth=2.0)] * 3]
+    )
     assert (found.bytes_in, found.bytes_out) == ((5.0, 8.0, 4.0, 8.0), (11.0, 8.0, 0.0, 0.0))
     # Each end at its own bandwidth.
     assert (found.stage_seconds, found.links) == ((17.0, 9.0, 3.0, 5.0), "direct")
