@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from beamsplit.models.split.solver.chain import Chain, Cuts
+from beamsplit.models.split.solver.chain import Chain
 from beamsplit.models.split.solver.crowd import Crowd, CrowdSolver, DirectCrowdSolver, crowd
 from beamsplit.models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
 from beamsplit.models.split.solver.ideals import Ideals, ideals

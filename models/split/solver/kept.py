@@ -48,7 +48,7 @@ def _moving(problem: Problem) -> Iterator[Value]:
 
 @dataclass(frozen=True)
 class KeptOfIdeals:
-    """The same for down-sets of a graph: a column for each value, and for each number of its consumers that are done."""
+    """The same for down-sets of a graph: a column a value, and one for each number of its consumers that are done."""
 
     columns: Bools
     """Whether a value crosses the ideal in that state; [ideals, columns]."""
