@@ -92,7 +92,8 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
     model: Step = infer
     if options.stream.model_updates:
         check_stream(options)
-        model = updating_step(options.stream.model_updates, binding.model_version, infer, bound.prepared, fitted.sample)
+        first = replace(infer, source=binding.model)
+        model = updating_step(options.stream.model_updates, binding.model_version, first, bound.prepared, fitted.sample)
     after = model.output_schema(bound.prepared)
     finish = finish_steps(binding, after, fitted)
     if not options.stream.model_updates:

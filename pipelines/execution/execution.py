@@ -10,6 +10,7 @@ from beamsplit.models.running.runs import RunnableModel
 from beamsplit.models.scoring.scorer import ScoringPlan
 from beamsplit.pipelines.execution.request import Request
 from beamsplit.pipelines.report.summary import Summary
+from beamsplit.transforms.infer.fetched_model import with_digest
 from beamsplit.transforms.infer.step import InferStep
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Execution:
         return InferStep(
             self.scoring,
             workers.session,
-            request.model,
+            with_digest(request.model, self.scoring.model.path),
             request.keep,
             workers.gpus,
             request.job_dir,

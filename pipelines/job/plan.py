@@ -85,7 +85,9 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
     updates = options.stream.model_updates
     model: Step = planned.infer
     if updates:
-        model = updating_step(updates, binding.model_version, planned.infer, bound.prepared, made.sample)
+        model = updating_step(
+            updates, binding.model_version, replace(planned.infer, source=binding.model), bound.prepared, made.sample
+        )
     after_infer = model.output_schema(bound.prepared)
     finish = finish_steps(binding, after_infer, made)
     beside: list[str] = []

@@ -47,8 +47,10 @@ def localize(path: str, sha256: str = "") -> str:
     name, digest = split_digest(pinned(path))
     place = scheme_of(name).place()
     remote, file = place.place(name)
-    known_by = f"{remote}#{digest}" if digest else remote
-    folder = os.path.join(_folder(), hashlib.sha256(known_by.encode()).hexdigest()[:16])
+    if digest and (kept := _kept(remote, file, digest)):
+        check_content(kept, sha256)
+        return kept
+    folder = _folder_of(f"{remote}#{digest}" if digest else remote)
     target = os.path.join(folder, "files", file)
     try:
         for one in ("files", "known"):
@@ -72,6 +74,28 @@ def localize(path: str, sha256: str = "") -> str:
         raise UsageError(f"the model {path} cannot be kept in {folder} ({error.strerror}): make room there") from None
     check_content(target, sha256)
     return target
+
+
+def with_digest(path: str, local: str) -> str:
+    """The name by which workers get the very model that `localize(path)` gave here, or an error."""
+    if not is_elsewhere(path) or split_digest(path)[1]:
+        return path
+    return f"{path}#sha256={content_hash(local)}"
+
+
+def _kept(remote: str, file: str, digest: str) -> str | None:
+    """A copy that is known to hold this: nobody has to be asked, who may be away meanwhile."""
+    for known_by in (f"{remote}#{digest}", remote):
+        target = os.path.join(_folder_of(known_by), "files", file)
+        # As it is written, and its data: what is not whole is none.
+        with contextlib.suppress(OSError, UsageError):
+            if content_hash(target) == digest:
+                return target
+    return None
+
+
+def _folder_of(known_by: str) -> str:
+    return os.path.join(_folder(), hashlib.sha256(known_by.encode()).hexdigest()[:16])
 
 
 def _folder() -> str:

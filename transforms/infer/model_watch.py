@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_copy import ModelCopy, copy_model, inner_path
-from beamsplit.transforms.fetch.model_schemes import is_elsewhere, is_registered, pinned
+from beamsplit.transforms.fetch.model_schemes import is_elsewhere, is_registered, pinned, split_digest
 from beamsplit.transforms.infer.fetched_model import localize
 
 POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 10.0
@@ -104,7 +104,7 @@ def take_copy(path: str, folder: str) -> ModelCopy:
     Raises:
         OSError: it cannot be read.
     """
-    if not is_remote(path) or is_registered(path):
+    if not is_remote(path) or is_registered(path) or split_digest(path)[1]:
         return copy_model(localize(path), folder)
     return copy_model(path, folder, _open_remote, _remote_data)
 

@@ -10,8 +10,8 @@ import pytest
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import content_hash
 from beamsplit.pipelines import examples, score
-from beamsplit.transforms.fetch import pinned
-from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.fetch import mlflow_models, pinned
+from beamsplit.transforms.infer.fetched_model import localize, with_digest
 from beamsplit.transforms.infer.model_watch import candidates, check_watched, state_of, take_copy
 from tests import onnx_models
 from tests.onnx_models import save
@@ -64,6 +64,44 @@ def test_a_run(client, folder):
     run = log(client, folder)
     assert pinned(f"runs:/{run}/model") == f"runs:/{run}/model/m.onnx"
     assert content_hash(localize(f"runs:/{run}/model/m.onnx")) == content_hash(str(folder / "m.onnx"))
+
+
+def test_the_latest_version(client, registered):
+    assert pinned("models:/churn/latest") == "models:/churn/2/m.onnx"
+    with pytest.raises(UsageError, match="has no version of 'none'"):
+        pinned("models:/none/latest")
+
+
+def test_a_version_of_another_registry_is_another_model(client, registered, monkeypatch, tmp_path, folder):
+    """Also one that was made anew: the name and the number are the same."""
+    first, second = registered
+    assert content_hash(localize("models:/churn/1")) == content_hash(str(first))
+    other = f"file://{tmp_path}/other"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other)
+    there = type(client)()
+    there.create_registered_model("churn")
+    run = log(there, second.parent)
+    there.create_model_version("churn", source=f"runs:/{run}/model", run_id=run)
+    assert content_hash(localize("models:/churn/1")) == content_hash(str(second))
+    there.delete_registered_model("churn")
+    there.create_registered_model("churn")
+    run = log(there, folder)
+    there.create_model_version("churn", source=f"runs:/{run}/model", run_id=run)
+    assert content_hash(localize("models:/churn/1")) == content_hash(str(first))
+
+
+def test_a_file_of_a_run_that_is_logged_again(client, registered, folder, monkeypatch):
+    first, second = registered
+    run = log(client, folder)
+    name = f"runs:/{run}/model/m.onnx"
+    planned = with_digest(name, localize(name))
+    client.log_artifact(run, str(second), "model")
+    assert content_hash(localize(planned)) == content_hash(str(first))  # workers of the job that was planned
+    monkeypatch.setattr(mlflow_models, "_THIS_PROCESS", "another process")
+    assert content_hash(localize(name)) == content_hash(str(second))
+    with pytest.raises(UsageError, match="is another model: its SHA-256"):
+        localize(planned)
 
 
 def test_updates_follow_the_alias(client, registered, tmp_path):

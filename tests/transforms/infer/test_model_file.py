@@ -14,7 +14,8 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.known_files import content_hash
 from beamsplit.models.user_cache import private_folder
 from beamsplit.transforms.infer import fetched_model as model_file
-from beamsplit.transforms.infer.fetched_model import localize
+from beamsplit.transforms.infer.fetched_model import localize, with_digest
+from beamsplit.transforms.infer.model_watch import take_copy
 from tests.far_store import OPENED, add_far_store
 
 
@@ -204,3 +205,24 @@ def test_without_a_home_a_process_has_a_folder_of_its_own(tmp_path: Path, monkey
     assert found.read_bytes() == b"first"
     (folder,) = tmp_path.glob("beamsplit-models-*")
     assert found.is_relative_to(folder) and folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_workers_get_the_model_that_was_planned_or_none(tmp_path: Path, cache: Path):
+    source = with_data(tmp_path)
+    name = f"far:/{source}"
+    planned = with_digest(name, localize(name))
+    assert with_digest("m.onnx", "m.onnx") == "m.onnx" and with_digest(planned, "") == planned
+    with_data(tmp_path, values=2.0)
+    os.utime(tmp_path / "m.onnx.data", (1e9, 1e9))
+    asked = len(OPENED)
+    assert np.fromfile(f"{localize(planned)}.data", np.float32).tolist() == [1.0] * 3 and len(OPENED) == asked
+    assert np.fromfile(f"{localize(name)}.data", np.float32).tolist() == [2.0] * 3
+    with pytest.raises(UsageError, match="is another model: its SHA-256 begins with"):
+        localize(planned)
+
+
+def test_a_stream_begins_with_a_model_that_is_named_with_its_digest(tmp_path: Path, cache: Path):
+    source = with_data(tmp_path)
+    name = f"far:/{source}"
+    (tmp_path / "to").mkdir()
+    assert take_copy(with_digest(name, localize(name)), str(tmp_path / "to")).version == content_hash(str(source))[:12]
