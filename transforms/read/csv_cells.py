@@ -33,7 +33,7 @@ def parse(
     `verbatim`) only an empty cell is null: `NA` is a text, and `""`, nothing between quotes, is an empty one.
     """
     empty = schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
-    if not run.strip(b"\r\n"):
+    if run[:1] in b"\r\n" and not run.strip(b"\r\n"):
         return Parsed(empty[0], 0)
     if run.count(b'"') % 2 and lines.csv_open(run, delimiter):
         # pyarrow would close the quotes at the end and take all that follows for one cell.
@@ -118,7 +118,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _with_nulls(table: pa.Table, run: bytes, names: list[str], passing: list[str], delimiter: str) -> pa.Table:
     """Null in these columns where a cell is empty; an empty text in quotes stays."""
-    if b'""' in run and passing:
+    if passing and b'"' in run and b'""' in run:
         kinds = {name: table.schema.field(name).type for name in passing}
         told, _ = parse_cells(run, names, kinds, delimiter, only_empty_is_null=True)
         for name in passing:
