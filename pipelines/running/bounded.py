@@ -7,7 +7,8 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -188,15 +189,18 @@ def _failure_watch(job: Job, job_dir: str | None, signals: Interruptible) -> Cal
     return check
 
 
-def reading_ahead(job: Job, local: bool) -> contextlib.AbstractContextManager[None]:
-    """Start to read now if the readers are in this process and another core is free."""
+@contextlib.contextmanager
+def reading_ahead(job: Job, local: bool) -> Iterator[Job]:
+    """Start to read now if the readers are in this process and another core is free; gives the job with its splits."""
     source = job.source
-    if not isinstance(source, Files) or source.reading is None:
-        return contextlib.nullcontext()
+    if not isinstance(source, Files) or source.reading is None or not local or job.worker_type == "process":
+        yield job
+        return
     if job.resumed is None:
         splits = splits_at_once(source.inputs, source.format, job.workers)
+        # Of text they are found by reading it, which is not to be done twice.
+        job = replace(job, source=replace(source, splits=splits))
     else:
         splits = [range_[0].splits[0] for range_ in deal_units(job.resumed.pending, job.workers) if range_]
-    if not splits or not local or job.worker_type == "process" or cores() < 2:
-        return contextlib.nullcontext()
-    return head_start(splits, source.reading, job.workers)
+    with head_start(splits, source.reading, job.workers) if splits and cores() > 1 else contextlib.nullcontext():
+        yield job

@@ -84,9 +84,9 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
             with (
                 holding_group(job, plan) as held,
                 telling_lineage(options, held) as lineage,
-                reading_ahead(held, settled.local),
+                reading_ahead(held, settled.local) as ready,
             ):
-                code, summary = run_bounded(settled, held, job_dir, started, signals)
+                code, summary = run_bounded(settled, ready, job_dir, started, signals)
                 lineage(code, summary)
                 if kept is not None:
                     kept.remove()

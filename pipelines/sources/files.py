@@ -33,6 +33,7 @@ from beamsplit.transforms.read import (
     with_encoding,
 )
 from beamsplit.transforms.read.choice import left_out_notes
+from beamsplit.transforms.split import Split
 from beamsplit.transforms.where import Node, bind_where, parse_where
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class Files(Source):
 
     reading: ReadOptions | None = None
     """How they are read, once that is known."""
+
+    splits: Sequence[Split] | None = None
+    """As they are dealt to the workers, if they were made already."""
 
     planning: PlanningBudget = UNLIMITED
     """What runs of the model may take before the job begins."""
@@ -184,7 +188,8 @@ class Files(Source):
 
         assert self.reading is not None and self.sample is not None
         asked, workers = job.asked, job.workers
-        splits = pipeline | "Splits" >> MakeSplits(self.inputs, self.format, workers, is_direct(job.runner.name))
+        local = is_direct(job.runner.name)
+        splits = pipeline | "Splits" >> MakeSplits(self.inputs, self.format, workers, local, self.splits)
         if asked.partition in ("contiguous", "proportional"):
             measured = None
             if asked.capacities == "measured" and self.sample.rows is not None:

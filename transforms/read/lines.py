@@ -61,7 +61,7 @@ class CsvScan:
         length = 0 if b'"' in data or b"\r" in data else line_end(data)
         if length:
             marks = np.frombuffer(data, dtype=np.uint8, count=length) == ord("\n")
-            blank = int(marks[0]) + np.count_nonzero(marks[1:] & marks[:-1])
+            blank = int(marks[0]) + int(np.count_nonzero(marks[1:] & marks[:-1]))
             self._rows = int(np.count_nonzero(marks)) - blank
             return length
         ends = _row_ends(data, self.delimiter, b"\n")

@@ -160,6 +160,11 @@ class _Decoder:
         self._taken = False
 
     @property
+    def ahead(self) -> int:
+        """Rows that were decoded for whoever takes it."""
+        return self.decoded - self.begin
+
+    @property
     def first(self) -> int:
         """The first row that it can still give."""
         return self.last[0] if self.last else self.begin

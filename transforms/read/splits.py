@@ -19,6 +19,7 @@ from beamsplit.transforms.read.infer_schema import sampled
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.kept import kept_rows
 from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
+from beamsplit.transforms.read.started import taken
 from beamsplit.transforms.read.streams import is_local, read_ahead
 from beamsplit.transforms.split import Split
 
@@ -175,6 +176,12 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
         UsageError: the file lacks a column or has one of a type that cannot be cast; names file, column and types.
         OSError: the file is damaged; names it.
     """
+    begun = taken(split, options)
+    return read_anew(split, options) if begun is None else begun
+
+
+def read_anew(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
+    """The same, whether or not it was begun before (`started`)."""
     if options.where is not None:
         return kept_rows(split, options, _read)
     return _read(split, options)

@@ -79,8 +79,15 @@ class MakeSplits(beam.PTransform):
     Few local files are split at construction; of many, or of remote ones, each is split by a worker.
     """
 
-    def __init__(self, inputs: Sequence[InputFile], format: str, workers: int, local: bool = False) -> None:
-        """Enough splits of `inputs`, which are of `format`, for so many workers.
+    def __init__(
+        self,
+        inputs: Sequence[InputFile],
+        format: str,
+        workers: int,
+        local: bool = False,
+        splits: Sequence[Split] | None = None,
+    ) -> None:
+        """Enough splits of `inputs`, which are of `format`, for so many workers; or `splits` that were made of them.
 
         `local` says that the runner deals what is grouped to its workers in turn, as Beam's in-process one does: a
         reshuffle, which has three times as many steps to build and translate, does the same there.
@@ -90,7 +97,7 @@ class MakeSplits(beam.PTransform):
         self.format = format
         self.local = local
         self.target_splits = target_splits(workers)
-        self.splits = splits_at_once(self.inputs, format, workers)
+        self.splits = splits_at_once(self.inputs, format, workers) if splits is None else list(splits)
 
     def expand(self, pbegin: PBegin) -> PCollection[Split]:
         """Give the splits."""
