@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def block_of(messages: Sequence[Any], topic: str) -> pa.RecordBatch:
     # Mapping a method of the class calls it without a frame of Python a message.
     partitions = np.fromiter(map(kind.partition, messages), np.int32, rows)
     offsets = np.fromiter(map(kind.offset, messages), np.int64, rows)
-    times = np.fromiter((time for _, time in map(kind.timestamp, messages)), np.int64, rows)
+    times = np.fromiter(map(itemgetter(1), map(kind.timestamp, messages)), np.int64, rows)
     return pa.RecordBatch.from_arrays(
         [
             _values(list(map(kind.value, messages))),

@@ -10,10 +10,12 @@ refused by the topic's settings, is sent again, each message in a batch of its o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
+from operator import length_hint
 from typing import Any, NamedTuple
 
 from beamsplit.transforms.kafka.clients import ANSWER_MS, ClientErrors, make_producer, partitions_of, require_client
@@ -156,30 +158,51 @@ class Deliveries:
         Raises:
             JobEndsError: the topic is gone.
         """
-        # A report a message would cost a fifth more; those of a block are told apart by value and key.
-        reports: Iterable[Any] = repeat(partial(self._report, messages, None))
-        if self.alone:
-            reports = (partial(self._report, messages, row) for row in count())
-        name, produce, kafka = (messages.topic or self.topic).name, self.producer.produce, require_client()
-        refused: list[Refusal] = []
-        columns = (messages.values, messages.keys, messages.headers, messages.times)
-        rows = range(len(messages.values))
-        for row, value, key, header, sent, report in zip(rows, *columns, reports, strict=False):
-            while True:
-                try:
-                    # By position: named arguments cost half as much again. -1 is any partition.
-                    produce(name, value, key, -1, report, None, max(sent, 0), header)
-                    break
-                except BufferError:
-                    self.producer.poll(0.1)
-                    self._look()
-                except kafka.KafkaException as error:
-                    if error.args[0].code() != kafka.KafkaError.MSG_SIZE_TOO_LARGE:
-                        raise
-                    refused.append(Refusal(messages, row, self._too_large_for_client(batch_bytes(value, key, header))))
-                    break
+        values, refused = iter(messages.values), list[Refusal]()
+        calls = self._calls(messages, values)
+        while True:
+            try:
+                deque(calls, maxlen=0)
+                break
+            except (BufferError, require_client().KafkaException) as error:
+                row = len(messages.values) - length_hint(values) - 1
+                found = self._again(messages, row, error)
+                refused += [] if found is None else [found]
         self.producer.poll(0)
         return refused
+
+    def _calls(self, messages: Messages, values: Iterator[bytes]) -> Iterator[None]:
+        """A call of the producer for each message, whose values `values` are, made when it is asked for."""
+        # A report a message would cost a fifth more; those of a block are told apart by value and key.
+        reports: Iterator[Any] = repeat(partial(self._report, messages, None))
+        if self.alone:
+            reports = (partial(self._report, messages, row) for row in count())
+        times = messages.times
+        if times and min(times) < 0:
+            times = [max(time, 0) for time in times]
+        name, produce = (messages.topic or self.topic).name, self.producer.produce
+        # By position, and without a frame of Python a message: else it costs half as much again. -1 is any partition.
+        return map(
+            produce, repeat(name), values, messages.keys, repeat(-1), reports, repeat(None), times, messages.headers
+        )
+
+    def _again(self, messages: Messages, row: int, error: Exception) -> Refusal | None:
+        """Hand over a message that the client has not taken, once there is room; or why it never will be taken."""
+        value, key, headers, sent = messages.one(row)
+        name, report = (messages.topic or self.topic).name, partial(self._report, messages, row if self.alone else None)
+        kafka = require_client()
+        while True:
+            if not isinstance(error, BufferError):
+                if error.args[0].code() != kafka.KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise error
+                return Refusal(messages, row, self._too_large_for_client(batch_bytes(value, key, headers)))
+            self.producer.poll(0.1)
+            self._look()
+            try:
+                self.producer.produce(name, value, key, -1, report, None, max(sent, 0), headers)
+                return None
+            except (BufferError, kafka.KafkaException) as again:
+                error = again
 
     def check(self) -> list[Refusal]:
         """Wait until all messages are with the brokers, but for those that they will not take.
