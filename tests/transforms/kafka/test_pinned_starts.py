@@ -1,4 +1,4 @@
-"""Where a job with transactions begins is committed before it runs: once, where the log is, and told where that changed."""
+"""Where a job with transactions begins: committed before it runs, where the log is; told where the topic is another."""
 
 from __future__ import annotations
 

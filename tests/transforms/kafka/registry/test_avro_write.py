@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import decimal
 import io
 import json
 from typing import Any
@@ -133,3 +134,16 @@ def test_a_schema_of_columns_takes_them():
     assert made.faults(rows) == {}
     found = read_back(json.loads(text), made.bodies(rows))
     assert found == [{"id": "a", "y": [[0, 1], [2, 3]]}, {"id": None, "y": [[4, 5], [6, 7]]}]
+
+
+@pytest.mark.parametrize("size", [3, 15, 16, 17, 20])
+def test_decimals_fill_fields_of_any_width(size: int):
+    """Narrower than a column's 16 bytes, as wide, and wider: those begin with bytes of the sign."""
+    kind = {"type": "fixed", "name": "F", "size": size, "logicalType": "decimal", "precision": 5, "scale": 2}
+    values = [decimal.Decimal(one) for one in ("0.00", "-0.01", "999.99", "-999.99", "327.68", "-1.28", "2.55")]
+    rows = pa.record_batch({"y": pa.array(values, pa.decimal128(5, 2))})
+    made = writer(of(kind), rows.schema)
+    assert made.faults(rows) == {}
+    assert {len(body) for body in made.bodies(rows).to_pylist()} == {size}
+    assert [row["y"] for row in read_back(of(kind), made.bodies(rows))] == values
+    assert [row["y"] for row in read_back(of(kind), made.bodies(rows.slice(2, 3)))] == values[2:5]
