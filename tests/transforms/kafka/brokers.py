@@ -43,6 +43,9 @@ class FakeBroker:
         self.committed: list[int] = []
         """Offsets that were committed in transactions."""
 
+        self.done: dict[int, int] = {}
+        """Partition -> the last of them."""
+
         self.verdict: Verdict = lambda *_: None
         self.names_culprits = False
         self.room: int | None = None
@@ -124,22 +127,25 @@ class FakeProducer:
             (self._taken if self._transactional else self._broker.log).extend(one[:2] for one in batch)
 
     def init_transactions(self, *_: Any) -> None:
-        self._taken = []
+        self._taken, self._begun = [], False
 
     def begin_transaction(self) -> None:
-        assert not self._lost
+        assert not self._lost and not self._begun
+        self._begun = True
 
     def abort_transaction(self, *_: Any) -> None:
-        self._taken = []
+        self._taken, self._begun = [], False
 
     def send_offsets_to_transaction(self, offsets: Any, *_: Any) -> None:
-        self._end = offsets[0].offset
+        assert self._begun
+        self._end = offsets[0]
 
     def commit_transaction(self, *_: Any) -> None:
-        assert not self._lost and not self._queue
+        assert not self._lost and not self._queue and self._begun
         self._broker.log += self._taken
-        self._broker.committed.append(self._end)
-        self._taken = []
+        self._broker.committed.append(self._end.offset)
+        self._broker.done[self._end.partition] = self._end.offset
+        self._taken, self._begun = [], False
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **topics: TopicLimits) -> None:
