@@ -16,7 +16,7 @@ from apache_beam.typehints.schemas import named_fields_from_element_type
 
 import beamsplit as bs
 from tests import onnx_models
-from tests.api.collecting import RUNNER, keep, score
+from tests.api.collecting import RUNNER, Into, keep, score
 from tests.api.conftest import Mlp
 from tests.onnx_models import save
 
@@ -314,3 +314,21 @@ def test_models_side_by_side_have_parts_of_their_own(mlp: Mlp, tmp_path: Path, p
         into.found.sort(key=lambda row: row.id)
         assert [row.id for row in into.found] == list(range(20))
         close([row.y for row in into.found], np.array(wanted[name].to_pylist()))
+
+
+def test_rows_of_a_source_that_holds_its_bundle_open_do_not_wait_for_others(mlp: Mlp):
+    """A consumer in a DoFn: it ends its bundle only when it ends."""
+    found = Into()
+
+    def consumed(_: Any) -> typing.Iterator[dict[str, Any]]:
+        done = 0
+        for burst in (1, 3, 2):
+            yield from mlp.rows()[:burst]
+            assert len(found.found) == done + burst, "rows that wait in an open bundle"
+            done += burst
+
+    with beam.Pipeline(RUNNER) as pipeline:
+        rows = pipeline | beam.Create([0]) | beam.FlatMap(consumed).with_output_types(dict[str, Any])
+        scored = rows | bs.Score(mlp.path, **mlp.options, sample=mlp.rows(), max_latency_ms=20)
+        scored.predictions | beam.Map(found).with_output_types(type(None))
+    assert len(found.found) == 6

@@ -48,6 +48,7 @@ class _ToBlocks(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._waiting = {}
+        self._pace.start_bundle()
 
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
@@ -62,6 +63,7 @@ class _ToBlocks(beam.DoFn):
             yield from self._block(window, self._waiting.pop(window))
         elif over:
             yield from self.finish_bundle()
+            self._pace.went_on()
 
     def finish_bundle(self) -> Iterator[Any]:
         waiting, self._waiting = self._waiting, {}

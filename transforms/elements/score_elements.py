@@ -29,6 +29,7 @@ class _Score(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._rows, self._places = [], []
+        self._pace.start_bundle()
 
     def process(
         self,
@@ -51,10 +52,12 @@ class _Score(beam.DoFn):
         self._places.append((timestamp, (window,), pane))
         if len(self._rows) >= self._most_rows or self._pace.is_over(len(self._rows) == 1):
             yield from self._flush()
+            self._pace.went_on()
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._rows:
             yield from self._flush()
+            self._pace.went_on()
 
     def _flush(self) -> Iterator[Any]:
         rows, places = self._rows, self._places
