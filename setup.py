@@ -84,6 +84,7 @@ EXTRAS = {
         "matplotlib>=3.9",
         "psutil>=6.0",
         "confluent-kafka>=2.5",
+        "orjson>=3.10",
         "quixstreams>=3.20",
         "bytewax>=0.21; python_version < '3.13'",
     ],

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks import stream_messages
 from benchmarks.split_models import light
+from benchmarks.stream_values import JSON, TENSOR, name_of
 
 PRISM, FLINK, PLAIN, TUNED = "beamsplit on Prism", "beamsplit on Flink", "plain loop", "tuned loop"
 PRISM_ONCE, FLINK_ONCE = f"{PRISM}, exactly once", f"{FLINK}, exactly once"
@@ -19,6 +20,8 @@ OURS = (PRISM, FLINK, PRISM_ONCE, FLINK_ONCE)
 PEERS = (QUIX, BYTEWAX)
 PROGRAMS = (PLAIN, *OURS, TUNED, *PEERS)
 PACKAGES = {QUIX: "quixstreams", BYTEWAX: "bytewax"}
+TUNED_SHARE = 0.8
+"""Goal: of what the tuned loop does."""
 WAYS: dict[str, tuple[str, ...]] = {
     "whole": (),
     "2 stages inline": ("--stages", "2"),
@@ -67,16 +70,21 @@ class StreamCase:
     more: tuple[str, ...] = ()
     """Other options of `score`."""
 
+    format: str = TENSOR
+    """Of the messages."""
+
     def command(self, program: str, servers: str, topics: tuple[str, str], group: str) -> list[str]:
         """The command of one program that reads the first topic from its beginning and writes to the second."""
         source, sink = topics
         if program not in (*OURS, *WAYS):
             module = f"benchmarks.alternatives.{MODULES[program]}"
-            arguments = [servers, source, sink, group, str(self.model), str(self.batch), str(WAIT_MS)]
+            arguments = [servers, source, sink, group, str(self.model), str(self.batch), str(WAIT_MS), self.format]
             return [sys.executable, "-m", module, *arguments]
         command = [sys.executable, "-m", "pipelines.score", "--model", str(self.model), "--group", group, "--quiet"]
         command += ["--input", f"kafka://{servers}/{source}", "--output", f"kafka://{servers}/{sink}"]
-        command += ["--format", "tensor", "--output_format", "tensor", "--max_latency_ms", str(WAIT_MS)]
+        command += ["--format", self.format, "--output_format", self.format, "--max_latency_ms", str(WAIT_MS)]
+        if self.format == JSON:
+            command += ["--columns", "x=" + ",".join(map(name_of, range(stream_messages.FEATURES)))]
         if program in (PRISM_ONCE, FLINK_ONCE):
             command += ["--delivery", "exactly_once"]
         if program in WAYS:
@@ -109,14 +117,19 @@ def make_cases(names: list[str], folder: Path, quick: bool) -> list[StreamCase]:
             model, rows, messages, batch, goal = stream_messages.fnn(folder), 1_024, 800_000, 2_048, 0.9
         elif name == "wide":
             model, rows, messages, batch, goal = stream_messages.wide(folder), 1_024, 200_000, 2_048, 0.9
+        elif name == "json":
+            # 1.5 times the plain loop, which parses and writes with orjson.
+            model, rows, messages, batch, goal = stream_messages.table(folder), 1_024, 800_000, 2_048, 1.5
         elif name == "resnet50":
             model, rows, messages, batch, goal = light(folder, "resnet50"), 32, 800, 8, 0.97
         else:
             raise SystemExit(f"no case {name!r}; cases are {', '.join((*CASES, *WAYS_CASES))}")
         payloads = stream_messages.payloads(folder, model, rows)
-        made.append(StreamCase(name, model, payloads, messages // (10 if quick else 1), batch, seconds, steady, goal))
+        messages //= 10 if quick else 1
+        format = JSON if name == "json" else TENSOR
+        made.append(StreamCase(name, model, payloads, messages, batch, seconds, steady, goal, format=format))
     return made
 
 
-CASES, WAYS_CASES = ("fnn", "resnet50"), ("wide",)
+CASES, WAYS_CASES = ("fnn", "json", "resnet50"), ("wide",)
 """What is measured unless named otherwise: beside other programs, and one way beside the others."""

@@ -15,6 +15,7 @@ KEY = np.dtype([("number", "<i8"), ("sent_us", "<i8")])
 """A message's number in its topic, and when it was given to the producer, microseconds since 1970."""
 
 PIXELS, HIDDEN, WIDE, CLASSES = 784, 32, 1024, 10
+FEATURES = 32
 
 
 def fnn(folder: Path) -> Path:
@@ -25,6 +26,11 @@ def fnn(folder: Path) -> Path:
 def wide(folder: Path) -> Path:
     """A network with something to divide: 784 -> 1024 -> 1024 -> 1024 -> 10, 2,913,290 parameters."""
     return _network(folder / "wide.onnx", [PIXELS, WIDE, WIDE, WIDE, CLASSES])
+
+
+def table(folder: Path) -> Path:
+    """A network for rows of a table: 32 -> 64 -> 32."""
+    return _network(folder / "table.onnx", [FEATURES, 2 * FEATURES, FEATURES])
 
 
 def _network(path: Path, sizes: list[int]) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.measure import ProgramFailed
 from benchmarks.stream_messages import KEY
+from benchmarks.stream_values import TENSOR, decode
 
 SKIPPED, KEPT = 0.1, 0.95
 """Shares of the outputs at which the clock starts and stops: a program begins slowly and may end in mid-batch."""
@@ -90,10 +91,10 @@ class Numbers:
 class MeasuringConsumer:
     """Reads all partitions of a topic from their beginning, and remembers when it had what."""
 
-    def __init__(self, servers: str, topic: str):
+    def __init__(self, servers: str, topic: str, format: str = TENSOR):
         import confluent_kafka as kafka
 
-        self._topic = topic
+        self._topic, self._format = topic, format
         self._consumer = kafka.Consumer(
             {
                 "bootstrap.servers": servers,
@@ -106,7 +107,7 @@ class MeasuringConsumer:
         )
         self._parts = sorted(self._consumer.list_topics(topic, timeout=30).topics[topic].partitions)
         self._consumer.assign([kafka.TopicPartition(topic, part, 0) for part in self._parts])
-        self._chunks: list[tuple[bytes, bytes, np.ndarray, np.ndarray]] = []
+        self._chunks: list[tuple[bytes, list[bytes], np.ndarray, np.ndarray]] = []
         self.count = 0
         """Outputs that were read, those of the warm-up and those that came twice too."""
 
@@ -149,7 +150,7 @@ class MeasuringConsumer:
             times = np.fromiter((when for _, when in map(kind.timestamp, messages)), np.int64, len(messages))
             read = np.full(len(messages), now)
             keys = b"".join(map(kind.key, messages))
-            self._chunks.append((keys, b"".join(map(kind.value, messages)), times, read))
+            self._chunks.append((keys, list(map(kind.value, messages)), times, read))
             self.count += len(messages)
             self.load.add(np.frombuffer(keys, KEY)["number"])
         return len(messages)
@@ -169,7 +170,7 @@ class MeasuringConsumer:
         if not self._chunks:
             return Outputs()
         keys, values, times, read = zip(*self._chunks, strict=True)
-        rows = np.frombuffer(b"".join(values), "<f4").reshape(self.count, -1)
+        rows = decode(self._format, [value for chunk in values for value in chunk])
         return Outputs(np.frombuffer(b"".join(keys), KEY), rows, np.concatenate(times), np.concatenate(read))
 
     def close(self) -> None:

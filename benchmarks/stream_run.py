@@ -20,6 +20,7 @@ from benchmarks.measure import ROOT, ProgramFailed
 from benchmarks.stream_cases import StreamCase
 from benchmarks.stream_messages import KEY
 from benchmarks.stream_outputs import MeasuringConsumer, Outputs, rate_of
+from benchmarks.stream_values import encode
 
 PARTITIONS = 4
 START_SECONDS = 180.0
@@ -85,7 +86,7 @@ class Bench:
     def saturate(self, case: StreamCase, program: str, backlog: str) -> Outputs:
         """What a program makes of the backlog, until all is done or the case's seconds are over."""
         output = self._topic("out", {"message.timestamp.type": "LogAppendTime"})
-        measure = MeasuringConsumer(self._broker.address, output)
+        measure = MeasuringConsumer(self._broker.address, output, case.format)
         with self._running(case, program, (backlog, output)) as process:
             _wait(process, lambda: measure.written() > 0, START_SECONDS)
             deadline = time.monotonic() + case.seconds
@@ -114,7 +115,7 @@ class Bench:
     def _steadily(self, case: StreamCase, program: str, rate: float, seconds: float, lag: float) -> Steady:
         topics = self._topic("in"), self._topic("out")
         messages = max(2, round(rate * seconds))
-        measure = MeasuringConsumer(self._broker.address, topics[1])
+        measure = MeasuringConsumer(self._broker.address, topics[1], case.format)
         with self._running(case, program, topics) as process:
             self._warm(case, process, topics[0], measure)
             sender = self._send(case, topics[0], messages, rate)
@@ -138,7 +139,7 @@ class Bench:
         import confluent_kafka
 
         inputs = np.load(case.payloads, mmap_mode="r")
-        value = inputs[0].tobytes()
+        (value,) = encode(case.format, inputs[:1])
         producer = confluent_kafka.Producer({"bootstrap.servers": self._broker.address})
         # Below zero, and by the number of payloads too this value's.
         numbers = [-len(inputs) * (1 + partition) for partition in range(PARTITIONS)]
@@ -179,7 +180,8 @@ class Bench:
         return topic
 
     def _send(self, case: StreamCase, topic: str, messages: int, rate: float | None = None) -> _Sender:
-        arguments = [self._broker.address, topic, str(case.payloads), str(messages), *([str(rate)] if rate else [])]
+        given = [str(case.payloads), case.format, str(messages), *([str(rate)] if rate else [])]
+        arguments = [self._broker.address, topic, *given]
         return _Sender([sys.executable, "-m", "benchmarks.stream_send", *arguments])
 
 

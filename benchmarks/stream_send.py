@@ -1,6 +1,6 @@
 """Sends numbered messages to a topic, at a steady rate or as fast as it can; a process of its own.
 
-python -m benchmarks.stream_send SERVERS TOPIC PAYLOADS.npy MESSAGES [MESSAGES_A_SECOND]
+python -m benchmarks.stream_send SERVERS TOPIC PAYLOADS.npy FORMAT MESSAGES [MESSAGES_A_SECOND]
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+
+from benchmarks.stream_values import encode
 
 TICK_SECONDS = 0.001
 """Between two looks at the clock: what is due by then is sent."""
@@ -45,8 +47,8 @@ def main(argv: list[str]) -> int:
     """Send, and say how long it took."""
     import confluent_kafka
 
-    servers, topic, inputs, messages, *rate = argv
-    values = [row.tobytes() for row in np.load(inputs)]
+    servers, topic, inputs, format, messages, *rate = argv
+    values = encode(format, np.load(inputs))
     producer = confluent_kafka.Producer({"bootstrap.servers": servers, "queue.buffering.max.kbytes": 262_144})
     partitions = len(producer.list_topics(topic, 30).topics[topic].partitions)
     seconds = send(producer, topic, values, int(messages), float(rate[0]) if rate else None, partitions)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from benchmarks import stream, stream_messages
+from benchmarks.alternatives.stream_common import Model, StreamJob
 from benchmarks.measure import ProgramFailed
 from benchmarks.stream_cases import FLINK, PLAIN, PRISM, QUIX, WAYS, StreamCase
 from benchmarks.stream_messages import KEY
 from benchmarks.stream_outputs import Numbers, Outputs, rate_of
 from benchmarks.stream_send import send
+from benchmarks.stream_values import decode, encode
 
 
 def test_a_rate_is_told_between_whole_instants():
@@ -110,6 +112,17 @@ def test_goals_are_met_or_not():
         "fnn: beamsplit on Prism p99 70 ms, goal under 100 ms: met",
         "fnn: beamsplit on Prism p99 1.75x the plain loop's, goal at most 2x: met",
     ]
+
+
+@pytest.mark.parametrize("format", ["tensor", "json"])
+def test_loops_score_messages_of_each_format_and_the_tuned_one_alike(tmp_path: Path, format: str):
+    pytest.importorskip("orjson")
+    model, rows = stream_messages.table(tmp_path), np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
+    job = StreamJob("", "", "", "", str(model), 8, 0.02, format)
+    plain, tuned = (decode(format, Model(job, tuned).score(encode(format, rows))) for tuned in (False, True))
+    np.save(tmp_path / "rows.npy", rows)
+    np.testing.assert_allclose(plain, stream_messages.expected(model, tmp_path / "rows.npy"), atol=1e-5)
+    np.testing.assert_allclose(tuned, plain, atol=1e-6)
 
 
 def test_what_was_lost_or_failed_meets_no_goal():

@@ -12,7 +12,7 @@ from benchmarks.alternatives.stream_common import CONSUMER, Model, StreamJob, pa
 
 def flow_of(job: StreamJob) -> Dataflow:
     """Input -> score -> output."""
-    model = Model(job.model)
+    model = Model(job)
 
     def score(messages: list[KafkaSourceMessage]) -> list[KafkaSinkMessage]:
         scored = model.score([message.value for message in messages])

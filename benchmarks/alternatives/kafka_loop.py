@@ -13,9 +13,9 @@ COMMIT_SECONDS = 5.0
 """Between two commits: the client's own default."""
 
 
-def run(job: StreamJob, settings: Mapping[str, object]) -> None:
-    """Until the process is ended; `settings` are more of the consumer's properties."""
-    model = Model(job.model)
+def run(job: StreamJob, settings: Mapping[str, object], tuned: bool = False) -> None:
+    """Until the process is ended; `settings` are more of the consumer's properties, `tuned` is as of `Model`."""
+    model = Model(job, tuned)
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": job.servers,

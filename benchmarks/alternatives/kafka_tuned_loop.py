@@ -1,4 +1,4 @@
-"""The plain loop with beamsplit's settings of the consumer, no framework: the limit."""
+"""The plain loop with beamsplit's settings of the consumer, JSON of a batch at once, no framework: the limit."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from benchmarks.alternatives.kafka_loop import run
 from benchmarks.alternatives.stream_common import CONSUMER, parse
 
 if __name__ == "__main__":
-    run(parse(), CONSUMER)
+    run(parse(), CONSUMER, tuned=True)

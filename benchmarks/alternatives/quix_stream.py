@@ -11,7 +11,7 @@ from benchmarks.alternatives.stream_common import CONSUMER, Model, StreamJob, pa
 
 def run(job: StreamJob) -> None:
     """Until the process is ended."""
-    model = Model(job.model)
+    model = Model(job)
     with tempfile.TemporaryDirectory() as state:
         app = Application(
             job.servers,
