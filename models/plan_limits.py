@@ -37,6 +37,8 @@ def _wrong(plan: Plan) -> Iterator[str]:
         yield f"it has {len(plan.stages):,} stages, and at most {MOST_PARTS:,} are planned for"
     if [stage.index for stage in plan.stages] != list(range(len(plan.stages))):
         yield f"its stages are numbered {', '.join(str(stage.index) for stage in plan.stages[:9])}, not from 0 in order"
+    if plan.links not in ("chain", "direct"):
+        yield f"its links are {plan.links!r}, neither chain nor direct"
     if plan.micro_batch < 1:
         yield f"its micro_batch is {plan.micro_batch}, and at least 1 row is wanted"
     if plan.micro_batch > MOST_ROWS:

@@ -15,6 +15,12 @@ from beamsplit.models.plain import parse_json
 from beamsplit.models.running.providers import short_name
 from beamsplit.models.small_file import read_small
 
+PROCESS_BYTES = 140e6
+"""Private memory of a worker's process without a model: Python, Beam, pyarrow and ONNX Runtime (measured, on Linux)."""
+
+LINKS = ("chain", "direct")
+"""How a tensor reaches a stage further down: through all stages between, as it travels here, or straight."""
+
 EXAMPLE = '[{"name": "gpu-box", "speed": {"cpu": 1, "cuda": 12}, "memory": "16GB", "bandwidth": "10Gbit"}]'
 """A cluster.json."""
 
@@ -51,6 +57,9 @@ class ClusterWorker:
     local: bool = True
     """Whether it is a part of this machine, so that what is measured here holds for it."""
 
+    links: str = "chain"
+    """How tensors that skip stages travel between the workers, the same for all of them: one of `LINKS`."""
+
 
 def read_cluster(
     text: str, *, memory_bytes: float = math.inf, bandwidth: float = math.inf
@@ -60,7 +69,7 @@ def read_cluster(
     Args:
         text: a number of workers like this one, or the path of a JSON file: a list of objects with `name`, and
             `speed` (a number, or an object by provider), `memory` and `bandwidth` if they are known; `count` makes
-            several such workers.
+            several such workers. Or an object with that list as `workers`, and `links`, one of `LINKS`.
         memory_bytes: `--stage_memory`, of workers that do not say.
         bandwidth: `--bandwidth`, bytes a second, of workers that do not say.
 
@@ -81,10 +90,18 @@ def read_cluster(
 
 
 def limit_memory(workers: Sequence[ClusterWorker], stage_memory: float | None) -> Sequence[ClusterWorker]:
-    """Workers that hold at most so many bytes of weights and activations; None is what each has."""
-    if stage_memory is None:
-        return workers
-    return [replace(one, memory_bytes=min(one.memory_bytes, stage_memory)) for one in workers]
+    """Workers with the memory that they have for weights and activations.
+
+    What a description says is all the memory of a worker, of which its process takes `PROCESS_BYTES`.
+
+    Args:
+        workers: of `read_cluster`, with the memory that it says.
+        stage_memory: most bytes of weights and activations in each; None is what is left beside the process.
+    """
+    return [
+        replace(one, memory_bytes=min(max(one.memory_bytes - PROCESS_BYTES, 0.0), stage_memory or math.inf))
+        for one in workers
+    ]
 
 
 def _read_file(path: str, memory_bytes: float, bandwidth: float) -> tuple[ClusterWorker, ...]:
@@ -97,14 +114,23 @@ def _read_file(path: str, memory_bytes: float, bandwidth: float) -> tuple[Cluste
         ) from None
     except ValueError as error:
         raise UsageError(f"--workers {path} is not JSON ({error}): write e.g. {EXAMPLE}") from None
+    links = LINKS[0]
     if isinstance(values, dict) and "workers" in values:
+        unknown = [key for key in values if key not in ("workers", "links")]
+        if unknown:
+            raise UsageError(
+                f"--workers {path}: {unknown[0]!r} is not known beside workers: use links, or leave it out"
+            )
+        links = values.get("links", links)
+        if links not in LINKS:
+            raise UsageError(f'--workers {path}: links is {links!r}, but "chain" or "direct" is wanted')
         values = values["workers"]
     if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
         raise UsageError(f"--workers {path}: a list of one object or more is wanted: write e.g. {EXAMPLE}")
     workers: list[ClusterWorker] = []
     for at, value in enumerate(values):
         where = f"--workers {path}: worker {value.get('name', at)}"
-        workers += _worker(dict(value), where, memory_bytes, bandwidth)
+        workers += [replace(one, links=links) for one in _worker(dict(value), where, memory_bytes, bandwidth)]
     if len(workers) > MOST_WORKERS:
         raise UsageError(f"--workers {path} describes {len(workers):,}: at most {MOST_WORKERS:,} are planned for")
     names = [worker.name for worker in workers if worker.name]
@@ -155,14 +181,7 @@ def _worker(value: dict[str, Any], where: str, memory_bytes: float, bandwidth: f
 def _named(workers: list[ClusterWorker]) -> tuple[ClusterWorker, ...]:
     taken = {worker.name for worker in workers}
     free = (f"worker-{i}" for i in range(2 * len(workers)) if f"worker-{i}" not in taken)
-    return tuple(
-        worker
-        if worker.name
-        else ClusterWorker(
-            next(free), worker.speed, worker.provider_speeds, worker.memory_bytes, worker.bandwidth, worker.local
-        )
-        for worker in workers
-    )
+    return tuple(worker if worker.name else replace(worker, name=next(free)) for worker in workers)
 
 
 def _provider(name: str, where: str) -> str:

@@ -6,6 +6,7 @@ few down-sets, else by the best of exact solutions over several orders, with a p
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from beamsplit.models.split.solver.chain import Chain
 from beamsplit.models.split.solver.crowd import Crowd, CrowdSolver, DirectCrowdSolver, crowd
 from beamsplit.models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
 from beamsplit.models.split.solver.ideals import Ideals, ideals
+from beamsplit.models.split.solver.mixed import available, mixed_integer
 from beamsplit.models.split.solver.moves import improve
 from beamsplit.models.split.solver.orders import orders, staged
 from beamsplit.models.split.solver.pairs import PairSolver
@@ -86,6 +88,7 @@ def balance(
     replicate: bool = False,
     fixed_order: bool = False,
     keep_order: bool = False,
+    seconds: float = 0.0,
 ) -> Balance:
     """The split with the least period (exact where `Balance.optimal` says so).
 
@@ -114,7 +117,7 @@ def balance(
     if stages is None and not limited and not keep_order:
         smaller = reduced(problem)
         if len(smaller.problem.seconds) < len(problem.seconds):
-            found = balance(smaller.problem, workers, replicate=replicate, fixed_order=fixed_order)
+            found = balance(smaller.problem, workers, replicate=replicate, fixed_order=fixed_order, seconds=seconds)
             stage_of = [found.stage_of[unit] for unit in smaller.unit_of]
             return evaluate(problem, stage_of, found.workers_of, workers, lower_bound=found.lower_bound,
                             method=found.method, bound_by=found.bound_by)  # fmt: skip
@@ -138,7 +141,34 @@ def balance(
             method="chain" if every else "orders",
             bound_by="chain" if every else "work",
         )
-    return _Orders(problem, workers, stages, tuple(staffings), low).best(every)
+    best = _Orders(problem, workers, stages, tuple(staffings), low).best(every)
+    # A worker more than stages is none more: replicas of workers that are alike are not in the program.
+    if seconds and not best.optimal and not replicate and len(set(workers)) == 1:
+        return _with_program(problem, workers, stages, best, seconds)
+    return best
+
+
+def _with_program(
+    problem: Problem, workers: Sequence[Worker], stages: int | None, best: Balance, seconds: float
+) -> Balance:
+    """The best of the split that is known and of what a mixed-integer program finds, with its bound."""
+    if not available():
+        return best
+    found = mixed_integer(problem, workers[0], stages or len(workers), best.period, seconds, exactly=stages is not None)
+    if found is None:
+        return best
+    if found.stage_of is not None:
+        number = {stage: at for at, stage in enumerate(sorted(set(found.stage_of)))}
+        stage_of = [number[stage] for stage in found.stage_of]
+        # What HiGHS holds for kept may be broken by a last digit.
+        with contextlib.suppress(ValueError):
+            other = evaluate(problem, stage_of, [[at] for at in range(len(number))], workers,
+                             lower_bound=best.lower_bound, method="mixed integer", bound_by=best.bound_by)  # fmt: skip
+            if other.fits and other.period < best.period and (stages is None or other.stages == stages):
+                best = other
+    if found.bound <= best.lower_bound:
+        return best
+    return replace(best, lower_bound=min(found.bound, best.period), bound_by="mixed integer")
 
 
 @dataclass(frozen=True)

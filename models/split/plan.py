@@ -143,6 +143,13 @@ class Plan:
     method: str = ""
     """How the solver found it, e.g. `"exact: ideals"`."""
 
+    links: str = "chain"
+    """For which links period and bound are: `"chain"`, every tensor goes through all stages up to who reads it last;
+    `"direct"`, from its maker straight to each stage that reads it."""
+
+    bound_by: str = ""
+    """What proves the bound: `"work"`, `"chain"`, `"ideals"` or `"mixed integer"` (see `solver.problem.Balance`)."""
+
     source: str = "measured"
     """`"measured"` or `"estimate"`: where seconds and bytes come from."""
 
@@ -179,6 +186,27 @@ class Plan:
     def rows_per_second(self) -> float:
         """Predicted, when the pipeline is full."""
         return self.micro_batch / self.period if self.period else 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is among its alternatives, e.g. `2 stages on 3 workers`; with one stage, replicas of the whole."""
+        number, used = len(self.stages), sum(stage.replicas for stage in self.stages)
+        if number <= 1:
+            return f"{used} {'replica' if used == 1 else 'replicas'} of the whole model"
+        return f"{number} stages" + f" on {used} workers" * (used > number)
+
+    @property
+    def others(self) -> tuple[Alternative, ...]:
+        """The alternatives without the plan itself, which stands among them to be ranked."""
+        return tuple(one for one in self.alternatives if not self._is_it(one))
+
+    @property
+    def measured(self) -> Alternative | None:
+        """The plan itself where it was measured on this machine."""
+        return next((one for one in self.alternatives if one.measured and self._is_it(one)), None)
+
+    def _is_it(self, one: Alternative) -> bool:
+        return one.name == self.name or one.name.startswith(f"{self.name} (")
 
     def boundary(self, cut: int) -> tuple[str, ...]:
         """Names of the tensors that cross the cut between stages `cut` and `cut + 1`, in the order of `boundaries`."""

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 import onnx_ir as ir
 
-from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, option_bytes
+from beamsplit.models.cost.cluster import PROCESS_BYTES, ClusterWorker, format_bytes, option_bytes
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.cost.trace import time_runs
@@ -27,7 +27,6 @@ from beamsplit.models.split.alternatives import (
     WholeCost,
     core_count,
     predict_alternatives,
-    replicas_name,
     time_alternatives,
 )
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
@@ -36,12 +35,16 @@ from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, Stage
 from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
 from beamsplit.models.split.profiled import profile_model, threads_of_worker
 from beamsplit.models.split.repeat import repeat_where_cheaper
+from beamsplit.models.split.solver.problem import DIRECT
 from beamsplit.models.split.stage import assign
 from beamsplit.models.split.stage_times import BUDGET_SECONDS, time_stages
 from beamsplit.models.split.verdict import make_verdict, rank
 
 MOST_ROUNDS = 3
 """Times that stages are extracted and timed."""
+
+BOUND_SECONDS = 8.0
+"""For a mixed-integer bound, where a graph's down-sets are too many and the verdict is asked for."""
 
 CLOSE = 0.05
 """Share by which every stage's time may differ from its prediction for the plan to stand as it is."""
@@ -122,7 +125,7 @@ def make_plan(
         others = found.alternatives
         if found.stage_seconds:
             drawn = corrected(graph, profile, drawn, found.stage_seconds, workers)
-            drawn = _bounded(drawn, workers, stages)
+            drawn = _bounded(drawn, workers, stages, BOUND_SECONDS)
     else:
         if timer is not None:
             # Like is compared with like: a profile may be from an hour when the machine had other work.
@@ -140,7 +143,9 @@ def _with_repeated(
     graph: SplitGraph, profile: Profile, stages: int | None, workers: Sequence[ClusterWorker]
 ) -> SplitGraph:
     def period(one: SplitGraph) -> float:
-        return _balanced(make_problem(one, profile, unit_seconds(one, profile)), workers, stages).period
+        return _balanced(
+            make_problem(one, profile, unit_seconds(one, profile), workers[0].links), workers, stages
+        ).period
 
     return repeat_where_cheaper(graph, profile, workers, period)
 
@@ -176,7 +181,7 @@ def draw_stages(
     """
     seconds = unit_seconds(graph, profile)
     best: Drawn | None = None
-    problem = make_problem(graph, profile, seconds)
+    problem = make_problem(graph, profile, seconds, workers[0].links)
     seen = set()
     for _ in range(MOST_ROUNDS):
         found = _balanced(problem, workers, stages)
@@ -197,10 +202,12 @@ def draw_stages(
     return _bounded(best, workers, stages)
 
 
-def _bounded(drawn: Drawn, workers: Sequence[ClusterWorker], stages: int | None) -> Drawn:
+def _bounded(drawn: Drawn, workers: Sequence[ClusterWorker], stages: int | None, seconds: float = 0.0) -> Drawn:
     """With the least period that its units' seconds, as they were corrected last, allow."""
-    low = min(_balanced(drawn.problem, workers, stages).lower_bound, drawn.balance.period)
-    return dataclasses.replace(drawn, balance=dataclasses.replace(drawn.balance, lower_bound=low))
+    again = _balanced(drawn.problem, workers, stages, seconds)
+    low = min(again.lower_bound, drawn.balance.period)
+    bounded = dataclasses.replace(drawn.balance, lower_bound=low, bound_by=again.bound_by)
+    return dataclasses.replace(drawn, balance=bounded)
 
 
 def corrected(
@@ -211,7 +218,10 @@ def corrected(
     ratio = [a / b if b > 0 else 1.0 for a, b in zip(took, predicted, strict=True)]
     of = drawn.balance.stage_of
     problem = make_problem(
-        graph, profile, [one * ratio[stage] for one, stage in zip(drawn.problem.seconds, of, strict=True)]
+        graph,
+        profile,
+        [one * ratio[stage] for one, stage in zip(drawn.problem.seconds, of, strict=True)],
+        drawn.problem.links,
     )
     real = evaluate(problem, of, drawn.balance.workers_of, solver_workers(workers), method=drawn.balance.method)
     return Drawn(real, _staffed(drawn.stages, real, problem, workers), problem)
@@ -225,19 +235,23 @@ def stage_seconds(problem: Problem, found: Balance) -> list[float]:
     return seconds
 
 
-def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | None) -> Balance:
+def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | None, seconds: float = 0.0) -> Balance:
     try:
-        return balance(problem, solver_workers(workers), stages, replicate=True)
+        return balance(problem, solver_workers(workers), stages, replicate=stages != len(workers), seconds=seconds)
     except CannotSplit as error:
         most = error.most_stages
         needed = error.smallest_memory_bytes
         if needed is not None:
             largest = max(worker.memory_bytes for worker in workers)
             wanted = "a split" if stages is None else f"a split into {stages} stages"
+            beside, fix = "", f"use --stage_memory {option_bytes(needed)}"
+            if not all(worker.local for worker in workers):
+                beside = f" beside the {format_bytes(PROCESS_BYTES)} of its process"
+                fix = f"give them a memory of {option_bytes(needed + PROCESS_BYTES)} (and no smaller --stage_memory)"
             raise UsageError(
                 f"{wanted} over {len(workers)} workers needs {format_bytes(needed)} in each (weights and "
-                f"activations of a micro-batch), but the largest has {format_bytes(largest)}: "
-                f"use --stage_memory {option_bytes(needed)}, more workers or a smaller --micro_batch"
+                f"activations of a micro-batch), but the largest has {format_bytes(largest)}{beside}: "
+                f"{fix}, more workers or a smaller --micro_batch"
             ) from None
         fix = f"use --stages {most}" if most else "use fewer stages"
         raise UsageError(f"--stages {stages}: {error}: {fix}") from None
@@ -269,9 +283,11 @@ def plan_of(
     crossing = dict.fromkeys(name for stage in drawn.stages[1:] for name in (*stage.inputs, *stage.passes))
     into = [sum(sizes.get(name, 0.0) for name in (*stage.inputs, *stage.passes)) for stage in drawn.stages]
     into.append(sum(sizes.get(name, 0.0) for name in graph.outputs))
+    out = into[1:]
+    if drawn.balance.links == DIRECT:
+        into, out = list(drawn.balance.bytes_in), list(drawn.balance.bytes_out)
     stages = tuple(
-        dataclasses.replace(stage, bytes_in=into[stage.index], bytes_out=into[stage.index + 1])
-        for stage in drawn.stages
+        dataclasses.replace(stage, bytes_in=into[stage.index], bytes_out=out[stage.index]) for stage in drawn.stages
     )
     values = ir.convenience.create_value_mapping(graph.model.graph, include_subgraphs=False)
     return Plan(
@@ -284,6 +300,8 @@ def plan_of(
         period=drawn.balance.period,
         lower_bound=drawn.balance.lower_bound,
         method=drawn.balance.method,
+        links=drawn.balance.links,
+        bound_by=drawn.balance.bound_by,
         source=profile.source,
         provider=profile.provider,
         threads=profile.threads,
@@ -317,11 +335,7 @@ def with_verdict(plan: Plan, found: Balance, others: Sequence[Alternative], *, w
         whole_bytes: memory that a worker needs for the whole model.
         here: whether the workers are this machine's.
     """
-    number = len(plan.stages)
-    used = sum(stage.replicas for stage in plan.stages)
-    name = f"{number} stages" if number > 1 else replicas_name(used)
-    if used > number > 1:
-        name += f" on {used} workers"
+    number, name = len(plan.stages), plan.name
     weights = float(max(stage.weight_bytes for stage in plan.stages))
     split = Alternative(name, plan.rows_per_second, weights, False, found.fits)
     verdict = make_verdict(

@@ -9,6 +9,7 @@ from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.split.balance import Problem, Value, Weight, Worker
 from beamsplit.models.split.cuts import SplitGraph
+from beamsplit.models.split.solver.problem import CHAIN
 
 
 def unit_seconds(graph: SplitGraph, profile: Profile) -> list[float]:
@@ -33,13 +34,14 @@ def unit_seconds(graph: SplitGraph, profile: Profile) -> list[float]:
     return seconds
 
 
-def make_problem(graph: SplitGraph, profile: Profile, seconds: Sequence[float]) -> Problem:
+def make_problem(graph: SplitGraph, profile: Profile, seconds: Sequence[float], links: str = CHAIN) -> Problem:
     """What the solver balances.
 
     Args:
         graph: the units.
         profile: for the bytes.
         seconds: of each unit, as `unit_seconds` gives them or as they were corrected since.
+        links: how values that skip stages travel, one of `LINKS`.
     """
     producer = dict.fromkeys(graph.inputs, -1)
     producer |= {name: at for at, unit in enumerate(graph.units) for name in unit.makes}
@@ -58,7 +60,7 @@ def make_problem(graph: SplitGraph, profile: Profile, seconds: Sequence[float]) 
         for name in unit.weights:
             users.setdefault(name, []).append(at)
     weights = tuple(Weight(float(graph.weight_bytes[name]), tuple(at)) for name, at in users.items())
-    return Problem(tuple(seconds), values, weights, tuple(activation_bytes(graph, sizes)))
+    return Problem(tuple(seconds), values, weights, tuple(activation_bytes(graph, sizes)), links)
 
 
 def activation_bytes(graph: SplitGraph, sizes: Mapping[str, float]) -> list[float]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance
 from beamsplit.models.split.problem import solver_workers
+from beamsplit.models.split.solver.problem import DIRECT
 from beamsplit.models.strategy.cost import ReplicaTeam, Stage, pod_period
 from beamsplit.models.strategy.teams import INLINE, Links, alike, teams_of
 from beamsplit.models.strategy.width import Width
@@ -130,7 +131,7 @@ def _of_width(
     teams = teams_of(workers, width.shards)
     if not teams:
         return
-    problem = width.problem(min(one.bandwidth for one in teams), links)
+    problem = replace(width.problem(min(one.bandwidth for one in teams), links), links=teams[0].links)
     most = min(len(teams), most)
     fits = False
     for stages in (*range(1, min(most, FEW_STAGES) + 1), *MANY_STAGES):
@@ -210,6 +211,7 @@ def _stage(width: Width, found: Balance, index: int, group: Sequence[ClusterWork
         exchange_seconds=links.exchange_seconds,
         hand_over_seconds=links.hand_over_seconds,
         in_flight=links.in_flight,
+        direct=found.links == DIRECT,
         whole_bytes=found.stage_memory[index],
     )
 

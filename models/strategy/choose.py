@@ -7,16 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, format_rate, option_bytes
+from beamsplit.models.cost.cluster import PROCESS_BYTES, ClusterWorker, format_bytes, format_rate, option_bytes
 from beamsplit.models.errors import UsageError
 from beamsplit.models.split.verdict import EVEN
 from beamsplit.models.strategy.candidate import Candidate, candidates
 from beamsplit.models.strategy.simulate import simulate
 from beamsplit.models.strategy.teams import INLINE, Links
 from beamsplit.models.strategy.width import Width
-
-PROCESS_BYTES = 140e6
-"""Private memory of a worker's process without a model: Python, Beam, pyarrow and ONNX Runtime (measured, on Linux)."""
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,9 @@ class Stage:
     in_flight: int = 1
     """Micro-batches that a team of shards has at once: 1 where each waits for the last, as in one process."""
 
+    direct: bool = False
+    """Whether what enters and leaves goes straight to and from other stages: each end at its own bandwidth."""
+
     whole_bytes: float = 0.0
     """Weights and workspace of what is not sharded."""
 
@@ -132,8 +135,9 @@ class Busy:
 def busy(stages: Sequence[Stage], at: int, team: ReplicaTeam) -> Busy:
     """What a team of stage `at` does for one micro-batch; a link is as slow as the slower end's slowest replica."""
     stage = stages[at]
-    before = min((one.link for one in stages[at - 1].teams), default=math.inf) if at else math.inf
-    behind = min((one.link for one in stages[at + 1].teams), default=math.inf) if at + 1 < len(stages) else math.inf
+    first, last = at == 0 or stage.direct, at + 1 == len(stages) or stage.direct
+    before = math.inf if first else min((one.link for one in stages[at - 1].teams), default=math.inf)
+    behind = math.inf if last else min((one.link for one in stages[at + 1].teams), default=math.inf)
     exchange = (stage.scatter_bytes + stage.gather_bytes) / team.link + stage.exchanges * stage.exchange_seconds
     compute = stage.shard_seconds / team.speed
     sharded = stage.shards > 1

@@ -10,13 +10,13 @@ import math
 from collections.abc import Sequence
 
 from beamsplit.models import plain
-from beamsplit.models.cost.cluster import ClusterWorker, format_bytes
+from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, limit_memory
 from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.graph.load import file_name
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph
 from beamsplit.models.split.profiled import profile_model, threads_of_worker
-from beamsplit.models.strategy.choose import PROCESS_BYTES, Strategy, choose
+from beamsplit.models.strategy.choose import Strategy, choose
 from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
 from beamsplit.models.strategy.local_timings import time_locally
 from beamsplit.models.strategy.measure import Machine
@@ -53,7 +53,7 @@ def plan_strategy(
     Raises:
         UsageError: nothing fits the workers; the line says the least memory that there is a way for.
     """
-    workers = [_usable(one, stage_memory) for one in workers]
+    workers = limit_memory(workers, stage_memory)
     options = dataclasses.replace(run.options, threads=run.options.threads or threads_of_worker(workers))
     run = dataclasses.replace(run, options=options)
     profile = profile_model(graph, run)
@@ -85,12 +85,6 @@ def exchange_line(exchange: Exchange, workers: Sequence[ClusterWorker]) -> str:
         f"{exchange.block_seconds * 1e6:.3g} µs a block and {exchange.byte_seconds * 1e9:.2g} ns a byte "
         f"from process to process, measured here, and {given}; what a runner adds is not counted"
     )
-
-
-def _usable(worker: ClusterWorker, stage_memory: float | None) -> ClusterWorker:
-    """With the memory that it has for weights and activations."""
-    own = max(worker.memory_bytes - PROCESS_BYTES, 0.0)
-    return dataclasses.replace(worker, memory_bytes=own if stage_memory is None else min(own, stage_memory))
 
 
 def to_json(strategy: Strategy) -> str:

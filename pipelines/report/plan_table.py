@@ -39,15 +39,33 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
         ("period", show_seconds(plan.period)),
     ]
     if plan.lower_bound:
-        proven = "proven best" if plan.gap <= 1e-9 else f"gap {plan.gap:.1%}"
-        found.append(("bound", f"{show_seconds(plan.lower_bound)}, {proven}{f' ({plan.method})' * bool(plan.method)}"))
-    found.append(("rows/s", f"{show_rate(plan.rows_per_second)} predicted"))
-    for number, one in enumerate(plan.alternatives):
+        found.append(("bound", f"{show_seconds(plan.lower_bound)}, {bound_line(plan)}"))
+    measured = "" if plan.measured is None else f", {show_rate(plan.measured.rows_per_second)} measured"
+    found.append(("rows/s", f"{show_rate(plan.rows_per_second)} predicted{measured}"))
+    for number, one in enumerate(plan.others):
         found.append(("" if number else "others", alternative(one)))
     if plan.verdict:
         found.append(("verdict", plan.verdict))
     found += [("note", note) for note in plan.notes]
     return found
+
+
+BOUND_BY = {
+    "work": "all work over all workers",
+    "chain": "every cut compared",
+    "ideals": "every down-set compared",
+    "mixed integer": "a mixed-integer program",
+}
+"""What proves a bound, in words."""
+
+LINKS = {"chain": "tensors handed from stage to stage", "direct": "tensors sent straight to who reads them"}
+
+
+def bound_line(plan: Plan) -> str:
+    """How near the bound the plan is, what proves it, and for which links; e.g. `gap 2.0% (every cut compared), ...`."""
+    proven = "proven best" if plan.gap <= 1e-9 else f"gap {plan.gap:.1%}"
+    how = BOUND_BY.get(plan.bound_by, plan.method)
+    return f"{proven}{f' ({how})' * bool(how)}, for {LINKS[plan.links]}"
 
 
 def alternative(one: Alternative) -> str:

@@ -11,6 +11,7 @@ from beamsplit.models.cost.cluster import (
     ClusterWorker,
     format_bytes,
     format_rate,
+    limit_memory,
     option_bytes,
     parse_bandwidth,
     parse_bytes,
@@ -52,6 +53,18 @@ def test_unlike_workers_from_a_file(tmp_path: Path):
     assert not any(worker.local for worker in (gpu, second, third, fourth, fifth))
 
 
+def test_links_are_those_of_all_workers(tmp_path: Path):
+    workers = read_cluster(write(tmp_path, {"links": "direct", "workers": [{"count": 2}, {"name": "a"}]}))
+    assert [worker.links for worker in workers] == ["direct"] * 3
+    assert [worker.links for worker in read_cluster(write(tmp_path, [{}]))] == ["chain"]
+
+
+def test_a_process_takes_its_part_of_a_workers_memory(tmp_path: Path):
+    workers = read_cluster(write(tmp_path, [{"memory": "1GB"}, {"memory": "100MB"}, {}]))
+    assert [one.memory_bytes for one in limit_memory(workers, None)] == [860e6, 0, math.inf]
+    assert [one.memory_bytes for one in limit_memory(workers, 500e6)] == [500e6, 0, 500e6]
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -70,6 +83,8 @@ def test_unlike_workers_from_a_file(tmp_path: Path):
         ([{"memory": 500}], "memory 500 has no unit: write 500GB or 500MB, or 500B if you mean bytes"),
         ([{"memory": "2 apples"}], "memory 2 apples is no number of bytes: write e.g. 2GB"),
         ([{"memory": True}], 'memory is True, but a size is wanted: e.g. "memory": "2GB"'),
+        ({"workers": [{}], "links": "ring"}, 'links is \'ring\', but "chain" or "direct" is wanted'),
+        ({"workers": [{}], "link": "chain"}, "'link' is not known beside workers: use links, or leave it out"),
         ([{"bandwidth": "10"}], "bandwidth 10 is no bandwidth: write e.g. 10Gbit"),
     ],
 )

@@ -26,7 +26,7 @@ def test_plain_lines():
     assert lines[4:] == [
         "model    resnet.onnx, micro-batches of 8 rows, CPUExecutionProvider, 1 thread, measured",
         "period   4.48 ms",
-        "bound    4.39 ms, gap 2.0% (exact: chain)",
+        "bound    4.39 ms, gap 2.0% (exact: chain), for tensors handed from stage to stage",
         "rows/s   1,786 predicted",
         "others   2 replicas of the whole model: 1,900 rows/s measured, 60.0 MB a worker",
         "         the whole model with all cores: 1,500 rows/s predicted, 60.0 MB a worker",
