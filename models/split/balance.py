@@ -113,7 +113,7 @@ def balance(
             most_stages=len(workers),
         )
     low = _bound(problem, workers, stages, replicate)
-    limited = any(worker.memory_bytes < math.inf for worker in workers)
+    limited = min(worker.memory_bytes for worker in workers) < Chain(problem).whole_bytes
     if stages is None and not limited and not keep_order:
         smaller = reduced(problem)
         if len(smaller.problem.seconds) < len(problem.seconds):
@@ -242,7 +242,7 @@ class _Orders:
 
     @property
     def _most_ideals(self) -> int:
-        limited = any(worker.memory_bytes < math.inf for worker in self.workers)
+        limited = min(worker.memory_bytes for worker in self.workers) < Chain(self.problem).whole_bytes
         staffing = self.staffings[0]
         if not self._of_pairs or isinstance(staffing, Crowd):
             return MOST_IDEALS_OF_LEVELS_WITH_MEMORY if limited else MOST_IDEALS_OF_LEVELS

@@ -62,7 +62,7 @@ LINKS = {"chain": "tensors handed from stage to stage", "direct": "tensors sent 
 
 
 def bound_line(plan: Plan) -> str:
-    """How near the bound the plan is, what proves it, and for which links; e.g. `gap 2.0% (every cut compared), ...`."""
+    """How near the bound the plan is, what proves it, and for which links."""
     proven = "proven best" if plan.gap <= 1e-9 else f"gap {plan.gap:.1%}"
     how = BOUND_BY.get(plan.bound_by, plan.method)
     return f"{proven}{f' ({how})' * bool(how)}, for {LINKS[plan.links]}"

@@ -93,6 +93,9 @@ class Ideals:
     def fits(self, starts: Ints, ends: Ints, memory_bytes: float) -> Bools:
         """See `pairs.Places`."""
         problem = self._problem
+        whole = math.fsum(weight.nbytes for weight in problem.weights if weight.users) + problem.activations.max()
+        if memory_bytes >= whole:
+            return np.ones((len(starts), len(ends)), dtype=np.bool_)
         first, last = self._bits[starts], self._bits[ends]
         held = np.zeros((len(starts), len(ends)))
         for unit in np.argsort(problem.activations, kind="stable"):
