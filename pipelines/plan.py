@@ -142,24 +142,33 @@ def planned(options: PlanOptions) -> tuple[Plan, SampleRows]:
     Raises:
         UsageError: the model cannot be split so.
     """
-    from beamsplit.models.cost.cluster import limit_memory, read_cluster
+    from beamsplit.models.cost.cluster import limit_memory, read_cluster, worker_counts
     from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
+    from beamsplit.models.split.frontier import find_frontier
     from beamsplit.models.split.planner import make_plan
+    from beamsplit.models.split.profiled import profile_model, threads_of_worker
     from beamsplit.pipelines.execution.workers import cores
     from beamsplit.pipelines.planning.rows import choose_micro_batch, rows_for
 
     stages = options.split.stages if isinstance(options.split.stages, int) else None
     limits = {} if options.split.bandwidth is None else {"bandwidth": options.split.bandwidth}
-    workers = read_cluster(options.split.workers or str(max(cores(), stages or 1)), **limits)
-    session = SessionOptions(resolve_providers(options.split.providers), options.split.threads or 0)
+    described = options.split.workers or str(max(cores(), stages or 1))
+    counts = worker_counts(described) or ()
+    workers = limit_memory(read_cluster(str(counts[-1]) if counts else described, **limits), options.split.stage_memory)
+    threads = options.split.threads or (threads_of_worker(workers) if counts else 0)
+    session = SessionOptions(resolve_providers(options.split.providers), threads)
     rows = rows_for(options, session)
     micro_batch = choose_micro_batch(rows, options.split.micro_batch, stages or len(workers))
     run = SampleRun(rows.model, rows.take(micro_batch), session, micro_batch)
     # The planner runs the model in sessions of its own: a large one may not fit twice.
     if rows.session is not None:
         drop_session(rows.session)
-    plan = make_plan(run, stages, limit_memory(workers, options.split.stage_memory), graph=rows.graph)
+    profile = profile_model(rows.graph, run) if counts else None
+    plan = make_plan(run, stages, workers, graph=rows.graph, profile=profile)
+    if profile is not None:
+        total = sum(stage.seconds for stage in plan.stages)
+        plan = replace(plan, frontier=find_frontier(rows.graph, profile, workers, counts, total))
     return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 

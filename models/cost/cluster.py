@@ -89,6 +89,27 @@ def read_cluster(
     return _read_file(text, memory_bytes, bandwidth)
 
 
+MOST_COUNTED = 64
+"""Largest number of workers of a range."""
+
+
+def worker_counts(text: str) -> tuple[int, ...] | None:
+    """The numbers of workers of a range, e.g. `1..4`: 1, 2, 3 and 4; None where the text is no range.
+
+    Raises:
+        UsageError: a range that is empty or too large.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6})\s*\.\.\s*(\d{1,6})\s*", text)
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    if not 1 <= first <= last <= MOST_COUNTED:
+        raise UsageError(
+            f"--workers {text.strip()}: from 1 up to at most {MOST_COUNTED} is wanted: e.g. --workers 1..16"
+        )
+    return tuple(range(first, last + 1))
+
+
 def limit_memory(workers: Sequence[ClusterWorker], stage_memory: float | None) -> Sequence[ClusterWorker]:
     """Workers with the memory that they have for weights and activations.
 

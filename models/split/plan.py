@@ -114,6 +114,29 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class FrontierPoint:
+    """One way to use some of the workers, predicted."""
+
+    workers: int
+    """That there are."""
+
+    stages: int
+    name: str
+    """E.g. `"2 stages on 3 workers"`."""
+
+    rows_per_second: float
+    worker_bytes: float
+    """Weights and activations that the fullest worker holds."""
+
+
+def way_name(stages: int, workers: int) -> str:
+    """E.g. `2 stages on 3 workers`; with one stage, replicas of the whole model."""
+    if stages <= 1:
+        return f"{workers} {'replica' if workers == 1 else 'replicas'} of the whole model"
+    return f"{stages} stages" + f" on {workers} workers" * (workers > stages)
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a model is split over workers by depth."""
 
@@ -162,6 +185,9 @@ class Plan:
     alternatives: tuple[Alternative, ...] = ()
     """Other ways considered, the best first."""
 
+    frontier: tuple[FrontierPoint, ...] = ()
+    """Ways to use fewer workers or as many, where several numbers of them were asked for."""
+
     verdict: str = ""
     """What to do and why, in a sentence or two."""
 
@@ -190,10 +216,7 @@ class Plan:
     @property
     def name(self) -> str:
         """What it is among its alternatives, e.g. `2 stages on 3 workers`; with one stage, replicas of the whole."""
-        number, used = len(self.stages), sum(stage.replicas for stage in self.stages)
-        if number <= 1:
-            return f"{used} {'replica' if used == 1 else 'replicas'} of the whole model"
-        return f"{number} stages" + f" on {used} workers" * (used > number)
+        return way_name(len(self.stages), sum(stage.replicas for stage in self.stages))
 
     @property
     def others(self) -> tuple[Alternative, ...]:

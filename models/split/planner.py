@@ -129,7 +129,8 @@ def make_plan(
     else:
         if timer is not None:
             # Like is compared with like: a profile may be from an hour when the machine had other work.
-            now = _whole_seconds(run) if fits else sum(drawn.problem.seconds)
+            # One stage is the whole model, and has just been timed.
+            now = _whole_seconds(run) if fits and len(drawn.stages) > 1 else sum(drawn.problem.seconds)
             whole = dataclasses.replace(whole, seconds=now)
         others = predict_alternatives(workers, whole, run.rows)
     plan = plan_of(graph, profile, run.model_file, drawn)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from beamsplit.models.binding.nulls import NO_NULLS
-from beamsplit.models.cost.cluster import parse_bandwidth, parse_bytes
+from beamsplit.models.cost.cluster import parse_bandwidth, parse_bytes, worker_counts
 from beamsplit.models.errors import UsageError
 from beamsplit.models.strategy.kinds import KINDS
 from beamsplit.pipelines.options.keywords import to_argv
@@ -44,6 +44,8 @@ examples:
     %(prog)s --model m.onnx --sample data.parquet --stages 2 --shards 2 --save_stages both/
   replicas, stages or shards? on workers of 1 GB each
     %(prog)s --model m.onnx --strategy auto --workers 8 --stage_memory 1GB --bandwidth 10Gbit
+  what each more of up to 8 workers brings, as a curve in the report
+    %(prog)s --model m.onnx --sample data.parquet --workers 1..8 --report plan.html
   unlike workers
     %(prog)s --model m.onnx --workers cluster.json
       cluster.json: [{"name": "big", "speed": 2, "memory": "64GB", "bandwidth": "10Gbit"}, {"name": "small"}]
@@ -115,7 +117,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--simulate", action="store_true", help="tell all that a simulation of each way gives (--strategy auto)"
     )
     workers.add_argument(
-        "--workers", metavar="N|cluster.json", help="workers like this machine's, or a description (default: its cores)"
+        "--workers",
+        metavar="N|1..N|cluster.json",
+        help="workers like this machine's, or a description (default: its cores); 1..N: what each more brings",
     )
     workers.add_argument(
         "--stage_memory",
@@ -186,6 +190,7 @@ def _read(options: argparse.Namespace) -> PlanOptions:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")
     if options.measured is not None and options.report is None:
         raise UsageError("--measured is shown in the report; add --report plan.html")
+    _check_range(options)
     _check_strategy(options)
     _read_shards(options)
     if options.plan is not None and options.shard_plan is None:
@@ -199,6 +204,20 @@ def _read(options: argparse.Namespace) -> PlanOptions:
     options.keep = options.finish = ()
     options.model_version = options.limit = options.where = options.key = options.sql_config = None
     return PlanOptions(**groups_of(options, PLAN_GROUPS), debug=options.debug)
+
+
+def _check_range(options: argparse.Namespace) -> None:
+    """Raise where `--workers 1..N` does not go with what else is asked for."""
+    if options.workers is None or worker_counts(options.workers) is None:
+        return
+    given = [name for name in ("strategy", "shards", "plan") if getattr(options, name) is not None]
+    given += ["stages"] if options.stages != "auto" else []
+    given += ["simulate"] if options.simulate else []
+    if given:
+        raise UsageError(
+            f"--workers {options.workers.strip()} compares splits by depth over each number of workers, and "
+            f"--{given[0]} is for one number: give a number, or leave --{given[0]} out"
+        )
 
 
 _OF_ONE_SPLIT = ("plan", "shards", "save_stages", "save_shards", "write_model", "report", "measured")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from beamsplit.models.split.plan import Alternative, Plan
+from beamsplit.models.split.frontier import fastest, leanest
+from beamsplit.models.split.plan import Alternative, FrontierPoint, Plan
 from beamsplit.pipelines.report.table import Table
 from beamsplit.pipelines.report.units import show_bytes, show_rate, show_seconds
 
@@ -44,6 +45,8 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     found.append(("rows/s", f"{show_rate(plan.rows_per_second)} predicted{measured}"))
     for number, one in enumerate(plan.others):
         found.append(("" if number else "others", alternative(one)))
+    for number, text in enumerate(frontier_lines(plan)):
+        found.append(("" if number else "workers", text))
     if plan.verdict:
         found.append(("verdict", plan.verdict))
     found += [("note", note) for note in plan.notes]
@@ -66,6 +69,26 @@ def bound_line(plan: Plan) -> str:
     proven = "proven best" if plan.gap <= 1e-9 else f"gap {plan.gap:.1%}"
     how = BOUND_BY.get(plan.bound_by, plan.method)
     return f"{proven}{f' ({how})' * bool(how)}, for {LINKS[plan.links]}"
+
+
+def frontier_lines(plan: Plan) -> list[str]:
+    """What each number of workers brings, and how it can be had with less memory in each, predicted."""
+    lines = []
+    before: FrontierPoint | None = None
+    counts = sorted({one.workers for one in plan.frontier})
+    for count, one in zip(counts, fastest(plan.frontier), strict=True):
+        line = f"{count}: {one.name}, {show_rate(one.rows_per_second)} rows/s, {show_bytes(one.worker_bytes)} in each"
+        if before is one:
+            line = f"{count}: none more than {before.workers}"
+        elif before is not None:
+            line += f" ({one.rows_per_second / before.rows_per_second - 1:+.0%})"
+        lines.append(line)
+        before = one
+    lean = leanest(plan.frontier)[:-1]
+    if lean:
+        ways = [f"{show_bytes(one.worker_bytes)}: {one.name}, {show_rate(one.rows_per_second)} rows/s" for one in lean]
+        lines.append(f"less memory in each of {counts[-1]}: {'; '.join(ways)}")
+    return lines
 
 
 def alternative(one: Alternative) -> str:

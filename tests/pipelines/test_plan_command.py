@@ -294,3 +294,24 @@ def test_a_batch_that_stays_fixed_is_cut_in_blocks_of_it(tmp_path: Path, capsys:
     path = written(tmp_path / "m.onnx", text, {"i": np.arange(4)})
     assert main(["plan", "--model", path, "--stages", "2"]) == 0
     assert "rows run in blocks of 4" in capsys.readouterr().out
+
+
+def test_what_each_more_worker_brings(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("jinja2")
+    written = ("--output", tmp_path / "plan.json", "--report", tmp_path / "plan.html")
+    assert plan(made, "--workers", "1..3", "--bandwidth", "1Gbit", "--threads", "1", *written) == 0
+    out = capsys.readouterr().out
+    assert "\nworkers  1: 1 replica of the whole model, " in out
+    assert [one.workers for one in read_plan(str(tmp_path / "plan.json")).frontier if one.stages == 1] == [1, 2, 3]
+    page = (tmp_path / "plan.html").read_text(encoding="utf-8")
+    assert page.count('<polyline class="rim0"') == 2
+    assert "What more workers bring" in page
+
+
+@pytest.mark.parametrize("more", [("--stages", "2"), ("--shards", "2"), ("--strategy", "auto"), ("--simulate",)])
+def test_a_range_of_workers_is_for_splits_by_depth(made: Path, more, capsys: pytest.CaptureFixture[str]):
+    assert plan(made, "--workers", "1..3", *more) == 2
+    assert (
+        f"--workers 1..3 compares splits by depth over each number of workers, and {more[0]} is"
+        in capsys.readouterr().err
+    )

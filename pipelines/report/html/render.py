@@ -9,6 +9,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.split.coarse import CoarseGraph
 from beamsplit.models.split.plan import Plan
 from beamsplit.pipelines.report import plan_table
+from beamsplit.pipelines.report.html.frontier_drawing import draw_frontier
 from beamsplit.pipelines.report.html.graph_drawing import draw_graph
 from beamsplit.pipelines.report.html.measured import MeasuredRun
 from beamsplit.pipelines.report.html.stage_drawing import (
@@ -45,6 +46,7 @@ def render_report(plan: Plan, graph: CoarseGraph | None = None, run: MeasuredRun
         weights=draw_weights(plan),
         timetable=draw_timetable(plan),
         bubbles=bubble_rows(plan),
+        frontier=draw_frontier(plan) if plan.frontier else None,
         run=run,
         compared=draw_measured(plan, run) if run is not None else None,
     )
