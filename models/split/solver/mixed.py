@@ -14,12 +14,12 @@ its best split is one to go on from. For workers that are alike, each with one s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from beamsplit.models.split.solver.problem import CHAIN, Floats, Problem, Value, Worker
+from beamsplit.models.split.solver.problem import CHAIN, Floats, Ints, Problem, Value, Worker
 
 MARGIN = 1e-5
 """Share by which HiGHS's tolerances may have let a bound rise."""
@@ -134,7 +134,7 @@ class _Program:
             stage_of = tuple(int(stage) for stage in (found.x[self.done] < 0.5).sum(axis=0))
         return Mixed(float(bound) * self.known * (1 - MARGIN), stage_of)
 
-    def _new(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _new(self, count: int) -> Ints:
         self.variables += count
         return np.arange(self.variables - count, self.variables)
 
@@ -195,7 +195,7 @@ class _Program:
                     self._straight(value, terms)
         return terms
 
-    def _through(self, value: Value, every: Sequence[int] | Floats, terms: list[list[Term]]) -> None:
+    def _through(self, value: Value, every: Ints, terms: list[list[Term]]) -> None:
         cost = value.nbytes * self.per_byte
         last = self.stages - 1
         if value.producer < 0:
