@@ -24,6 +24,7 @@ MOMENTS = {
     "removed": ("transforms.resume.finish", "remove"),
     "committed to delta": ("transforms.tables.delta_write", "DeltaCommit._commit"),
     "committed to iceberg": ("transforms.tables.iceberg_write", "IcebergCommit._commit"),
+    "committed to lance": ("transforms.tables.lance_write", "LanceCommit._commit"),
     "over": ("pipelines.resume.kept", "Kept.remove"),
 }
 """Moment -> what is called then: a split is begun, its files are written, all are, ..."""

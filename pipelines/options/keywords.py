@@ -180,6 +180,7 @@ _FORMS: Mapping[str, Callable[[str, Any], list[str]]] = {
     "columns": _pairs(_names),
     "set": _pairs(lambda name, value: _plain(name, value)[0]),
     "keep": _listed,
+    "lance_index": _listed,
     "merge_on": _listed,
     "csv_header": _header,
     "nulls": _nulls,

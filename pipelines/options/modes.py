@@ -32,6 +32,7 @@ overwrite            yes     yes     -         yes     yes     yes     yes     y
 append               table   table   -         yes     yes     yes     yes     yes     yes
 merge_on             table   table   -         yes     yes     yes     yes     yes     yes
 overwrite_where      table   table   -         yes     yes     yes     yes     yes     yes
+lance_index          table   table   -         yes     yes     yes     yes     yes     yes
 commit_id            table   table   -         yes     yes     yes     yes     yes     yes
 resume               file    -       -         yes     yes     yes     yes     yes     yes
 input_format         yes     -       -         yes     yes     yes     yes     yes     yes
@@ -170,6 +171,11 @@ def _check_table(options: ScoreOptions) -> None:
         )
     if sink.num_shards:
         raise UsageError(f"--num_shards is for files, and --output {sink.output} is a table; leave it out")
+    if sink.lance_index and not sink.output.startswith("lance:"):
+        raise UsageError(
+            f"--lance_index is for Lance datasets, and --output {sink.output} is none; type --output lance:FOLDER, or "
+            "leave --lance_index out"
+        )
 
 
 OF_OUTPUT = ("output_format", "schema_registry", "subject_strategy", "output_record", "register_schema")
@@ -193,7 +199,7 @@ def _check_files(options: ScoreOptions) -> None:
         raise UsageError(f"--num_shards is for files, and --output {output} is a topic; leave it out")
 
 
-RESUMABLE_TABLES = ("delta", "iceberg")
+RESUMABLE_TABLES = ("delta", "iceberg", "lance")
 """Schemes of tables that are files which a commit adds: their modules in `sinks/` have `folder_of(output)`."""
 
 
@@ -213,8 +219,8 @@ def _check_resume(options: ScoreOptions, mode: Mode) -> None:
         )
     if is_table(sink.output) and sink.output.partition(":")[0] not in RESUMABLE_TABLES:
         raise UsageError(
-            f"--resume keeps files until all of them get their names, or are committed to a table of Delta or Iceberg, "
-            f"and --output {sink.output} is another; leave --resume out, or type a file"
+            f"--resume keeps files until all of them get their names, or are committed to a table of Delta, Iceberg or "
+            f"Lance, and --output {sink.output} is another; leave --resume out, or type a file"
         )
     for option, name in (("output", sink.output), ("errors", sink.errors or "")):
         if is_topic(name):

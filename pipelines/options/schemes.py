@@ -52,7 +52,7 @@ SCHEMES: dict[str, Scheme] = {
         {Mode.RANGE: f"{_SOURCES}.topic_range", Mode.STREAM: f"{_SOURCES}.topic"},
         sinks=f"{_SINKS}.topics",
     ),
-    "lance": Scheme({Mode.FILES: f"{_SOURCES}.lance"}),
+    "lance": Scheme({Mode.FILES: f"{_SOURCES}.lance"}, tables=f"{_SINKS}.lance"),
     "iceberg": Scheme({Mode.FILES: f"{_SOURCES}.iceberg"}, tables=f"{_SINKS}.iceberg"),
     "delta": Scheme({Mode.FILES: f"{_SOURCES}.delta"}, tables=f"{_SINKS}.delta"),
     **dict.fromkeys(

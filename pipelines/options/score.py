@@ -120,7 +120,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="where predictions go: exactly this file, .parquet, .csv, .jsonl, .avro or .orc; or many files, "
         "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH, "
-        "iceberg://CATALOG/db.table, postgresql://HOST/DB#schema.table or sqlite:PATH#table",
+        "lance:PATH, iceberg://CATALOG/db.table, postgresql://HOST/DB#schema.table or sqlite:PATH#table",
     )
     job.add_argument("--overwrite", action="store_true", help="replace outputs and errors of an earlier run")
     job.add_argument("--append", action="store_true", help="add the rows to a table that is there, or make it")
@@ -141,6 +141,13 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="ID",
         help="what a table knows the job's rows by: those of an ID that it has are not written again "
         "(default: one of each run's own)",
+    )
+    job.add_argument(
+        "--lance_index",
+        default="",
+        metavar="COL[:KIND[:METRIC]],...",
+        help="make indexes of a Lance dataset that is written: IVF_FLAT, IVF_PQ or IVF_HNSW_SQ of vectors, by l2, "
+        "cosine or dot; BTREE or BITMAP of single values",
     )
     job.add_argument(
         "--resume",
@@ -354,6 +361,7 @@ def _read(given: argparse.Namespace) -> ScoreOptions:
     check_no_passwords(given)
     read_binding(given)
     given.keep = tuple(name for name in split_names("--keep", given.keep) if name)
+    given.lance_index = tuple(name for name in split_names("--lance_index", given.lance_index) if name)
     given.merge_on = tuple(name for name in split_names("--merge_on", given.merge_on) if name)
     check_not_empty(given)
     given.encoding = read_encoding(given.encoding)

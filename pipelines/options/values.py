@@ -91,6 +91,9 @@ class SinkOptions:
     commit_id: str | None = None
     """What a table knows a job's rows by."""
 
+    lance_index: tuple[str, ...] = ()
+    """Indexes of a Lance dataset that is written."""
+
     resume: bool = False
     """Whether what is finished is kept, and a job that was killed goes on where it was."""
 

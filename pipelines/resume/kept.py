@@ -273,16 +273,19 @@ def kept_output(output: str) -> str:
         UsageError: the table's catalog does not tell where it lies.
     """
     tables = scheme_of(output).tables
-    return output if tables is None else kept_in_table(import_module(tables).folder_of(output))
+    if tables is None:
+        return output
+    module = import_module(tables)
+    return kept_in_table(module.folder_of(output), getattr(module, "EXTENSION", ".parquet"))
 
 
-def kept_in_table(folder: str) -> str:
+def kept_in_table(folder: str, extension: str = ".parquet") -> str:
     """The same of a table, by the folder in which its files lie.
 
     >>> kept_in_table("data/sales/")
     'data/sales/part-*.parquet'
     """
-    return f"{folder.rstrip('/')}/part-*.parquet"
+    return f"{folder.rstrip('/')}/part-*{extension}"
 
 
 def _key(facts: Facts, size: int) -> str:

@@ -82,7 +82,7 @@ def _scoring(job: Job) -> UnitScoring:
     steps = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
     sink = job.sinks.predictions
     if isinstance(sink, TableSink):
-        target = Target(kept_in_table(sink.folder), sink.file_schema, folder.job_id)
+        target = Target(kept_in_table(sink.folder, sink.extension), sink.file_schema, folder.job_id)
     else:
         target = Target(sink.name, written_columns(told_schema(job)), folder.job_id)
     return UnitScoring(job.source.reading, steps, target, folder, job.job_dir, job.workers == 1)

@@ -144,7 +144,7 @@ def run_bounded(
 
 def _forget_kept(options: ScoreOptions, sink: Sink) -> None:
     """Remove what jobs with `--resume` have left of an output that is there now."""
-    output = kept_in_table(sink.folder) if isinstance(sink, TableSink) else sink.name
+    output = kept_in_table(sink.folder, sink.extension) if isinstance(sink, TableSink) else sink.name
     if isinstance(sink, (FileSink, TableSink)) and forget_kept(output) and not options.watching.quiet:
         print("note: what a job with --resume had finished of this output is removed", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from beamsplit.pipelines.sinks.files import ErrorFile, FileSink, NoErrors
 from beamsplit.pipelines.sinks.sink import ErrorSink, Sink, Sinks, TopicSinks
 from beamsplit.transforms.failures.formats import errors_format
 from beamsplit.transforms.write import check_distinct, check_output, check_replaceable
-from beamsplit.transforms.write.names import check_there
+from beamsplit.transforms.write.names import FRAGMENTS, check_there
 
 if TYPE_CHECKING:
     from beamsplit.pipelines.options.values import ScoreOptions
@@ -57,6 +57,9 @@ def _check_files(options: ScoreOptions, read: list[str]) -> tuple[str, ...]:
     sink, dry = options.sink, options.watching.dry_run_plan
     output, errors = sink.output, sink.errors
     there: tuple[str, ...] = ()
+    if output.endswith(FRAGMENTS):
+        whole = f"lance:{output.removesuffix(FRAGMENTS)}.lance"
+        raise UsageError(f"--output {output}: a Lance dataset is a folder; type e.g. --output {whole}")
     if not is_topic(output) and not is_table(output):
         there = check_output(output, read, sink.num_shards, sink.overwrite or dry)
     if errors and not is_topic(errors):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
@@ -105,6 +105,9 @@ class TableSink(Sink):
 
     notes: tuple[str, ...] = ()
 
+    extension: ClassVar[str] = ".parquet"
+    """Of the files."""
+
     @property
     def name(self) -> str:  # type: ignore[override]
         """As it is typed."""
@@ -123,7 +126,7 @@ class TableSink(Sink):
     @property
     def pattern(self) -> str:
         """What the job's files are called."""
-        return pattern_of(self.folder, self.commit.job_id)
+        return pattern_of(self.folder, self.commit.job_id, self.extension)
 
     @property
     def file_schema(self) -> pa.Schema:
@@ -164,10 +167,14 @@ class TableSink(Sink):
         """Steps that fail rows which the table does not take, of blocks that have its columns."""
         return ()
 
+    def columns_of(self, schema: pa.Schema) -> pa.Schema:
+        """The columns of a table that is made of these."""
+        return table_schema(schema, f"--output {self.name}")
+
     def ready(self, schema: pa.Schema) -> tuple[Sink, tuple[Step, ...]]:
         """With the columns that are written, and what makes them of the job's."""
         there, what = self.commit.schema, f"--output {self.name}"
-        columns = table_schema(schema, what)
+        columns = self.columns_of(schema)
         if there is not None:
             check_same_columns(schema, there, what)
             columns = there

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import lance
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
@@ -70,7 +71,19 @@ def iceberg(command: Command, monkeypatch: pytest.MonkeyPatch) -> Table:
     )
 
 
-@pytest.mark.parametrize("system", ["delta", "iceberg"])
+@pytest.fixture
+def of_lance(command: Command) -> Table:
+    path = command.folder / "preds.lance"
+    return Table(
+        f"lance:{path}",
+        path / "data",
+        lambda: sorted(lance.dataset(path).to_table(columns=["id"])["id"].to_pylist()),
+        lambda: {file.path for part in lance.dataset(path).get_fragments() for file in part.metadata.files},
+        "beamsplit.transforms.tables.lance_write:LanceCommit._add",
+    )
+
+
+@pytest.mark.parametrize("system", ["delta", "iceberg", "of_lance"])
 def test_a_job_that_is_killed_is_seen_whole_or_not_at_all(
     command: Command, system: str, request: pytest.FixtureRequest
 ):

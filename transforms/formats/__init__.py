@@ -144,7 +144,7 @@ AVRO = Format("avro", (".avro",), "formats.avro", "formats.avro", cuttable=True)
 ORC = Format("orc", (".orc",), "formats.orc", "formats.orc", cuttable=True, times="ns")
 WEBDATASET = Format("webdataset", (".tar",), "formats.webdataset")
 TFRECORD = Format("tfrecord", (".tfrecord", ".tfrecords"), "formats.tfrecord", packed=True)
-LANCE = Format("lance", (), "formats.lance", by_scheme=True, cuttable=True)
+LANCE = Format("lance", (), "formats.lance", "write.lance_file", by_scheme=True, cuttable=True)
 SQL = Format("sql", (), "formats.sql", by_scheme=True)
 FILES = Format("files", (), "read.files", files=True, cuttable=True)
 

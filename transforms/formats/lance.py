@@ -33,6 +33,10 @@ class LanceName(NamedTuple):
     path: str
     version: int | None = None
 
+    def __str__(self) -> str:
+        """As it is typed."""
+        return f"lance:{self.path}" + ("" if self.version is None else f"@{self.version}")
+
 
 def parse_lance(name: str, option: str) -> LanceName:
     """The dataset that an option names.

@@ -120,6 +120,9 @@ class AsTableColumns:
         columns = []
         for field in self.table:
             column = block.column(field.name)
+            if isinstance(column, pa.FixedShapeTensorArray) and column.type.storage_type == field.type:
+                columns.append(column.storage)
+                continue
             plain = written_column(column, _plain(column.type))
             made, wrong = cast_exactly(plain, field.type)
             for row in np.asarray(wrong).tolist():

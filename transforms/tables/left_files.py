@@ -13,16 +13,16 @@ from collections.abc import Callable
 from beamsplit.models.owned_folder import remove_abandoned
 from beamsplit.transforms.write.storage import files_in, local_path, remove, remove_folder
 
-_FOLDER = r"\.part-(?P<job>[0-9a-f]{12})-\.parquet-(?P=job)"
+_FOLDER = r"\.part-(?P<job>[0-9a-f]{12})-\.(?:parquet|lance)-(?P=job)"
 
 
-def pattern_of(folder: str, job_id: str) -> str:
+def pattern_of(folder: str, job_id: str, extension: str = ".parquet") -> str:
     """What the files of a job are called.
 
     >>> pattern_of("data/sales", "0123456789ab")
     'data/sales/part-0123456789ab-*.parquet'
     """
-    return f"{folder.rstrip('/')}/part-{job_id}-*.parquet"
+    return f"{folder.rstrip('/')}/part-{job_id}-*{extension}"
 
 
 def is_named_so(name: str) -> bool:
@@ -31,7 +31,7 @@ def is_named_so(name: str) -> bool:
     >>> is_named_so("part-0123456789ab-00000-of-00002.parquet"), is_named_so("sales.parquet")
     (True, False)
     """
-    return re.fullmatch(r"part-[0-9a-f]{12}-\d{5,}-of-\d{5,}\.parquet", name) is not None
+    return re.fullmatch(r"part-[0-9a-f]{12}-\d{5,}-of-\d{5,}\.(?:parquet|lance)", name) is not None
 
 
 def remove_left(folder: str, is_known: Callable[[str], bool]) -> None:

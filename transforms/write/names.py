@@ -8,8 +8,11 @@ import tempfile
 from collections.abc import Iterable
 
 from beamsplit.models.errors import UsageError
-from beamsplit.transforms.formats import written_by_extension, written_extensions
+from beamsplit.transforms.formats import LANCE, written_by_extension, written_extensions
 from beamsplit.transforms.write.storage import check_storable, files_in, local_path, size_of
+
+FRAGMENTS = "-*.lance"
+"""How the pattern of a Lance dataset's files ends, which no output is named by."""
 
 FOLDER_SHARDS = "part-*.parquet"
 """What is written to an output that is a folder."""
@@ -22,7 +25,7 @@ def output_format(output: str) -> str:
         UsageError: it tells none that is written.
     """
     name = as_pattern(output)
-    format = written_by_extension(name)
+    format = written_by_extension(name) or (LANCE if name.endswith(FRAGMENTS) else None)
     if format is None:
         raise UsageError(
             f"--output {output}: the extension [{os.path.splitext(name)[1]}] names no format that can be written; "

@@ -6,6 +6,7 @@ import contextlib
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -75,8 +76,16 @@ class Target:
 
 def open_block_file(format: str, path: str, schema: pa.Schema) -> BlockFile:
     """Start a file of the format."""
+    return _open(format, path, schema)[1]
+
+
+def _open(format: str, path: str, schema: pa.Schema) -> tuple[Any, BlockFile]:
+    """(what it is written to, the file); some formats open it themselves."""
     writer = FORMATS[format].writer
-    return writer.open_file(open_output(path), schema)
+    if hasattr(writer, "open_path"):
+        return None, writer.open_path(path, schema)
+    out = open_output(path)
+    return out, writer.open_file(out, schema)
 
 
 def written_columns(schema: pa.Schema) -> pa.Schema:
@@ -100,8 +109,7 @@ class TempFileWriter:
         self.seconds = 0.0
         """Time spent encoding and writing, on whichever thread."""
         with wanted(target.job_id):
-            self._out = open_output(self._path)
-            self._file = FORMATS[target.format].writer.open_file(self._out, target.schema)
+            self._out, self._file = _open(target.format, self._path, target.schema)
         self._behind = WriteBehind(self._write) if write_behind else None
 
     def write(self, block: pa.RecordBatch) -> None:

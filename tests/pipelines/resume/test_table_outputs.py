@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lance
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -19,7 +20,7 @@ from tests.killed_job import kill_at
 from tests.resume_inputs import INPUTS, TABLE, iceberg_environment, iceberg_properties, models
 
 FAILED = 25
-OUTPUTS = {"delta": "delta:out/preds", "iceberg": "iceberg://local/db.preds"}
+OUTPUTS = {"delta": "delta:out/preds", "iceberg": "iceberg://local/db.preds", "lance": "lance:out/preds"}
 
 
 class TableJob:
@@ -48,18 +49,25 @@ class TableJob:
     def rows(self) -> pa.Table:
         if self.system == "delta":
             return pa.table(DeltaTable("out/preds").to_pyarrow_table()).sort_by("id")
+        if self.system == "lance":
+            return lance.dataset("out/preds").to_table()
         return load_catalog("local", **iceberg_properties(self.folder)).load_table("db.preds").scan().to_arrow()
 
     def commits(self) -> int:
         if self.system == "delta":
             return DeltaTable("out/preds").version() + 1
+        if self.system == "lance":
+            return int(lance.dataset("out/preds").version)
         return len(load_catalog("local", **iceberg_properties(self.folder)).load_table("db.preds").snapshots())
 
     def left(self) -> list[str]:
         """Files that are none of the table's."""
-        found = [path for path in self.folder.rglob("part-*.parquet") if path.is_file()]
+        found = [path for path in self.folder.rglob("part-*-of-*") if path.is_file()]
         if self.system == "delta":
             known = {Path(path).name for path in DeltaTable("out/preds").file_uris()}
+        elif self.system == "lance":
+            parts = lance.dataset("out/preds").get_fragments()
+            known = {file.path for part in parts for file in part.metadata.files}
         else:
             table = load_catalog("local", **iceberg_properties(self.folder)).load_table("db.preds")
             known = {Path(path).name for path in table.inspect.all_data_files()["file_path"].to_pylist()}
@@ -88,6 +96,9 @@ KILLS = [
     ("iceberg", "written", 5, 5),
     ("iceberg", "committed to iceberg", 0, 12),
     ("iceberg", "over", 0, 12),
+    ("lance", "written", 5, 5),
+    ("lance", "committed to lance", 0, 12),
+    ("lance", "over", 0, 12),
 ]
 
 
