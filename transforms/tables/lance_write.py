@@ -138,7 +138,7 @@ class LanceCommit:
         told = {**dict(self.told), JOB: self.commit_id, RUN: self.job_id}
         read = _version(dataset)
         # Where rows are replaced, or a dataset is made, nobody else may have come in between.
-        retries = {} if added else {"max_retries": 0}
+        retries: dict[str, Any] = {} if added else {"max_retries": 0}
         lance.LanceDataset.commit(
             os.path.abspath(self.name.path), lance.Transaction(read, change, transaction_properties=told), **retries
         )
@@ -167,7 +167,7 @@ def _told(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _fragments(names: Sequence[str], columns: pa.Schema, version: str | None, dataset: Any) -> list[Any]:
+def _fragments(names: Sequence[str], columns: pa.Schema, version: Any, dataset: Any) -> list[Any]:
     """Files as fragments of a dataset that is there, or of one that is made of them.
 
     How Lance numbers columns, and which of them a file has, is told by a dataset of one row in memory.
