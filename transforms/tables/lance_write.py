@@ -133,7 +133,7 @@ class LanceCommit:
         assert self.columns is not None
         added = dataset is not None and self.mode == "append"
         fragments = _fragments(names, self.columns, self.version, dataset if added else None)
-        change = lance.LanceOperation.Append(fragments) if added else None
+        change: Any = lance.LanceOperation.Append(fragments) if added else None
         change = change or lance.LanceOperation.Overwrite(self.columns.remove_metadata(), fragments)
         told = {**dict(self.told), JOB: self.commit_id, RUN: self.job_id}
         read = _version(dataset)
