@@ -139,6 +139,10 @@ def find_files(patterns: Sequence[str], option: str = "--input", left_out: list[
         found.update({file.path: file for file in matches})
     if only_hidden is not None and not found:
         raise only_hidden
+    if not all(map(is_local, found)):
+        from beamsplit.transforms.stores.small_files import forget
+
+        forget()
     return [found[path] for path in sorted(found)]
 
 

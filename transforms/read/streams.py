@@ -66,8 +66,12 @@ def open_arrow(path: str) -> pa.NativeFile:
     """
     if is_local(path):
         return pa.OSFile(path)
+    from beamsplit.transforms.stores.small_files import small_content
     from beamsplit.transforms.stores.store import RANGE_BLOCK, open_read
 
+    content = small_content(path)
+    if content is not None:
+        return pa.BufferReader(content)
     return pa.PythonFile(open_read(path, RANGE_BLOCK), mode="r")
 
 

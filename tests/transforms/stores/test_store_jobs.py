@@ -120,6 +120,20 @@ def test_many_small_files(s3, command):
     assert len(gets) <= 300 + 30  # a few for the sample
 
 
+def test_small_files_are_asked_for_once(store, command):
+    for at in range(40):
+        pq.write_table(command.table.slice(at, 1), command.folder / f"{at:02}.parquet")
+        store.put(f"in/{at:02}.parquet", (command.folder / f"{at:02}.parquet").read_bytes())
+    store.proxy.reset()
+    assert command.run("--quiet", "--workers", "1", "--keep", "id", input=f"{store.root}/in/")[0] == 0
+    assert command.rows()["id"].to_pylist() == list(range(40))
+    assert sum("parquet" in one.path and one.method in ("GET", "HEAD") for one in store.proxy.requests) <= 50
+    # What took a file's place is read by the next job of the process.
+    store.put("in/07.parquet", (command.folder / "39.parquet").read_bytes())
+    assert command.run("--quiet", "--workers", "1", "--keep", "id", input=f"{store.root}/in/")[0] == 0
+    assert command.rows()["id"].to_pylist() == [39 if at == 7 else at for at in range(40)]
+
+
 def test_a_model_with_external_data_and_its_stages(store, command):
     save(onnx_models.mlp(4, outputs=2), command.folder / "big.onnx", external="big.onnx.data")
     put_files(store, command.folder, "big.onnx", "big.onnx.data", "data.parquet")
