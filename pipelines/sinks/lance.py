@@ -18,7 +18,7 @@ from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.tables.lance_columns import lance_schema
 from beamsplit.transforms.tables.lance_index import bound_index, parse_index
-from beamsplit.transforms.tables.lance_write import LanceCommit, has_commit, opened
+from beamsplit.transforms.tables.lance_write import LanceCommit, dataset_like, has_commit, opened
 from beamsplit.transforms.tables.left_files import is_named_so
 from beamsplit.transforms.write.lance_file import VERSION
 
@@ -99,6 +99,22 @@ def _check_folder(name: LanceName, there: bool, resume: bool) -> None:
         raise UsageError(f"--output {name}: the folder {folder} may not be written; give one that may be")
 
 
+def _check_columns(name: str, columns: pa.Schema, version: str | None) -> None:
+    """Raise for names and types that Lance does not take.
+
+    Raises:
+        UsageError: says why.
+    """
+    try:
+        dataset_like(columns, version)
+    except Exception as error:  # Lance's, of many kinds.
+        why = " ".join(str(error).split()).split(", /")[0][:300]
+        raise UsageError(
+            f"--output {name}: a dataset cannot have these columns: {why}; leave them out of --keep, or convert them "
+            "with --prepare module:function"
+        ) from error
+
+
 @dataclass(frozen=True)
 class LanceSink(TableSink):
     """Predictions as rows of a Lance dataset, which one version adds."""
@@ -132,6 +148,7 @@ class LanceSink(TableSink):
         """With the indexes that suit the columns."""
         made, steps = super().ready(schema)
         assert isinstance(made, LanceSink) and made.commit.columns is not None
+        _check_columns(made.name, made.commit.columns, made.commit.version)
         indexes = tuple(bound_index(one, made.commit.columns) for one in self.commit.indexes)
         return replace(made, commit=replace(made.commit, indexes=indexes)), steps
 

@@ -219,6 +219,9 @@ def test_what_is_wrong_is_told_in_a_line(command: Command, name: str, tmp_path: 
     ):
         err = run(command, name, *options, code=2)
         assert words in err and err.count("\n") == 1, err
+    pq.write_table(command.table.append_column("_rowid", command.table["id"]), command.folder / "reserved.parquet")
+    given = {"input": command.folder / "reserved.parquet", "code": 2}
+    assert "_rowid is a reserved name" in run(command, f"{name}2", "--keep", "_rowid", **given)
     assert "names a version" in run(command, f"{name}@1", "--append", code=2)
     assert "names no folder of this machine" in run(command, "lance:s3://b/x", code=2)
     (tmp_path / "full").mkdir()

@@ -172,12 +172,10 @@ def _fragments(names: Sequence[str], columns: pa.Schema, version: Any, dataset: 
 
     How Lance numbers columns, and which of them a file has, is told by a dataset of one row in memory.
     """
-    import lance
     from lance.file import LanceFileReader
     from lance.fragment import DataFile, FragmentMetadata
 
-    row = pa.table({field.name: pa.nulls(1, field.type) for field in columns})
-    like = lance.write_dataset(row, f"memory://{os.urandom(8).hex()}", data_storage_version=version)
+    like = dataset_like(columns, version)
     file = like.get_fragments()[0].metadata.files[0]
     paths = {number: path for path, number in _numbers(like.lance_schema.fields()).items()}
     own = _numbers((dataset or like).lance_schema.fields())
@@ -198,6 +196,18 @@ def _fragments(names: Sequence[str], columns: pa.Schema, version: Any, dataset: 
         )
         made.append(FragmentMetadata(0, [data], rows))
     return made
+
+
+def dataset_like(columns: pa.Schema, version: Any) -> Any:
+    """A dataset of these columns in memory, with a row of nulls.
+
+    Raises:
+        Exception: Lance's, for columns that it does not take.
+    """
+    import lance
+
+    row = pa.table([pa.nulls(1, field.type) for field in columns], schema=columns.remove_metadata())
+    return lance.write_dataset(row, f"memory://{os.urandom(8).hex()}", data_storage_version=version)
 
 
 def _numbers(fields: Sequence[Any], above: tuple[str, ...] = ()) -> Mapping[tuple[str, ...], int]:
