@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from beamsplit.models.split.balance import Balance, CannotSplit, balance
+from beamsplit.models.split.balance import Balance, CannotSplit
+from beamsplit.models.split.certified import certified
 from beamsplit.models.strategy.cost import ReplicaTeam, Stage, busy
 from beamsplit.models.strategy.exchange import ASSUMED
 from benchmarks.planner_instances import (
@@ -57,7 +58,7 @@ HEADER = ["instance", "units", "workers", "links", "method", "period", "bound", 
 def line(instance: Instance, seconds: float) -> list[str]:
     """The cells of one instance under `HEADER`."""
     begun = time.perf_counter()
-    found = balance(instance.problem, instance.workers, seconds=seconds)
+    found = certified(instance.problem, instance.workers, seconds=seconds)
     took = time.perf_counter() - begun
     best = BEST_KNOWN.get(instance.name) if instance.problem.links == "direct" else None
     return [instance.name, str(len(instance.problem.seconds)), str(len(instance.workers)), *_told(found),
@@ -77,7 +78,7 @@ def speedups(folder: Path, seconds: float) -> Iterator[list[str]]:
     for instance, alone in read_pipeedge(folder, DEVICES):
         count = len(instance.workers)
         try:
-            found = balance(instance.problem, instance.workers, seconds=seconds)
+            found = certified(instance.problem, instance.workers, seconds=seconds)
         except CannotSplit:
             yield [instance.name, str(count), "does not fit", *[""] * 4]
             continue

@@ -62,7 +62,8 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         plan, rows = given_plan(options, options.split.plan)
     else:
         plan, rows = planned(options)
-    report = report_of(options, plan, rows) if options.written.report else None
+    plan, measured = with_measured(options, plan)
+    report = report_of(plan, rows, measured) if options.written.report else None
     if options.written.save_stages or options.written.output:
         plan = replace(plan, data_hash=data_hash(rows.model.path))
     saved = plan
@@ -84,7 +85,7 @@ def run(argv: Sequence[str]) -> Plan | ShardPlan | Strategy | None:
         write_text(options.written.output, to_json(named))
     if report is not None and options.written.report is not None:
         write_text(options.written.report, report)
-    plan_table.show(plan)
+    plan_table.show(plan, run=measured)
     return plan
 
 
@@ -217,14 +218,26 @@ def given_plan(options: PlanOptions, path: str) -> tuple[Plan, SampleRows]:
     return plan, rows
 
 
-def report_of(options: PlanOptions, plan: Plan, rows: SampleRows) -> str:
-    """The report of a plan as one HTML page, with what `--measured` names."""
-    from beamsplit.models.split.coarse import coarsen
-    from beamsplit.pipelines.report.html import read_measured, render_report
+def with_measured(options: PlanOptions, plan: Plan) -> tuple[Plan, MeasuredRun | None]:
+    """(the plan with its verdict revised by the run that `--measured` names, that run).
 
-    measured: MeasuredRun | None = None
-    if options.written.measured:
-        measured = read_measured(options.written.measured, plan)
+    Raises:
+        UsageError: the summary is of no run of this plan.
+    """
+    if options.written.measured is None:
+        return plan, None
+    from beamsplit.models.split.verdict import revised_verdict
+    from beamsplit.pipelines.report.html.measured import read_measured
+
+    run = read_measured(options.written.measured, plan)
+    return (replace(plan, verdict=revised_verdict(plan, run.rows_per_second)) if run.rows_per_second else plan), run
+
+
+def report_of(plan: Plan, rows: SampleRows, measured: MeasuredRun | None) -> str:
+    """The report of a plan as one HTML page, with what a run measured."""
+    from beamsplit.models.split.coarse import coarsen
+    from beamsplit.pipelines.report.html import render_report
+
     graph = rows.graph
     return render_report(plan, coarsen(plan, graph.parts, graph.weight_bytes, graph.inputs, graph.outputs), measured)
 

@@ -6,7 +6,6 @@ few down-sets, else by the best of exact solutions over several orders, with a p
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from beamsplit.models.split.solver.chain import Chain
 from beamsplit.models.split.solver.crowd import Crowd, CrowdSolver, DirectCrowdSolver, crowd
 from beamsplit.models.split.solver.evaluate import equal_count, equal_weight_bytes, evaluate
 from beamsplit.models.split.solver.ideals import Ideals, ideals
-from beamsplit.models.split.solver.mixed import available, mixed_integer
 from beamsplit.models.split.solver.moves import improve
 from beamsplit.models.split.solver.orders import orders, staged
 from beamsplit.models.split.solver.pairs import PairSolver
@@ -88,7 +86,6 @@ def balance(
     replicate: bool = False,
     fixed_order: bool = False,
     keep_order: bool = False,
-    seconds: float = 0.0,
 ) -> Balance:
     """The split with the least period (exact where `Balance.optimal` says so).
 
@@ -113,14 +110,13 @@ def balance(
             most_stages=len(workers),
         )
     low = _bound(problem, workers, stages, replicate)
-    limited = min(worker.memory_bytes for worker in workers) < Chain(problem).whole_bytes
-    if stages is None and not limited and not keep_order:
+    if stages is None and not keep_order and not is_limited(problem, workers):
         smaller = reduced(problem)
         if len(smaller.problem.seconds) < len(problem.seconds):
-            found = balance(smaller.problem, workers, replicate=replicate, fixed_order=fixed_order, seconds=seconds)
+            found = balance(smaller.problem, workers, replicate=replicate, fixed_order=fixed_order)
             stage_of = [found.stage_of[unit] for unit in smaller.unit_of]
-            return evaluate(problem, stage_of, found.workers_of, workers, lower_bound=found.lower_bound,
-                            method=found.method, bound_by=found.bound_by)  # fmt: skip
+            low, method = found.lower_bound, found.method
+            return evaluate(problem, stage_of, found.workers_of, workers, lower_bound=low, method=method)
     given = Chain(problem)
     alone = keep_order or all(unit in problem.before[unit + 1] for unit in range(len(problem.seconds) - 1))
     staffing = None if fixed_order else _exact_staffing(problem, workers, stages, replicate)
@@ -139,36 +135,13 @@ def balance(
             workers,
             lower_bound=bound if every else low,
             method="chain" if every else "orders",
-            bound_by="chain" if every else "work",
         )
-    best = _Orders(problem, workers, stages, tuple(staffings), low).best(every)
-    # A worker more than stages is none more: replicas of workers that are alike are not in the program.
-    if seconds and not best.optimal and not replicate and len(set(workers)) == 1:
-        return _with_program(problem, workers, stages, best, seconds)
-    return best
+    return _Orders(problem, workers, stages, tuple(staffings), low).best(every)
 
 
-def _with_program(
-    problem: Problem, workers: Sequence[Worker], stages: int | None, best: Balance, seconds: float
-) -> Balance:
-    """The best of the split that is known and of what a mixed-integer program finds, with its bound."""
-    if not available():
-        return best
-    found = mixed_integer(problem, workers[0], stages or len(workers), best.period, seconds, exactly=stages is not None)
-    if found is None:
-        return best
-    if found.stage_of is not None:
-        number = {stage: at for at, stage in enumerate(sorted(set(found.stage_of)))}
-        stage_of = [number[stage] for stage in found.stage_of]
-        # What HiGHS holds for kept may be broken by a last digit.
-        with contextlib.suppress(ValueError):
-            other = evaluate(problem, stage_of, [[at] for at in range(len(number))], workers,
-                             lower_bound=best.lower_bound, method="mixed integer", bound_by=best.bound_by)  # fmt: skip
-            if other.fits and other.period < best.period and (stages is None or other.stages == stages):
-                best = other
-    if found.bound <= best.lower_bound:
-        return best
-    return replace(best, lower_bound=min(found.bound, best.period), bound_by="mixed integer")
+def is_limited(problem: Problem, workers: Sequence[Worker]) -> bool:
+    """Whether some worker does not hold everything."""
+    return min(worker.memory_bytes for worker in workers) < Chain(problem).whole_bytes
 
 
 @dataclass(frozen=True)
@@ -231,9 +204,7 @@ class _Orders:
         if found is None:
             raise _cannot(self.problem, self.workers, self.stages, tried, proven=True)
         stage_of, teams = lattice.stage_of(found.places), staffing.name(found.teams)
-        return evaluate(
-            self.problem, stage_of, teams, self.workers, lower_bound=bound, method="ideals", bound_by="ideals"
-        )
+        return evaluate(self.problem, stage_of, teams, self.workers, lower_bound=bound, method="ideals")
 
     @property
     def _of_pairs(self) -> bool:
@@ -242,7 +213,7 @@ class _Orders:
 
     @property
     def _most_ideals(self) -> int:
-        limited = min(worker.memory_bytes for worker in self.workers) < Chain(self.problem).whole_bytes
+        limited = is_limited(self.problem, self.workers)
         staffing = self.staffings[0]
         if not self._of_pairs or isinstance(staffing, Crowd):
             return MOST_IDEALS_OF_LEVELS_WITH_MEMORY if limited else MOST_IDEALS_OF_LEVELS

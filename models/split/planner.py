@@ -30,6 +30,7 @@ from beamsplit.models.split.alternatives import (
     time_alternatives,
 )
 from beamsplit.models.split.balance import Balance, CannotSplit, Problem, balance, evaluate
+from beamsplit.models.split.certified import certified
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.plan import Alternative, BoundaryTensor, Plan, StagePlan
 from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
@@ -45,6 +46,9 @@ MOST_ROUNDS = 3
 
 BOUND_SECONDS = 8.0
 """For a mixed-integer bound, where a graph's down-sets are too many and the verdict is asked for."""
+
+CERTIFIED = 0.01
+"""Gap up to which a bound is good enough."""
 
 CLOSE = 0.05
 """Share by which every stage's time may differ from its prediction for the plan to stand as it is."""
@@ -125,7 +129,7 @@ def make_plan(
         others = found.alternatives
         if found.stage_seconds:
             drawn = corrected(graph, profile, drawn, found.stage_seconds, workers)
-            drawn = _bounded(drawn, workers, stages, BOUND_SECONDS)
+            drawn = _bounded(drawn, workers, stages)
     else:
         if timer is not None:
             # Like is compared with like: a profile may be from an hour when the machine had other work.
@@ -133,6 +137,8 @@ def make_plan(
             now = _whole_seconds(run) if fits and len(drawn.stages) > 1 else sum(drawn.problem.seconds)
             whole = dataclasses.replace(whole, seconds=now)
         others = predict_alternatives(workers, whole, run.rows)
+    if timed == "all" and drawn.balance.gap > CERTIFIED:
+        drawn = _bounded(drawn, workers, stages, BOUND_SECONDS)
     plan = plan_of(graph, profile, run.model_file, drawn)
     if local and not here and len(workers) > 1:
         note = f"predicted as if each of the {len(workers)} workers had {options.threads} of its own cores"
@@ -238,7 +244,10 @@ def stage_seconds(problem: Problem, found: Balance) -> list[float]:
 
 def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | None, seconds: float = 0.0) -> Balance:
     try:
-        return balance(problem, solver_workers(workers), stages, replicate=stages != len(workers), seconds=seconds)
+        staff, replicate = solver_workers(workers), stages != len(workers)
+        if seconds:
+            return certified(problem, staff, stages, replicate=replicate, seconds=seconds)
+        return balance(problem, staff, stages, replicate=replicate)
     except CannotSplit as error:
         most = error.most_stages
         needed = error.smallest_memory_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beamsplit.models.cost.cluster import format_bytes, format_rate
-from beamsplit.models.split.plan import Alternative
+from beamsplit.models.split.plan import Alternative, Plan
 
 EVEN = 1.03
 """Ratios below this are no difference: two measurements of the same thing differ by as much."""
@@ -79,6 +79,34 @@ def make_verdict(
         f"Split: {split.name} are {1 / ratio:.2g}x faster {place} than {best.name}{_how(best, split)}, "
         f"and a worker holds {format_bytes(stage_bytes)} in place of {format_bytes(whole_bytes)}."
     )
+
+
+def revised_verdict(plan: Plan, rate: float) -> str:
+    """What to do after a run of the plan.
+
+    Args:
+        plan: that was run.
+        rate: rows a second of the whole job, its start, reading and writing included; above 0.
+    """
+    predicted = plan.rows_per_second
+    said = f"Run, {plan.name} gave {format_rate(rate)} rows/s"
+    if predicted:
+        said += f" where {format_rate(predicted)} were predicted of the model alone ({rate / predicted - 1:+.0%})"
+    best = max((one for one in plan.others if one.fits), key=lambda one: one.rows_per_second, default=None)
+    if best is None:
+        return f"{said}; no other way fits the workers."
+    other = f"{best.name} ({_rate(best)}, the model alone)"
+    if rate > best.rows_per_second * EVEN:
+        return f"{said}: more than {other}, so split."
+    # What the run spent beside the model would be spent by the other way too.
+    if predicted and rate > 0.75 * predicted and predicted > best.rows_per_second * EVEN:
+        return f"{said}: near enough for the choice between it and {other} to stand."
+    if predicted * EVEN > best.rows_per_second:
+        return (
+            f"{said}: too little for it to be called faster than {other}; run score without --plan, with --summary, to "
+            "compare whole jobs."
+        )
+    return f"{said}: do not split, {other} {_is(best)} faster, unless a worker cannot hold the whole model."
 
 
 def _name(one: Alternative) -> str:

@@ -85,7 +85,7 @@ class ModelPlan:
         """The report as a page."""
         from beamsplit.pipelines.plan import report_of
 
-        return report_of(self._options, self.plan, self._rows)
+        return report_of(self.plan, self._rows, None)
 
     def __str__(self) -> str:
         """The table that the command prints."""

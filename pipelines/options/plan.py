@@ -50,7 +50,7 @@ examples:
     %(prog)s --model m.onnx --workers cluster.json
       cluster.json: [{"name": "big", "speed": 2, "memory": "64GB", "bandwidth": "10Gbit"}, {"name": "small"}]
   what a run measured beside what was predicted
-    %(prog)s --model m.onnx --plan plan.json --measured summary.json --report plan.html
+    %(prog)s --model m.onnx --plan plan.json --measured summary.json
 
 exit codes: 0 planned, 1 it failed, 2 a wrong option or model, or a split that cannot be, 130 interrupted
 """
@@ -141,7 +141,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     written.add_argument("--report", metavar="FILE.html", help="graph, stages and timetable as one page")
     written.add_argument("--plan", metavar="plan.json", help="show or save this plan instead of making one")
-    written.add_argument("--measured", metavar="summary.json", help="of a run (score --plan --summary), for the report")
+    written.add_argument("--measured", metavar="summary.json", help="of a run of --plan, beside what was predicted")
     written.add_argument("--debug", action="store_true", help="show tracebacks")
     return p
 
@@ -188,8 +188,8 @@ def _read(options: argparse.Namespace) -> PlanOptions:
         given += [name for name in ("csv_header", "delimiter") if getattr(options, name) is not None]
         if given:
             raise UsageError(f"--{given[0]} is for sample rows; give them with --sample FILE, or leave it out")
-    if options.measured is not None and options.report is None:
-        raise UsageError("--measured is shown in the report; add --report plan.html")
+    if options.measured is not None and options.plan is None:
+        raise UsageError("--measured is of a run of a plan; give that plan with --plan plan.json")
     _check_range(options)
     _check_strategy(options)
     _read_shards(options)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from beamsplit.models.split.frontier import fastest, leanest
 from beamsplit.models.split.plan import Alternative, FrontierPoint, Plan
 from beamsplit.pipelines.report.table import Table
 from beamsplit.pipelines.report.units import show_bytes, show_rate, show_seconds
+
+if TYPE_CHECKING:
+    from beamsplit.pipelines.report.html.measured import MeasuredRun
 
 HEADER = ("stage", "nodes", "weights", "time", "in", "out", "replicas", "worker")
 """Time, in and out are per micro-batch."""
@@ -31,8 +34,13 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
     ]
 
 
-def facts(plan: Plan) -> list[tuple[str, str]]:
-    """(name, text) of what is known of the plan as a whole; a name may be empty where a line goes on."""
+def facts(plan: Plan, run: MeasuredRun | None = None) -> list[tuple[str, str]]:
+    """(name, text) of what is known of the plan as a whole; a name may be empty where a line goes on.
+
+    Args:
+        plan: to be told of.
+        run: what a run of it measured.
+    """
     threads = f"{plan.threads} thread{'s' * (plan.threads != 1)}" if plan.threads else "all cores"
     source = "measured" if plan.source == "measured" else "estimated, not measured"
     found = [
@@ -43,6 +51,8 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
         found.append(("bound", f"{show_seconds(plan.lower_bound)}, {bound_line(plan)}"))
     measured = "" if plan.measured is None else f", {show_rate(plan.measured.rows_per_second)} measured"
     found.append(("rows/s", f"{show_rate(plan.rows_per_second)} predicted{measured}"))
+    if run is not None:
+        found += [("" if number else "measured", line) for number, line in enumerate(measured_lines(plan, run))]
     for number, one in enumerate(plan.others):
         found.append(("" if number else "others", alternative(one)))
     for number, text in enumerate(frontier_lines(plan)):
@@ -91,6 +101,24 @@ def frontier_lines(plan: Plan) -> list[str]:
     return lines
 
 
+def measured_lines(plan: Plan, run: MeasuredRun) -> list[str]:
+    """Each stage's seconds of a micro-batch as measured in a run, beside those that were predicted; then the job."""
+    lines = []
+    for at, (seen, planned) in enumerate(zip(run.stages, plan.stages, strict=True)):
+        off = f" ({seen.seconds / planned.seconds - 1:+.0%})" if planned.seconds else ""
+        lines.append(
+            f"stage {at}: {show_seconds(seen.seconds)} a micro-batch, {show_seconds(planned.seconds)} predicted{off}, "
+            f"{seen.workers} worker{'s' * (seen.workers != 1)} busy {seen.busy_share:.0%}"
+        )
+    if run.rows_per_second:
+        off = f" ({run.rows_per_second / plan.rows_per_second - 1:+.0%})" if plan.rows_per_second else ""
+        lines.append(
+            f"the job: {show_rate(run.rows_per_second)} rows/s with its start, reading and writing, "
+            f"{show_rate(plan.rows_per_second)} predicted of the model alone{off}"
+        )
+    return lines
+
+
 def alternative(one: Alternative) -> str:
     """One line for another way to use the same workers."""
     how = "measured" if one.measured else "predicted"
@@ -103,13 +131,13 @@ def plain_lines(plan: Plan) -> list[str]:
     return _table(plan).plain_lines()
 
 
-def show(plan: Plan, stream: TextIO | None = None) -> None:
-    """Print the plan: a table where the stream is a terminal, plain text elsewhere."""
-    _table(plan).show(stream, strong="verdict")
+def show(plan: Plan, stream: TextIO | None = None, run: MeasuredRun | None = None) -> None:
+    """Print the plan, with what a run measured: a table where the stream is a terminal, plain text elsewhere."""
+    _table(plan, run).show(stream, strong="verdict")
 
 
-def _table(plan: Plan) -> Table:
-    return Table(HEADER, stage_rows(plan), facts(plan), left=(0, len(HEADER) - 1))
+def _table(plan: Plan, run: MeasuredRun | None = None) -> Table:
+    return Table(HEADER, stage_rows(plan), facts(plan, run), left=(0, len(HEADER) - 1))
 
 
 def _some(names: Sequence[str]) -> str:

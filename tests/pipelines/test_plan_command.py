@@ -96,6 +96,9 @@ def test_a_given_plan_is_shown_with_what_was_measured(made: Path, tmp_path: Path
     )  # fmt: skip
     assert code == 0, capsys.readouterr().err
     assert "Measured seconds per micro-batch" in report.read_text()
+    shown = capsys.readouterr().out
+    assert "\nmeasured  stage 0: " in shown and "\n          the job: " in shown
+    assert "\nverdict   Run, 2 stages gave " in shown
     assert stored.read_text() == before
 
 
@@ -113,7 +116,7 @@ def test_a_given_plan_is_shown_with_what_was_measured(made: Path, tmp_path: Path
         (["--sample", "none.parquet"], "--sample 'none.parquet' matches no file"),
         (["--workers", "1001"], "--workers 1,001: at most 1,000 are planned for"),
         (["--plan", "other.onnx"], "--plan other.onnx is a model, and a plan.json is wanted"),
-        (["--measured", "s.json"], "--measured is shown in the report; add --report plan.html"),
+        (["--measured", "s.json"], "--measured is of a run of a plan; give that plan with --plan plan.json"),
         (["--plan", "none.json"], "--plan none.json cannot be read"),
         (["--plan", "p.json", "--threads", "2"], "--threads is for making a plan"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate; see --help"),

@@ -9,6 +9,9 @@ import numpy as np
 
 from beamsplit.models.split.solver.problem import CHAIN, Balance, CannotSplit, Floats, Problem, Worker, check_workers
 
+EXACT = ("chain", "ideals")
+"""Methods that compare all there is."""
+
 
 def evaluate(
     problem: Problem,
@@ -18,7 +21,6 @@ def evaluate(
     *,
     lower_bound: float | None = None,
     method: str = "given",
-    bound_by: str = "work",
 ) -> Balance:
     """The numbers of one given split; the model of cost that `balance` minimises.
 
@@ -38,8 +40,7 @@ def evaluate(
         stage_of: stage of each unit, 0 to K - 1, none empty.
         workers_of: for each stage, the indices of its workers; no worker has two stages.
         lower_bound: seconds, proven elsewhere. By default all work over the speed of all workers.
-        method: how the split was found.
-        bound_by: what proved the bound.
+        method: how the split was found; where that is exact, it proves the bound too.
 
     Raises:
         ValueError: a stage or worker that does not exist or is used twice, a unit before what it reads, or a value
@@ -80,7 +81,7 @@ def evaluate(
         fits=all(memory[s] <= workers[w].memory_bytes for s, team in enumerate(workers_of) for w in team),
         method=method,
         links=problem.links,
-        bound_by=bound_by,
+        bound_by=method if method in EXACT else "work",
     )
 
 

@@ -35,6 +35,8 @@ class MeasuredRun:
 
     stages: tuple[MeasuredStage, ...]
     bubble_share: float
+    rows_per_second: float = 0.0
+    """Of the whole job, its start, reading and writing included; 0 where that is not known."""
 
     @property
     def period(self) -> float:
@@ -59,7 +61,8 @@ def read_measured(path: str, plan: Plan, option: str = "--measured") -> Measured
     if not isinstance(split, dict) or not split.get("stages"):
         raise UsageError(f"{option} {path} is no summary of a job that ran a split model: {again}")
     try:
-        run = MeasuredRun(tuple(_stage(stage) for stage in split["stages"]), _number(split, "bubble_share"))
+        rate = _number(summary, "rows_per_second", MOST_BYTES) if "rows_per_second" in summary else 0.0
+        run = MeasuredRun(tuple(_stage(stage) for stage in split["stages"]), _number(split, "bubble_share"), rate)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{option} {path} lacks or has a wrong {error} of a stage: {again}") from None
     if len(run.stages) != len(plan.stages):

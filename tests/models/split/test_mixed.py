@@ -9,6 +9,7 @@ pytest.importorskip("scipy")
 
 import beamsplit.models.split.balance as solver
 from beamsplit.models.split.balance import CannotSplit, Problem, Value, Weight, Worker, balance
+from beamsplit.models.split.certified import certified
 from beamsplit.models.split.solver.mixed import mixed_integer
 from tests.models.split.whole_program import can_be
 
@@ -94,8 +95,8 @@ def test_graphs_of_too_many_down_sets_are_certified(links, monkeypatch):
     workers = [Worker(bandwidth=1.0)] * 4
     without = balance(problem, workers)
     assert (without.bound_by, without.gap > 0.02) == ("work", True)
-    found = balance(problem, workers, seconds=60.0)
+    found = certified(problem, workers, seconds=60.0)
     assert (found.bound_by, found.links, found.optimal or found.gap < 0.001) == ("mixed integer", links, True)
     assert without.lower_bound < found.lower_bound <= found.period <= without.period
-    monkeypatch.setattr(solver, "available", lambda: False)
-    assert balance(problem, workers, seconds=60.0) == without
+    monkeypatch.setattr("beamsplit.models.split.certified.available", lambda: False)
+    assert certified(problem, workers, seconds=60.0) == without

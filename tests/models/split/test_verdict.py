@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.split.alternatives import WholeCost, predict_alternatives
-from beamsplit.models.split.plan import Alternative
-from beamsplit.models.split.verdict import make_verdict, rank
+from beamsplit.models.split.plan import Alternative, Plan, StagePlan
+from beamsplit.models.split.verdict import make_verdict, rank, revised_verdict
 
 REPLICAS = Alternative("4 replicas of the whole model", 130.0, 3.0e9, measured=True)
 WIDE = Alternative("the whole model with 4 threads", 110.0, 3.0e9, measured=True)
@@ -89,3 +91,22 @@ def test_of_ways_as_fast_the_whole_model_comes_before_the_split():
     assert rank([level, WIDE, REPLICAS]) == (REPLICAS, level, WIDE)
     assert rank([Alternative("4 stages", 140.0, 0.8e9), REPLICAS])[0].name == "4 stages"
     assert rank([level, dataclasses.replace(REPLICAS, fits=False)])[0] == level
+
+
+@pytest.mark.parametrize(
+    ("rate", "replicas", "said"),
+    [
+        (900.0, 500.0, "of the model alone (-10%): more than 2 replicas of the whole model (500 rows/s measured, "),
+        (900.0, 920.0, "near enough for the choice between it and 2 replicas"),
+        (60.0, 920.0, "(-94%): too little for it to be called faster than 2 replicas"),
+        (900.0, 2000.0, "do not split, 2 replicas of the whole model (2,000 rows/s measured, the model alone) are"),
+        (900.0, None, "(-10%); no other way fits the workers."),
+    ],
+)  # fmt: skip
+def test_what_a_run_measured_revises_the_verdict(rate, replicas, said):
+    stages = tuple(StagePlan(at, (), (), ()) for at in range(2))
+    found = [] if replicas is None else [Alternative("2 replicas of the whole model", replicas, 9.0, True)]
+    own = Alternative("2 stages", 1000.0, 5.0)
+    plan = Plan("m.onnx", "", 10, stages, period=0.01, alternatives=(own, *found))
+    assert revised_verdict(plan, rate).startswith("Run, 2 stages gave ")
+    assert said in revised_verdict(plan, rate)
