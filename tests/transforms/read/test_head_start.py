@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from beamsplit.transforms.read import ReadOptions, find_files, input_schema, parquet, read_split
 from beamsplit.transforms.read.head_start import head_start
 from beamsplit.transforms.read.splits import splits_at_once
-from tests.waiting import DEADLINE
+from tests.transforms.read.head_starts import wait_for_the_thread
 
 
 def case(path: Path, rows: int, group_rows: int, workers: int):
@@ -25,13 +24,6 @@ def case(path: Path, rows: int, group_rows: int, workers: int):
 def numbers(splits, options) -> list[list[int]]:
     """What each split gives, read as the workers do: in turn, a block each."""
     return [[i for result in read_split(s, options) for i in result.block.column("i").to_pylist()] for s in splits]
-
-
-def wait_for_the_thread() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "head-start":
-            thread.join(DEADLINE)
-            assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(("rows", "group_rows"), [(4_000, 4_000), (4_000, 1_500), (4_000, 10), (1, 1)])

@@ -14,7 +14,7 @@ from beamsplit.transforms.read.head_start import head_start
 from beamsplit.transforms.read.lines import RUN_BYTES
 from beamsplit.transforms.read.splits import read_anew, split_file
 from beamsplit.transforms.read.started import StartedSplits
-from tests.transforms.read.test_head_start import wait_for_the_thread
+from tests.transforms.read.head_starts import wait_for_the_thread
 
 
 def csv_text(rows: int) -> bytes:
