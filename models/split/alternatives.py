@@ -63,6 +63,9 @@ class TimedAlternatives:
     alternatives: tuple[Alternative, ...]
     """Without the split."""
 
+    spread: float = 0.0
+    """Of the split, as `Alternative.spread`."""
+
 
 def time_alternatives(
     model: ir.Model,
@@ -106,15 +109,25 @@ def time_alternatives(
     if len(stages) > 1:
         contenders.append(split)
     weight_bytes = whole_model.weight_bytes
-    times = [np.median(one, axis=0) for one in _take_turns(contenders, weight_bytes * len(contenders) <= AT_ONCE)]
+    turns = _take_turns(contenders, weight_bytes * len(contenders) <= AT_ONCE)
+    times = [np.median(one, axis=0) for one in turns]
+    spreads = [_spread(one) for one in turns]
     fits = all(worker.memory_bytes >= whole_model.memory_bytes for worker in workers)
     rates = [float((run.rows / np.maximum(one, 1e-12)).sum()) for one in times]
     name = replicas_name(number, f" ({each} {'thread' if each == 1 else 'threads'} each)")
-    found = [Alternative(name, rates[0], weight_bytes, True, fits)]
+    found = [Alternative(name, rates[0], weight_bytes, True, fits, spreads[0])]
     if every > each:
-        found.append(Alternative(f"the whole model with {every} threads", rates[1], weight_bytes, True, fits))
+        name = f"the whole model with {every} threads"
+        found.append(Alternative(name, rates[1], weight_bytes, True, fits, spreads[1]))
     seconds = tuple(float(one) for one in times[-1]) if len(stages) > 1 else ()
-    return TimedAlternatives(seconds, tuple(found))
+    return TimedAlternatives(seconds, tuple(found), spreads[-1])
+
+
+def _spread(turns: Sequence[Sequence[float]]) -> float:
+    """How far one contender's turns lie from their median, by the slowest of each; the farthest counts for nothing."""
+    slowest = np.array(turns).max(axis=1)
+    middle = float(np.median(slowest))
+    return float(np.median(np.abs(slowest - middle))) / middle if middle > 0 else 0.0
 
 
 _Window = Callable[[], "list[float]"]

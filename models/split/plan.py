@@ -112,6 +112,9 @@ class Alternative:
     fits: bool = True
     """Whether every worker has the memory for it."""
 
+    spread: float = 0.0
+    """Share by which measurements of it differed among themselves; 0 where it is predicted."""
+
 
 @dataclass(frozen=True)
 class FrontierPoint:

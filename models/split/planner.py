@@ -124,10 +124,12 @@ def make_plan(
     )
     # Where some worker does not hold the whole model, there is nothing to be timed against.
     fits = all(worker.memory_bytes >= whole.memory_bytes for worker in workers)
+    spread: float | None = None
     if timed == "all" and here and fits and timer is not None:
         found = time_alternatives(graph.model, run, drawn.stages, workers, whole)
         others = found.alternatives
         if found.stage_seconds:
+            spread = found.spread
             drawn = corrected(graph, profile, drawn, found.stage_seconds, workers)
             drawn = _bounded(drawn, workers, stages)
     else:
@@ -143,7 +145,7 @@ def make_plan(
     if local and not here and len(workers) > 1:
         note = f"predicted as if each of the {len(workers)} workers had {options.threads} of its own cores"
         plan = dataclasses.replace(plan, notes=(*plan.notes, f"{note}: this machine has {core_count()} in all"))
-    return with_verdict(plan, drawn.balance, others, whole_bytes=whole.memory_bytes, here=here)
+    return with_verdict(plan, drawn.balance, others, whole_bytes=whole.memory_bytes, here=here, spread=spread)
 
 
 def _with_repeated(
@@ -335,7 +337,15 @@ def _dtype_name(dtype: ir.DataType) -> str:
     return {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype.name, dtype.name.lower())
 
 
-def with_verdict(plan: Plan, found: Balance, others: Sequence[Alternative], *, whole_bytes: float, here: bool) -> Plan:
+def with_verdict(
+    plan: Plan,
+    found: Balance,
+    others: Sequence[Alternative],
+    *,
+    whole_bytes: float,
+    here: bool,
+    spread: float | None = None,
+) -> Plan:
     """The plan with its alternatives, itself among them, and the verdict.
 
     Args:
@@ -344,10 +354,11 @@ def with_verdict(plan: Plan, found: Balance, others: Sequence[Alternative], *, w
         others: ways to use the same workers without splitting.
         whole_bytes: memory that a worker needs for the whole model.
         here: whether the workers are this machine's.
+        spread: of the split's own measurements beside the others; None where it is predicted.
     """
     number, name = len(plan.stages), plan.name
     weights = float(max(stage.weight_bytes for stage in plan.stages))
-    split = Alternative(name, plan.rows_per_second, weights, False, found.fits)
+    split = Alternative(name, plan.rows_per_second, weights, spread is not None, found.fits, spread or 0.0)
     verdict = make_verdict(
         split, others, stages=number, stage_bytes=max(found.stage_memory), whole_bytes=whole_bytes, here=here
     )

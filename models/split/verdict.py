@@ -65,14 +65,16 @@ def make_verdict(
             f"split only if a worker has less than {format_bytes(whole_bytes)}."
         )
     ratio = best.rows_per_second / split.rows_per_second if split.rows_per_second else float("inf")
-    if ratio >= EVEN:
+    # What differs by less than measurements of one thing do is no difference.
+    even = max(EVEN, 1 + best.spread + split.spread)
+    if ratio >= even:
         return (
             f"{_name(best)} {_is(best)} {ratio:.2g}x faster {place} than {split.name}{_how(best, split)}; "
             f"split only if a worker has less than {format_bytes(whole_bytes)}."
         )
-    if ratio > 1 / EVEN:
+    if ratio > 1 / even:
         return (
-            f"{_name(split)} and {best.name} are equally fast {place}{_how(best, split)}: split if a worker has "
+            f"{_name(split)} and {best.name} are about as fast {place}{_how(best, split)}: split if a worker has "
             f"less than {format_bytes(whole_bytes)} (a stage needs {format_bytes(stage_bytes)}), else do not."
         )
     return (

@@ -49,8 +49,7 @@ def facts(plan: Plan, run: MeasuredRun | None = None) -> list[tuple[str, str]]:
     ]
     if plan.lower_bound:
         found.append(("bound", f"{show_seconds(plan.lower_bound)}, {bound_line(plan)}"))
-    measured = "" if plan.measured is None else f", {show_rate(plan.measured.rows_per_second)} measured"
-    found.append(("rows/s", f"{show_rate(plan.rows_per_second)} predicted{measured}"))
+    found.append(("rows/s", _rate(plan)))
     if run is not None:
         found += [("" if number else "measured", line) for number, line in enumerate(measured_lines(plan, run))]
     for number, one in enumerate(plan.others):
@@ -138,6 +137,14 @@ def show(plan: Plan, stream: TextIO | None = None, run: MeasuredRun | None = Non
 
 def _table(plan: Plan, run: MeasuredRun | None = None) -> Table:
     return Table(HEADER, stage_rows(plan), facts(plan, run), left=(0, len(HEADER) - 1))
+
+
+def _rate(plan: Plan) -> str:
+    if plan.measured is None:
+        return f"{show_rate(plan.rows_per_second)} predicted"
+    if plan.measured.name == plan.name:
+        return f"{show_rate(plan.measured.rows_per_second)} measured, the stages side by side"
+    return f"{show_rate(plan.rows_per_second)} predicted, {show_rate(plan.measured.rows_per_second)} measured"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -24,6 +24,13 @@ def test_replicas_win():
     )
 
 
+def test_what_differs_by_less_than_its_measurements_is_about_as_fast():
+    unsure = dataclasses.replace(REPLICAS, spread=0.25)
+    measured = dataclasses.replace(STAGES, measured=True, spread=0.1)
+    assert "are about as fast here (both measured)" in verdict(measured, unsure)
+    assert "are 1.3x faster here than 4 stages (both measured)" in verdict(measured, REPLICAS)
+
+
 def test_one_session_with_all_cores_wins():
     slow = Alternative("4 replicas of the whole model", 90.0, 3.0e9, measured=True)
     assert verdict(STAGES, WIDE, slow).startswith("The whole model with 4 threads is 1.1x faster here than 4 stages")
@@ -39,7 +46,7 @@ def test_the_split_wins():
 
 def test_no_difference():
     even = Alternative("4 stages", 129.0, 0.8e9)
-    assert "are equally fast here: split if a worker has less than 3.1 GB" in verdict(even, WIDE, REPLICAS)
+    assert "are about as fast here: split if a worker has less than 3.1 GB" in verdict(even, WIDE, REPLICAS)
 
 
 def test_what_was_measured_is_said():
