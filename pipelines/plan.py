@@ -181,10 +181,9 @@ def given_plan(options: PlanOptions, path: str) -> tuple[Plan, SampleRows]:
     """
     from beamsplit.models.graph.known_files import model_hash
     from beamsplit.models.graph.model_file import check_model_file
-    from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
     from beamsplit.models.split.plan import check_runnable, read_plan
     from beamsplit.models.split.saved_files import check_data, check_named
-    from beamsplit.pipelines.planning.rows import rows_for
+    from beamsplit.pipelines.planning.rows import rows_of_plan
     from beamsplit.transforms.infer.fetched_model import localize
 
     if path.endswith(".onnx"):
@@ -201,9 +200,7 @@ def given_plan(options: PlanOptions, path: str) -> tuple[Plan, SampleRows]:
             f"{options.binding.model} has {found[:12]}: leave --plan out to plan this model"
         )
     check_data(plan, model, f"--plan {path}")
-    rows = rows_for(options, SessionOptions(resolve_providers(options.split.providers)))
-    if rows.session is not None:
-        drop_session(rows.session)
+    rows = rows_of_plan(options)
     if rows.model.rewrites != plan.rewrites:
         raise UsageError(
             f"--plan {path} was made with the rewrites {list(plan.rewrites)}, but the model is now run with "

@@ -15,18 +15,18 @@ BATCH_SIZE_SECONDS = 0.15
 """For all runs that measure how many rows a run should take."""
 
 
-def choose_batch_size(made: Fit, memory_cap: int, budget_seconds: float = BATCH_SIZE_SECONDS) -> BatchSizeChoice | None:
+def choose_batch_size(fit: Fit, memory_cap: int, budget_seconds: float = BATCH_SIZE_SECONDS) -> BatchSizeChoice | None:
     """Measure how many rows a run should take; None where there is no sample to measure with, or no memory."""
-    if made.sample is None or made.plan.row_by_row:
+    if fit.sample is None or fit.plan.row_by_row:
         return None
-    with unmapped(made.session) as session:
-        return None if session is None else _measured_batch_size(made, session, memory_cap, budget_seconds)
+    with unmapped(fit.session) as session:
+        return None if session is None else _measured_batch_size(fit, session, memory_cap, budget_seconds)
 
 
-def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_seconds: float) -> BatchSizeChoice:
-    assert made.sample is not None
-    bound = made.plan.binding.open(made.sample)
-    count = made.sample.num_rows
+def _measured_batch_size(fit: Fit, session: Session, memory_cap: int, budget_seconds: float) -> BatchSizeChoice:
+    assert fit.sample is not None
+    bound = fit.plan.binding.open(fit.sample)
+    count = fit.sample.num_rows
 
     first = 0
 
@@ -47,7 +47,7 @@ def _measured_batch_size(made: Fit, session: Session, memory_cap: int, budget_se
             count = SAMPLE_RUN_ROWS
             session.run(feeds(rows))
 
-    blocks, most = blocks_of(session.model.rewrites), made.plan.most_rows or CANDIDATES[-1]
+    blocks, most = blocks_of(session.model.rewrites), fit.plan.most_rows or CANDIDATES[-1]
     one = feeds(1)
     outputs = session.run(one)
     bytes_per_row = sum(values.nbytes for values in [*one.values(), *outputs])

@@ -213,8 +213,8 @@ def _with(model: ModelFile, *changes: str) -> ModelFile:
     return replace(model, rewrites=(*model.rewrites, *changes))
 
 
-def _rows(made: Fit, count: int, unlike: int = _FEW) -> dict[str, Array]:
+def _rows(fit: Fit, count: int, unlike: int = _FEW) -> dict[str, Array]:
     """So many sample rows, `unlike` of them at most; others are repeated."""
-    assert made.sample is not None
-    taken = made.plan.binding.open(made.sample, reuse=False).take(np.arange(count) % min(unlike, made.sample.num_rows))
+    assert fit.sample is not None
+    taken = fit.plan.binding.open(fit.sample, reuse=False).take(np.arange(count) % min(unlike, fit.sample.num_rows))
     return {name: np.array(values) for name, values in taken.items()}

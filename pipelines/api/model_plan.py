@@ -35,7 +35,21 @@ class ModelPlan:
         """Use `plan`."""
         self.plan = plan
         """The plan itself: `stages` with their nodes, seconds and bytes, `verdict`, `notes`."""
-        self._rows, self._options = rows, options
+        self._found: SampleRows | None = rows
+        self._options = options
+
+    @property
+    def _rows(self) -> SampleRows:
+        """The model with rows for it; read anew where the plan came from another process."""
+        if self._found is None:
+            from beamsplit.pipelines.planning.rows import rows_of_plan
+
+            self._found = rows_of_plan(self._options)
+        return self._found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The plan, without the model that it was measured with: who gets it loads that when it is wanted."""
+        return {**self.__dict__, "_found": None}
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the plan for `score(plan=path)` and the command's `--plan`; the path.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.api.page import framed, preformatted
@@ -92,6 +92,19 @@ class ModelShards:
         from beamsplit.pipelines.report.html import render_shards
 
         return render_shards(self._divided().plan)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Refused where there are shards, whose weights are in no file yet.
+
+        Raises:
+            TypeError: with what to send instead.
+        """
+        if self._made is not None:
+            raise TypeError(
+                f"{self!r} holds the loaded model, which does not travel between processes: save it, and send the path "
+                "that save('folder') gives, which goes as plan=..."
+            )
+        return dict(self.__dict__)
 
     def _divided(self) -> DividedModel:
         if self._made is None:

@@ -12,14 +12,12 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.api.element_rows import ElementRows
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
+from beamsplit.pipelines.job.around_model import around_model
 from beamsplit.pipelines.job.columns import needed_columns
-from beamsplit.pipelines.job.finishing import finish_steps
 from beamsplit.pipelines.job.model import plan_model as plan_for_rows
 from beamsplit.pipelines.job.plan import user_fields
-from beamsplit.pipelines.job.versions import updating_step, version_steps
 from beamsplit.pipelines.options.modes import check_stream
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fetch.model_schemes import pinned
 from beamsplit.transforms.step import Step
 
@@ -86,25 +84,19 @@ def plan_model(options: ScoreOptions, schema: pa.Schema, sample: pa.RecordBatch 
         # Stages and shards have the same names whatever they are of, and others are planned side by side.
         folder = tempfile.mkdtemp(dir=folder)
     planned = plan_for_rows(options, rows, folder, local)
-    bound, divided, fitted = planned.bound, planned.execution, planned.bound.made
+    bound, divided = planned.bound, planned.execution
     # The folder is for what is planned; a job's would have notes of what its workers do.
     infer = replace(planned.infer, job_dir=None)
-    model: Step = infer
     if options.stream.model_updates:
         check_stream(options)
-        first = replace(infer, source=binding.model)
-        model = updating_step(options.stream.model_updates, binding.model_version, first, bound.prepared, fitted.sample)
-    after = model.output_schema(bound.prepared)
-    finish = finish_steps(binding, after, fitted)
-    if not options.stream.model_updates:
-        finish += version_steps(binding.model_version, fitted.plan.model.path, chain_schema(finish, after))
-    made = chain_schema(finish, after)
+    around = around_model(infer, options, bound)
     needed = needed_columns(schema, bound.prepare, [*divided.scoring.binding.columns, *binding.keep])
-    steps = [("prepare", step) for step in bound.prepare] + [("infer", model)] + [("finish", step) for step in finish]
+    steps = [("prepare", step) for step in bound.prepare] + [("infer", around.model)]
+    steps += [("finish", step) for step in around.finish]
     return PlannedSteps(
         schema=pa.schema([schema.field(name) for name in schema.names if name in needed]),
         steps=tuple(steps),
-        made=pa.schema(user_fields(made)),
+        made=pa.schema(user_fields(around.schema)),
         divided=divided,
         notes=(*unfollowed, *planned.notes),
     )

@@ -18,9 +18,9 @@ MODEL_MEMORY_CAP = 256 << 20
 """Most bytes of inputs and outputs of one run, for `--batch_size auto`."""
 
 
-def known_batch_size(parallelism: Parallelism, wanted: Count, made: Fit) -> Count:
+def known_batch_size(parallelism: Parallelism, wanted: Count, fit: Fit) -> Count:
     """`--batch_size`; of a large model that runs in parts `--micro_batch`, so that it need not be loaded to measure."""
-    return parallelism.micro_batch if made.session.options.mapped and parallelism.micro_batch else wanted
+    return parallelism.micro_batch if fit.session.options.mapped and parallelism.micro_batch else wanted
 
 
 def _gains(run_seconds: Sequence[tuple[int, float]]) -> bool:
@@ -29,22 +29,22 @@ def _gains(run_seconds: Sequence[tuple[int, float]]) -> bool:
     return seconds / rows < GAIN * run_seconds[0][1]
 
 
-def with_batch_size(made: Fit, wanted: Count) -> tuple[ScoringPlan, str]:
+def with_batch_size(fit: Fit, wanted: Count) -> tuple[ScoringPlan, str]:
     """(the plan with its batch size, given or measured; that in words)."""
-    if made.plan.row_by_row:
-        return replace(made.plan, batch_size=1), "1 (row by row)"
+    if fit.plan.row_by_row:
+        return replace(fit.plan, batch_size=1), "1 (row by row)"
     if isinstance(wanted, int):
-        plan = replace(made.plan, batch_size=wanted)
+        plan = replace(fit.plan, batch_size=wanted)
         more = f" (not {wanted}: more rows were not seen to keep apart)" if plan.batch_size < wanted else ""
         return plan, f"{plan.batch_size}{more}"
-    if made.run_seconds and not _gains(made.run_seconds):
-        _, seconds = made.run_seconds[0]
-        return replace(made.plan, batch_size=1), f"1 (a row takes {show_seconds(seconds)}, and no less beside another)"
-    choice = choose_batch_size(made, MODEL_MEMORY_CAP)
+    if fit.run_seconds and not _gains(fit.run_seconds):
+        _, seconds = fit.run_seconds[0]
+        return replace(fit.plan, batch_size=1), f"1 (a row takes {show_seconds(seconds)}, and no less beside another)"
+    choice = choose_batch_size(fit, MODEL_MEMORY_CAP)
     if choice is None:
-        lacking = "memory to measure it" if made.sample is not None else "sample rows to measure with"
-        return replace(made.plan, batch_size=32), f"32 (no {lacking})"
+        lacking = "memory to measure it" if fit.sample is not None else "sample rows to measure with"
+        return replace(fit.plan, batch_size=32), f"32 (no {lacking})"
     return (
-        replace(made.plan, batch_size=choice.batch_size),
+        replace(fit.plan, batch_size=choice.batch_size),
         f"{choice.batch_size} (measured: {choice.rows_per_second:,.0f} rows/s a worker)",
     )

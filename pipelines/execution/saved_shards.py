@@ -84,15 +84,15 @@ def _sessions(request: Request, shards: int) -> tuple[tuple[SessionOptions, ...]
     return (session,) * shards, replace(session, device=workers.session.device)
 
 
-def _checked(session: ShardedSession, made: Fit, scoring: ScoringPlan, few: int) -> list[str]:
+def _checked(session: ShardedSession, fit: Fit, scoring: ScoringPlan, few: int) -> list[str]:
     """How far the shards are from the whole model, at the micro-batch's rows and at the few it was divided on."""
     tolerance = tolerance_of(scoring.model.path)
     lines: list[str] = []
     for rows in dict.fromkeys([few, scoring.batch_size]):
         check = check_same(
-            made.session,
+            fit.session,
             session,
-            sample_feeds(made, scoring, rows),
+            sample_feeds(fit, scoring, rows),
             tolerance,
             of="the shards do",
             fix="leave --shards out, or use --stages",

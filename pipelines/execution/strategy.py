@@ -94,7 +94,7 @@ def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settl
 
     given = options.workers
     workers = count_workers(given, local)
-    made = source.bind(options.binding, options.sink, workers.session, few_runs=True).made
+    made = source.bind(options.binding, options.sink, workers.session, few_runs=True).fit
     scoring, _ = with_batch_size(made, known_batch_size(asked, given.batch_size, made))
     if kind == "auto" and blocks_of(scoring.model.rewrites) is not None:
         whole = replace(options, parallelism=replace(asked, micro_batch=None, stage_memory=None))

@@ -11,14 +11,14 @@ from beamsplit.transforms.infer.step import InferStep
 
 
 def with_audit(
-    audit: tuple[int, bool] | None, infer: InferStep, made: Fit, distributed: bool, total: int | None
+    audit: tuple[int, bool] | None, infer: InferStep, fit: Fit, distributed: bool, total: int | None
 ) -> InferStep:
     """The step with the audit that is asked for.
 
     Args:
         audit: (about how many rows, whether a difference is only told); None for none.
         infer: runs the model.
-        made: model and data brought together.
+        fit: model and data brought together.
         distributed: whether stages or shards have workers of their own.
         total: rows of the job, where that is known.
 
@@ -32,9 +32,9 @@ def with_audit(
             "--audit scores rows again where the whole model is, and --placement distributed has it in no worker; "
             "leave --audit out, or type --placement inline"
         )
-    if made.random:
+    if fit.random:
         raise UsageError(
-            f"--audit compares a row with itself, and the model draws random numbers ({made.random[0]}): "
+            f"--audit compares a row with itself, and the model draws random numbers ({fit.random[0]}): "
             "leave --audit out"
         )
     rows, warn = audit

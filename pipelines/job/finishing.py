@@ -25,13 +25,13 @@ LABELLED_ROWS = 64
 """The same where the model gives labels too, which tell whether its names are in the order of its scores."""
 
 
-def finish_steps(binding: BindingOptions, schema: pa.Schema, made: Fit) -> tuple[Step, ...]:
+def finish_steps(binding: BindingOptions, schema: pa.Schema, fit: Fit) -> tuple[Step, ...]:
     """The steps of `--finish`, and the mean over augmented copies.
 
     Args:
         binding: with `finish`, `prepare` and `keep`.
         schema: of the blocks that come from the model.
-        made: model and sample rows.
+        fit: model and sample rows.
 
     Raises:
         UsageError: a step cannot work, or the sample shows that it makes no sense.
@@ -40,38 +40,38 @@ def finish_steps(binding: BindingOptions, schema: pa.Schema, made: Fit) -> tuple
         return ()
     from beamsplit.transforms.finish import Labels, parse_finish, with_mean_of_copies
 
-    outputs = [output.name for output in made.plan.outputs]
+    outputs = [output.name for output in fit.plan.outputs]
     steps = [parse_finish(spec, outputs) for spec in binding.finish]
     # A file of names is for the numbers of classes.
     named = any(isinstance(step, Labels) and step.file is not None for step in steps)
     classes = None
     if not named and any(hasattr(step, "classes") for step in steps):
-        classes = classes_of(made)
+        classes = classes_of(fit)
         steps = [parse_finish(spec, outputs, classes) for spec in binding.finish]
     if COPY in schema.names:
         steps = with_mean_of_copies(steps, outputs)
-    _try_on_sample(binding.keep, steps, made, classes)
+    _try_on_sample(binding.keep, steps, fit, classes)
     return tuple(steps)
 
 
-def classes_of(made: Fit) -> ClassNames:
+def classes_of(fit: Fit) -> ClassNames:
     """What the model tells of its classes."""
-    return class_names(made.plan.model.path, made.session.raw.get_modelmeta().custom_metadata_map)
+    return class_names(fit.plan.model.path, fit.session.raw.get_modelmeta().custom_metadata_map)
 
 
-def _try_on_sample(keep: tuple[str, ...], steps: Sequence[Step], made: Fit, classes: ClassNames | None) -> None:
+def _try_on_sample(keep: tuple[str, ...], steps: Sequence[Step], fit: Fit, classes: ClassNames | None) -> None:
     """Let the steps that can tell by what the model gives whether they make sense look at a few sample rows."""
     checks = [number for number, step in enumerate(steps) if hasattr(step, "check_sample")]
     named = classes is not None and any(_gives_names(step) for step in steps)
-    labels = [output.name for output in made.plan.outputs if _is_label(column_type(output.field.type))] if named else []
-    if not (checks or labels) or made.sample is None:
+    labels = [output.name for output in fit.plan.outputs if _is_label(column_type(output.field.type))] if named else []
+    if not (checks or labels) or fit.sample is None:
         return
     rows = LABELLED_ROWS if labels else CHECK_ROWS
-    plan = made.plan if made.plan.row_by_row else replace(made.plan, batch_size=rows)
-    infer = InferStep(plan, made.session.options, None, keep, counted=False)
-    block = infer.score_with(Scorer(plan, made.session), made.sample.slice(0, rows)).block
+    plan = fit.plan if fit.plan.row_by_row else replace(fit.plan, batch_size=rows)
+    infer = InferStep(plan, fit.session.options, None, keep, counted=False)
+    block = infer.score_with(Scorer(plan, fit.session), fit.sample.slice(0, rows)).block
     if classes is not None and labels and block.num_rows:
-        _check_names(block.select([output.name for output in made.plan.outputs]), labels, classes)
+        _check_names(block.select([output.name for output in fit.plan.outputs]), labels, classes)
     for step in steps[: checks[-1] + 1] if checks else ():
         check = getattr(step, "check_sample", None)
         if check is not None and block.num_rows:
@@ -111,12 +111,12 @@ def _check_names(block: pa.RecordBatch, labels: Sequence[str], classes: ClassNam
                 )
 
 
-def list_cells(output: str, schema: pa.Schema, made: Fit) -> tuple[str, ...]:
+def list_cells(output: str, schema: pa.Schema, fit: Fit) -> tuple[str, ...]:
     """A note for outputs that are lists in the cells of a CSV file, where a column a value may be wanted."""
     format = written_by_extension(output)
     if format is None or not format.cells:
         return ()
-    outputs = {one.name for one in made.plan.outputs}
+    outputs = {one.name for one in fit.plan.outputs}
     lists = [field.name for field in schema if field.name in outputs and _is_list(column_type(field.type))]
     if not lists:
         return ()

@@ -51,13 +51,13 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
     workers = source.workers(asked, parallelism, local)
     budget = planning_budget(asked, lambda: source.total_rows)
     bound = source.within(budget).bind(binding, options.sink, workers.session, parallelism.in_parts)
-    parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, bound.made.sample is not None)
+    parallelism, unfollowed = drop_unsupported_annotations(parallelism, local, bound.fit.sample is not None)
     source.check_parallelism(parallelism)
-    check_outputs(binding.keep, [output.name for output in bound.made.plan.outputs])
-    scoring, batch_size = with_batch_size(bound.made, known_batch_size(parallelism, asked.batch_size, bound.made))
+    check_outputs(binding.keep, [output.name for output in bound.fit.plan.outputs])
+    scoring, batch_size = with_batch_size(bound.fit, known_batch_size(parallelism, asked.batch_size, bound.fit))
     request = Request(
         model=binding.model,
-        fit=bound.made,
+        fit=bound.fit,
         scoring=scoring,
         batch_size=batch_size,
         workers=workers,
@@ -70,7 +70,7 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
         compare=options.watching.dry_run_plan,
         planning=budget,
     )
-    notes = (*unfollowed, *bound.made.notes)
+    notes = (*unfollowed, *bound.fit.notes)
     if parallelism.shards == "auto":
         request, line = _with_shards(request)
         notes = (*notes, line)
@@ -78,7 +78,7 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
     with trying(request.parallelism, job_dir):
         execution = plan_execution(request)
     infer = with_audit(
-        asked.audit, execution.infer_step(request), bound.made, execution.is_distributed, source.total_rows
+        asked.audit, execution.infer_step(request), bound.fit, execution.is_distributed, source.total_rows
     )
     return PlannedModel(bound, request, execution, infer, (*notes, *execution.notes))
 

@@ -9,11 +9,12 @@ import pyarrow as pa
 from beamsplit.pipelines.execution.shard_source import drop_unsupported_annotations
 from beamsplit.pipelines.execution.strategy import CannotDivide, settle_strategy
 from beamsplit.pipelines.execution.workers import Replicas, choose_worker_type, cores, model_is_most
+from beamsplit.pipelines.job.around_model import around_model
 from beamsplit.pipelines.job.audit import audit_fact
-from beamsplit.pipelines.job.finishing import finish_steps, list_cells
+from beamsplit.pipelines.job.finishing import list_cells
 from beamsplit.pipelines.job.job import Job
 from beamsplit.pipelines.job.model import PlannedModel, plan_model
-from beamsplit.pipelines.job.versions import check_version, updating_step, version_steps
+from beamsplit.pipelines.job.versions import check_version
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.report.summary import rows_fact
 from beamsplit.pipelines.resume.kept import Kept, Resumed
@@ -28,7 +29,6 @@ from beamsplit.pipelines.sources.source import Source
 from beamsplit.transforms.block import INTERNAL_COLUMNS
 from beamsplit.transforms.chain import chain_schema
 from beamsplit.transforms.fetch.model_schemes import pinned
-from beamsplit.transforms.step import Step
 
 
 def plan_job(options: ScoreOptions, job_dir: str | None = None, local: bool = True, kept: Kept | None = None) -> Job:
@@ -81,15 +81,9 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
     """
     binding, sink, asked = options.binding, options.sink, options.workers
     bound, execution, request = planned.bound, planned.execution, planned.request
-    made, workers = bound.made, request.workers
-    updates = options.stream.model_updates
-    model: Step = planned.infer
-    if updates:
-        model = updating_step(
-            updates, binding.model_version, replace(planned.infer, source=binding.model), bound.prepared, made.sample
-        )
-    after_infer = model.output_schema(bound.prepared)
-    finish = finish_steps(binding, after_infer, made)
+    fit, workers = bound.fit, request.workers
+    around = around_model(planned.infer, options, bound)
+    finish, after_infer = around.finish, around.model.output_schema(bound.prepared)
     beside: list[str] = []
     if execution.overlap is not None and source.sampled:
         from beamsplit.pipelines.execution.side_stages import time_side_stages
@@ -99,8 +93,6 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
         if asked.count is None and request.local:
             workers = replace(workers, count=ends.workers(execution.overlap.period, cores()))
         beside = ends.lines(workers.count)
-    if not updates:
-        finish += version_steps(binding.model_version, made.plan.model.path, chain_schema(finish, after_infer))
     source = source.ready(binding, bound, replace(request, workers=workers), execution)
     finish += source.behind
     finish += steps_for_format(sink, chain_schema(finish, after_infer), binding.keep)
@@ -111,7 +103,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
     worker_type, why = asked.worker_type, ""
     if worker_type is None and (execution.in_parts or not source.sampled):
         worker_type = "process" if execution.is_distributed else "thread"
-    if worker_type is None and made.run_seconds and model_is_most(bound.prepare, bound.raw, made.run_seconds[0][1]):
+    if worker_type is None and fit.run_seconds and model_is_most(bound.prepare, bound.raw, fit.run_seconds[0][1]):
         worker_type = "thread"
     if worker_type is None:
         steps = (*bound.prepare, replace(planned.infer, counted=False), *finish)
@@ -123,7 +115,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
         steps=(
             *(("read", step) for step in source.steps),
             *(("prepare", step) for step in bound.prepare),
-            ("infer", model),
+            ("infer", around.model),
             *(("finish", step) for step in finish),
         ),
         infer=planned.infer,
@@ -136,16 +128,16 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
         max_failed=sink.max_failed,
         job_dir=request.job_dir,
         runner=options.runner,
-        updating=bool(updates),
+        updating=bool(options.stream.model_updates),
         columns_read=None if bound.raw is None else bound.raw.schema,
-        notes=(*planned.notes, *list_cells(sink.output, schema, made)),
+        notes=(*planned.notes, *list_cells(sink.output, schema, fit)),
         facts={
             "model": binding.model,
-            **({"updates": updates} if updates else {}),
+            **({"updates": options.stream.model_updates} if options.stream.model_updates else {}),
             **source.facts,
             "inputs": execution.scoring.binding.describe(),
             "outputs": [f"{column.name}: {column.type}" for column in user_fields(schema)],
-            **rows_fact(made),
+            **rows_fact(fit),
             **audit_fact(asked.audit, source.total_rows, options.source.where is not None),
             "batch size": execution.batch_size,
             "workers": _workers_fact(source.worker_name(worker_type), workers, asked.partition, why),

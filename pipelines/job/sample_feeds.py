@@ -17,37 +17,37 @@ FEW = 4096
 """Rows that are taken without asking how large they are."""
 
 
-def sample_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
+def sample_feeds(fit: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
     """So many sample rows that the whole model can be run on; few are repeated.
 
     Raises:
         UsageError: there are none, or there is no memory for so many.
     """
-    if made.sample is None:
+    if fit.sample is None:
         raise UsageError(
             "there are no sample rows that the model takes, so no split can be planned or checked; "
             "give an --input with rows, or leave --stages and --shards out"
         )
-    check_feeds(rows, lambda few: feeds_at(made, scoring, few))
+    check_feeds(rows, lambda few: feeds_at(fit, scoring, few))
     if rows == 1 and blocks_of(scoring.model.rewrites) is None:
         # The first one is known to run.
-        return feeds_at(made, scoring, np.arange(rows))
+        return feeds_at(fit, scoring, np.arange(rows))
     try:
-        feeds = feeds_at(made, scoring, np.arange(rows))
-        made.session.run(feeds)
+        feeds = feeds_at(fit, scoring, np.arange(rows))
+        fit.session.run(feeds)
     except ModelRunError:
         # A row makes the model fail: take those that are known to run.
-        feeds = feeds_at(made, scoring, np.arange(rows) % SAMPLE_RUN_ROWS)
+        feeds = feeds_at(fit, scoring, np.arange(rows) % SAMPLE_RUN_ROWS)
     return feeds
 
 
-def graph_feeds(made: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
+def graph_feeds(fit: Fit, scoring: ScoringPlan, rows: int) -> dict[str, Array]:
     """The same as the graph itself takes them: of a model whose batch is fixed, a whole block.
 
     Raises:
         UsageError: there are none.
     """
-    feeds, blocks = sample_feeds(made, scoring, rows), blocks_of(scoring.model.rewrites)
+    feeds, blocks = sample_feeds(fit, scoring, rows), blocks_of(scoring.model.rewrites)
     return feeds if blocks is None else blocks.padded(feeds)
 
 
@@ -65,10 +65,10 @@ def check_distributable(scoring: ScoringPlan, placement: str | None) -> None:
         )
 
 
-def feeds_at(made: Fit, scoring: ScoringPlan, rows: Array) -> dict[str, Array]:
+def feeds_at(fit: Fit, scoring: ScoringPlan, rows: Array) -> dict[str, Array]:
     """The sample rows at these positions, counted on from the start where there are fewer."""
-    assert made.sample is not None
-    return scoring.binding.open(made.sample, reuse=False).take(rows % made.sample.num_rows)
+    assert fit.sample is not None
+    return scoring.binding.open(fit.sample, reuse=False).take(rows % fit.sample.num_rows)
 
 
 def check_feeds(rows: int, take: Callable[[Array], dict[str, Array]]) -> None:

@@ -23,7 +23,14 @@ from beamsplit.models.independence.proof import prove
 from beamsplit.models.independence.rows_axis import input_axes_candidates, verify_rows
 from beamsplit.models.running.blocks import blocks_of
 from beamsplit.models.running.mapped import for_few_runs, unmapped
-from beamsplit.models.running.session import ModelRunError, Session, SessionOptions, get_session
+from beamsplit.models.running.session import (
+    ModelRunError,
+    Session,
+    SessionOptions,
+    drop_session,
+    get_session,
+    resolve_providers,
+)
 from beamsplit.models.running.still_session import still
 from beamsplit.models.split.cuts import SplitGraph, split_graph
 from beamsplit.models.split.micro_batch import find_micro_batch
@@ -113,6 +120,18 @@ def rows_for(options: PlanOptions, session: SessionOptions) -> SampleRows:
     return _unrun(path, session, too_large)
 
 
+def rows_of_plan(options: PlanOptions) -> SampleRows:
+    """Rows for a model that is planned already: no session stays open.
+
+    Raises:
+        UsageError: the model or the sample is gone, or does not fit.
+    """
+    rows = rows_for(options, SessionOptions(resolve_providers(options.split.providers)))
+    if rows.session is not None:
+        drop_session(rows.session)
+    return rows
+
+
 def _unrun(path: str, options: SessionOptions, reason: str) -> SampleRows:
     """Of a model that is not loaded: it is planned by an estimate."""
     model = ModelFile(path)
@@ -141,7 +160,7 @@ def _sampled(options: PlanOptions, session: SessionOptions) -> SampleRows:
     found = find_files(source.input, "--sample")
     format = format_of(found, source.input_format)
     files = with_csv_header(with_encoding(found, format, source.encoding), format, source.csv_header, source.delimiter)
-    made = open_sample(options.binding, files, format, session).made
+    made = open_sample(options.binding, files, format, session).fit
     if made.sample is None:
         raise UsageError(
             f"--sample {source.input[0]} holds no rows that the model takes; give a file that does, or leave it out"
@@ -149,9 +168,9 @@ def _sampled(options: PlanOptions, session: SessionOptions) -> SampleRows:
     return _fitted(made, session)
 
 
-def _fitted(made: Fit, session: SessionOptions) -> SampleRows:
+def _fitted(fit: Fit, session: SessionOptions) -> SampleRows:
     """Model and rows that were brought together."""
-    sample, scoring = made.sample, made.plan
+    sample, scoring = fit.sample, fit.plan
     assert sample is not None
     bound = scoring.binding.open(sample, reuse=False)
     graph = split_graph(load_graph(scoring.model))
@@ -165,12 +184,12 @@ def _fitted(made: Fit, session: SessionOptions) -> SampleRows:
     return SampleRows(
         graph,
         scoring.model,
-        made.session,
+        fit.session,
         take,
         scoring.row_by_row,
         session,
-        made.notes,
-        independence=made.independence,
+        fit.notes,
+        independence=fit.independence,
     )
 
 

@@ -254,9 +254,9 @@ def plan_lines(facts: Mapping[str, Any], notes: Iterable[str]) -> list[str]:
     return [*lines, *(f"note: {note}" for note in notes)]
 
 
-def rows_fact(made: Fit) -> dict[str, str]:
+def rows_fact(fit: Fit) -> dict[str, str]:
     """Whether rows influence one another, as a fact of the plan."""
-    return {"rows": f"rows are {made.independence}"} if made.independence else {}
+    return {"rows": f"rows are {fit.independence}"} if fit.independence else {}
 
 
 class Progress:

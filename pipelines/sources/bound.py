@@ -21,7 +21,7 @@ class Bound:
     prepared: pa.Schema
     """Of blocks that reach the model."""
 
-    made: Fit
+    fit: Fit
     """Model and sample rows brought together."""
 
     raw: pa.RecordBatch | None = None

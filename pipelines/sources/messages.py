@@ -122,7 +122,7 @@ def open_messages(
         schema=schema,
         prepare=prepare,
         prepared=prepared,
-        made=made,
+        fit=made,
         format=format,
         fields=fields,
         rules=rules,

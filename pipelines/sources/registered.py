@@ -120,7 +120,7 @@ def open_registered(
         schema=schema,
         prepare=columns.steps,
         prepared=columns.schema,
-        made=made,
+        fit=made,
         format=kind.name,
         fields={},
         rules=EXACT,

@@ -190,7 +190,7 @@ def open_sample(
         schema=schema,
         prepare=prepare,
         prepared=prepared,
-        made=made,
+        fit=made,
         raw=raw,
         rows=rows,
         derived=derived,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,15 @@ def test_progress_in_a_notebook(monkeypatch: pytest.MonkeyPatch):
     draw_in_notebook(lambda: "5 of 10 rows", lambda: 0.5, lambda seconds: next(waits))
     assert shown == ['<progress max="1" value="0.500"></progress> 5 of 10 rows'] * 3
     assert as_html("a < b", None) == "a &lt; b"
+
+
+def test_a_plan_travels_and_shards_are_to_be_saved(mlp: Mlp, data: str, tmp_path: Path):
+    asked = {"sample": data, "columns": mlp.options["columns"]}
+    made = bs.plan(mlp.path, **asked, stages=2, workers=2, threads=1)
+    again = pickle.loads(pickle.dumps(made))  # noqa: S301
+    assert again.plan == made.plan and copy.deepcopy(made).plan == made.plan
+    assert again.to_html().count("stage") == made.to_html().count("stage")
+    result = bs.score(data, mlp.path, **mlp.options, plan=again.save_stages(tmp_path / "stages"))
+    assert result.rows == 20
+    with pytest.raises(TypeError, match="holds the loaded model, which does not travel between processes: save it"):
+        pickle.dumps(bs.plan(mlp.path, **asked, shards=2))

@@ -128,7 +128,7 @@ def test_a_stream_leaves_the_zipmap_out_too(tmp_path: Path):
     argv = ["--model", model, "--input", "kafka://h:1/in", "--output", "kafka://h:1/out", "--finish", "expand"]
     options, _ = parse(argv)
     session = count_workers(WorkerOptions(1, threads=1, providers="cpu"), True).session
-    made = open_messages(options.binding, options.stream, "in", session, few_runs=False, to_json=True).made
+    made = open_messages(options.binding, options.stream, "in", session, few_runs=False, to_json=True).fit
     assert pa.types.is_string(made.plan.fields[0].type)
     assert pa.types.is_float32(made.plan.fields[1].type.value_type)
     assert any("for the classes high, low, mid" in note for note in made.notes)

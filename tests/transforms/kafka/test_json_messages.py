@@ -60,7 +60,7 @@ def scored(messages: OpenedMessages, *values: object) -> tuple[list[bytes], list
     for step in messages.prepare:
         block, more = apply_step(step, "prepare", block)
         errors += more
-    bound = messages.made.plan.binding.open(block)
+    bound = messages.fit.plan.binding.open(block)
     bad = dict(bound.bad_rows())
     errors += [RowError("in/0", block["_origin_row"][at].as_py(), "infer", why) for at, why in bad.items()]
     for step in messages.give_as_came:
