@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,11 +63,18 @@ class Origin(NamedTuple):
 def with_origin(block: pa.RecordBatch, file: str, first_row: int) -> pa.RecordBatch:
     """Append the origin columns to a block whose rows are consecutive rows of one file."""
     rows = block.num_rows
-    files = pa.DictionaryArray.from_arrays(
-        _integers(np.zeros(rows, dtype=np.int32), pa.int32()), pa.array([file], type=pa.string())
-    )
-    numbers = _integers(np.arange(first_row, first_row + rows, dtype=np.int64), pa.int64())
-    return pa.RecordBatch.from_arrays([*block.columns, files, numbers], schema=with_origin_schema(block.schema))
+    origin = origin_columns(np.zeros(rows, dtype=np.int32), [file], np.arange(first_row, first_row + rows))
+    return pa.RecordBatch.from_arrays([*block.columns, *origin], schema=with_origin_schema(block.schema))
+
+
+def origin_columns(files: np.ndarray, names: Sequence[str], rows: np.ndarray) -> list[pa.Array]:
+    """The origin columns of rows: for each which of the names its file has, and its number there."""
+    return [
+        pa.DictionaryArray.from_arrays(
+            _integers(files.astype(np.int32, copy=False), pa.int32()), pa.array(names, type=pa.string())
+        ),
+        _integers(rows.astype(np.int64, copy=False), pa.int64()),
+    ]
 
 
 def _integers(values: np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beamsplit.transforms.read.inputs import InputFile
     from beamsplit.transforms.sql.query import SqlQuery
     from beamsplit.transforms.tables.table_file import TableFile
 
@@ -66,6 +67,12 @@ class Split:
 
     query: SqlQuery | None = None
     """What is asked of a database, if it is no file: `start` and `stop` are numbers of its ranges."""
+
+    parts: tuple[Split, ...] = ()
+    """Splits of small files that are read together, in order, if it stands for several; `paths` names the first."""
+
+    unsplit: InputFile | None = None
+    """The file, if it is split only when it is read."""
 
     def origin_file(self) -> str:
         """What `_origin_file` holds for its rows: the path, and the byte that rows are counted from if it is not 0.

@@ -29,7 +29,7 @@ from beamsplit.pipelines.running.wiring import build
 from beamsplit.pipelines.sinks.files import FileSink
 from beamsplit.pipelines.sinks.sink import Sink
 from beamsplit.pipelines.sinks.table import TableSink
-from beamsplit.pipelines.sources.files import Files
+from beamsplit.pipelines.sources.files import Files, dealt_whole
 from beamsplit.runners.beam_patches.lean_import import import_beam
 from beamsplit.runners.direct import is_direct, run_direct
 from beamsplit.transforms.failures.kinds import read_tallies
@@ -197,7 +197,7 @@ def reading_ahead(job: Job, local: bool) -> Iterator[Job]:
         yield job
         return
     if job.resumed is None:
-        splits = splits_at_once(source.inputs, source.format, job.workers)
+        splits = splits_at_once(source.inputs, source.format, job.workers, dealt_whole(job.asked.partition))
         # Of text they are found by reading it, which is not to be done twice.
         job = replace(job, source=replace(source, splits=splits))
     else:

@@ -189,7 +189,8 @@ class Files(Source):
         assert self.reading is not None and self.sample is not None
         asked, workers = job.asked, job.workers
         local = is_direct(job.runner.name)
-        splits = pipeline | "Splits" >> MakeSplits(self.inputs, self.format, workers, local, self.splits)
+        make = MakeSplits(self.inputs, self.format, workers, local, self.splits, dealt_whole(asked.partition))
+        splits = pipeline | "Splits" >> make
         if asked.partition in ("contiguous", "proportional"):
             measured = None
             if asked.capacities == "measured" and self.sample.rows is not None:
@@ -200,6 +201,11 @@ class Files(Source):
         if asked.partition == "random":
             blocks = blocks | "Partition" >> PartitionRows(workers, asked.seed)
         return SourceRows(blocks, [unread | "Unread" >> AsRowErrors("read", job.job_dir)])
+
+
+def dealt_whole(partition: str | None) -> bool:
+    """Whether workers are dealt splits as they are, and no ranges of rows."""
+    return partition not in ("contiguous", "proportional")
 
 
 def _block_limits(

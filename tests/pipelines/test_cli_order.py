@@ -47,3 +47,14 @@ def test_several_files(command: Command):
     code, _, err = command.run("--keep", "id", "--workers", "2", input=command.folder / "part-*.parquet")
     assert code == 0, err
     assert ids(command) == list(range(600))
+
+
+def test_more_files_than_are_opened_before_the_job(command: Command):
+    count, bad = 1_010, 777
+    for number in range(count):
+        cells = f"{number},1.5,b,0.5,0.25" if number == bad else f"{number},1.5,{number / 7},0.5,0.25"
+        (command.folder / f"part-{number:04}.csv").write_text(f"id,a,b,c,d\n{cells}\n")
+    code, _, err = command.run("--keep", "id", "--workers", "2", input=command.folder / "part-*.csv")
+    assert code == 3, err
+    assert f"part-{bad:04}.csv" in err
+    assert list(map(int, ids(command))) == [number for number in range(count) if number != bad]

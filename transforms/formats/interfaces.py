@@ -9,7 +9,8 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     from beamsplit.transforms.read.inputs import InputFile
-    from beamsplit.transforms.read.result import ReadOptions, ReadResult
+    from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult
+    from beamsplit.transforms.read.together import Text
     from beamsplit.transforms.split import Split
 
 
@@ -40,6 +41,15 @@ class CountingReader(Reader, Protocol):
 
 class TextReader(CountingReader, Protocol):
     """Reads text."""
+
+    def text_of(self, split: Split) -> Iterator[bytes]:
+        """The rows of a split as runs of bytes."""
+
+    def parse_text(self, text: bytes, split: Split, options: ReadOptions) -> Parsed:
+        """A run of the split as columns of `options.data_schema`; bad rows apart."""
+
+    def whole_text(self, split: Split, text: bytes) -> Text:
+        """A small file's rows as they are parsed together with those of others."""
 
     def rows_about(self, file: InputFile) -> float | None:
         """About how many rows a file has, by its beginning; None where that does not tell."""

@@ -22,9 +22,10 @@ from beamsplit.transforms.read.encoding import (
     recode,
 )
 from beamsplit.transforms.read.inputs import InputFile
-from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow, lacks, no_rows
+from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
 from beamsplit.transforms.read.streams import is_compressed, open_stream
 from beamsplit.transforms.read.text_counts import enough, judged
+from beamsplit.transforms.read.together import Text
 from beamsplit.transforms.split import Split
 
 
@@ -180,11 +181,7 @@ def rows_about(file: InputFile) -> float | None:
 
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; rows that do not parse come as failures."""
-    path = split.paths[0]
-    names, _ = header(path, split.encoding, split.header, split.delimiter)
-    delimiter = delimiter_of(path, split.delimiter)
-    missing = next((field for field in options.data_schema if field.name not in names), None)
-    fed = dict(options.fed)
+    delimiter = delimiter_of(split.paths[0], split.delimiter)
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for run in text_of(split):
         if window.done:
@@ -194,11 +191,27 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        if missing is None:
-            parsed = parse(run, names, options.data_schema, delimiter, options.verbatim, fed)
-            if split.header in (None, True):
-                parsed = without_names(parsed, run, names, delimiter)
-        else:
-            parsed = no_rows(lines.count_csv(run, delimiter), options.data_schema, lacks(missing, names))
+        parsed = parse_text(run, split, options)
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
+
+
+def parse_text(text: bytes, split: Split, options: ReadOptions) -> Parsed:
+    """Rows of the split as columns; bad ones apart, and all of a file that lacks a column."""
+    path = split.paths[0]
+    names, _ = header(path, split.encoding, split.header, split.delimiter)
+    delimiter = delimiter_of(path, split.delimiter)
+    missing = next((field for field in options.data_schema if field.name not in names), None)
+    if missing is not None:
+        return no_rows(lines.count_csv(text, delimiter), options.data_schema, lacks(missing, names))
+    parsed = parse(text, names, options.data_schema, delimiter, options.verbatim, dict(options.fed))
+    return without_names(parsed, text, names, delimiter) if split.header in (None, True) else parsed
+
+
+def whole_text(split: Split, text: bytes) -> Text:
+    """Texts of the same columns go together; not one with quotes that are never closed, or other bytes than UTF-8."""
+    delimiter = delimiter_of(split.paths[0], split.delimiter)
+    names, _ = header(split.paths[0], split.encoding, split.header, split.delimiter)
+    sound = is_utf8(text) and not lines.csv_open(text, delimiter)
+    kind = (tuple(names), delimiter, split.header) if sound else None
+    return Text(split, text, lines.count_csv(text, delimiter), kind)

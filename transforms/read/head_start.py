@@ -37,7 +37,7 @@ def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> I
         options: what the readers will be asked for; with other columns they take nothing of this.
         workers: how many read at a time.
     """
-    first = [split for split in splits[:workers] if FORMATS[split.format].begun_early and split.table is None]
+    first = [split for split in splits[:workers] if _has_decoders(split)]
     others = [_of_worker(splits[worker::workers], options) for worker in range(workers)] if not first else []
     some = [one for one in others if one is not None]
     if not first and not some:
@@ -56,6 +56,10 @@ def head_start(splits: Sequence[Split], options: ReadOptions, workers: int) -> I
         started.forget(some)
         for format in {split.format for split in first}:
             _reader(format).forget_decoders()
+
+
+def _has_decoders(split: Split) -> bool:
+    return FORMATS[split.format].begun_early and split.table is None and not split.parts and split.unsplit is None
 
 
 def _of_worker(splits: Sequence[Split], options: ReadOptions) -> started.StartedSplits | None:

@@ -14,9 +14,10 @@ from beamsplit.transforms.read.encoding import check_utf8, is_wide, open_text, r
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.json_array import ArrayLines, is_array, open_lines
 from beamsplit.transforms.read.json_parse import Rules, parse, read_text
-from beamsplit.transforms.read.result import ReadOptions, ReadResult, RowWindow
+from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow
 from beamsplit.transforms.read.streams import is_compressed, open_stream
 from beamsplit.transforms.read.text_counts import enough, judged
+from beamsplit.transforms.read.together import Text
 from beamsplit.transforms.split import Split
 
 _BOM = b"\xef\xbb\xbf"
@@ -168,7 +169,6 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
     A field that a line lacks is null; a field that the schema lacks is left out.
     """
-    rules = Rules(options.declared, depths=dict(options.depths), fed=dict(options.fed))
     window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
     for run in text_of(split):
         if window.done:
@@ -178,6 +178,17 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
             if window.at + rows <= window.start:
                 window.next(rows)
                 continue
-        parsed = parse(run, options.data_schema, rules)
+        parsed = parse_text(run, split, options)
         begin, end, number = window.next(parsed.rows)
         yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
+
+
+def parse_text(text: bytes, split: Split, options: ReadOptions) -> Parsed:
+    """Lines as columns; bad ones apart."""
+    rules = Rules(options.declared, depths=dict(options.depths), fed=dict(options.fed))
+    return parse(text, options.data_schema, rules)
+
+
+def whole_text(split: Split, text: bytes) -> Text:
+    """Texts of lines go together."""
+    return Text(split, text, lines.count_json(text), "lines")

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import cast
+from typing import TypeVar, cast
 
 import pyarrow as pa
 
@@ -21,7 +21,10 @@ from beamsplit.transforms.read.kept import kept_rows
 from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
 from beamsplit.transforms.read.started import taken
 from beamsplit.transforms.read.streams import is_local, read_ahead
+from beamsplit.transforms.read.together import grouped, joined, may_wait, read_texts, unsplit
 from beamsplit.transforms.split import Split
+
+T = TypeVar("T")
 
 LEAST_BYTES = 1 << 20
 """Splits are not made smaller only to get more of them."""
@@ -73,13 +76,33 @@ def make_splits(inputs: Sequence[InputFile], format: str, target_splits: int) ->
     return [split for at, file in enumerate(inputs) for split in split_file(file, at, format, size)]
 
 
-def splits_at_once(inputs: Sequence[InputFile], format: str, workers: int) -> list[Split] | None:
-    """The splits as they are dealt to the workers; None for many or remote files, which workers split themselves."""
-    if not FORMATS[format].files and (
-        len(inputs) > FILES_SPLIT_AT_ONCE or not all(is_local(file.path) for file in inputs)
-    ):
+def splits_at_once(inputs: Sequence[InputFile], format: str, workers: int, whole: bool = True) -> list[Split] | None:
+    """The splits as they are dealt to the workers; None for many or remote files, which workers split themselves.
+
+    Where splits are dealt `whole`, those of small files are dealt together, and many small files are split when they
+    are read.
+    """
+    kind, wanted = FORMATS[format], target_splits(workers)
+    if kind.files:
+        return deal_in_order(make_splits(inputs, format, wanted), workers)
+    if not all(is_local(file.path) for file in inputs):
         return None
-    return deal_in_order(make_splits(inputs, format, target_splits(workers)), workers)
+    together = whole and not kind.by_scheme
+    opened = [file for file in inputs if not (together and may_wait(file))]
+    if len(inputs) <= FILES_SPLIT_AT_ONCE:
+        splits = make_splits(inputs, format, wanted)
+    elif len(opened) <= FILES_SPLIT_AT_ONCE:
+        size = target_bytes(inputs, wanted)
+        splits = [
+            split
+            for at, file in enumerate(inputs)
+            for split in (unsplit(file, at, format) if may_wait(file) else split_file(file, at, format, size))
+        ]
+    else:
+        return None
+    if together:
+        splits = grouped(splits, target_bytes(inputs, wanted, least=1), -(-len(inputs) // wanted))
+    return deal_in_order(splits, workers)
 
 
 def contiguous_bounds(rows: int, workers: int) -> list[int]:
@@ -113,7 +136,7 @@ def deal_in_order(splits: Sequence[Split], workers: int) -> list[Split]:
     """
     if workers < 2 or not splits:
         return list(splits)
-    if all(FORMATS[split.format].cuttable and split.rows is not None for split in splits):
+    if all(FORMATS[split.format].cuttable and split.rows is not None and not split.parts for split in splits):
         rows = sum(count_rows(split) for split in splits)
         ranges: list[list[Split]] = [[] for _ in range(workers)]
         for worker, split in assign_splits(splits, contiguous_bounds(rows, workers)):
@@ -188,18 +211,39 @@ def read_anew(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
 
 def _read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
-    if split.table is not None:
-        from beamsplit.transforms.tables.table_file import read_table_file
-
-        results = _named(split, read_table_file(split, of_files(options)))
-    else:
-        results = _named(split, FORMATS[split.format].reader.read(split, of_files(options)))
+    asked = of_files(options)
+    alone = not split.parts and split.unsplit is None
+    results = _own(split, asked) if alone else _together(split.parts or [split], asked)
     if not is_local(split.paths[0]):
         results = read_ahead(results)
     return results if options.derived == NO_DERIVED else derive_all(results, options)
 
 
-def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
+def _together(parts: Sequence[Split], options: ReadOptions) -> Iterator[ReadResult]:
+    files = (split for part in parts for split in _splits_of(part))
+    if FORMATS[parts[0].format].text:
+        reader = cast(TextReader, FORMATS[parts[0].format].reader)
+        runs = ((split, _named(split, reader.text_of(split))) for split in files)
+        return read_texts(runs, reader, options, _own)
+    return joined((result for split in files for result in _own(split, options)), options)
+
+
+def _splits_of(part: Split) -> Sequence[Split]:
+    if part.unsplit is None:
+        return [part]
+    return split_file(part.unsplit, part.order[0], part.format, part.unsplit.size + 1)
+
+
+def _own(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
+    """The rows of a file with the columns that are its own."""
+    if split.table is None:
+        return _named(split, FORMATS[split.format].reader.read(split, options))
+    from beamsplit.transforms.tables.table_file import read_table_file
+
+    return _named(split, read_table_file(split, options))
+
+
+def _named(split: Split, results: Iterator[T]) -> Iterator[T]:
     """The results, and errors of a damaged file with its name: what Arrow raises has none."""
     try:
         yield from results
@@ -211,6 +255,8 @@ def _named(split: Split, results: Iterator[ReadResult]) -> Iterator[ReadResult]:
 
 def count_rows(split: Split) -> int:
     """The rows of the split, `row_start` and `row_stop` applied; reads the text where nothing has counted them."""
+    if split.parts or split.unsplit is not None:
+        return sum(count_rows(one) for part in split.parts or [split] for one in _splits_of(part))
     rows = split.rows if split.rows is not None else cast(CountingReader, FORMATS[split.format].reader).count(split)
     stop = rows if split.row_stop is None else min(split.row_stop, rows)
     return max(0, stop - split.row_start)

@@ -76,7 +76,7 @@ class ReadSplitDoFn(beam.DoFn):
 class MakeSplits(beam.PTransform):
     """PBegin -> the splits of the files, spread over the workers.
 
-    Few local files are split at construction; of many, or of remote ones, each is split by a worker.
+    Few local files are split at construction; of many large, or of remote ones, each is split by a worker.
     """
 
     def __init__(
@@ -86,8 +86,11 @@ class MakeSplits(beam.PTransform):
         workers: int,
         local: bool = False,
         splits: Sequence[Split] | None = None,
+        whole: bool = True,
     ) -> None:
         """Enough splits of `inputs`, which are of `format`, for so many workers; or `splits` that were made of them.
+
+        They may be those of several small files where they stay `whole`.
 
         `local` says that the runner deals what is grouped to its workers in turn, as Beam's in-process one does: a
         reshuffle, which has three times as many steps to build and translate, does the same there.
@@ -97,7 +100,7 @@ class MakeSplits(beam.PTransform):
         self.format = format
         self.local = local
         self.target_splits = target_splits(workers)
-        self.splits = splits_at_once(self.inputs, format, workers) if splits is None else list(splits)
+        self.splits = splits_at_once(self.inputs, format, workers, whole) if splits is None else list(splits)
 
     def expand(self, pbegin: PBegin) -> PCollection[Split]:
         """Give the splits."""

@@ -20,6 +20,7 @@ from beamsplit.transforms.read import (
     read_all,
     splits,
     streams,
+    together,
     transform,
 )
 from tests.far_store import add_far_store
@@ -29,6 +30,7 @@ from tests.far_store import add_far_store
 def test_blocks_and_failures(tmp_path, monkeypatch, split_by_workers):
     if split_by_workers:
         monkeypatch.setattr(splits, "FILES_SPLIT_AT_ONCE", 0)
+        monkeypatch.setattr(together, "SMALL_BYTES", 0)
     path = tmp_path / "t.csv"
     path.write_text("a\n1\nx\n3\n")
     schema = pa.schema([("a", pa.int64())])
