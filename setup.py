@@ -83,6 +83,7 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "skl2onnx>=1.20",
         "daft>=0.7",
+        "polars>=1.30",
         "matplotlib>=3.9",
         "psutil>=6.0",
         "confluent-kafka>=2.5",

@@ -9,20 +9,22 @@ from pathlib import Path
 
 from benchmarks import data, lakes
 
-OURS, PLAIN, TUNED, RUN_INFERENCE, DAFT = "beamsplit", "plain loop", "tuned loop", "RunInference", "Daft"
+OURS, PLAIN, TUNED, RUN_INFERENCE = "beamsplit", "plain loop", "tuned loop", "RunInference"
+DAFT, POLARS = "Daft", "Polars"
 ARRAYS = "RunInference, bs"
 """RunInference with beamsplit's handler."""
 
 HANDLER_GOAL = 10
 """How many times the rows a second of Beam's handler ours is to have."""
 
-PROGRAMS = (OURS, PLAIN, TUNED, DAFT, RUN_INFERENCE, ARRAYS)
+PROGRAMS = (OURS, PLAIN, TUNED, POLARS, DAFT, RUN_INFERENCE, ARRAYS)
 MODULES = {
     PLAIN: "plain_loop",
     TUNED: "tuned_loop",
     RUN_INFERENCE: "run_inference",
     ARRAYS: "run_inference_arrays",
     DAFT: "daft_loop",
+    POLARS: "polars_loop",
 }
 
 
@@ -32,7 +34,7 @@ class Case:
 
     name: str
     kind: str
-    """`table`, `images` or `texts`."""
+    """`table`, `files` (of a row each), `images` or `texts`."""
 
     rows: int
     source: Path
@@ -42,6 +44,9 @@ class Case:
     """Program -> how many times its rows a second ours are to be."""
 
     tokenizer: Path | None = None
+
+    text: bool = False
+    """Rows are text, which may have columns beside those of the model."""
 
     lake: str = ""
     """`delta`: the rows of `source` are in a Delta table, and so are the predictions to be; `s3`: they are in files of
@@ -80,6 +85,8 @@ def _score(case: Case) -> list[str]:
     if case.lake:
         source = f"delta:{case.lake_source()}" if case.lake == "delta" else case.lake_source()
     command = [sys.executable, "-m", "pipelines.score", "--model", str(case.model), "--input", source]
+    if case.text:
+        command += ["--columns", "x=" + ",".join(f"f{column}" for column in range(data.COLUMNS))]
     if case.kind == "images":
         prepare = "image:size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
         command += ["--prepare", prepare, "--keep", "path"]
@@ -93,6 +100,7 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
     """The cases of these names, their data made if it is not there; `scale` below 1 gives fewer rows."""
     folder.mkdir(parents=True, exist_ok=True)
     daft = (DAFT,) if importlib.util.find_spec("daft") else ()
+    polars = (POLARS,) if importlib.util.find_spec("polars") else ()
     loops = (OURS, PLAIN, TUNED)
 
     def rows(full: int) -> int:
@@ -100,24 +108,38 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
 
     def tabular(name: str, full: int, goals: dict[str, float], *more: str) -> Case:
         count = rows(full)
-        programs = (*loops, *daft, *more)
+        programs = (*loops, *polars, *daft, *more)
         return Case(name, "table", count, data.table(folder, count), data.mlp(folder), programs, goals)
 
     made = []
     for name in names:
         if name == "tabular_1m":
-            made.append(tabular(name, 1_000_000, {PLAIN: 0.75, DAFT: 1.0, RUN_INFERENCE: 20}, RUN_INFERENCE, ARRAYS))
+            made.append(
+                tabular(
+                    name, 1_000_000, {PLAIN: 0.75, POLARS: 1.0, DAFT: 1.0, RUN_INFERENCE: 20}, RUN_INFERENCE, ARRAYS
+                )
+            )
         elif name == "tabular_10m":
-            made.append(tabular(name, 10_000_000, {PLAIN: 2.0, DAFT: 1.2, TUNED: 0.85}))
+            made.append(tabular(name, 10_000_000, {PLAIN: 2.0, POLARS: 1.25, DAFT: 1.2, TUNED: 0.95}))
         elif name in ("delta_10m", "s3_1m"):
             lake, full, goal = ("delta", 10_000_000, 1.2) if name == "delta_10m" else ("s3", 1_000_000, 1.0)
             count = rows(full)
             source, programs = data.table(folder, count), (OURS, PLAIN, *daft)
             made.append(Case(name, "table", count, source, data.mlp(folder), programs, {DAFT: goal}, lake=lake))
+        elif name in TEXT_CASES:
+            form, mixed = TEXT_CASES[name]
+            count = rows(1_000_000)
+            source, model = data.text_table(folder, count, form, mixed), data.mlp(folder)
+            programs = (OURS, PLAIN, *polars)
+            made.append(Case(name, "table", count, source, model, programs, {POLARS: 1.0}, text=True))
+        elif name == "files_10k":
+            count = rows(10_000)
+            source, model = data.small_files(folder, count), data.mlp(folder)
+            made.append(Case(name, "files", count, source, model, (OURS, PLAIN), {PLAIN: 0.83}))
         elif name == "trees":
             count = rows(2_000_000)
             source = data.table(folder, count)
-            made.append(Case(name, "table", count, source, data.trees(folder), (*loops, *daft), {PLAIN: 1.0}))
+            made.append(Case(name, "table", count, source, data.trees(folder), (*loops, *polars, *daft), {PLAIN: 1.0}))
         elif name == "cnn":
             count = rows(2_000)
             goals = {PLAIN: 1.25, TUNED: 0.97}
@@ -133,4 +155,14 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
     return made
 
 
-CASES = ("tabular_1m", "tabular_10m", "cnn", "encoder", "trees", "delta_10m", "s3_1m")
+TEXT_CASES = {
+    "csv_1m": ("csv", False),
+    "csv_gz_1m": ("csv.gz", False),
+    "csv_mixed_1m": ("csv", True),
+    "jsonl_1m": ("jsonl", False),
+    "jsonl_gz_1m": ("jsonl.gz", False),
+    "jsonl_mixed_1m": ("jsonl", True),
+}
+"""Case -> (extension, whether names, days and times stand beside the numbers)."""
+
+CASES = ("tabular_1m", "tabular_10m", *TEXT_CASES, "files_10k", "cnn", "encoder", "trees", "delta_10m", "s3_1m")

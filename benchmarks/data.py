@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -32,6 +33,48 @@ def table(folder: Path, rows: int) -> Path:
             )
     part.rename(path)
     return path
+
+
+def text_table(folder: Path, rows: int, form: str, mixed: bool) -> Path:
+    """The rows of `table` as `csv` or `jsonl`, also `.gz`; `mixed` with a name, a day and a time each."""
+    import polars as pl
+
+    path = folder / f"{'mixed' if mixed else 'table'}-{rows}.{form}"
+    if path.exists():
+        return path
+    frame = pl.read_parquet(table(folder, rows))
+    if mixed:
+        number = pl.int_range(rows)
+        frame = frame.with_columns(
+            pl.format("customer {}", number).alias("name"),
+            (pl.date(2020, 1, 1) + pl.duration(days=number % 2_000)).alias("day"),
+            (pl.datetime(2020, 1, 1) + pl.duration(seconds=number)).dt.to_string("%Y-%m-%d %H:%M:%S").alias("time"),
+        )
+    part = path.with_suffix(".part")
+    with gzip.open(part, "wb", 6) if form.endswith(".gz") else part.open("wb") as stream:
+        for some in frame.iter_slices(100_000):
+            first = stream.tell() == 0
+            if form.startswith("csv"):
+                stream.write(some.write_csv(include_header=first).encode())
+            else:
+                stream.write(some.write_ndjson().encode())
+    part.rename(path)
+    return path
+
+
+def small_files(folder: Path, count: int) -> Path:
+    """A folder of so many CSV files, each a line of names and a row of numbers."""
+    target = folder / f"files-{count}"
+    if target.exists():
+        return target
+    part = folder / f"files-{count}.part"
+    part.mkdir(parents=True, exist_ok=True)
+    names = ",".join(f"f{column}" for column in range(COLUMNS))
+    values = np.random.default_rng(5).standard_normal((count, COLUMNS), dtype=np.float32)
+    for number, row in enumerate(values.tolist()):
+        (part / f"{number:06}.csv").write_text(f"{names}\n{','.join(map(repr, row))}\n")
+    part.rename(target)
+    return target
 
 
 def mlp(folder: Path) -> Path:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -24,6 +27,23 @@ class Job:
     model: Path
     output: Path
     tokenizer: Path | None = None
+
+
+def features(columns: Iterable[str]) -> list[str]:
+    """The columns that the model takes: `f0`, `f1` and so on; others are names and days beside them."""
+    return sorted((name for name in columns if re.fullmatch(r"f\d+", name)), key=lambda name: int(name[1:]))
+
+
+def text_batches(source: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    """The features of CSV or JSON Lines, perhaps compressed, as pyarrow reads them with its defaults."""
+    from pyarrow import csv, json
+
+    if ".csv" in source.suffixes:
+        for batch in csv.open_csv(source):
+            yield batch.select(features(batch.schema.names))
+    else:
+        table = json.read_json(source)
+        yield from table.select(features(table.column_names)).to_batches(rows)
 
 
 def parse() -> Job:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.alternatives.common import Job, decode, mean_of_tokens, parse
+from benchmarks.alternatives.common import Job, decode, mean_of_tokens, parse, text_batches
 
 
 def table(job: Job) -> None:
@@ -17,14 +17,29 @@ def table(job: Job) -> None:
     session = ort.InferenceSession(job.model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     writer = None
-    for batch in pq.ParquetFile(job.source).iter_batches(65_536):
-        x = np.column_stack([column.to_numpy() for column in batch.columns])
+    is_text = job.source.suffix != ".parquet"
+    for batch in text_batches(job.source, 65_536) if is_text else pq.ParquetFile(job.source).iter_batches(65_536):
+        x = np.column_stack([column.to_numpy() for column in batch.columns]).astype(np.float32, copy=False)
         scores = session.run(None, {name: x})[0]
         out = pa.table({"y": scores[:, 0]})
         writer = writer or pq.ParquetWriter(job.output, out.schema)
         writer.write_table(out)
     if writer:
         writer.close()
+
+
+def files(job: Job) -> None:
+    """Read a file, run its rows; write all at the end."""
+    from pyarrow import csv
+
+    session = ort.InferenceSession(job.model, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    scores = []
+    for path in sorted(job.source.iterdir()):
+        table = csv.read_csv(path)
+        x = np.column_stack([column.to_numpy() for column in table.columns]).astype(np.float32)
+        scores.append(session.run(None, {name: x})[0][:, 0])
+    pq.write_table(pa.table({"y": np.concatenate(scores)}), job.output)
 
 
 def images(job: Job) -> None:
@@ -64,4 +79,4 @@ def texts(job: Job) -> None:
 
 if __name__ == "__main__":
     wanted = parse()
-    {"table": table, "images": images, "texts": texts}[wanted.kind](wanted)
+    {"table": table, "files": files, "images": images, "texts": texts}[wanted.kind](wanted)
