@@ -12,8 +12,8 @@ EXTRAS = {
     "image": ["pillow>=10"],
     "text": ["tokenizers>=0.20"],
     "tfrecord": ["google-crc32c>=1.5"],
-    # simdjson reads JSON that holds numbers in less time; files too, where it is there.
-    "kafka": ["confluent-kafka>=2.5", "pysimdjson>=7"],
+    # simdjson reads JSON that holds numbers in less time, orjson writes it so; files too, where they are there.
+    "kafka": ["confluent-kafka>=2.5", "orjson>=3.10", "pysimdjson>=7"],
     "registry": [
         "confluent-kafka[schemaregistry]>=2.8",
         "fastavro>=1.9",

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beamsplit.transforms.write.float_text import float_text, list_text
 from beamsplit.transforms.write.plain_columns import plain_values
 
 _ODD = r'["\\\x00-\x1f]'
@@ -94,7 +95,7 @@ def _floats(column: pa.Array, nan_as_text: bool) -> pa.Array:
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     finite = pc.is_finite(column)
-    texts = column.cast(pa.string())
+    texts = float_text(column)
     if pc.all(finite).as_py():
         return texts
     if not nan_as_text:
@@ -117,6 +118,8 @@ def _lists(column: pa.Array, nan_as_text: bool) -> pa.Array:
     rows = len(column)
     if pa.types.is_map(column.type):
         column = column.cast(pa.list_(pa.struct([("key", column.type.key_type), ("value", column.type.item_type)])))
+    if (table := _table(column)) is not None and (texts := list_text(table)) is not None:
+        return texts
     lengths = pc.list_value_length(column)
     items = _or_null(json_text(column.flatten(), nan_as_text))
     counts = np.asarray(lengths.fill_null(0)) if rows else np.zeros(0, np.int32)
@@ -124,6 +127,21 @@ def _lists(column: pa.Array, nan_as_text: bool) -> pa.Array:
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), items), _text(","))
     texts = pc.binary_join_element_wise(_text("["), joined, _text("]"), _text(""))
     return pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string())) if column.null_count else texts
+
+
+def _table(column: pa.Array) -> np.ndarray | None:
+    """Lists of as many numbers each as [rows, numbers]; None where they are others, or hold nulls."""
+    kind = column.type
+    if not (
+        pa.types.is_fixed_size_list(kind)
+        and (pa.types.is_float32(kind.value_type) or pa.types.is_float64(kind.value_type))
+    ):
+        return None
+    values = column.flatten()
+    if column.null_count or values.null_count or not kind.list_size:
+        return None
+    table: np.ndarray = values.to_numpy().reshape(len(column), kind.list_size)
+    return table
 
 
 def _structs(column: pa.StructArray, nan_as_text: bool) -> pa.Array:
