@@ -18,6 +18,7 @@ MOST_ROWS = 1_000_000
 MOST_THREADS = 10_000
 MOST_BYTES = 1 << 60
 MOST_SECONDS = 1e9
+MOST_SPEED = 1e6
 
 
 def wrong_number(plan: Plan) -> str | None:
@@ -54,6 +55,8 @@ def _wrong(plan: Plan) -> Iterator[str]:
         if stage.replicas > MOST_PARTS:
             yield f"stage {stage.index} has {stage.replicas:,} replicas, and at most {MOST_PARTS:,} are planned for"
         yield from _seconds(f"seconds {of}", stage.seconds)
+        if not 1 / MOST_SPEED <= stage.speed <= MOST_SPEED:
+            yield f"the speed {of} is {stage.speed}, and above 0, {MOST_SPEED:,.0f} at most, can be"
         for name in ("weight_bytes", "bytes_in", "bytes_out"):
             yield from _bytes(f"{name} {of}", getattr(stage, name))
         if stage.shards is not None:
@@ -63,6 +66,10 @@ def _wrong(plan: Plan) -> Iterator[str]:
         yield from _bytes(f"nbytes of {tensor.name}", tensor.nbytes)
         if tensor.rows_axis is not None and not 0 <= tensor.rows_axis < 64:
             yield f"the rows_axis of {tensor.name} is {tensor.rows_axis}"
+    for point in plan.frontier:
+        if not 1 <= point.workers <= MOST_PARTS or not 0 < point.rows_per_second <= MOST_BYTES:
+            yield f"its frontier has {point.rows_per_second} rows/s of {point.workers} workers"
+        yield from _bytes(f"worker_bytes of {point.name}", point.worker_bytes)
     for other in plan.alternatives:
         yield from _bytes(f"worker_bytes of {other.name}", other.worker_bytes)
 

@@ -109,7 +109,9 @@ def better_plan(plan: Plan, seen: MeasuredStages, workers: Sequence[int] | None 
     total = sum(workers if workers is not None else [stage.replicas for stage in plan.stages])
     replicas = share_workers(seconds, total)
     stages = tuple(
-        replace(stage, seconds=measured, replicas=count, workers=stage.workers if count == stage.replicas else ())
+        replace(
+            stage, seconds=measured, speed=1.0, replicas=count, workers=stage.workers if count == stage.replicas else ()
+        )
         for stage, measured, count in zip(plan.stages, seconds, replicas, strict=True)
     )
     period = max(s / r for s, r in zip(seconds, replicas, strict=True))
@@ -129,7 +131,7 @@ def as_data(plan: Plan, seen: MeasuredStages, workers: Sequence[int]) -> dict[st
     return {
         "stages": [
             asdict(stage)
-            | {"seconds": stage.seconds, "planned_seconds": planned.seconds * fill, "workers": count}
+            | {"seconds": stage.seconds, "planned_seconds": planned.worker_seconds * fill, "workers": count}
             | {"busy_share": stage.busy_share, "queue_depth": seen.queue_depth(stage.stage)}
             for stage, planned, count in zip(seen.stages, plan.stages, workers, strict=True)
         ],

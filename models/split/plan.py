@@ -85,6 +85,9 @@ class StagePlan:
     workers: tuple[str, ...] = ()
     """Names of those workers, as the cluster description has them."""
 
+    speed: float = 1.0
+    """Of the slowest of those workers, relative to where the seconds are from."""
+
     file: str | None = None
     """Its ONNX file, in the plan's folder and relative to it; None where it has not been saved."""
 
@@ -93,6 +96,11 @@ class StagePlan:
 
     shards: ShardPlan | None = None
     """How it is divided by width, its files relative to the plan's folder; None where it is not."""
+
+    @property
+    def worker_seconds(self) -> float:
+        """Predicted compute seconds per micro-batch on the slowest worker that runs it."""
+        return self.seconds / self.speed
 
 
 @dataclass(frozen=True)

@@ -279,6 +279,7 @@ def _staffed(
             seconds=seconds[plan.index],
             replicas=len(team),
             workers=tuple(workers[at].name for at in team),
+            speed=min(workers[at].speed for at in team),
         )
         for plan, team in zip(plans, found.workers_of, strict=True)
     )

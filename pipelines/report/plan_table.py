@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.report.html.measured import MeasuredRun
 
 HEADER = ("stage", "nodes", "weights", "time", "in", "out", "replicas", "worker")
-"""Time, in and out are per micro-batch."""
+"""Time, in and out are per micro-batch; time is on the slowest worker that runs the stage."""
 
 
 def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
@@ -24,7 +24,7 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
             str(stage.index),
             f"{len(stage.nodes):,}",
             show_bytes(stage.weight_bytes),
-            show_seconds(stage.seconds),
+            show_seconds(stage.worker_seconds),
             show_bytes(stage.bytes_in),
             show_bytes(stage.bytes_out),
             str(stage.replicas),
@@ -104,9 +104,10 @@ def measured_lines(plan: Plan, run: MeasuredRun) -> list[str]:
     """Each stage's seconds of a micro-batch as measured in a run, beside those that were predicted; then the job."""
     lines = []
     for at, (seen, planned) in enumerate(zip(run.stages, plan.stages, strict=True)):
-        off = f" ({seen.seconds / planned.seconds - 1:+.0%})" if planned.seconds else ""
+        off = f" ({seen.seconds / planned.worker_seconds - 1:+.0%})" if planned.seconds else ""
         lines.append(
-            f"stage {at}: {show_seconds(seen.seconds)} a micro-batch, {show_seconds(planned.seconds)} predicted{off}, "
+            f"stage {at}: {show_seconds(seen.seconds)} a micro-batch, "
+            f"{show_seconds(planned.worker_seconds)} predicted{off}, "
             f"{seen.workers} worker{'s' * (seen.workers != 1)} busy {seen.busy_share:.0%}"
         )
     if run.rows_per_second:

@@ -48,11 +48,11 @@ class Bars:
 
 def draw_seconds(plan: Plan) -> Bars:
     """Seconds per micro-batch of each stage, shared over its replicas, beside the period."""
-    each = [stage.seconds / stage.replicas for stage in plan.stages]
+    each = [stage.worker_seconds / stage.replicas for stage in plan.stages]
     texts = [
-        show_seconds(stage.seconds)
+        show_seconds(stage.worker_seconds)
         if stage.replicas == 1
-        else f"{show_seconds(stage.seconds)} / {stage.replicas} = {show_seconds(one)}"
+        else f"{show_seconds(stage.worker_seconds)} / {stage.replicas} = {show_seconds(one)}"
         for stage, one in zip(plan.stages, each, strict=True)
     ]
     most = max(*each, plan.period)
@@ -70,7 +70,7 @@ def draw_weights(plan: Plan) -> Bars:
 
 def draw_measured(plan: Plan, run: MeasuredRun) -> tuple[Bars, Bars]:
     """(predicted, measured) seconds of each stage to one scale."""
-    predicted = [stage.seconds for stage in plan.stages]
+    predicted = [stage.worker_seconds for stage in plan.stages]
     measured = [stage.seconds for stage in run.stages]
     most = max(*predicted, *measured)
     return (
@@ -143,7 +143,9 @@ def draw_timetable(plan: Plan, micro_batches: int | None = None) -> Timetable:
     """The timetable of some micro-batches; by default enough to see the pipeline fill, run and drain."""
     stages = len(plan.stages)
     count = micro_batches or max(6, min(16, 3 * stages))
-    schedule = simulate([stage.seconds for stage in plan.stages], count, [stage.replicas for stage in plan.stages])
+    schedule = simulate(
+        [stage.worker_seconds for stage in plan.stages], count, [stage.replicas for stage in plan.stages]
+    )
     right = TABLE_WIDTH - 12
     scale = (right - LANE_LEFT) / schedule.seconds if schedule.seconds else 0.0
     lanes = [(stage.index, replica) for stage in plan.stages for replica in range(stage.replicas)]
@@ -220,7 +222,9 @@ def bubble_rows(plan: Plan) -> list[BubbleRow]:
     """Bubbles by the number of micro-batches."""
     rows = []
     for count in MICRO_BATCHES:
-        schedule = simulate([stage.seconds for stage in plan.stages], count, [stage.replicas for stage in plan.stages])
+        schedule = simulate(
+            [stage.worker_seconds for stage in plan.stages], count, [stage.replicas for stage in plan.stages]
+        )
         speed = count * plan.micro_batch / schedule.seconds if schedule.seconds else 0.0
         rows.append(BubbleRow(count, schedule.bubble_share, fill_bubbles(len(plan.stages), count), speed))
     return rows

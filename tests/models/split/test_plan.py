@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.split.plan import (
     Alternative,
     BoundaryTensor,
+    FrontierPoint,
     Plan,
     StagePlan,
     check_runnable,
@@ -146,3 +148,20 @@ def test_a_plan_that_cannot_be_run(change: dict[str, object], message: str):
     with pytest.raises(UsageError) as error:
         check_runnable(replace(plan, **change), "--plan p.json")
     assert str(error.value) == f"--plan p.json cannot be run: {message}; make it again with python -m pipelines.plan"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"links": "ring"}, "its links are 'ring', neither chain nor direct"),
+        ({"frontier": (FrontierPoint(1, 1, "whole", 0.0, 1.0),)}, "its frontier has 0.0 rows/s of 1 workers"),
+        ({"stages": (StagePlan(0, ("a",), (), (), speed=0.0),)}, "the speed of stage 0 is 0.0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(change, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        check_runnable(Plan("m.onnx", "", 8, **{"stages": (StagePlan(0, ("a",), (), ()),), **change}), "--plan p.json")
+
+
+def test_seconds_on_the_worker_that_runs_a_stage():
+    assert StagePlan(0, (), (), (), seconds=3.0, speed=2.0).worker_seconds == 1.5
