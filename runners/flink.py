@@ -50,6 +50,13 @@ BUNDLE_MS = 10
 What a worker is to read next lies in Flink's buffer until then: with Beam's second, readers are idle so long each time.
 """
 
+STATE_CACHE_MB = 100
+"""What a worker of a stream remembers of its state at most, so that it need not ask the runner again (Beam: 0).
+
+Flink gives what is remembered a name of its own each time a step starts: none of it outlives a restart.
+`--max_cache_memory_usage_mb` changes it.
+"""
+
 PAUSE_MS = 200
 """From a checkpoint's end to the next one's barrier at least, milliseconds: all tasks have heard of the end by then."""
 
@@ -169,7 +176,7 @@ def flink_runner(options: FlinkOptions) -> Iterator[tuple[Any, list[str]]]:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="beamsplit-flink-", ignore_cleanup_errors=True))
         )
         pool = None if options.own_workers else stack.enter_context(WorkerPool(folder))
-        server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism)
+        server = FlinkJobServer(command, options.master or EMBEDDED, folder, options.parallelism, options.streaming)
         runner = _runner(pool, options, workers, lambda: server.process.logged())
         # When the job server has ended, which may have been handing the job over until then.
         stack.callback(runner.see_it_over)
@@ -198,6 +205,7 @@ def _flags(options: FlinkOptions, endpoint: str, pool: WorkerPool | None, worker
         flags += ["--environment_type=EXTERNAL", f"--environment_config={pool.address}"]
     if options.streaming:
         flags += ["--streaming", f"--max_bundle_time_mills={BUNDLE_MS}"]
+        flags.append(f"--max_cache_memory_usage_mb={STATE_CACHE_MB}")
         if options.checkpoint_ms is not None:
             flags.append(f"--checkpointing_interval={options.checkpoint_ms}")
             flags.append(f"--min_pause_between_checkpoints={PAUSE_MS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -233,6 +234,17 @@ def test_what_ended_a_job_server_is_told(tmp_path: Path, end: str, told: str):
     server.process = Process("job-server", tmp_path, ["sh", "-c", end], tied=True)
     server.process.start()
     assert (server.why_it_ended(DEADLINE) or "").startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("streaming", "slots", "buffers"), [(True, 1, 128), (True, 2, 64), (True, 64, 8), (False, 1, None)]
+)
+def test_blocks_of_a_stream_have_room_between_two_steps(
+    tmp_path: Path, streaming: bool, slots: int, buffers: int | None
+):
+    """Of 8,192 buffers in all, each input of each task sets so many aside."""
+    settings = FlinkJobServer(["java"], EMBEDDED, tmp_path, slots, streaming)._settings
+    assert re.findall(r"floating-buffers-per-gate: (.*)", settings) == ([] if buffers is None else [str(buffers)])
 
 
 def test_a_job_server_that_runs_has_not_ended(tmp_path: Path):

@@ -1,11 +1,14 @@
 """Where the parts of a block meet, by the id of the block: a GroupByKey where the input ends, state where it does not.
 
-    id of the block:   part of shard 1 --> [1]      kept, waits
-                       part of shard 1 --> [1]      repeated: dropped
-                       part of shard 0 --> JOINED   all are here: handed on, and only the mark is kept
-                       part of shard 0 --> JOINED   repeated after the join: dropped
+    id of the block:   part of shard 1 --> [part 1]   kept, waits
+                       part of shard 1 --> [part 1]   repeated: dropped
+                       part of shard 0 --> [JOINED]   all are here: handed on, and only the mark is kept
+                       part of shard 0 --> [JOINED]   repeated after the join: dropped
 
-State is in the runner's checkpoints, so what waits survives a crash. Two timers see to it that none of it stays:
+State is in the runner's checkpoints, so what waits survives a crash. Asking for it is a turn to the runner and back,
+which costs more than the bytes do: so there is one state, asked once a part, and a worker on Flink remembers what it
+was told (`STATE_CACHE_MB` in `runners/flink.py`), so that only the first part of a block asks. Two timers see to it
+that none of it stays:
 
     PATIENCE_SECONDS after the last part   JOINED: forgotten      else: a part is lost, the bundle fails
     the end of the input                   JOINED: forgotten      else: a part is lost, the bundle fails
@@ -14,12 +17,12 @@ State is in the runner's checkpoints, so what waits survives a crash. Two timers
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import FastPrimitivesCoder, VarIntCoder
+from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
@@ -34,6 +37,9 @@ remembered. Shards of one block are apart by a bundle or two; a worker that is k
 
 JOINED = -1
 """Stands in place of the shards whose parts have come."""
+
+_MARK = (JOINED,)
+"""Stands in place of the parts."""
 
 
 class Arrival(Enum):
@@ -66,7 +72,6 @@ def arrival(seen: Collection[int], shard: int, shards: int) -> Arrival:
 
 
 class _MeetInState(beam.DoFn):
-    SEEN = BagStateSpec("seen", VarIntCoder())
     PARTS = BagStateSpec("parts", FastPrimitivesCoder())
     LATE = TimerSpec("late", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
@@ -79,14 +84,13 @@ class _MeetInState(beam.DoFn):
         self,
         part: tuple[bytes, tuple[Any, ...]],
         window: Any = beam.DoFn.WindowParam,
-        seen: Any = beam.DoFn.StateParam(SEEN),
         parts: Any = beam.DoFn.StateParam(PARTS),
         late: Any = beam.DoFn.TimerParam(LATE),
         end: Any = beam.DoFn.TimerParam(END),
     ) -> Iterator[tuple[bytes, list[tuple[Any, ...]]]]:
         block, one = part
-        before = list(seen.read())
-        comes = arrival(before, one[0], self._join.shards)
+        before = list(parts.read())
+        comes = arrival(_shards(before), one[0], self._join.shards)
         if comes is Arrival.REPEATED:
             self._repeated.inc()
             return
@@ -94,47 +98,49 @@ class _MeetInState(beam.DoFn):
         if not before:
             end.set(window.max_timestamp())
         if comes is Arrival.WAITS:
-            seen.add(one[0])
             parts.add(one)
             return
-        together = [*parts.read(), one]
         parts.clear()
-        seen.clear()
-        seen.add(JOINED)
-        yield block, together
+        parts.add(_MARK)
+        yield block, [*before, one]
 
     @on_timer(LATE)
     def when_late(
         self,
         due: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
-        seen: Any = beam.DoFn.StateParam(SEEN),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         late: Any = beam.DoFn.TimerParam(LATE),
         end: Any = beam.DoFn.TimerParam(END),
     ) -> None:
         """Forget a block that was joined; else a part of it is lost."""
-        before, now = list(seen.read()), self._clock()
+        before, now = _shards(parts.read()), self._clock()
         if before and JOINED not in before:
             if now > due + self._patience:
                 # Nobody was there when it was due: the job was down, and the part may be on its way again.
                 without_hold(late, window).set(now + self._patience)
                 return
             raise lost_parts(self._join, before, f"the last to come did so {self._patience:.0f} s ago")
-        seen.clear()
+        parts.clear()
         end.clear()
 
     @on_timer(END)
     def when_over(
         self,
-        seen: Any = beam.DoFn.StateParam(SEEN),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         late: Any = beam.DoFn.TimerParam(LATE),
     ) -> None:
         """The same where nothing will come any more."""
-        before = list(seen.read())
+        before = _shards(parts.read())
         if before and JOINED not in before:
             raise lost_parts(self._join, before, "the input is over")
-        seen.clear()
+        parts.clear()
         late.clear()
+
+
+def _shards(parts: Iterable[tuple[Any, ...]]) -> list[int]:
+    """Whose parts they are."""
+    return [part[0] for part in parts]
 
 
 class MeetParts(beam.PTransform):

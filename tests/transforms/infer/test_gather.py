@@ -51,8 +51,12 @@ def test_what_has_come_before_or_was_joined_is_a_repetition():
 class Bag(list[Any]):
     """State of one key."""
 
-    read = list.copy
+    asked = 0
     add = list.append
+
+    def read(self) -> list[Any]:
+        self.asked += 1
+        return self.copy()
 
 
 class Timer:
@@ -71,39 +75,46 @@ class Key:
     """What is kept of one block, and a clock."""
 
     def __init__(self) -> None:
-        self.seen, self.parts, self.late, self.end, self.now = Bag(), Bag(), Timer(), Timer(), 100.0
+        self.parts, self.late, self.end, self.now = Bag(), Timer(), Timer(), 100.0
         self._dofn = MeetParts(JOIN, "1B", PATIENCE, lambda: self.now)._dofn
 
     def comes(self, *shards: int) -> list[int]:
         """Shards of the parts that are handed on together."""
-        state = GlobalWindow(), self.seen, self.parts, self.late, self.end
+        state = GlobalWindow(), self.parts, self.late, self.end
         together = [each for shard in shards for each in self._dofn.process(part(shard), *state)]
         assert all(block == part(0)[0] for block, _ in together)
         return [each[0] for _, parts in together for each in parts]
 
     def when_late(self, now: float) -> None:
         due, self.now, self.late.at = self.late.at, now, None
-        self._dofn.when_late(due, GlobalWindow(), self.seen, self.late, self.end)
+        self._dofn.when_late(due, GlobalWindow(), self.parts, self.late, self.end)
 
     def when_over(self) -> None:
         self.end.at = None
-        self._dofn.when_over(self.seen, self.late)
+        self._dofn.when_over(self.parts, self.late)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.seen or self.parts or self.late.at or self.end.at)
+        return not (self.parts or self.late.at or self.end.at)
 
 
 def test_a_block_that_was_joined_leaves_a_mark_and_then_nothing():
     key = Key()
     assert key.comes(2, 0, 0, 2, 1) == [2, 0, 1]
-    assert (key.seen, key.parts) == ([JOINED], [])
+    assert key.parts == [(JOINED,)]
     due = key.late.at
     key.now += 1
     assert key.comes(0, 1, 2, 1) == [], "repeated after the join"
-    assert (key.seen, key.parts, key.late.at) == ([JOINED], [], due)
+    assert (key.parts, key.late.at) == ([(JOINED,)], due)
     key.when_late(due)
     assert key.is_empty
+
+
+def test_state_is_asked_for_once_a_part():
+    """Each time is a turn to the runner and back, for which the worker waits."""
+    key = Key()
+    assert key.comes(2, 0, 1, 1) == [2, 0, 1]
+    assert key.parts.asked == 4
 
 
 def test_the_end_of_the_input_leaves_nothing_either():
@@ -139,7 +150,7 @@ def test_a_job_that_was_down_waits_anew():
     key = Key()
     key.comes(0)
     key.when_late(100 + 2.5 * PATIENCE)
-    assert key.seen == [0] and key.late.at == 100 + 3.5 * PATIENCE
+    assert key.parts == [part(0)[1]] and key.late.at == 100 + 3.5 * PATIENCE
     assert key.comes(2, 1) == [0, 2, 1]
 
 
