@@ -28,6 +28,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
+import beamsplit.runners.beam_patches.state_commits  # noqa: F401 before state is written
 from beamsplit.runners.beam_patches.timer_hold import without_hold
 from beamsplit.transforms.infer.join import ShardJoin, lost_parts
 

@@ -20,7 +20,7 @@ from apache_beam.runners.portability import local_job_service, portable_runner
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.runners.portability.prism_runner import PrismJobServer
 from apache_beam.runners.worker import sdk_worker, sdk_worker_main
-from apache_beam.runners.worker.bundle_processor import DataInputOperation
+from apache_beam.runners.worker.bundle_processor import DataInputOperation, SynchronousBagRuntimeState
 from apache_beam.transforms.userstate import RuntimeTimer
 
 from beamsplit.runners.beam_patches.bundle_ends import SAMPLING_MS
@@ -29,6 +29,7 @@ from beamsplit.runners.beam_patches.lean_import import LEFT_OUT
 from beamsplit.runners.beam_patches.loopback import EVERYWHERE
 from beamsplit.runners.beam_patches.quiet_worker import MESSAGES
 from beamsplit.runners.beam_patches.reading_progress import with_completed_of_beam
+from beamsplit.runners.beam_patches.state_commits import commit_of_beam
 from beamsplit.runners.beam_patches.unbounded_reading import MOST_RECORDS, reading_dofn
 from beamsplit.runners.flink_job_server import ARTIFACTS
 from beamsplit.runners.maven import cached_jars
@@ -132,6 +133,12 @@ def test_parts_apart():
 
 def test_thread_worker():
     assert not [name for name in vars(sdk_worker.SdkHarness) if name in ("stop", "close", "shutdown")]
+
+
+def test_state_commits():
+    """Beam writes one state after the other, each with its answer."""
+    assert "state.commit()" in inspect.getsource(commit_of_beam)
+    assert "to_await.get()" in inspect.getsource(SynchronousBagRuntimeState.commit)
 
 
 def test_timer_hold():
