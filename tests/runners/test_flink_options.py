@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 from apache_beam.portability.api import beam_fn_api_pb2
 
 from beamsplit.models.errors import UsageError
@@ -401,3 +402,15 @@ def test_a_job_that_failed_since_no_worker_could_start_says_that(
         assert ("--environment_config=localhost:1" in flags) != own_workers
         raise error
     assert str(told.value) == str(raised)
+
+
+@pytest.mark.parametrize(("asked", "megabytes"), [([], flink.STATE_CACHE_MB), (["--max_cache_memory_usage_mb=0"], 0)])
+def test_workers_of_a_stream_remember_their_state(asked: list[str], megabytes: int):
+    flags = flink._flags(FlinkOptions(streaming=True), "localhost:1", None, 1)
+    options = PipelineOptions([*flags, *asked]).view_as(WorkerOptions)
+    assert options.max_cache_memory_usage_mb == megabytes
+
+
+def test_a_batch_job_keeps_no_state():
+    flags = flink._flags(FlinkOptions(streaming=False), "localhost:1", None, 1)
+    assert PipelineOptions(flags).view_as(WorkerOptions).max_cache_memory_usage_mb == 0
