@@ -50,28 +50,16 @@ LOCAL_SETTINGS = {
 }
 """Flink's configuration inside the job server's own process."""
 
-IN_FLIGHT_BUFFERS = 128
-"""Network buffers, 32 kB each, in which blocks of a stream lie between two steps, of all tasks together: 4 MB."""
+STREAM_SETTINGS = {
+    "taskmanager.network.memory.max-buffers-per-channel": 256,
+    "taskmanager.network.memory.floating-buffers-per-gate": 256,
+}
+"""The same for streams: how much may lie between two steps, in network buffers of 32 kB (Flink: 10, and 8).
 
-FEWEST_BUFFERS = 8
-"""Flink's own number of them a task."""
-
-
-def stream_settings(slots: int) -> dict[str, object]:
-    """Flink's configuration for streams whose steps have workers of their own.
-
-    A block of tensors is larger than what Flink lets lie between two steps, 10 buffers. The step in front then stands
-    still until the one behind has taken a block, which has one block a bundle to do, with all that a bundle costs.
-    Those of a receiving task are set aside of the 8,192 that all have, so each has fewer where tasks are many: 7 joins
-    of 4 shards each take 28 times as many.
-
-    >>> stream_settings(2)["taskmanager.network.memory.floating-buffers-per-gate"]
-    64
-    """
-    return {
-        "taskmanager.network.memory.max-buffers-per-channel": IN_FLIGHT_BUFFERS,
-        "taskmanager.network.memory.floating-buffers-per-gate": max(FEWEST_BUFFERS, IN_FLIGHT_BUFFERS // slots),
-    }
+A block of tensors is larger than Flink's own. The step in front then stands still until the one behind has taken a
+block, which has one block a bundle to do, with all that a bundle costs. What is more than Flink needs is shared by those
+who have use for it, so many steps need no more memory than before.
+"""
 
 
 def job_server_command(jar: str | None, version: str = FLINK_VERSION, quick: bool = True) -> list[str]:
@@ -175,7 +163,7 @@ class FlinkJobServer:
         if master == EMBEDDED:
             settings |= LOCAL_SETTINGS
             settings |= {"taskmanager.numberOfTaskSlots": slots}
-            settings |= stream_settings(slots) if streaming else {}
+            settings |= STREAM_SETTINGS if streaming else {}
             settings |= {"state.checkpoints.dir": (folder / "checkpoints").as_uri()}
         self._settings = "".join(f"{name}: {value}\n" for name, value in settings.items())
         options = {

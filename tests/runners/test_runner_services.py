@@ -237,14 +237,12 @@ def test_what_ended_a_job_server_is_told(tmp_path: Path, end: str, told: str):
 
 
 @pytest.mark.parametrize(
-    ("streaming", "slots", "buffers"), [(True, 1, 128), (True, 2, 64), (True, 64, 8), (False, 1, None)]
+    ("master", "streaming", "found"), [(EMBEDDED, True, 2), (EMBEDDED, False, 0), ("h:1", True, 0)]
 )
-def test_blocks_of_a_stream_have_room_between_two_steps(
-    tmp_path: Path, streaming: bool, slots: int, buffers: int | None
-):
-    """Of 8,192 buffers in all, each input of each task sets so many aside."""
-    settings = FlinkJobServer(["java"], EMBEDDED, tmp_path, slots, streaming)._settings
-    assert re.findall(r"floating-buffers-per-gate: (.*)", settings) == ([] if buffers is None else [str(buffers)])
+def test_blocks_of_a_stream_have_room_between_two_steps(tmp_path: Path, master: str, streaming: bool, found: int):
+    """A batch job needs its network memory otherwise, and a cluster is configured by whoever runs it."""
+    server = FlinkJobServer(["java"], master, tmp_path, 1, streaming)
+    assert len(re.findall(r"(?m)^taskmanager.network.memory.\S+: 256$", server._settings)) == found
 
 
 def test_a_job_server_that_runs_has_not_ended(tmp_path: Path):
