@@ -57,8 +57,8 @@ STREAM_SETTINGS = {
 """The same for streams: how much may lie between two steps, in network buffers of 32 kB (Flink: 10, and 8).
 
 A block of tensors is larger than Flink's own. The step in front then stands still until the one behind has taken a
-block, which has one block a bundle to do, with all that a bundle costs. What is more than Flink needs is shared by those
-who have use for it, so many steps need no more memory than before.
+block, which has one block a bundle to do, with all that a bundle costs. What is more than Flink needs is shared by
+those who have use for it, so many steps need no more memory than before.
 """
 
 
