@@ -45,4 +45,4 @@ def _sent(state: SynchronousBagRuntimeState) -> list[Any]:
     return answers[-1:]
 
 
-FnApiUserStateContext.commit = commit_together  # type: ignore[method-assign]
+FnApiUserStateContext.commit = commit_together  # type: ignore[assignment, method-assign]
