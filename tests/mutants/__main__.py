@@ -175,10 +175,14 @@ def trials(faults: Sequence[Fault], lines: Lines, folder: Path, most: float) -> 
             about |= {"number": number, "path": str(one.path), "tests": tests[number], "seconds": seconds[number]}
             file.write(json.dumps(about) + "\n")
     files = sorted({test.split("::")[0] for each in tests.values() for test in each})
+    alone = []
     for number, said in copy.tried(told, files):
         if said == ALONE:
-            said = copy.alone(faults[number], tests[number], seconds[number])
+            alone.append(number)
+            continue
         yield faults[number], said
+    for number in alone:  # not before: they are put into the same files
+        yield faults[number], copy.alone(faults[number], tests[number], seconds[number])
 
 
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -66,6 +66,17 @@ def test_stages_of_another_tool(tmp_path: Path):
     assert read_stages(graph, "ours") is None
 
 
+def test_a_configuration_that_says_nothing_of_stages_is_passed_over(tmp_path: Path):
+    model = by_another_tool({"fc0": 0, "act0": 0, "fc1": 1}, tmp_path)
+    proto = ir.to_proto(model)
+    proto.configuration.insert(0, type(proto.configuration[0])())
+    proto.configuration[0].name, proto.configuration[0].num_devices = "devices only", 2
+    onnx.save(proto, str(tmp_path / "two.onnx"))
+    graph = split_graph(load_graph(ModelFile(str(tmp_path / "two.onnx"))))
+    assert read_stages(graph) == read_stages(graph, "theirs") == (0, 0, 1, 1, 1)
+    assert read_stages(graph, "devices only") is None
+
+
 def test_stages_out_of_order(tmp_path: Path):
     graph = split_graph(by_another_tool({"fc0": 0, "act0": 2, "fc1": 1}, tmp_path))
     with pytest.raises(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime as ort
 import pyarrow as pa
 import pytest
 
@@ -117,3 +119,35 @@ def test_refusals(tmp_path):
     unsaved = replace(staged.plan, stages=tuple(replace(stage, file=None) for stage in staged.plan.stages))
     with pytest.raises(UsageError, match="no file for stage 0: save the stages with"):
         StagedSession(replace(staged, plan=unsaved))
+
+
+def test_weights_stay_in_their_files_for_a_few_runs(tmp_path):
+    whole = chains.staged(*chains.by_rows(), tmp_path)
+    divided = replace(whole, shards=(None,) * len(whole.plan.stages))
+    assert [options.mapped for options in whole.sessions] == [False] * len(whole.sessions)
+    assert [options.mapped for options in divided.mapped.sessions] == [True] * len(whole.sessions)
+    assert (divided.mapped.shards, divided.mapped.plan) == (divided.shards, whole.plan)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_stages_that_lie_elsewhere_are_fetched_by_their_hashes(cut: bool, tmp_path):
+    """Each into a folder of its own, as a cache of files by their hashes has it; a stage there is, or several."""
+    model, stage_of = chains.by_rows()
+    there = chains.staged(model, stage_of if cut else [0] * len(stage_of), tmp_path / "there")
+    asked = []
+
+    def fetch(address: str, sha256: str | None = None) -> str:
+        asked.append((address, sha256))
+        name = address.rsplit("/", 1)[1]
+        (tmp_path / str(len(asked))).mkdir()
+        shutil.copy(tmp_path / "there" / name, tmp_path / str(len(asked)) / name)
+        return str(tmp_path / str(len(asked)) / name)
+
+    here = replace(there, folder="s3://bucket/stages").fetched(fetch)
+    assert asked == [(f"s3://bucket/stages/{stage.file}", stage.sha256) for stage in there.plan.stages]
+    assert there.fetched(fetch) is there
+    shutil.rmtree(tmp_path / "there")
+    x = np.random.default_rng(2).standard_normal((8, 4)).astype(np.float32)
+    whole = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    session = StagedSession(here)
+    np.testing.assert_allclose(session.run({"x": x})[0], whole, rtol=1e-5, atol=1e-6)

@@ -86,6 +86,13 @@ def test_all_ways_with_four_workers(widths: list[Width]):
     assert of(every, 1, 1).name == "4 replicas of the whole model"
 
 
+def test_workers_that_are_all_unlike_are_too_many_to_pair_and_need_no_memory_for_it(widths: list[Width]):
+    unlike = [ClusterWorker(f"w{i}", speed=1.0 + i) for i in range(9)]
+    one, two = candidates(widths[:1], unlike, 4, 2)
+    assert one.fits and one.workers == 9
+    assert not two.fits and (two.needs_bytes, two.rows_per_second, two.pods) == (0.0, 0.0, ())
+
+
 def test_as_fast_is_decided_for_the_simplest(widths: list[Width]):
     strategy = choose(widths, workers(4))
     assert strategy.chosen.kind == "replicas" and strategy.gap == pytest.approx(0.0, abs=1e-9)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from beamsplit.transforms.kafka.block_size import FIRST, MOST, MOST_BYTES, BlockSize
 
 
@@ -60,3 +62,25 @@ def test_a_block_that_is_not_full_tells_nothing():
 
 def test_a_size_that_was_given_stays():
     assert set(drive(BlockSize(0.02, 64, fixed=True), lambda rows: 1.0)) == {64}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "seconds_of_twice", "then"),
+    [
+        (0.005, 0.008, 512),
+        (0.012, 0.019, 512),
+        (0.012, 0.02, 512),
+        # It would pay, and take longer than the bound.
+        (0.013, 0.0215, 256),
+        # It is in time, and brings next to nothing.
+        (0.005, 0.0098, 256),
+        (0.005, 0.012, 256),
+    ],
+)
+def test_a_larger_block_that_was_tried_is_taken_where_it_paid_and_was_in_time(
+    seconds: float, seconds_of_twice: float, then: int
+):
+    rates = {256: 256 / seconds, 512: 512 / seconds_of_twice}
+    size = BlockSize(0.02, 256, rates=rates, _blocks=2, _used={256: 2, 512: 1})
+    size.observe(256, seconds, 25_600)
+    assert size.size == then
