@@ -58,7 +58,12 @@ def test_each_part_is_timed_alone_and_a_step_takes_what_its_slowest_shard_does(
     assert shapes == [len(step.outputs) for step in model.plan.steps for _ in step.files]
 
 
-def test_side_by_side_too(model: ShardedModel):
+def test_side_by_side_each_step_has_its_part_of_the_time(model: ShardedModel, monkeypatch: pytest.MonkeyPatch):
     session = ShardedSession(model)
-    assert len(time_steps(session, FEEDS, 0.01)) == len(model.plan.steps)
+    assert all(seconds > 0 for seconds in time_steps(session, FEEDS, 0.01))
+    budgets: list[float] = []
+    monkeypatch.setattr(timing, "time_runs", lambda run, budget: budgets.append(budget) or 2.0)
+    steps = len(model.plan.steps)
+    assert time_steps(session, FEEDS, 3.0) == (2.0,) * steps
+    assert budgets == [pytest.approx(3.0 / steps)] * steps
     session.drop()
