@@ -110,6 +110,14 @@ def test_tensor_bytes_are_read_back():
     assert tensor_bytes(rows.batch) == values[1:]
 
 
+def test_any_byte_but_0_is_true_in_tensor_bytes():
+    schema = pa.schema([pa.field("ok", pa.bool_()), pa.field("f", pa.fixed_shape_tensor(pa.bool_(), (2,)))])
+    rows = parse_values("tensor", binary(b"\0\1\0", b"\1\0\2", b"\xff\x80\1"), schema)
+    assert rows.batch["ok"].to_pylist() == [False, True, True]
+    flags = rows.batch["f"].storage.to_pylist()
+    assert flags == [[True, False], [False, True], [True, True]]
+
+
 def test_a_list_of_any_length_is_tensor_bytes_too():
     schema = pa.schema([pa.field("x", pa.list_(pa.int32()))])
     rows = parse_values("tensor", binary(np.array([1, 2, 3], "<i4").tobytes(), b"", b"123"), schema)
