@@ -76,6 +76,9 @@ def convert(original: Original, feeds: Feeds, path: str, tolerance: float) -> Co
         raise UsageError(f"it cannot be converted ({' '.join(str(error).split())[:300]})") from None
     onnx.save(model, path)
     given = dict(zip([output.name for output in model.graph.output], _run(path, feeds), strict=True))
+    several = [name for name, one in given.items() if not isinstance(one, np.ndarray)]
+    if several:
+        raise UsageError(f"its output {several[0]} is a list, as of several models in one: convert each by itself")
     if original.inputs is None:
         for value in (*model.graph.input, *model.graph.output):
             _set_rows(value, (given[value.name] if value.name in given else feeds[value.name]).shape)

@@ -12,7 +12,11 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from beamsplit.models.convert.original import MATRIX, Feeds, Original
+from beamsplit.models.convert.sklearn_types import LOOKED_AT, check_trees
 from beamsplit.models.errors import UsageError
+
+_OPSETS = {"": skl2onnx.__max_supported_opset__, "ai.onnx.ml": 3}
+"""By domain; some of skl2onnx's converters know no later one of ai.onnx.ml."""
 
 
 def load(path: str, trust: bool) -> Original:
@@ -30,7 +34,7 @@ def load(path: str, trust: bool) -> Original:
     return Original(
         int(width),
         None if names is None else tuple(map(str, names)),
-        lambda feeds: _export(model, feeds, path),
+        lambda feeds: _export(model, feeds),
         lambda feeds: _predict(model, _rows(feeds, by_column)),
         by_column,
     )
@@ -39,13 +43,16 @@ def load(path: str, trust: bool) -> Original:
 def _skops(path: str, trust: bool) -> Any:
     import skops.io
 
-    unknown = skops.io.get_untrusted_types(file=path)
+    found = skops.io.get_untrusted_types(file=path)
+    unknown = [name for name in found if name not in LOOKED_AT]
     if unknown and not trust:
         raise UsageError(
-            f"{path} has types that scikit-learn does not have ({', '.join(unknown)}), whose code would run; if you "
-            "know who made it, add --trust"
+            f"{path} has types that neither skops nor beamsplit vouches for ({', '.join(unknown)}), whose code would "
+            "run; if you know who made it, add --trust"
         )
-    return skops.io.load(path, trusted=unknown)
+    model = skops.io.load(path, trusted=found)
+    check_trees(model, path)
+    return model
 
 
 def _pickle(path: str, trust: bool) -> Any:
@@ -72,27 +79,31 @@ def _rows(feeds: Feeds, by_column: bool) -> Any:
     return pd.DataFrame({name: array[:, 0] for name, array in feeds.items()})
 
 
-def _export(model: Any, feeds: Feeds, path: str) -> Any:
+def _export(model: Any, feeds: Feeds) -> Any:
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 
     kinds = {"f": FloatTensorType, "i": Int64TensorType, "O": StringTensorType}
     types = [(name, kinds[array.dtype.kind]([None, array.shape[1]])) for name, array in feeds.items()]
-    options = {"zipmap": False} if is_classifier(model) else None
-    try:
-        return skl2onnx.to_onnx(model, initial_types=types, options=options)
-    except Exception as error:  # skl2onnx raises what it finds
-        raise UsageError(
-            f"{path}: skl2onnx cannot convert this {type(model).__name__} ({' '.join(str(error).split())[:300]})"
-        ) from None
+    for options in ({"zipmap": False}, None) if is_classifier(model) else (None,):
+        try:
+            return skl2onnx.to_onnx(model, initial_types=types, options=options, target_opset=_OPSETS)
+        except Exception as error:  # skl2onnx raises what it finds
+            if options and isinstance(error, NameError) and "zipmap" in str(error):
+                continue  # some classifiers have no map of probabilities
+            raise UsageError(
+                f"skl2onnx cannot convert this {type(model).__name__} ({' '.join(str(error).split())[:300]})"
+            ) from None
+    raise AssertionError("the last options are none")
 
 
 def _predict(model: Any, rows: Any) -> Mapping[str, np.ndarray[Any, Any]]:
     found: dict[str, np.ndarray[Any, Any]] = {}
     if is_classifier(model):
         found["label"] = np.asarray(model.predict(rows))
-        found["probabilities"] = np.asarray(
-            model.predict_proba(rows) if hasattr(model, "predict_proba") else model.decision_function(rows)
-        )
+        shown = model.predict_proba(rows) if hasattr(model, "predict_proba") else model.decision_function(rows)
+        if isinstance(shown, list):
+            raise UsageError("it is several classifiers in one, each with probabilities: convert each by itself")
+        found["probabilities"] = np.asarray(shown)
         return found
     if not hasattr(model, "predict"):
         return {"variable": np.asarray(model.transform(rows))}
