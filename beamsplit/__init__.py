@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.api.score_transform import Score, ScoreResult
     from beamsplit.pipelines.api.scorer import RowsFailed, ScoredRows, Scorer
     from beamsplit.transforms.failures.row_error import RowError
+    from beamsplit.transforms.telemetry.endpoint import MetricsEndpoint
 
 _WHERE = {
     "JobFailed": "pipelines.api.job",
     "JobResult": "pipelines.api.job",
+    "MetricsEndpoint": "transforms.telemetry.endpoint",
     "ModelPlan": "pipelines.api.model_plan",
     "ModelShards": "pipelines.api.model_shards",
     "ModelStrategy": "pipelines.api.model_strategy",
@@ -47,6 +49,7 @@ _WHERE = {
 __all__ = [
     "JobFailed",
     "JobResult",
+    "MetricsEndpoint",
     "ModelPlan",
     "ModelShards",
     "ModelStrategy",

@@ -16,10 +16,11 @@ from apache_beam.pvalue import PCollection
 from beamsplit.transforms.block import origin_of
 from beamsplit.transforms.copies import whole_rows
 from beamsplit.transforms.failures.first_failures import note_failures
-from beamsplit.transforms.failures.kinds import tally
+from beamsplit.transforms.failures.kinds import kind_of, tally
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.read import ReadFailure
 from beamsplit.transforms.step import Step
+from beamsplit.transforms.telemetry.recorder import recording
 from beamsplit.transforms.worker import this_worker
 
 FAILED = "failed"
@@ -64,6 +65,8 @@ class Failures:
             self._failed.inc(len(errors))
         for stage, rows in Counter(error.stage for error in errors).items():
             Metrics.counter("beamsplit", FAILED_IN + stage).inc(rows)
+        if (recorder := recording()) is not None:
+            recorder.count_errors((error.stage, kind_of(error.reason)) for error in errors)
         if self._job_dir and os.path.isdir(self._job_dir):
             # In this order: who sees that rows failed finds why they did.
             tally(self._job_dir, ((error.stage, error.reason) for error in errors))
@@ -93,7 +96,11 @@ class CountedStep:
         """As `apply_step`."""
         started = time.perf_counter()
         result, errors = apply_step(self._step, self._stage, block)
-        self._usec.inc(round((time.perf_counter() - started) * 1e6))
+        seconds = time.perf_counter() - started
+        self._usec.inc(round(seconds * 1e6))
+        if (recorder := recording()) is not None:
+            recorder.observe("beamsplit_block_seconds", seconds, self._stage)
+            recorder.count("beamsplit_rows", result.num_rows, self._stage, recorder.model_version)
         if errors:
             self._failures.count(errors)
             if self._job_dir and os.path.isdir(self._job_dir):

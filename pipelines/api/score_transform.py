@@ -22,6 +22,7 @@ from beamsplit.models.owned_folder import disown, own
 from beamsplit.pipelines.api.arguments import check_rows, sample_given, schema_given
 from beamsplit.pipelines.api.element_schema import signature_of_model
 from beamsplit.pipelines.api.element_scoring import DICT, ROW, LazyScoring, PlannedScoring
+from beamsplit.pipelines.api.metrics import endpoint_given
 from beamsplit.pipelines.api.model_options import read_options
 from beamsplit.pipelines.api.paths import path_given, shown
 from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, plan_model
@@ -32,6 +33,8 @@ from beamsplit.pipelines.sources.kept import read_by_name
 from beamsplit.transforms.elements.beam_types import arrow_type, beam_type, field_names, row_fields
 from beamsplit.transforms.elements.score_elements import ScoreElements
 from beamsplit.transforms.fetch.model_schemes import is_elsewhere
+from beamsplit.transforms.telemetry.endpoint import MetricsEndpoint
+from beamsplit.transforms.telemetry.serve_metrics import ServeMetrics
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -91,6 +94,7 @@ class Score(beam.PTransform[Any, Any]):
             default: rows made up from the schema.
         max_latency_ms: how long a row of an unbounded collection waits for others (default: 20), while others come and
             the runner's bundle lasts.
+        metrics: where each process shows metrics for Prometheus: a port, or `MetricsEndpoint` (default: nowhere).
         options: `columns`, `keep`, `set`, `prepare`, `finish`, `stages`, `placement`, ...: see `ModelOptions`.
 
     Raises:
@@ -104,6 +108,7 @@ class Score(beam.PTransform[Any, Any]):
         schema: pa.Schema | str | None = None,
         sample: Any = None,
         max_latency_ms: int | None = None,
+        metrics: MetricsEndpoint | int | None = None,
         **options: Unpack[ModelOptions],
     ) -> None:
         super().__init__()
@@ -121,6 +126,7 @@ class Score(beam.PTransform[Any, Any]):
         if max_latency_ms is not None and not (type(max_latency_ms) is int and max_latency_ms > 0):
             raise UsageError(f"max_latency_ms is {max_latency_ms!r}; give a whole number of milliseconds above 0")
         self._latency = max_latency_ms
+        self._metrics = endpoint_given(metrics, self._model)
 
     def expand(self, elements: PCollection[Any]) -> ScoreResult:
         """Plan, and wire one step; or, with `placement="distributed"`, the steps of the model's parts."""
@@ -128,6 +134,8 @@ class Score(beam.PTransform[Any, Any]):
             raise UsageError(f"Score is applied to {shown(elements)}; apply it to one PCollection, of rows or batches")
         kind = elements.element_type
         check_rows(kind)
+        if self._metrics is not None:
+            elements = elements | "Metrics" >> ServeMetrics(self._metrics, counted=True)
         fields = row_fields(kind)
         as_dicts = fields is None and _is_dict(kind)
         place = _place(elements)
@@ -142,7 +150,7 @@ class Score(beam.PTransform[Any, Any]):
 
             steps, known = self._planned(options, fields, place, (numbers, False))
             element_type = _element_type(kind, fields, as_dicts, options, steps, known)
-            return ScoreResult(*score_distributed(elements, steps, most, linger_seconds, element_type))
+            return ScoreResult(*score_distributed(elements, steps, most, linger_seconds, element_type, self._metrics))
         if fields is None and self._schema is None:
             self._check_unplanned()
             scorer = Scorer(self._model, errors="return", **{"threads": _threads(place), **self._given})

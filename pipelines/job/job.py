@@ -24,6 +24,7 @@ from beamsplit.transforms.step import Step
 if TYPE_CHECKING:
     from beamsplit.pipelines.resume.kept import Resumed
     from beamsplit.pipelines.sources.source import Source
+    from beamsplit.transforms.telemetry.endpoint import MetricsEndpoint
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Job:
     """Folder that local workers share."""
 
     runner: RunnerOptions = field(default_factory=RunnerOptions)
+    metrics: MetricsEndpoint | None = None
+    """Where processes show what they count; None where that is not asked for."""
+
     resumed: Resumed | None = None
     """What earlier runs have finished, with `--resume`."""
 

@@ -13,6 +13,7 @@ from beamsplit.pipelines.job.around_model import around_model
 from beamsplit.pipelines.job.audit import audit_fact
 from beamsplit.pipelines.job.finishing import list_cells
 from beamsplit.pipelines.job.job import Job
+from beamsplit.pipelines.job.metrics import metrics_endpoint
 from beamsplit.pipelines.job.model import PlannedModel, plan_model
 from beamsplit.pipelines.job.versions import check_version
 from beamsplit.pipelines.options.values import ScoreOptions
@@ -128,6 +129,7 @@ def _around(planned: PlannedModel, options: ScoreOptions, source: Source, sinks:
         max_failed=sink.max_failed,
         job_dir=request.job_dir,
         runner=options.runner,
+        metrics=metrics_endpoint(options, fit.plan.model.path, request.local),
         updating=bool(options.stream.model_updates),
         columns_read=None if bound.raw is None else bound.raw.schema,
         notes=(*planned.notes, *list_cells(sink.output, schema, fit)),

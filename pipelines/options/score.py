@@ -11,6 +11,7 @@ from typing import Any
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.division import add_division
 from beamsplit.pipelines.options.keywords import to_argv
+from beamsplit.pipelines.options.metrics import add_metrics
 from beamsplit.pipelines.options.modes import note_of
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
@@ -314,6 +315,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="write the job that DataflowRunner would submit, needs no account (default folder: %(const)s)",
     )
     watch.add_argument("--summary", metavar="FILE.json", help="write the closing summary as JSON")
+    add_metrics(watch)
     watch.add_argument("--quiet", action="store_true", help="no progress and no summary")
     watch.add_argument("--debug", action="store_true", help="show tracebacks and the log")
     for action in p._actions:

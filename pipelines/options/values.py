@@ -177,6 +177,13 @@ class WatchingOptions:
     dry_run_plan: bool = False
     dry_run: str | None = None
     summary: str | None = None
+    metrics: int | None = None
+    """The first port that a process shows its metrics at; 0 for any."""
+
+    metrics_host: str = "127.0.0.1"
+    metrics_targets: str | None = None
+    """Folder in which each process tells where it does."""
+
     quiet: bool = False
     debug: bool = False
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.running.run_limit import ending_with
 from beamsplit.pipelines.execution.stream_split import check_checkpoints
+from beamsplit.pipelines.job.metrics import metrics_over
 from beamsplit.pipelines.job.plan import plan_job
 from beamsplit.pipelines.options.beam import check_beam_options
 from beamsplit.pipelines.options.modes import Mode, check_mode
@@ -52,6 +54,7 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         job_folder() as folder,
         held_open(),
         keeping(options) as kept,
+        ExitStack() as behind,
     ):
         job_dir = folder if settled.local else None
         if kept is not None and (done := finish_names(kept, options, settled.local, started)) is not None:
@@ -72,6 +75,7 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         if watching.dry_run is not None:
             say(dry_run(watching.dry_run, settled.beam_args, build, job))
             return OK, None
+        behind.enter_context(metrics_over(job.metrics))
         if not job.source.bounded:
             from beamsplit.pipelines.running.stream import run_stream
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.job.job import Job
     from beamsplit.transforms.kafka.config import Topic
     from beamsplit.transforms.step import Step
+    from beamsplit.transforms.telemetry.endpoint import MetricsEndpoint
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,15 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
         return build_resumed(pipeline, job)
     ends = SideWorkers() if job.source.bounded else side_workers(job.execution)
     rows = job.source.read(pipeline, job, ends.before)
+    read = rows.blocks
+    if job.metrics is not None:
+        from beamsplit.transforms.telemetry.serve_metrics import ServeMetrics
+
+        read = read | "Metrics" >> ServeMetrics(job.metrics, counted=True).with_resource_hints(**ends.before)
     if job.source.in_transactions:
-        _score_in_transactions(rows.blocks, job)
+        _score_in_transactions(read, job)
         return []
-    blocks, failed = run_steps(rows.blocks, job.steps, job.execution, job.job_dir, ends)
+    blocks, failed = run_steps(read, job.steps, job.execution, job.job_dir, ends, job.metrics)
     unread = [FoundErrors(one, ends.before) for one in rows.failed]
     gaps = [FoundErrors(one, ends.before) for one in rows.gaps]
     return write_outputs(blocks, (*unread, *failed), gaps, job, first_errors, ends.behind)
@@ -103,6 +109,7 @@ def run_steps(
     execution: Execution,
     job_dir: str | None,
     ends: SideWorkers = SideWorkers(),
+    metrics: MetricsEndpoint | None = None,
 ) -> tuple[PCollection, list[FoundErrors]]:
     """(blocks that went through all steps, rows that failed in each).
 
@@ -112,6 +119,7 @@ def run_steps(
         execution: where the parts of its model have workers of their own, they stand in the place of `infer`.
         job_dir: folder that local workers share.
         ends: workers of the steps before and behind the model.
+        metrics: where workers of the model's parts show theirs.
     """
     from beamsplit.transforms.apply import FAILED, ApplyStep
 
@@ -123,7 +131,7 @@ def run_steps(
             from beamsplit.transforms.infer.run_steps import RunSteps, failing_workers
 
             hints = ends.behind
-            run = RunSteps(execution.distributed, last, failed_by_step=True)
+            run = RunSteps(execution.distributed, last, failed_by_step=True, metrics=metrics)
             blocks, *unscored = blocks | f"{number}: model" >> run
             found_by = [{"min_ram": memory} for memory in failing_workers(execution.distributed)]
             failed += [FoundErrors(*each) for each in zip(unscored, found_by, strict=True)]

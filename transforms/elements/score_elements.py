@@ -13,7 +13,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beamsplit.transforms.apply import FAILED, FAILED_IN
 from beamsplit.transforms.elements.pace import Pace
 from beamsplit.transforms.elements.scoring import ScoredElements, Scoring, is_batch, split_rows
+from beamsplit.transforms.failures.kinds import kind_of
 from beamsplit.transforms.failures.row_error import RowError
+from beamsplit.transforms.telemetry.recorder import recording
 
 
 class _Score(beam.DoFn):
@@ -80,6 +82,9 @@ class _Score(beam.DoFn):
         return ScoredElements(made, [places[position] for position in positions], [*unread, *errors])
 
     def _count(self, done: int, errors: list[RowError]) -> None:
+        if (recorder := recording()) is not None:
+            recorder.count("beamsplit_rows", done, "infer", recorder.model_version)
+            recorder.count_errors((error.stage, kind_of(error.reason)) for error in errors)
         self._done.inc(done)
         self._failed.inc(len(errors))
         for error in errors:

@@ -33,6 +33,9 @@ from beamsplit.transforms.infer.model_steps import ModelSteps, ShardedStep
 from beamsplit.transforms.infer.shard_step import ShardResult, ShardStep, block_id
 from beamsplit.transforms.infer.step import NAMESPACE
 from beamsplit.transforms.infer.whole_step import StepFailure, WholeStep
+from beamsplit.transforms.telemetry.endpoint import MetricsEndpoint
+from beamsplit.transforms.telemetry.recorder import loading_model, recording
+from beamsplit.transforms.telemetry.serve_metrics import ServeMetrics
 from beamsplit.transforms.worker import these_steps, this_worker
 
 
@@ -60,7 +63,8 @@ class _RunWhole(beam.DoFn):
     def setup(self) -> None:
         """Load the step's model before the first block."""
         if self._step.file is not None:
-            self._step.loaded()
+            with loading_model():
+                self._step.loaded()
 
     def start_bundle(self) -> None:
         """Note the time, of which the busy part is a share."""
@@ -86,12 +90,17 @@ class _RunWhole(beam.DoFn):
 
     def finish_bundle(self) -> None:
         """Tell how long the bundle took."""
-        self._offered.inc(round((time.perf_counter() - self._started) * 1e6))
+        seconds = time.perf_counter() - self._started
+        self._offered.inc(round(seconds * 1e6))
+        if (recorder := recording()) is not None:
+            recorder.count("beamsplit_stage_offered_seconds", seconds, f"stage {self._step.number}")
 
     def _count(self, made: pa.RecordBatch | StepFailure, seconds: float) -> None:
         usec = round(seconds * 1e6)
         self._usec.inc(usec)
         self._busy.inc(usec)
+        if (recorder := recording()) is not None:
+            recorder.count("beamsplit_stage_busy_seconds", seconds, f"stage {self._step.number}")
         if isinstance(made, StepFailure):
             return
         rows = made.num_rows
@@ -99,6 +108,11 @@ class _RunWhole(beam.DoFn):
         self._rows.inc(rows)
         self._latency.update(usec)
         self._batch_size.update(rows)
+        if (recorder := recording()) is not None:
+            part = f"stage {self._step.number}"
+            recorder.count("beamsplit_rows", rows, part, recorder.model_version)
+            recorder.observe("beamsplit_batch_rows", rows, part)
+            recorder.observe("beamsplit_run_seconds", seconds, part)
         if self._step.after is None:
             self._inferences.inc(rows)
         done = rows if self._count_done else 0
@@ -117,6 +131,8 @@ class _RunWhole(beam.DoFn):
             session = self._step.loaded()
             self._loading.update(round(session.load_seconds * 1000))
             self._bytes.update(session.model_bytes)
+            if (recorder := recording()) is not None:
+                recorder.tell_of_model(session.load_seconds, session.model_bytes)
 
 
 class _RunShard(beam.DoFn):
@@ -127,12 +143,19 @@ class _RunShard(beam.DoFn):
         self._usec = Metrics.counter("beamsplit", "infer_usec")
 
     def setup(self) -> None:
-        self._step.loaded()
+        with loading_model():
+            self._step.loaded()
 
     def process(self, block: pa.RecordBatch) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
         started = time.perf_counter()
         part = self._step.run(block)
-        usec = round((time.perf_counter() - started) * 1e6)
+        seconds = time.perf_counter() - started
+        usec = round(seconds * 1e6)
+        if (recorder := recording()) is not None:
+            shard = f"shard {self._step.shard}"
+            recorder.count("beamsplit_stage_busy_seconds", seconds, shard)
+            recorder.observe("beamsplit_batch_rows", block.num_rows, shard)
+            recorder.observe("beamsplit_run_seconds", seconds, shard)
         self._busy.inc(usec)
         self._usec.inc(usec)
         if self._first:
@@ -173,6 +196,7 @@ class RunSteps(beam.PTransform):
         count_done: whether rows that come out count as scored.
         patience: seconds until a part of a stream's block counts as lost, see `MeetParts`.
         failed_by_step: keep apart what fails in each step.
+        metrics: where each worker shows its metrics.
     """
 
     def __init__(
@@ -181,8 +205,10 @@ class RunSteps(beam.PTransform):
         count_done: bool = False,
         patience: float = PATIENCE_SECONDS,
         failed_by_step: bool = False,
+        metrics: MetricsEndpoint | None = None,
     ) -> None:
         super().__init__()
+        self._metrics = metrics
         self._steps, self._count_done, self._patience = steps, count_done, patience
         self._failed_by_step = failed_by_step
 
@@ -195,7 +221,7 @@ class RunSteps(beam.PTransform):
             stage, where = stages[at], self._steps.where(at)
             if isinstance(step, ShardedStep):
                 parts = [
-                    blocks
+                    self._seen(blocks, f"Step {at}, shard {one.shard}", memory[stage, one.shard])
                     | f"Step {at}, shard {one.shard}"
                     >> beam.ParDo(_RunShard(one, at == first, at))
                     .with_output_types(tuple[bytes, Any])
@@ -210,12 +236,19 @@ class RunSteps(beam.PTransform):
                 pardo, source = beam.ParDo(_RunWhole(step, done, where, at)), blocks
                 if at and stage != stages[at - 1]:
                     source |= f"Reshuffle {at}" >> beam.Reshuffle()
+                source = self._seen(source, f"Step {at}", memory[stage, None])
             pardo = pardo.with_output_types(pa.RecordBatch).with_resource_hints(min_ram=memory[stage, None])
             made = source | f"Step {at}" >> pardo.with_outputs(FAILED, main="blocks")
             made[FAILED].element_type = RowError
             failed.append(made[FAILED])
             blocks = made.blocks
         return (blocks, *failed) if self._failed_by_step else (blocks, tuple(failed) | "Failed" >> beam.Flatten())
+
+    def _seen(self, blocks: PCollection, worker: str, memory: str) -> PCollection:
+        """The same, in workers that show their metrics if that is asked for."""
+        if self._metrics is None:
+            return blocks
+        return blocks | f"Metrics of {worker}" >> ServeMetrics(self._metrics).with_resource_hints(min_ram=memory)
 
 
 def failing_workers(steps: ModelSteps) -> list[str]:

@@ -18,6 +18,7 @@ from beamsplit.transforms.block import INTERNAL_COLUMNS, origin_of
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
 from beamsplit.transforms.step import RowFailure, StepResult
+from beamsplit.transforms.telemetry.recorder import loading_model, recording
 from beamsplit.transforms.worker import device_in_turn
 
 NAMESPACE = "BeamML_OnnxRuntime"
@@ -87,7 +88,8 @@ class InferStep:
 
     def setup(self) -> None:
         """Load the model before the first block."""
-        self._scorer()
+        with loading_model():
+            self._scorer()
 
     def _scorer(self) -> Scorer:
         # One a DoFn instance, so one a worker: a GPU is chosen once. Not a field, so it does not travel.
@@ -144,6 +146,8 @@ class InferStep:
             self.__dict__["_told"] = session
             _metrics().load_latency.update(round(session.load_seconds * 1000))
             _metrics().model_bytes.update(session.model_bytes)
+            if (recorder := recording()) is not None:
+                recorder.tell_of_model(session.load_seconds, session.model_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the session."""
@@ -179,6 +183,9 @@ def _observe(rows: int, seconds: float) -> None:
     metrics.num_inferences.inc(rows)
     metrics.batch_size.update(rows)
     metrics.latency.update(round(seconds * 1e6))
+    if (recorder := recording()) is not None:
+        recorder.observe("beamsplit_batch_rows", rows, "infer")
+        recorder.observe("beamsplit_run_seconds", seconds, "infer")
 
 
 def _tell_of_parts(session: Runs) -> None:
@@ -191,3 +198,5 @@ def _tell_of_parts(session: Runs) -> None:
     counts: Counts = take()
     for name, value in counts.counts.items():
         Metrics.counter("beamsplit", name).inc(value)
+    if (recorder := recording()) is not None:
+        recorder.add_parts(counts.counts)

@@ -11,6 +11,7 @@ from beamsplit.transforms.infer.live_model import LiveModel, ModelUpdates, live_
 from beamsplit.transforms.infer.model_version import version_schema, with_version
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.step import StepResult
+from beamsplit.transforms.telemetry.recorder import loading_model, recording
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class UpdatingInferStep:
         """Score the block; a row that the model or the binding refuses is a failure."""
         live = self._live()
         current = live.current
+        if (recorder := recording()) is not None:
+            recorder.model_version = current.version
         result = self.infer.score_with(current.scorer, block)
         live.saw(block)
         counts = live.take_counts()
@@ -46,7 +49,8 @@ class UpdatingInferStep:
 
     def setup(self) -> None:
         """Load the model, or the newest there is, before the first block."""
-        self._live()
+        with loading_model():
+            self._live()
 
     def _live(self) -> LiveModel:
         live = self.__dict__.get("_made")
@@ -68,3 +72,5 @@ def _tell(taken: int, refused: int) -> None:
     for name, count in (("model_updates", taken), ("model_updates_refused", refused)):
         if count:
             Metrics.counter("beamsplit", name).inc(count)
+    if refused and (recorder := recording()) is not None:
+        recorder.count("beamsplit_model_refusals", refused)

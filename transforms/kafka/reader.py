@@ -30,6 +30,7 @@ from beamsplit.transforms.kafka.coverage import Coverage
 from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.gaps import Gap, find_gap, no_messages, reason_to_end, with_gaps
 from beamsplit.transforms.kafka.handover import HANDOVER
+from beamsplit.transforms.kafka.lag import forget_lag, tell_lag
 from beamsplit.transforms.kafka.offsets import (
     COMMITTER,
     OffsetsMark,
@@ -44,6 +45,7 @@ from beamsplit.transforms.kafka.partition_watch import PartitionWatch
 from beamsplit.transforms.kafka.reading_consumer import reading_consumer
 from beamsplit.transforms.kafka.stopping import Ending, end_stream, why_ended
 from beamsplit.transforms.kafka.watermark import Watermarks
+from beamsplit.transforms.telemetry.recorder import recording
 
 if TYPE_CHECKING:
     from beamsplit.transforms.kafka.source import KafkaSource
@@ -218,6 +220,8 @@ class KafkaReader(UnboundedReader):
         """Leave the broker, unless another reader has taken the consumer over."""
         HANDOVER.remove(self._source, self)
         left = self.leave()
+        if (recorder := recording()) is not None:
+            forget_lag(recorder, self._source.topic.name, self._source.part, self.offsets)
         if left["_watch"] is not None:
             left["_watch"].close()
         if left["_consumer"] is not None:
@@ -360,8 +364,11 @@ class KafkaReader(UnboundedReader):
             self._tell_backlog()
 
     def _tell_backlog(self) -> None:
-        waiting = sum(self._backlog().values())
+        backlog = self._backlog()
+        waiting = sum(backlog.values())
         self._waiting.set(waiting)
+        if (recorder := recording()) is not None:
+            tell_lag(recorder, self._source.topic.name, self._source.part, backlog, self._watermarks)
         if self._source.stop_file is not None:
             write_backlog(os.path.dirname(self._source.stop_file), self._source.part, waiting)
 

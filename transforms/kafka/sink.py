@@ -23,10 +23,12 @@ from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.infer.model_version import HEADER as VERSION_HEADER
 from beamsplit.transforms.kafka.blocks import parse_origin
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.delivered import Sent, tell_delivered
 from beamsplit.transforms.kafka.deliveries import Deliveries
 from beamsplit.transforms.kafka.ending import ending
 from beamsplit.transforms.kafka.outgoing import Headers, Messages, Refusal
 from beamsplit.transforms.kafka.registry.write import WriteRegistered
+from beamsplit.transforms.telemetry.recorder import recording
 from beamsplit.transforms.worker import this_worker
 
 OUTPUT_FORMATS = ("json", "arrow", "tensor")
@@ -132,6 +134,12 @@ class SendBlocksDoFn(SendDoFn):
         super().__init__(config, topic, job_dir)
         self._format = format
         self._undelivered = Undelivered(job_dir)
+        self._on_their_way: list[Sent] = []
+
+    def start_bundle(self) -> None:
+        """As of all, and nothing is on its way."""
+        super().start_bundle()
+        self._on_their_way = []
 
     def messages_of(self, block: pa.RecordBatch) -> Messages:
         """The messages of a block's rows."""
@@ -143,16 +151,37 @@ class SendBlocksDoFn(SendDoFn):
         assert self._deliveries is not None
         messages, errors = split_refused(self.messages_of(block), self._deliveries.refused)
         with ending(self._job_dir):
-            errors += [one.messages.error(one.row, one.reason) for one in self._deliveries.send(messages)]
+            refused = self._deliveries.send(messages)
+        errors += [one.messages.error(one.row, one.reason) for one in refused]
+        self._tell_of_delivered(messages, refused)
         self._undelivered.count(errors)
         for error in errors:
             yield beam.pvalue.TaggedOutput(FAILED, error)
 
+    def _tell_of_delivered(self, messages: Messages, refused: list[Refusal]) -> None:
+        """Of the blocks before, once none of their messages is with the client any more; at the latest at the end."""
+        assert self._deliveries is not None
+        if recording() is None:
+            return
+        # The block itself was just handed to the client: what is left of it there hides those before for a while only.
+        if not self._deliveries.any_refused and len(self._deliveries.producer) <= len(messages.values) - len(refused):
+            tell_delivered(self._on_their_way)
+            self._on_their_way = []
+        self._on_their_way.append((messages, _rows_of(messages, refused)))
+
     def finish_bundle(self) -> list[Any]:
         """The bundle succeeds only with every message delivered that the topic takes."""
-        errors = [one.messages.error(one.row, one.reason) for one in self.deliver()]
+        refused = self.deliver()
+        errors = [one.messages.error(one.row, one.reason) for one in refused]
+        given = [(messages, {*left, *_rows_of(messages, refused)}) for messages, left in self._on_their_way]
+        tell_delivered(given)
+        self._on_their_way = []
         self._undelivered.count(errors)
         return [beam.pvalue.TaggedOutput(FAILED, GlobalWindows.windowed_value_at_end_of_window(one)) for one in errors]
+
+
+def _rows_of(messages: Messages, refused: Sequence[Refusal]) -> set[int]:
+    return {one.row for one in refused if one.messages is messages}
 
 
 def split_refused(messages: Messages, refused: Callable[[Messages], dict[int, str]]) -> tuple[Messages, list[RowError]]:

@@ -19,6 +19,7 @@ from typing import Any
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.clients import ANSWER_MS, make_consumer, may_pass, require_client
 from beamsplit.transforms.kafka.config import Topic
+from beamsplit.transforms.kafka.delivered import tell_delivered
 from beamsplit.transforms.kafka.deliveries import Deliveries
 from beamsplit.transforms.kafka.errors import error_headers, error_json, error_line, error_messages, shorten
 from beamsplit.transforms.kafka.errors_file import ErrorsFile, PendingErrors
@@ -180,6 +181,7 @@ class Transactions:
         producer = self._deliveries.producer
         self._retry(producer.send_offsets_to_transaction, done, self._metadata, CALL_SECONDS)
         self._retry(producer.commit_transaction, CALL_SECONDS)
+        tell_delivered(self._sent)
         self.bundle, self._committed, self._sent = None, end, []
         self._alone_is_over = self._deliveries.alone
         if self._pending is not None:
