@@ -17,10 +17,10 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -36,7 +36,10 @@ SLOW = 99.0
 BETWEEN = "between bundles"
 OTHER = "in a bundle, else"
 WAITING = "wait for messages"
-CHECKPOINT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.:]\d{3}).*?((Triggering|Completed) checkpoint \d+.*)")
+CHECKPOINT = re.compile(r"(\d+) \[.*?((?:Triggering|Completed) checkpoint \d+.*)")
+"""A line of Flink's log, with its milliseconds since the process started."""
+
+SINCE_1970 = re.compile(r"Triggering checkpoint .* @ (\d{13})")
 
 
 @dataclass
@@ -172,12 +175,32 @@ def stalls(traces: Mapping[int, Trace], begin: float, end: float) -> Iterator[li
                 yield [str(part), kind, str(len(of_kind)), *told]
 
 
+def checkpoints_in(log: str) -> Iterator[tuple[float, str]]:
+    """When, seconds since 1970, a log says something of checkpoints, and what.
+
+    >>> log = "100 [T] INFO C - Triggering checkpoint 1 (x) @ 1796061437476\\n350 [T] INFO C - Completed checkpoint 1"
+    >>> [f"{when:.3f} {what.split()[0]}" for when, what in checkpoints_in(log)]
+    ['1796061437.476 Triggering', '1796061437.726 Completed']
+    """
+    began = None
+    for line in log.splitlines():
+        if not (match := CHECKPOINT.match(line)):
+            continue
+        since, what = int(match[1]), match[2]
+        # Lines tell the time since the process started; those of triggers the time of day too.
+        if began is None and (known := SINCE_1970.match(what)):
+            began = int(known[1]) - since
+        if began is not None:
+            yield (began + since) / 1e3, what
+
+
 class FlinkLog:
     """What the job server says of checkpoints, while it runs: its log goes with it."""
 
     def __init__(self, folder: Path):
         self._folder, self._over = folder, threading.Event()
-        self.lines: list[tuple[float, str]] = []
+        self._logs: dict[Path, TextIO] = {}
+        self._told: list[str] = []
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -189,22 +212,21 @@ class FlinkLog:
         finally:
             self._over.set()
             thread.join()
+            for log in self._logs.values():
+                with log:
+                    self._told.append(log.read())
+
+    def checkpoints(self) -> list[tuple[float, str]]:
+        """When, seconds since 1970, something was said of a checkpoint, and what."""
+        return [each for told in self._told for each in checkpoints_in(told)]
 
     def _follow(self) -> None:
-        read: dict[Path, int] = {}
         while not self._over.wait(0.2):
             for path in self._folder.glob("**/job-server.log"):
-                try:
-                    with open(path, errors="replace") as log:
-                        log.seek(read.get(path, 0))
-                        told = log.read()
-                        read[path] = log.tell()
-                except OSError:
-                    continue
-                for line in told.splitlines():
-                    if match := CHECKPOINT.search(line):
-                        when = datetime.fromisoformat(re.sub(r"[,:](\d{3})$", r".\1", match[1]))
-                        self.lines.append((when.timestamp(), match[2]))
+                if path not in self._logs:
+                    with suppress(OSError):
+                        # What is open can be read when its name is gone.
+                        self._logs[path] = path.open(errors="replace")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print()
     show(["reader", "what it does", "times", "median ms", "longest ms", "all ms"], list(stalls(traces, begin, end)))
     print()
-    for when, line in log.lines:
+    for when, line in log.checkpoints():
         if begin <= when <= end + 1:
             print(f"{when - begin:7.3f} s  {line[:110]}")
     return 0
