@@ -93,7 +93,7 @@ def check_model_file(path: str) -> None:
         with open(path, "rb") as file:
             head = file.read(64)
     except FileNotFoundError:
-        raise UsageError(f"--model {path} does not exist: give the path of an ONNX file") from None
+        raise UsageError(f"--model {' '.join(path.split())} does not exist: give the path of an ONNX file") from None
     except OSError as error:
         raise UsageError(f"--model {path} cannot be read ({error.strerror}): check its permissions") from None
     if head.startswith(b"version https://git-lfs"):

@@ -20,7 +20,7 @@ def path_given(name: str, value: Any, wanted: str = "the path of a file") -> str
         UsageError: it is neither a text nor a path, or empty.
     """
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path or "\0" in path:
         raise UsageError(f"{name} is {shown(value)}; give {wanted}, as a text or a Path")
     return path
 

@@ -31,7 +31,7 @@ from beamsplit.pipelines.api.element_schema import (
     sole_input,
 )
 from beamsplit.pipelines.api.model_options import read_options
-from beamsplit.pipelines.api.paths import path_given
+from beamsplit.pipelines.api.paths import path_given, shown
 from beamsplit.pipelines.api.planned_steps import Place, PlannedSteps, check_inline, plan_model, without_metrics
 from beamsplit.pipelines.api.score_block import block_rows, score_block
 from beamsplit.pipelines.job.columns import check_outputs
@@ -155,6 +155,11 @@ class Scorer:
         """Take over what another was made with."""
         self.__dict__.update(state)
         self._open()
+
+    def __repr__(self) -> str:
+        """E.g. `Scorer('m.onnx', keep='id')`."""
+        given = "".join(f", {name}={shown(value)}" for name, value in self._given.items() if value is not None)
+        return f"Scorer({self._model!r}{given})"
 
     def __call__(self, data: Any) -> Any:
         """The `keep` columns and the model's outputs, of each row of the data, in the form that the data has.

@@ -30,7 +30,7 @@ def test_a_model_is_a_path(kind: Callable[..., Any], model: Any):
         ({"schema": {"a": "int64"}}, r"schema is \{'a': 'int64'\}; give a pyarrow.Schema, or text such as"),
         ({"schema": "a;b"}, "is no field; write NAME:TYPE"),
         ({"sample": 3}, "sample: the data is a int, which is no table"),
-        ({"sample": []}, "sample: the data is a list"),
+        ({"sample": []}, "sample: the data is an empty list"),
         ({"schema": "q:int64", "sample": [{"a": 1}]}, "sample: the rows have no column 'q'"),
         ({"columns": {"x": None}}, "--columns is given None; give the name of a column, or a list of names"),
         ({"columns": {"x": [["a"]]}}, "--columns is given .*; give the name of a column"),

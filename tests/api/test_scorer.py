@@ -242,3 +242,23 @@ def test_rows_that_influence_one_another_run_alone(tmp_path: Path):
     alone = np.concatenate([scorer(x[at : at + 1]) for at in range(6)])
     np.testing.assert_array_equal(together, alone)
     assert any("one by one" in note for note in scorer.notes)
+
+
+def test_what_is_no_table_is_told(mlp: Mlp):
+    scorer = mlp.scorer()
+    for data, told in [
+        ([None], "a list whose item 0 is a NoneType"),
+        ([{}, (1, 2)], "a list whose item 1 is a tuple"),
+        (pa.chunked_array([[1]]), "a ChunkedArray"),
+        (iter([]), "a list_iterator"),
+    ]:
+        with pytest.raises(bs.UsageError, match=f"the data is {told}, which is no table; give"):
+            scorer(data)
+    with pytest.raises(bs.UsageError, match="sample: the data is an empty list, which is no table"):
+        mlp.scorer(sample=[])
+    with pytest.raises(bs.UsageError, match=r"model is 'a.x00b'; give the path of a file"):
+        bs.Scorer("a\0b")
+
+
+def test_a_scorer_shows_what_it_was_made_with(mlp: Mlp):
+    assert repr(bs.Scorer(mlp.path, keep="id", threads=1)) == f"Scorer({mlp.path!r}, keep='id', threads=1)"

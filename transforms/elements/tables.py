@@ -51,12 +51,23 @@ def rows_of(data: Any, varying: Sequence[str] = ()) -> Rows:
         return _of_pandas(data)
     if isinstance(data, Mapping):
         return Rows(_of_arrays(data, varying), lambda table, _: _as_arrays(table))
-    if hasattr(data, "__arrow_c_stream__"):
+    if hasattr(data, "__arrow_c_stream__") and not isinstance(data, pa.ChunkedArray):
         return Rows(pa.table(data), lambda table, _: table)
     raise UsageError(
-        f"the data is a {type(data).__name__}, which is no table; give a pyarrow Table or RecordBatch, a dict of numpy "
+        f"the data is {_no_table(data)}, which is no table; give a pyarrow Table or RecordBatch, a dict of numpy "
         "arrays, a pandas DataFrame, or a list of dicts"
     )
+
+
+def _no_table(data: Any) -> str:
+    """What it is instead."""
+    kind = f"a {type(data).__name__}"
+    if not isinstance(data, (list, tuple)):
+        return kind
+    if not data:
+        return f"an empty {type(data).__name__}"
+    other = next((at, one) for at, one in enumerate(data) if not isinstance(one, Mapping))
+    return f"{kind} whose item {other[0]} is a {type(other[1]).__name__}"
 
 
 def empty_block(schema: pa.Schema) -> pa.RecordBatch:
