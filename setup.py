@@ -25,9 +25,9 @@ EXTRAS = {
     "where": ["sqlglot>=26"],
     # Bounds of splits whose graphs have too many down-sets: HiGHS.
     "planner": ["scipy>=1.14.1"],
-    "lance": ["pylance>=2", "sqlglot>=26"],
+    "lance": ["pylance>=14", "sqlglot>=26"],
     "delta": ["deltalake>=1.6", "sqlglot>=26"],
-    "iceberg": ["pyiceberg[sql-sqlite]>=0.11", "sqlglot>=26"],
+    "iceberg": ["pyiceberg[sql-sqlite]>=0.12", "sqlglot>=26"],
     "sql": [
         "adbc-driver-manager>=1.8",
         "adbc-driver-postgresql>=1.8",
