@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.files import read_file
 
+_VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)\}")
+"""`${NAME}`, or `${env:NAME}` as Kafka's own files have it."""
+
 
 def settings_text(source: str, option: str) -> str:
     """What is in a file, or in the environment variable of `env:NAME`.
@@ -48,18 +51,19 @@ def each_setting(text: str, of: str, word: str) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def with_variables(
-    name: str, value: str, of: str, variable: re.Pattern[str], environment: Mapping[str, str] = os.environ
-) -> str:
-    """The value with its variables filled in; the first group of the pattern is a variable's name.
+def with_variables(name: str, value: str, of: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The value with its variables filled in.
+
+    >>> with_variables("password", "${env:A}${B}$C", "--sql_config f", {"A": "1", "B": "2"})
+    '12$C'
 
     Raises:
         UsageError: one is not set.
     """
-    for wanted in variable.findall(value):
+    for wanted in _VARIABLE.findall(value):
         if wanted not in environment:
             raise UsageError(
                 f"{of}: {name} wants the environment variable {wanted}, which is not set; "
                 f"export {wanted}=... where the workers run"
             )
-    return variable.sub(lambda match: environment[match[1]], value)
+    return _VARIABLE.sub(lambda match: environment[match[1]], value)

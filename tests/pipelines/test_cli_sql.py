@@ -83,7 +83,9 @@ def test_each_row_is_read_once_whatever_ranges_are_of(command: Command, database
 def test_a_query_in_a_file_and_a_table_of_a_named_database(command: Command, database: Path, monkeypatch):
     query = command.folder / "q.sql"
     query.write_text('SELECT id, a, b, c, d AS "D" FROM pets WHERE id < 30 -- a comment\n;\n')
-    monkeypatch.setenv("PETS", f"# where they are\nuri = sqlite:{database}\n")
+    monkeypatch.setenv("FOLDER", str(database.parent))
+    monkeypatch.setenv("NAME", database.name)
+    monkeypatch.setenv("PETS", "# where they are\nuri = sqlite:${FOLDER}/${env:NAME}\n")
     columns = ("--sql_config", "env:PETS", "--columns", "x=a,b,c,D")
     got, _, err = command.run(*GIVEN, "--keep", "id", *columns, input=f"sql:{query}", columns=None)
     assert got == 0 and command.rows()["id"].to_pylist() == list(range(0, 30, 3)), err

@@ -34,7 +34,6 @@ METADATA_SECONDS = 30.0
 
 _URI = re.compile(r"kafka://(?P<servers>[^/\s]+)/(?P<topic>[A-Za-z0-9._-]{1,249})/?")
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
-_VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)\}")
 _JAAS = re.compile(r"""\b(username|password)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
 
 _OF_JAVA = {
@@ -159,7 +158,7 @@ def parse_properties(text: str, source: str, environment: Mapping[str, str]) -> 
     for name, value in each_setting(re.sub(r"\\\r?\n\s*", "", text), of, "property"):
         if name in OURS:
             raise UsageError(f"{of} sets {name}, which {OURS[name]} sets; remove it from the file")
-        properties[name] = with_variables(name, value, of, _VARIABLE, environment)
+        properties[name] = with_variables(name, value, of, environment)
     return _from_java(properties, source)
 
 

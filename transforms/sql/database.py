@@ -16,7 +16,6 @@ from beamsplit.transforms.sql.names import POSTGRES, SECRET, SqlName, check_sql_
 CONNECT_SECONDS = 30
 """How long PostgreSQL is waited for."""
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _NOISE = re.compile(
     r"^[A-Z_]+: (\[\w+\] )?(Failed to (connect|execute query)[^:]*: |could not begin COPY: |ERROR:\s+|FATAL:\s+"
     r"|PGRES_FATAL_ERROR ERROR:\s+|Failed to execute COPY statement: )*"
@@ -93,7 +92,7 @@ def read_sql_config(source: str) -> dict[str, str]:
     except OSError as error:
         raise UsageError(f"--sql_config {source} cannot be read: {error.strerror or error}") from error
     of = f"--sql_config {source}"
-    return {name: with_variables(name, value, of, _VARIABLE) for name, value in each_setting(text, of, "setting")}
+    return {name: with_variables(name, value, of) for name, value in each_setting(text, of, "setting")}
 
 
 def connect(database: Database, option: str) -> Any:
