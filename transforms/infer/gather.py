@@ -6,9 +6,9 @@
                        part of shard 0 --> [JOINED]   repeated after the join: dropped
 
 State is in the runner's checkpoints, so what waits survives a crash. Asking for it is a turn to the runner and back,
-which costs more than the bytes do: so there is one state, asked once a part, and a worker on Flink remembers what it
-was told (`STATE_CACHE_MB` in `runners/flink.py`), so that only the first part of a block asks. Two timers see to it
-that none of it stays:
+for which the worker waits: so there is one state, asked once a part, and a worker on Flink remembers what it was told
+(`STATE_CACHE_MB` in `runners/flink.py`), so that only the first part of a block asks. Two timers see to it that none
+of it stays:
 
     PATIENCE_SECONDS after the last part   JOINED: forgotten      else: a part is lost, the bundle fails
     the end of the input                   JOINED: forgotten      else: a part is lost, the bundle fails
