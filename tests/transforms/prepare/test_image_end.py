@@ -61,6 +61,11 @@ def test_a_png_has_chunks_that_match_their_checksums(behind: bytes):
     check_end(SIGN + HEAD + chunk(b"tEXt", b"text", wrong=True) + PIXELS + chunk(b"IEND") + behind)
 
 
+@pytest.mark.parametrize("behind", [b"", b"\0\0\0\1IDA", PIXELS[:11]])
+def test_a_png_without_a_last_chunk_is_the_decoders_to_tell(behind: bytes):
+    check_end(SIGN + HEAD + PIXELS + behind)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -69,6 +74,7 @@ def test_a_png_has_chunks_that_match_their_checksums(behind: bytes):
         HEAD + PIXELS + chunk(b"IDAT", b"x", wrong=True) + chunk(b"IEND"),
         HEAD + chunk(b"tEXt", b"text", wrong=True) + chunk(b"IDAT", b"x", wrong=True),
         HEAD + PIXELS + chunk(b"IEND", wrong=True),
+        HEAD + chunk(b"CgBI", bytes(4), wrong=True) + PIXELS + chunk(b"IEND"),
     ],
 )
 def test_a_png_that_was_broken_off_and_filled_with_zeros(broken: bytes):
