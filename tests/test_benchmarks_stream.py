@@ -13,6 +13,7 @@ from benchmarks.stream_cases import FLINK, PLAIN, PRISM, QUIX, WAYS, StreamCase
 from benchmarks.stream_messages import KEY
 from benchmarks.stream_outputs import Numbers, Outputs, rate_of
 from benchmarks.stream_send import send
+from benchmarks.stream_trace import checkpoints_in
 from benchmarks.stream_values import decode, encode
 
 
@@ -123,6 +124,16 @@ def test_loops_score_messages_of_each_format_and_the_tuned_one_alike(tmp_path: P
     np.save(tmp_path / "rows.npy", rows)
     np.testing.assert_allclose(plain, stream_messages.expected(model, tmp_path / "rows.npy"), atol=1e-5)
     np.testing.assert_allclose(tuned, plain, atol=1e-6)
+
+
+def test_a_log_of_flink_tells_when_checkpoints_began_and_ended():
+    log = [
+        "90 [main] INFO CheckpointCoordinator - No checkpoint found during restore.",
+        "100 [Timer] INFO CheckpointCoordinator - Triggering checkpoint 1 (type=x) @ 1796061437476 for job 2",
+        "350 [io] INFO CheckpointCoordinator - Completed checkpoint 1 for job 2 (9 bytes, checkpointDuration=250 ms)",
+    ]
+    found = [(round(when, 3), what.split(" checkpoint")[0]) for when, what in checkpoints_in("\n".join(log))]
+    assert found == [(1796061437.476, "Triggering"), (1796061437.726, "Completed")]
 
 
 def test_what_was_lost_or_failed_meets_no_goal():
