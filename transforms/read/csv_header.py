@@ -127,11 +127,15 @@ _NUMBER = re.compile(
 _NOTHING = re.compile(r"\s*(?:|[+-]?nan|[+-]?inf(?:inity)?|n/?a|#n/a|null|none)\s*", re.IGNORECASE)
 """Stands beside numbers, and may be the name of a column too."""
 
+# Of thousands of files with the same names.
+_number = lru_cache(maxsize=4096)(_NUMBER.fullmatch)
+_nothing = lru_cache(maxsize=4096)(_NOTHING.fullmatch)
+
 
 def _is_numbers(names: list[str]) -> bool:
     """Whether the first line is all numbers, and not some that count up, as names do (`0,1,2`, years)."""
-    told = [name for name in names if not _NOTHING.fullmatch(name)]
-    if not told or not all(_NUMBER.fullmatch(name) for name in told):
+    told = [name for name in names if not _nothing(name)]
+    if not told or not all(_number(name) for name in told):
         return False
     if not all(name.isdigit() for name in told):
         return True
@@ -146,9 +150,9 @@ def _is_row(names: list[str], rows: bytes, delimiter: str) -> bool:
     Where it has no numbers either, lines that are the first one again do not count: names of files behind one another.
     In a file of one column a word that is there once more may be a name by chance.
     """
-    words = {at: name for at, name in enumerate(names) if not _NUMBER.fullmatch(name) and not _NOTHING.fullmatch(name)}
+    words = {at: name for at, name in enumerate(names) if not _number(name) and not _nothing(name)}
     only_words = len(words) == len(names)
-    if not words or not (only_words or any(_NUMBER.fullmatch(name) for name in names)):
+    if not words or not (only_words or any(_number(name) for name in names)):
         return False
     if only_words and any(rows.count(name.encode()) < 2 for name in names):
         return False  # as of most files, found without a look at the rows
