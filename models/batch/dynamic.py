@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
+from beamsplit.models.batch.operators import BROADCASTING, RECURRENT
 from beamsplit.models.batch.places import of_constant, open_ends, rows_from_end, where_rows
 from beamsplit.models.batch.sizes import Known, Shape, infer, of_tensor
 
@@ -26,40 +27,6 @@ _COUNT = "beamsplit/rows"
 
 _LARGER = 10_007
 """Rows of the larger size: a number that no other axis has."""
-
-_BROADCASTING = frozenset(
-    [
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Pow",
-        "Where",
-        "And",
-        "Or",
-        "Xor",
-        "Equal",
-        "Greater",
-        "Less",
-        "GreaterOrEqual",
-        "LessOrEqual",
-        "Max",
-        "Min",
-        "Sum",
-        "Mean",
-        "Mod",
-        "PRelu",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "MatMul",
-        "Gemm",
-    ]
-)
-
-_RECURRENT = {4: 0, 5: 1, 6: 1}
-"""Inputs of LSTM, GRU and RNN that have the batch on an axis of their own: lengths and first states."""
 
 
 def rows_dynamic(model: onnx.ModelProto, axes: Mapping[str, int]) -> None:
@@ -206,12 +173,12 @@ class _Walk:
             self._mend_resize(node, data, known, before)
         elif node.op_type == "Squeeze" and data is not None and data.rows is not None:
             self._mend_squeeze(node, data, known)
-        elif node.op_type in _BROADCASTING:
+        elif node.op_type in BROADCASTING:
             self._mend_broadcast(node, given, known, before)
         elif node.op_type == "Concat":
             self._mend_concat(node, given, known, before)
         elif node.op_type in ("LSTM", "GRU", "RNN") and data is not None and data.rows == 1:
-            for at, axis in _RECURRENT.items():
+            for at, axis in RECURRENT.items():
                 if at < len(node.input) and node.input[at]:
                     self._give_rows(node, at, axis, known, before)
 

@@ -37,7 +37,7 @@ from beamsplit.pipelines.api.score_block import block_rows, score_block
 from beamsplit.pipelines.job.columns import check_outputs
 from beamsplit.transforms.elements.conform import conform
 from beamsplit.transforms.elements.described import describe_values
-from beamsplit.transforms.elements.tables import Rows, as_array, as_one_batch, rows_of
+from beamsplit.transforms.elements.tables import TableRows, as_array, as_one_batch, rows_of
 from beamsplit.transforms.elements.values import block_of_rows
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.fetch.model_schemes import is_elsewhere
@@ -289,7 +289,7 @@ class Scorer:
         predictions = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
         return predictions if self._errors == "raise" else ScoredRows(predictions, made.errors)
 
-    def _rows(self, data: Any) -> Rows:
+    def _rows(self, data: Any) -> TableRows:
         if isinstance(data, Mapping):
             with self._lock:
                 data = {name: as_array(name, values) for name, values in data.items()}

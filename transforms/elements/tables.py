@@ -22,14 +22,14 @@ GiveBack = Callable[["pa.Table", "np.ndarray[Any, Any] | None"], Any]
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """Some rows."""
 
     table: pa.Table
     give_back: GiveBack
 
 
-def rows_of(data: Any, varying: Sequence[str] = ()) -> Rows:
+def rows_of(data: Any, varying: Sequence[str] = ()) -> TableRows:
     """The rows of data, whatever it is.
 
     >>> rows_of({"x": np.zeros((2, 3), np.float32)}).table.schema.field("x").type.shape
@@ -43,16 +43,16 @@ def rows_of(data: Any, varying: Sequence[str] = ()) -> Rows:
         UsageError: it is no table, or its columns are of unlike lengths.
     """
     if isinstance(data, pa.RecordBatch):
-        return Rows(pa.Table.from_batches([data]), _as_batch)
+        return TableRows(pa.Table.from_batches([data]), _as_batch)
     if isinstance(data, pa.Table):
-        return Rows(data, lambda table, _: table)
+        return TableRows(data, lambda table, _: table)
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(data, pandas.DataFrame):
         return _of_pandas(data)
     if isinstance(data, Mapping):
-        return Rows(_of_arrays(data, varying), lambda table, _: _as_arrays(table))
+        return TableRows(_of_arrays(data, varying), lambda table, _: _as_arrays(table))
     if hasattr(data, "__arrow_c_stream__") and not isinstance(data, pa.ChunkedArray):
-        return Rows(pa.table(data), lambda table, _: table)
+        return TableRows(pa.table(data), lambda table, _: table)
     raise UsageError(
         f"the data is {_no_table(data)}, which is no table; give a pyarrow Table or RecordBatch, a dict of numpy "
         "arrays, a pandas DataFrame, or a list of dicts"
@@ -146,7 +146,7 @@ def as_array(name: str, values: Any) -> Any:
         return made
 
 
-def _of_pandas(frame: Any) -> Rows:
+def _of_pandas(frame: Any) -> TableRows:
     import pandas
 
     def give_back(table: pa.Table, rows: Any) -> Any:
@@ -167,4 +167,4 @@ def _of_pandas(frame: Any) -> Rows:
             columns[str(name)] = column_of_array(values.to_numpy())  # NaN is a number there, and stays one.
         else:
             columns[str(name)] = pa.array(values, from_pandas=True)
-    return Rows(pa.table(columns), give_back)
+    return TableRows(pa.table(columns), give_back)
