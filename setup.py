@@ -85,6 +85,7 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "skl2onnx>=1.20",
         "daft>=0.7",
+        "pyiceberg>=0.12",  # Daft's writer of Delta tables imports it
         "polars>=1.30",
         "matplotlib>=3.9",
         "psutil>=6.0",
