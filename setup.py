@@ -76,6 +76,8 @@ EXTRAS = {
         "xgboost-cpu>=3",
         "lightgbm>=4.6",
         "catboost>=1.2.7",
+        # A database whose ADBC driver is none of ours.
+        "duckdb>=1.4",
         # Deletion vectors of Delta tables.
         "pyroaring>=1.0",
     ],
