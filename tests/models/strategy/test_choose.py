@@ -90,7 +90,7 @@ def test_workers_that_are_all_unlike_are_too_many_to_pair_and_need_no_memory_for
     unlike = [ClusterWorker(f"w{i}", speed=1.0 + i) for i in range(9)]
     one, two = candidates(widths[:1], unlike, 4, 2)
     assert one.fits and one.workers == 9
-    assert not two.fits and (two.needs_bytes, two.rows_per_second, two.pods) == (0.0, 0.0, ())
+    assert not two.fits and (two.needs_bytes, two.rows_per_second, two.workers, two.pods) == (0.0, 0.0, 0, ())
 
 
 def test_as_fast_is_decided_for_the_simplest(widths: list[Width]):
