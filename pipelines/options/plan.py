@@ -23,7 +23,7 @@ from beamsplit.pipelines.options.shared import (
     read_binding,
     read_encoding,
 )
-from beamsplit.pipelines.options.texts import positive, stages_count
+from beamsplit.pipelines.options.texts import positive, stages_count, threads_count
 from beamsplit.pipelines.options.values import PLAN_GROUPS, PlanOptions
 from beamsplit.pipelines.typed import typed
 from beamsplit.transforms.formats import FILE_FORMATS
@@ -130,7 +130,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     workers.add_argument(
         "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
     )
-    workers.add_argument("--threads", type=positive, metavar="N", help="threads of a worker (default: cores / workers)")
+    workers.add_argument(
+        "--threads", type=threads_count, metavar="N", help="threads of a worker (default: cores / workers)"
+    )
 
     written = p.add_argument_group("what is written")
     written.add_argument("--output", metavar="plan.json", help="the plan, for score --plan")

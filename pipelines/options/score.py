@@ -41,6 +41,7 @@ from beamsplit.pipelines.options.texts import (
     read_milliseconds,
     read_seconds,
     read_workers,
+    threads_count,
 )
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
 from beamsplit.pipelines.typed import typed
@@ -282,7 +283,10 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
     )
     workers.add_argument(
-        "--threads", type=positive, metavar="N", help="threads a session (default: workers x threads fill the cores)"
+        "--threads",
+        type=threads_count,
+        metavar="N",
+        help="threads a session (default: workers x threads fill the cores)",
     )
 
     flink = p.add_argument_group("Flink (--runner FlinkRunner)")

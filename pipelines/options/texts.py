@@ -96,6 +96,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
+MOST_THREADS = 1_024
+"""Of a session: more than the cores of any machine; ONNX Runtime begins all of them."""
+
+
+def threads_count(text: str) -> int:
+    """A number of threads."""
+    positive(text)
+    if len(text) > len(str(MOST_THREADS)) or int(text) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(
+            f"{text[:20]} is more than {MOST_THREADS:,} threads, which no machine has cores for"
+        )
+    return int(text)
+
+
 MOST_PARTS = 1_000
 """Stages or shards; as many as workers that are planned for."""
 

@@ -44,6 +44,8 @@ def test_capacities_say_how_many_workers_there_are():
     [
         (["--workers", "0"], "--workers: '0' is not a whole number above 0"),
         (["--threads", "-1"], "--threads"),
+        (["--threads", "1025"], "more than 1,024 threads"),
+        (["--threads", "1" * 40], "more than 1,024 threads"),
         (["--num_shards", "1.5"], "--num_shards: '1.5' is not a whole number above 0"),
         (["--batch_size", "many"], "--batch_size: 'many'"),
         (["--capacities", "inf,1"], "'inf,1' is neither 'measured' nor numbers above 0"),
