@@ -10,6 +10,7 @@ from typing import Any
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.division import add_division
+from beamsplit.pipelines.options.job import add_job
 from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.metrics import add_metrics
 from beamsplit.pipelines.options.modes import note_of
@@ -18,10 +19,8 @@ from beamsplit.pipelines.options.parallelism import checked_parallelism
 from beamsplit.pipelines.options.registry import add_registry
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.shared import (
-    MODEL_HELP,
     Parser,
     add_binding,
-    add_csv_header,
     add_prepare,
     check_no_passwords,
     check_not_empty,
@@ -31,21 +30,9 @@ from beamsplit.pipelines.options.shared import (
 )
 from beamsplit.pipelines.options.sql import add_sql
 from beamsplit.pipelines.options.stream import add_stream
-from beamsplit.pipelines.options.texts import (
-    positive,
-    read_audit,
-    read_batch_size,
-    read_capacities,
-    read_count_of_seconds,
-    read_max_failed,
-    read_milliseconds,
-    read_seconds,
-    read_workers,
-    threads_count,
-)
 from beamsplit.pipelines.options.values import SCORE_GROUPS, ScoreOptions
+from beamsplit.pipelines.options.workers import add_workers
 from beamsplit.pipelines.typed import typed
-from beamsplit.transforms.formats import FILE_FORMATS
 
 EXAMPLES = """\
 examples:
@@ -104,101 +91,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    job = p.add_argument_group("the job")
-    job.add_argument("--model", required=True, metavar="M.onnx", help=MODEL_HELP)
-    job.add_argument(
-        "--input",
-        required=True,
-        nargs="+",
-        action="extend",
-        metavar="PATTERN",
-        help="files, globs or folders; gs:// and s3:// too; or a table, delta:PATH or lance:PATH, also @VERSION, "
-        "iceberg://CATALOG/db.table, postgresql://HOST/DB#schema.table, sqlite:PATH#table, or a query, sql:FILE.sql; "
-        "or a topic, kafka://host:port/topic",
-    )
-    job.add_argument(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help="where predictions go: exactly this file, .parquet, .csv, .jsonl, .avro or .orc; or many files, "
-        "'out/preds-*.parquet', where * is their number, or those of a folder, out/; or a table, delta:PATH, "
-        "lance:PATH, iceberg://CATALOG/db.table, postgresql://HOST/DB#schema.table or sqlite:PATH#table",
-    )
-    job.add_argument("--overwrite", action="store_true", help="replace outputs and errors of an earlier run")
-    job.add_argument("--append", action="store_true", help="add the rows to a table that is there, or make it")
-    job.add_argument(
-        "--merge_on",
-        default="",
-        metavar="COL[,COL]",
-        help="rows take the place of those of a table that have the same in these columns; others are added",
-    )
-    job.add_argument(
-        "--overwrite_where",
-        metavar="CONDITION",
-        help="the rows take the place of those of a table that a condition is true for, as --where has it; rows that "
-        "it is not true for fail",
-    )
-    job.add_argument(
-        "--commit_id",
-        metavar="ID",
-        help="what a table knows the job's rows by: those of an ID that it has are not written again "
-        "(default: one of each run's own)",
-    )
-    job.add_argument(
-        "--lance_index",
-        default="",
-        metavar="COL[:KIND[:METRIC]],...",
-        help="make indexes of a Lance dataset that is written: IVF_FLAT, IVF_PQ or IVF_HNSW_SQ of vectors, by l2, "
-        "cosine or dot; BTREE or BITMAP of single values",
-    )
-    job.add_argument(
-        "--resume",
-        action="store_true",
-        help="keep what is finished beside the output: the same command, killed and started again, goes on there",
-    )
-    job.add_argument(
-        "--errors",
-        metavar="FILE.jsonl",
-        help="where rows that could not be scored go (dead letters), with the reason: .jsonl, or as --output",
-    )
-    job.add_argument(
-        "--max_failed",
-        type=read_max_failed,
-        metavar="5%|N",
-        help="give the job up, with exit code 1, if more rows fail (default: any may); of a stream the share is that "
-        "of its messages so far, from the 100th on",
-    )
-    job.add_argument(
-        "--num_shards",
-        type=positive,
-        metavar="N",
-        help="files to write (default: 1, or as many as come where --output has a * or is a folder); --shards divides "
-        "the model",
-    )
-    job.add_argument(
-        "--json_nan",
-        choices=("error", "null", "string"),
-        help="NaN and infinity in JSON Lines and JSON messages, which have no such numbers: error fails the row "
-        '(default), null writes null and counts, string writes "NaN", "Infinity" and "-Infinity"',
-    )
-    job.add_argument(
-        "--encoding", metavar="latin-1", help="of CSV and JSON Lines that are not UTF-8: any encoding that Python knows"
-    )
-    job.add_argument(
-        "--input_format",
-        choices=FILE_FORMATS,
-        help="default: by extension; files: each file is one row (columns path, bytes)",
-    )
-    add_csv_header(job)
-    job.add_argument(
-        "--limit", type=positive, metavar="N", help="read the first N rows of the input only, in its order"
-    )
-    job.add_argument(
-        "--where",
-        metavar="CONDITION",
-        help="score only rows for which this is true, in SQL's words: \"date >= '2026-11-01' and country in ('de', "
-        "'fr')\"; others are counted. What cannot hold such rows (row groups of Parquet) is not read",
-    )
+    add_job(p)
 
     data = p.add_argument_group("columns and inputs")
     add_binding(data)
@@ -223,88 +116,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--finish", action="append", default=[], metavar="SPEC", help="step after the model; repeat to chain"
     )
 
-    workers = p.add_argument_group("workers")
-    workers.add_argument(
-        "--runner",
-        default="DirectRunner",
-        metavar="NAME",
-        help="DirectRunner (default: this machine, in threads or processes; streams on Prism), PrismRunner, "
-        "FlinkRunner (this machine, or --flink_master), DataflowRunner (files); others of Beam's get the job, untested",
-    )
-    workers.add_argument(
-        "--job_name",
-        metavar="NAME",
-        help="of the job on its runner's page (default: beamsplit-GROUP of a stream, beamsplit-OUTPUT of files)",
-    )
-    workers.add_argument(
-        "--workers",
-        type=read_workers,
-        metavar="N",
-        help="replicas of the model, data parallelism (default: one a core or GPU); with --strategy also a "
-        "cluster.json, as for plan",
-    )
-    workers.add_argument(
-        "--worker_type", choices=("thread", "process"), help="default: whichever measures faster for the model"
-    )
-    workers.add_argument(
-        "--batch_size", type=read_batch_size, default="auto", metavar="N|auto", help="rows in a run of the model"
-    )
-    workers.add_argument(
-        "--partition", choices=("random", "contiguous", "proportional"), help="how rows are dealt to workers"
-    )
-    workers.add_argument(
-        "--capacities", type=read_capacities, metavar="1,1,2|measured", help="speeds of the workers, for proportional"
-    )
-    workers.add_argument(
-        "--audit",
-        type=read_audit,
-        nargs="?",
-        const=(100, False),
-        metavar="N|warn|N:warn",
-        help="score about N random rows of the job (of a stream: of 100,000 messages) again, each alone, and fail the "
-        "job if one comes out otherwise, or with warn only tell it (default: none; N: 100)",
-    )
-    workers.add_argument(
-        "--run_timeout",
-        type=read_seconds,
-        metavar="60s",
-        help="stop a run of the model that takes longer; its rows are then run one by one, and those that do not "
-        "return fail (default: none)",
-    )
-    workers.add_argument(
-        "--plan_seconds",
-        type=read_count_of_seconds,
-        metavar="60",
-        help="seconds that runs of the model may take before the job begins, to probe rows, to measure batches and to "
-        "plan parts (default: 2, or a tenth of the job's own time)",
-    )
-    workers.add_argument("--seed", type=int, default=0, help="for --partition random (default: %(default)s)")
-    workers.add_argument(
-        "--providers", default="auto", metavar="auto|cpu,cuda,...", help="ONNX Runtime execution providers, in order"
-    )
-    workers.add_argument(
-        "--threads",
-        type=threads_count,
-        metavar="N",
-        help="threads a session (default: workers x threads fill the cores)",
-    )
-
-    flink = p.add_argument_group("Flink (--runner FlinkRunner)")
-    flink.add_argument("--flink_master", metavar="HOST:8081", help="a session cluster (default: Flink on this machine)")
-    flink.add_argument(
-        "--parallelism", type=positive, metavar="N", help="tasks of a step side by side (default: slots, or cores)"
-    )
-    flink.add_argument(
-        "--checkpoint",
-        type=read_milliseconds,
-        default=10_000,
-        metavar="10s|off",
-        help="between checkpoints of a streaming job (default: 10s)",
-    )
-    flink.add_argument(
-        "--flink_job_server_jar", metavar="JAR", help="default: Beam's, or put together by Maven; fetched once"
-    )
-
+    add_workers(p)
     add_division(p)
     add_stream(p)
     add_registry(p)
