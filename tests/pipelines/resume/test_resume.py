@@ -266,8 +266,8 @@ REFUSED = {
     ),
     "a table of a database": (
         ("--output", "sqlite:p.db#t"),
-        "--resume keeps files until all of them get their names, or are committed to a table of Delta or Iceberg, and "
-        "--output sqlite:p.db#t is another; leave --resume out, or type a file",
+        "--resume keeps files until all of them get their names, or are committed to a table of Delta, Iceberg or "
+        "Lance, and --output sqlite:p.db#t is another; leave --resume out, or type a file",
     ),
     "workers of their own": (
         ("--placement", "distributed", "--stages", "2"),
