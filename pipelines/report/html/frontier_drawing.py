@@ -89,6 +89,18 @@ def _count_ticks(counts: Sequence[int]) -> list[tuple[float, str]]:
     return [(float(count), str(count)) for count in counts[::step]]
 
 
+def _on_axis(rate: float) -> str:
+    """A rate in the room beside an axis, of three digits where it is large.
+
+    >>> [_on_axis(rate) for rate in (131_711_988.0, 999_600.0, 65_855.0, 486.0, 0.0)]
+    ['132M', '1M', '65.9k', '486', '0']
+    """
+    for least, unit, letter in ((999.5e6, 1e9, "G"), (999.5e3, 1e6, "M"), (1e4, 1e3, "k")):
+        if rate >= least:
+            return f"{rate / unit:.3g}{letter}"
+    return show_rate(rate) if rate else "0"
+
+
 def _curve(
     line: Sequence[tuple[float, FrontierPoint, str]],
     points: Sequence[FrontierPoint],
@@ -117,6 +129,6 @@ def _curve(
     return Curve(
         (*others, *joined),
         " ".join(f"{one.x:.1f},{one.y:.1f}" for one in joined),
-        tuple(Tick(down(most * share), show_rate(most * share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
+        tuple(Tick(down(most * share), _on_axis(most * share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
         tuple(Tick(across(at), text) for at, text in ticks),
     )
