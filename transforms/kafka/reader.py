@@ -220,13 +220,13 @@ class KafkaReader(UnboundedReader):
         """Leave the broker, unless another reader has taken the consumer over."""
         HANDOVER.remove(self._source, self)
         left = self.leave()
-        if (recorder := recording()) is not None:
-            forget_lag(recorder, self._source.topic.name, self._source.part, self.offsets)
         if left["_watch"] is not None:
             left["_watch"].close()
         if left["_consumer"] is not None:
             COMMITTER.remove(self._source.consumer_group, left["_consumer"])
             left["_consumer"].close()
+            if (recorder := recording()) is not None:
+                forget_lag(recorder, self._source.topic.name, self._source.part, self.offsets)
 
     def _assign(self, partitions: Sequence[int]) -> None:
         """Take over partitions of this part that are not read yet; new ones are read from their first message."""

@@ -134,7 +134,7 @@ class Recorder:
     @property
     def ready(self) -> bool:
         """Whether a model is there, and none is still being loaded."""
-        return _LOADS.begun == _LOADS.done > 0
+        return _LOADS.at_work == 0 < _LOADS.done
 
     def values(self, name: str) -> Iterator[tuple[Labels, Any]]:
         """(labels, number or `Histogram`) of a metric, as they are now."""
@@ -168,7 +168,7 @@ def begin_recording() -> Recorder:
 class _Loads:
     """Counted in each process: the step that asks for metrics may come behind the one that loads."""
 
-    begun: int = 0
+    at_work: int = 0
     done: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -180,7 +180,12 @@ _LOADS = _Loads()
 def loading_model() -> Iterator[None]:
     """Within, a model is being loaded and its process not ready."""
     with _LOADS.lock:
-        _LOADS.begun += 1
-    yield
-    with _LOADS.lock:
-        _LOADS.done += 1
+        _LOADS.at_work += 1
+    loaded = 0
+    try:
+        yield
+        loaded = 1
+    finally:  # a load that fails may be tried again in the same process
+        with _LOADS.lock:
+            _LOADS.at_work -= 1
+            _LOADS.done += loaded

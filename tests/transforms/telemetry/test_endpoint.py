@@ -62,6 +62,8 @@ def test_ready_once_no_model_is_being_loaded(folder: Path):
     address = serve(MetricsEndpoint(0))
     with loading_model():
         assert get(address, "/ready")[0] == 503
+    with pytest.raises(OSError, match="no such file"), loading_model():
+        raise OSError("no such file")
     assert get(address, "/ready") == (200, "ready\n")
 
 
