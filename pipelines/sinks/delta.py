@@ -13,6 +13,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sinks.table import (
     TableSink,
+    check_makes_new,
     check_mode_of_table,
     check_store_of_table,
     notes_of_table,
@@ -34,10 +35,7 @@ def find_table(options: ScoreOptions, local: bool) -> DeltaSink:
     """
     asked = options.sink
     name = parse_delta(asked.output, "--output")
-    if name.version is not None:
-        raise UsageError(
-            f"--output {name} names a version, and what is written makes a new one; leave @{name.version} out"
-        )
+    check_makes_new(str(name), "version", name.version)
     import_deltalake("--output")
     local = local_path(name.path) is not None
     if not local:

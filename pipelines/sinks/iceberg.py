@@ -10,6 +10,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sinks.table import (
     TableSink,
+    check_makes_new,
     check_mode_of_table,
     check_store_of_table,
     notes_of_table,
@@ -37,10 +38,7 @@ def find_table(options: ScoreOptions, local: bool) -> IcebergSink:
     """
     asked = options.sink
     name = parse_iceberg(asked.output, "--output")
-    if name.snapshot is not None:
-        raise UsageError(
-            f"--output {name} names a snapshot, and what is written makes a new one; leave @{name.snapshot} out"
-        )
+    check_makes_new(str(name), "snapshot", name.snapshot)
     catalog = open_catalog(name, "--output")
     table = _table(catalog, name)
     if table is not None and table.format_version > 2:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sinks.sink import Sink
-from beamsplit.pipelines.sinks.table import TableSink, check_mode_of_table, notes_of_table
+from beamsplit.pipelines.sinks.table import TableSink, check_makes_new, check_mode_of_table, notes_of_table
 from beamsplit.transforms.formats.lance import LanceName, import_lance, open_lance, parse_lance
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.step import Step
@@ -34,10 +34,7 @@ def find_table(options: ScoreOptions, local: bool) -> LanceSink:
     """
     asked = options.sink
     name = parse_lance(asked.output, "--output")
-    if name.version is not None:
-        raise UsageError(
-            f"--output {asked.output} names a version, and what is written makes a new one; leave @{name.version} out"
-        )
+    check_makes_new(asked.output, "version", name.version)
     for option in ("merge_on", "overwrite_where"):
         if getattr(asked, option):
             raise UsageError(

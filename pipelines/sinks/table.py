@@ -55,6 +55,21 @@ def check_mode_of_table(options: ScoreOptions, name: str, there: bool, done: boo
     return mode
 
 
+def check_makes_new(output: str, what: str, named: object) -> None:
+    """Raise for the name of a table that says which of its states: what is written makes a new one.
+
+    Args:
+        output: as it was typed.
+        what: the table's word for it, `version` or `snapshot`.
+        named: the one it names; None for none.
+
+    Raises:
+        UsageError: it names one.
+    """
+    if named is not None:
+        raise UsageError(f"--output {output} names a {what}, and what is written makes a new one; leave @{named} out")
+
+
 def check_store_of_table(folder: str, name: str) -> None:
     """Raise unless files can be written and deleted in a table's folder at a store.
 
