@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.lines import Lines, parts, record, span
+from tests.mutants.lines import Given, Lines, parts, record, span
 from tests.mutants.modules import modules
 from tests.mutants.mutations import Mutation, mutations
 
@@ -151,12 +151,12 @@ def chosen(seconds: Mapping[str, float], path: Path, most: float) -> list[str]:
     return [test for file in order for test in files[file] if test in taken]
 
 
-def trials(faults: Sequence[Fault], lines: Lines, folder: Path, most: float) -> Iterator[tuple[Fault, str]]:
+def trials(faults: Sequence[Fault], lines: Lines | Given, folder: Path, most: float) -> Iterator[tuple[Fault, str]]:
     """Try the faults, each with the test that noticed it, "" for none.
 
     Args:
         faults: to be tried.
-        lines: what was recorded.
+        lines: what was recorded, or the tests to be tried.
         folder: for a copy of the repository.
         most: seconds of tests for a fault.
     """
@@ -185,6 +185,15 @@ def trials(faults: Sequence[Fault], lines: Lines, folder: Path, most: float) -> 
         yield faults[number], copy.alone(faults[number], tests[number], seconds[number])
 
 
+def collected(files: Sequence[str]) -> list[str]:
+    """The tests of files."""
+    listing = [*PYTEST, "-o", "addopts=", "--collect-only", *files]  # one -q: each test by its name
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
     """What the command is given."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__, allow_abbrev=False)
@@ -200,6 +209,10 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
         "--record", nargs="*", metavar="TESTS",
         help="record it first: of these folders of tests, or of all of which nothing is recorded",
     )  # fmt: skip
+    parser.add_argument(
+        "--tests", nargs="+", metavar="TESTS",
+        help="files of tests that each fault is tried with, in place of those that were recorded to execute its line",
+    )  # fmt: skip
     parser.add_argument("--unexecuted", action="store_true", help="list the faults in lines that no test executes")
     return parser.parse_args(argv)
 
@@ -209,15 +222,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = options_of(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="beamsplit-mutants-") as name:
-        if options.record is not None or not options.lines.exists():
+        if options.record is not None or not (options.lines.exists() or options.tests):
             copy = Copy(Path(name) / "recorded" / "copy")
             known = {path.name for path in options.lines.glob("*")}
             for part in options.record or [one for one in parts(ROOT) if one.replace("/", ".") not in known]:
                 print(f"recording {part}", flush=True)
                 record(copy.folder, part.rstrip("/"), options.lines)
-        lines = Lines(options.lines)
         if options.unexecuted:
-            return unexecuted(drawn(10**9, 0, options.only), lines)
+            return unexecuted(drawn(10**9, 0, options.only), Lines(options.lines))
+        lines = Given(collected(options.tests)) if options.tests else Lines(options.lines)
         faults = drawn(options.number, options.seed, options.only)
         missed = []
         for done, (fault, test) in enumerate(trials(faults, lines, Path(name), options.seconds), 1):

@@ -31,14 +31,15 @@ def record(copy: Path, part: str, folder: Path) -> None:
 
     Args:
         copy: of the repository; nothing in it changes.
-        part: the folder, e.g. "tests/models/split".
+        part: the folder, e.g. "tests/models/split", or one file of tests.
         folder: for all that is kept; what was kept of this part is replaced.
     """
     kept = folder / part.replace("/", ".")
     kept.mkdir(parents=True, exist_ok=True)
     for path in kept.iterdir():
         path.unlink()
-    tests = [path for path in sorted((copy / part).glob("test_*.py")) if not path.name.startswith(SLOW)]
+    files = [copy / part] if part.endswith(".py") else sorted((copy / part).glob("test_*.py"))
+    tests = [path for path in files if not path.name.startswith(SLOW)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.recorder"]
     env = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "BEAMSPLIT_LINES": str(kept)}
     command += ["--basetemp", str(copy.parent / "pytest"), *(str(path.relative_to(copy)) for path in tests)]
@@ -78,6 +79,21 @@ class Lines:
     def executed(self, path: str, source: str) -> set[int]:
         """Lines that any test executes, as the source is now."""
         return {line for part in self._parts for line in part.executed(path, source)}
+
+
+class Given:
+    """Tests that are to be tried whatever was recorded, in place of `Lines`.
+
+    Args:
+        tests: e.g. "tests/models/split/test_chain.py::test_one".
+    """
+
+    def __init__(self, tests: Sequence[str]):
+        self.seconds = dict.fromkeys(tests, 0.0)
+
+    def tests(self, path: str, source: str, first: int, last: int) -> set[str]:
+        """All of them."""
+        return set(self.seconds)
 
 
 class _Part:

@@ -103,7 +103,7 @@ class Trials:
     def _become(self, session: pytest.Session, seconds: float) -> None:
         self._in_child = True
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (int(30 + 3 * seconds), int(40 + 3 * seconds)))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(10 + 3 * seconds), int(20 + 3 * seconds)))
         session.config.get_terminal_writer()._file = open(os.devnull, "w")  # noqa: SIM115
         folder = FAULTS.parent / "tmp"
         for name in ("pytest", "temporary"):

@@ -89,9 +89,9 @@ def origins(topic: str, partitions: np.ndarray) -> pa.DictionaryArray:
     ['in/3', 'in/3']
     """
     # Counted, not sorted: partitions are small numbers.
-    found = np.flatnonzero(np.bincount(partitions))
-    places = np.zeros(found[-1] + 1 if len(found) else 0, np.int32)
-    places[found] = np.arange(len(found))
+    counts = np.bincount(partitions)
+    found = np.flatnonzero(counts)
+    places = np.cumsum(counts > 0, dtype=np.int32) - 1
     names = pa.array([f"{topic}/{partition}" for partition in found.tolist()], pa.string())
     return pa.DictionaryArray.from_arrays(pa.array(places[partitions]), names)
 

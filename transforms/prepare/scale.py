@@ -135,8 +135,8 @@ class Scale(SpecStep):
         beyond: dict[int, str] = {}
         for name, dtype, shape, own in plan:
             column = unpack(block.column(name))
-            # In float64 for wide integers too; the copy is one column's.
-            wide = np.float64 if column.values.dtype.itemsize > 4 else np.float32
+            # In float64 for integers that float32 does not hold, too; the copy is one column's.
+            wide = np.result_type(column.values.dtype, np.float32)
             values: np.ndarray = column.values.astype(wide)
             last = values.reshape(-1, shape[-1]) if len(shape) > 1 and shape[-1] else values
             with np.errstate(over="ignore", invalid="ignore"):
@@ -163,7 +163,7 @@ def _beyond(column: TensorColumn, scaled: Array) -> list[int]:
     if column.offsets is not None:
         found = np.searchsorted(column.offsets, lost, side="right") - 1
     else:
-        found = lost // max(1, column.values[0].size)
+        found = lost // column.values[0].size
     return np.unique(found).tolist()
 
 

@@ -76,6 +76,9 @@ class FakeProducer:
         self._taken: list[tuple[str, bytes]] = []
         self._lost = False
 
+    def __len__(self) -> int:
+        return len(self._queue)
+
     def produce(
         self, topic: str, value: bytes, key: bytes | None, partition: int, report: Any, _: None, time: int, headers: Any
     ) -> None:

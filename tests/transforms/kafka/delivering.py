@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.outgoing import Messages
@@ -29,3 +31,9 @@ def messages(*values: bytes, keys: list[bytes | None] | None = None, times: list
 def poison(code: int, *values: bytes) -> Any:
     """A broker's verdict: refuses these."""
     return lambda topic, value, key, time: code if value in values else None
+
+
+def predictions(*texts: str) -> pa.RecordBatch:
+    """A block of outputs `y`, of offsets 0, 1, ... of a partition."""
+    block = block_of([FakeMessage(b"", 0, offset, None, None, 1) for offset in range(len(texts))], "in")
+    return block.set_column(0, "y", pa.array(texts))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from beamsplit.transforms.block import ORIGIN_ROW
 from beamsplit.transforms.block_coder import BlockCoder
 from beamsplit.transforms.kafka.blocks import VALUE, block_of, ranges_of, with_ranges
+from beamsplit.transforms.kafka.clients import ClientErrors
 from beamsplit.transforms.kafka.config import ClientConfig
 from beamsplit.transforms.kafka.exactly_once import by_partition, not_done
 from beamsplit.transforms.kafka.offsets import Group, OffsetsMark
@@ -64,6 +67,7 @@ def insist(*errors) -> int:
 
     one = Transactions.__new__(Transactions)
     one._group, one._partition = Group(ClientConfig("127.0.0.1:1"), "in", "g", commits=False), 3
+    one._deliveries = SimpleNamespace(errors=ClientErrors())
     left, calls = list(errors), []
 
     def call() -> None:
@@ -81,3 +85,6 @@ def test_a_call_is_made_again_while_a_coordinator_moves_and_not_once_the_transac
     assert insist(*map(kafka.KafkaError, moving)) == 3
     with pytest.raises(RuntimeError, match="another worker or run with --group g has taken it over"):
         insist(kafka.KafkaError(kafka.KafkaError.PRODUCER_FENCED))
+    for lost in ({"fatal": True}, {"txn_requires_abort": True}):
+        with pytest.raises(RuntimeError, match=r"^in/3: the transaction failed: moved$"):
+            insist(kafka.KafkaError(kafka.KafkaError.NOT_COORDINATOR, "moved", **lost))

@@ -77,3 +77,11 @@ def test_where_another_process_was_at_work_since_the_broker_is_asked_anew(
     other = take(opened, 9, "second")
     assert other is not one and other.end == 9
     score(other, 9, 10, "second")
+
+
+def test_what_is_dropped_is_forgotten_and_the_others_are_not(opened: OpenTransactions):
+    one, other = take(opened, 0, "first"), take(opened, 0, "first", partition=1)
+    score(one, 0, 3, "first")
+    opened.drop(one)
+    assert one.bundle is None and take(opened, 0, "second", partition=1) is other
+    assert take(opened, 0, "second") is not one

@@ -17,6 +17,14 @@ SPANS = st.dictionaries(
 )
 
 
+@pytest.mark.parametrize("partitions", [[], [0], [3, 3, 3], [2, 0, 2, 5], [7, 1]])
+def test_origins_name_the_partition_of_each_and_no_others(partitions: list[int]):
+    made = origins("in", np.array(partitions, np.int32))
+    assert made.to_pylist() == [f"in/{one}" for one in partitions]
+    assert made.dictionary.to_pylist() == [f"in/{one}" for one in sorted(set(partitions))]
+    assert made.type == pa.dictionary(pa.int32(), pa.string())
+
+
 @given(SPANS, st.integers(1, 32), st.integers(1, 8))
 def test_ranges_cover_each_partition_once_and_all_are_dealt(spans, pieces: int, workers: int):
     ranges = cut_ranges(spans, pieces)

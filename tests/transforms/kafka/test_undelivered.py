@@ -15,7 +15,6 @@ from apache_beam.testing.util import assert_that, equal_to
 from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
 from beamsplit.transforms.failures.kinds import read_tallies
 from beamsplit.transforms.failures.row_error import RowError
-from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.ending import JobEndsError, ending, why_it_ends
 from beamsplit.transforms.kafka.errors import SendErrors, error_headers, error_json, error_messages, shorter
@@ -24,16 +23,10 @@ from beamsplit.transforms.kafka.rows import SendRowErrors, SendRows
 from beamsplit.transforms.kafka.sink import SendBlocksDoFn, WriteMessages
 from beamsplit.transforms.worker import read_counts, this_worker
 from tests.transforms.kafka.brokers import FakeBroker, settings
-from tests.transforms.kafka.delivering import BAD_RECORD, HERE, OUT, TOO_LARGE
-from tests.transforms.kafka.fake_message import FakeMessage
+from tests.transforms.kafka.delivering import BAD_RECORD, HERE, OUT, TOO_LARGE, predictions
 from tests.waiting import DEADLINE
 
 CONFIG, BAD = ClientConfig(HERE), Topic(HERE, "bad")
-
-
-def predictions(*texts: str) -> pa.RecordBatch:
-    block = block_of([FakeMessage(b"", 0, offset, None, None, 1) for offset in range(len(texts))], "in")
-    return block.set_column(0, "y", pa.array(texts))
 
 
 def refuse_long(topic: str, value: bytes, key: Any, time: int) -> int | None:

@@ -45,6 +45,19 @@ def test_several_columns_in_place_and_nulls():
     assert failures == [(2, "null in column 'a'; --nulls a=VALUE would fill it")]
 
 
+@pytest.mark.parametrize(
+    ("kind", "high"), [("int32", 2**30 + 1), ("uint32", 2**31 + 1), ("int64", 2**40 + 1), ("int16", 2**14 + 1)]
+)
+def test_integers_lose_nothing_before_they_are_scaled(kind: str, high: int):
+    assert run(f"scale:mean={high - 1}", x=pa.array([high, high - 1], kind))[0].column("x").to_pylist() == [1.0, 0.0]
+
+
+def test_float32_is_scaled_in_float32():
+    values = np.array([0.1, 0.7, 123.456], np.float32)
+    made = run("scale:mean=0.3,std=0.7", x=values)[0].column("x")
+    assert made.to_pylist() == ((values - np.float32(0.3)) * np.float32(1 / 0.7)).tolist()
+
+
 def test_lists_go_along_the_last_axis():
     fixed = pa.array([[1.0, 10.0], [2.0, 20.0]], pa.list_(pa.float32(), 2))
     assert to_numpy(run("scale:factor=2/0.5", x=fixed)[0].column("x")).tolist() == [[2.0, 5.0], [4.0, 10.0]]
