@@ -1,6 +1,7 @@
 """A model that takes the place of another while rows flow: what they must have in common.
 
-signature the same -> every row that the old one scores -> rows keep apart, on the same axes -> warm -> takes over
+signature the same -> every row that the old one scores -> rows keep apart, on the same axes -> golden rows, warm
+-> takes over
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
 from beamsplit.models.fitting.classes import SHOWN, Names, class_names
+from beamsplit.models.fitting.model_check import ModelCheck, compare
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.graph.signature import Signature, TensorSpec
 from beamsplit.models.independence.judge import PROBE_ROWS, judge, unlike_first
@@ -23,6 +25,7 @@ from beamsplit.models.independence.rows_axis import check_axes
 from beamsplit.models.running.runs import Runs
 from beamsplit.models.running.session import Session, SessionOptions
 from beamsplit.models.scoring.scorer import Scorer
+from beamsplit.models.values.row_difference import rows_with_nan
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -33,7 +36,9 @@ _TOGETHER = 3
 """Rows run together and alone: `check_axes` needs as many."""
 
 
-def load_replacement(old: Scorer, path: str, options: SessionOptions, rows: pa.RecordBatch) -> Scorer:
+def load_replacement(
+    old: Scorer, path: str, options: SessionOptions, rows: pa.RecordBatch, check: ModelCheck | None = None
+) -> Scorer:
     """Load a model in the place of another, try it and warm it.
 
     Args:
@@ -41,6 +46,7 @@ def load_replacement(old: Scorer, path: str, options: SessionOptions, rows: pa.R
         path: the new model, on this machine.
         options: of its session.
         rows: a few rows as the model gets them.
+        check: rows on which it is compared with the old one; None for none.
 
     Raises:
         UsageError: it cannot take the place; one line with both sides.
@@ -55,6 +61,8 @@ def load_replacement(old: Scorer, path: str, options: SessionOptions, rows: pa.R
     check_scores(old, new, rows)
     if not old.plan.row_by_row:
         check_rows_apart(new, rows)
+    if check is not None:
+        compare(old, new, check)
     new.score(rows)
     return new
 
@@ -110,20 +118,29 @@ def _alike(old: TensorSpec, new: TensorSpec) -> bool:
 
 
 def check_scores(old: Scorer, new: Scorer, rows: pa.RecordBatch) -> None:
-    """Raise if the new model fails on a row that the old one scores.
+    """Raise if the new model fails on a row that the old one scores, or gives NaN where that gives none.
 
     Raises:
-        UsageError: with how many, and the first reason.
+        UsageError: with how many rows, and the first reason or output.
     """
-    failed = dict(new.score(rows).failures)
-    if not failed:
-        return
-    before = {row for row, _ in old.score(rows).failures}
-    worse = [row for row in failed if row not in before]
+    before, after = old.score(rows), new.score(rows)
+    failed, failed_before = dict(after.failures), dict(before.failures)
+    worse = [row for row in failed if row not in failed_before]
     if worse:
         raise UsageError(
             f"it fails on {len(worse)} of {rows.num_rows} rows that the one before scores: {failed[worse[0]]}"
         )
+    for column, was, now in zip(old.plan.outputs, before.columns, after.columns, strict=True):
+        nan = np.zeros((2, rows.num_rows), bool)
+        for at, (scored, values) in enumerate(((before, was), (after, now))):
+            nan[at, slice(None) if scored.good is None else scored.good] = rows_with_nan(values)
+        # A row that failed before may be NaN now.
+        worse = [row for row in np.flatnonzero(nan[1] & ~nan[0]) if row not in failed_before]
+        if worse:
+            raise UsageError(
+                f"its output {column.field.name!r} is NaN on {len(worse)} of {rows.num_rows} rows on which that of the "
+                "one before is not"
+            )
 
 
 def check_rows_apart(new: Scorer, rows: pa.RecordBatch) -> None:

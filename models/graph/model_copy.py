@@ -7,9 +7,11 @@ The version of a model is the hash of what was copied, so what is loaded is alwa
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -104,7 +106,16 @@ def inner_path(path: str, location: str) -> str:
 
 
 def _open(path: str) -> BinaryIO:
-    return open(path, "rb")
+    """Open a file, and nothing else: a FIFO would be waited for until somebody writes."""
+    return open(path, "rb", opener=_file_only)
+
+
+def _file_only(path: str, flags: int) -> int:
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is no file", path)
+    return handle
 
 
 def _copy(source: BinaryIO, target: str, digest: hashlib._Hash) -> None:

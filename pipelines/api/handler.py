@@ -48,7 +48,7 @@ class HandlerOptions(ModelOptions, total=False):
 
 
 OF_BEAM = tuple(name for name in HandlerOptions.__annotations__ if name not in NAMES)
-LACKING = ("model_updates",)
+LACKING = ("model_updates", "model_check", "model_check_tolerance")
 """Options that RunInference has in words of its own: `watch_model_pattern`."""
 
 

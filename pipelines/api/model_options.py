@@ -92,6 +92,12 @@ class ModelOptions(TypedDict, total=False):
     model_updates: str
     """A folder or file to watch for new models, which take over while a pipeline runs."""
 
+    model_check: str
+    """A file of rows on which a new model is compared with the one in use, `"golden.parquet"`."""
+
+    model_check_tolerance: float | str | Mapping[str, float | str]
+    """Most that it may differ by there, `0.01`, `"5%"` of the largest value, or `{"": 0.01, "label": "1%"}`."""
+
 
 NAMES = tuple(ModelOptions.__annotations__)
 

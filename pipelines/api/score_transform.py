@@ -140,6 +140,8 @@ class Score(beam.PTransform[Any, Any]):
         as_dicts = fields is None and _is_dict(kind)
         place = _place(elements)
         options = self._resolved(fields)
+        if self._metrics is not None:
+            options = replace(options, watching=replace(options.watching, metrics=self._metrics.port))
         linger = self._latency or (None if elements.is_bounded else MAX_LATENCY_MS)
         linger_seconds = None if linger is None else linger / 1000
         most = MOST_PREPARED_ROWS if options.binding.prepare else MOST_ROWS

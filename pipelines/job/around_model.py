@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from beamsplit.models.fitting.replacement import CHECK_ROWS
+from beamsplit.models.values.packed_rows import pack_rows
 from beamsplit.pipelines.job.finishing import finish_steps
+from beamsplit.pipelines.job.golden import golden_rows
 from beamsplit.pipelines.job.versions import updating_step, version_steps
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.transforms.chain import chain_schema
+from beamsplit.transforms.infer.live_model import ModelUpdates
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.step import Step
 
@@ -39,7 +43,8 @@ def around_model(infer: InferStep, options: ScoreOptions, bound: Bound) -> Model
     model: Step = infer
     if updates:
         first = replace(infer, source=binding.model)
-        model = updating_step(updates, binding.model_version, first, bound.prepared, fit.sample)
+        new = ModelUpdates(updates, pack_rows(fit.sample, CHECK_ROWS), golden_rows(options.stream, bound))
+        model = updating_step(new, binding.model_version, first, bound.prepared)
     after = model.output_schema(bound.prepared)
     finish = finish_steps(binding, after, fit)
     if not updates:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from beamsplit.models.fitting.fit import SAMPLE_RUN_ROWS
+from beamsplit.models.fitting.replacement import CHECK_ROWS
+from beamsplit.models.values.packed_rows import pack_rows
 from beamsplit.pipelines.execution.batch_size import known_batch_size, with_batch_size
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
@@ -20,6 +22,9 @@ from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.source import Source
 from beamsplit.transforms.infer.step import InferStep
+
+WARM_BYTES = 1 << 18
+"""Of rows that workers score before their first block."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ def plan_model(options: ScoreOptions, source: Source, job_dir: str | None, local
     infer = with_audit(
         asked.audit, execution.infer_step(request), bound.fit, execution.is_distributed, source.total_rows
     )
+    if options.watching.metrics is not None and not execution.is_distributed:
+        # /ready says that rows are scored at once.
+        infer = replace(infer, warm=pack_rows(bound.fit.sample, min(CHECK_ROWS, scoring.batch_size), WARM_BYTES))
     return PlannedModel(bound, request, execution, infer, (*notes, *execution.notes))
 
 

@@ -8,7 +8,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.model_copy import model_version
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.transforms.block import INTERNAL_COLUMNS
-from beamsplit.transforms.infer.live_model import ModelUpdates, pack_rows
+from beamsplit.transforms.infer.live_model import ModelUpdates
 from beamsplit.transforms.infer.model_version import COLUMN, COLUMNS, AddVersion
 from beamsplit.transforms.infer.model_watch import check_watched
 from beamsplit.transforms.infer.step import InferStep
@@ -44,27 +44,24 @@ def version_steps(given: str | None, path: str, schema: pa.Schema) -> tuple[AddV
     return (AddVersion(model_version(path), COLUMNS[given]),)
 
 
-def updating_step(
-    watched: str, given: str | None, infer: InferStep, schema: pa.Schema, sample: pa.RecordBatch | None
-) -> UpdatingInferStep:
+def updating_step(updates: ModelUpdates, given: str | None, infer: InferStep, schema: pa.Schema) -> UpdatingInferStep:
     """The model as a step that takes new ones from `--model_updates`.
 
     Args:
-        watched: `--model_updates`.
+        updates: where new ones come from, and what they are tried on.
         given: `--model_version`.
         infer: how the model is run.
         schema: of the blocks that it gets.
-        sample: rows that the model takes, to try new ones on.
 
     Raises:
         UsageError: there is nothing to watch, or another column has the version's name.
     """
-    check_watched(watched)
+    check_watched(updates.path)
     column = None
     if given is not None:
         _check_free(given, infer.output_schema(schema))
         column = COLUMNS[given]
-    return UpdatingInferStep(infer, ModelUpdates(watched, pack_rows(sample)), column)
+    return UpdatingInferStep(infer, updates, column)
 
 
 def _check_free(given: str, schema: pa.Schema) -> None:

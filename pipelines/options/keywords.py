@@ -162,6 +162,14 @@ def _bytes(name: str, value: Any) -> list[str]:
     return [f"{value}B"] if isinstance(value, (int, float)) else _plain(name, value)
 
 
+def _amounts(name: str, value: Any) -> list[str]:
+    """A number or share, or one by output; "" is that of all others."""
+    if not isinstance(value, Mapping):
+        return _plain(name, value)
+    texts = {key: _text(name, one) for key, one in value.items()}
+    return [",".join(_quoted(f"{key}={text}", ",") if key else text for key, text in texts.items())]
+
+
 def _time(name: str, value: Any) -> list[str]:
     """A number is one of seconds."""
     if isinstance(value, datetime.timedelta):
@@ -185,6 +193,7 @@ _FORMS: Mapping[str, Callable[[str, Any], list[str]]] = {
     "csv_header": _header,
     "nulls": _nulls,
     "types": _types,
+    "model_check_tolerance": _amounts,
     "stage_memory": _bytes,
     "run_timeout": _time,
     "checkpoint": _time,

@@ -72,6 +72,8 @@ delivery             -       -       yes       yes     yes     yes     yes     y
 event_time           -       -       yes       yes     yes     yes     yes     yes     yes
 transaction_ms       -       -       yes       yes     yes     yes     yes     yes     yes
 model_updates        -       -       yes       yes     -       -       -       -       yes
+model_check          -       -       yes       yes     -       -       -       -       yes
+model_check_tolerance -       -       yes       yes     -       -       -       -       yes
 on_gap               -       yes     yes       yes     yes     yes     yes     yes     yes
 until_end            -       yes     yes       yes     yes     yes     yes     yes     yes
 stop_after_idle      -       -       yes       yes     yes     yes     yes     yes     yes

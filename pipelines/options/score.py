@@ -13,6 +13,7 @@ from beamsplit.pipelines.options.division import add_division
 from beamsplit.pipelines.options.job import add_job
 from beamsplit.pipelines.options.keywords import to_argv
 from beamsplit.pipelines.options.metrics import add_metrics
+from beamsplit.pipelines.options.model_check import check_model_check
 from beamsplit.pipelines.options.modes import note_of
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
@@ -232,6 +233,7 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
     if "*" in binding.keep and (of_topic or len(binding.keep) > 1):
         fix = "name the columns of its --schema" if of_topic else "leave the others out"
         raise UsageError(f"--keep '*' means all columns of files{', and --input names a topic' * of_topic}; {fix}")
+    check_model_check(options.stream)
     parallelism = checked_parallelism(
         options.parallelism, binding.model, of_topic, options.stream.model_updates is not None
     )

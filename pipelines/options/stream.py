@@ -6,6 +6,7 @@ import argparse
 import datetime
 import re
 
+from beamsplit.pipelines.options.model_check import add_model_check
 from beamsplit.pipelines.options.registry import REGISTERED
 from beamsplit.pipelines.options.texts import positive
 
@@ -65,6 +66,7 @@ def add_stream(p: argparse.ArgumentParser) -> None:
         metavar="FOLDER|M.onnx",
         help="watch it for new models of the same inputs and outputs: the newest good one takes over between blocks",
     )
+    add_model_check(stream)
     stream.add_argument(
         "--on_gap",
         choices=("continue", "fail"),

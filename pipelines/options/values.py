@@ -14,6 +14,7 @@ from beamsplit.pipelines.options.division import Count, Parallelism
 from beamsplit.transforms.failures.limit import FailureLimit
 
 if TYPE_CHECKING:
+    from beamsplit.models.fitting.tolerance import Tolerance
     from beamsplit.models.shard.plan import ShardPlan
 
 
@@ -139,6 +140,8 @@ class StreamOptions:
     transaction_ms: int | None = None
     event_time: str | None = None
     model_updates: str | None = None
+    model_check: str | None = None
+    model_check_tolerance: Tolerance | None = None
     on_gap: str | None = None
     schema_registry: str | None = None
     """Its URL, without user and password."""

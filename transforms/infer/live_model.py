@@ -6,22 +6,25 @@ stream    block -> `current`, once a block -> block -> `current` ...
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from beamsplit.models.errors import UsageError
+from beamsplit.models.fitting.model_check import ModelCheck
 from beamsplit.models.fitting.replacement import CHECK_ROWS, load_replacement
 from beamsplit.models.graph.model_copy import ModelCopy, remove_copy
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import Session, SessionOptions
 from beamsplit.models.scoring.scorer import Scorer, ScoringPlan
+from beamsplit.models.values.packed_rows import unpack_rows
 from beamsplit.transforms.infer.model_news import REFUSED, TAKEN, write_news
 from beamsplit.transforms.infer.model_watch import (
     POLL_SECONDS,
@@ -40,7 +43,7 @@ _LOG.setLevel(logging.INFO)
 
 
 TROUBLE_SECONDS = 30.0
-"""Before the next look where one failed: it may have copied a large model."""
+"""Before the next look where one failed, and before a model is read again that could not be: it may be large."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,8 @@ class ModelUpdates:
     """Rows as the model gets them (`pack_rows`), to try a new one on before the first block; None where there are
     none, and a new model then waits for a block."""
 
-
-def pack_rows(rows: pa.RecordBatch | None, most_bytes: int = 1 << 20) -> bytes | None:
-    """A few rows as bytes, for `ModelUpdates.sample`."""
-    if rows is None or not rows.num_rows:
-        return None
-    count = max(1, min(CHECK_ROWS, rows.num_rows, most_bytes * rows.num_rows // max(1, rows.nbytes)))
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_batch(rows.slice(0, count))
-    return sink.getvalue()
+    check: ModelCheck | None = None
+    """Rows on which a new one is compared with the one in use; None for none."""
 
 
 class Current(NamedTuple):
@@ -86,8 +81,14 @@ class LiveModel:
     job_dir: str | None = None
     """Folder that the job's local workers share with the submitter; None on a cluster."""
 
+    path: str = ""
+    """Where the model in use comes from."""
+
     trouble: str = ""
     """Why the last look failed; empty where it did not."""
+
+    waits: Callable[[], float] = time.monotonic
+    """Seconds, by which a model that could not be read is tried again."""
 
     _taken: int = 0
     _refused: int = 0
@@ -96,6 +97,8 @@ class LiveModel:
     _versions: dict[State, str] = field(default_factory=dict)
     _before: dict[str, State] = field(default_factory=dict)
     _bad: set[str] = field(default_factory=set)
+    _unread: dict[str, tuple[State, float, str]] = field(default_factory=dict)
+    """Path -> what it was when it could not be read, when it is tried again, and why."""
 
     def saw(self, block: pa.RecordBatch) -> None:
         """Take note of a block that was scored."""
@@ -118,26 +121,51 @@ class LiveModel:
             settled: leave alone what has changed since the look before: somebody may be writing it still.
         """
         try:
-            for candidate in candidates(self.updates.path):
-                state = state_of(candidate, self._data.get(candidate.path, ()))
-                before, self._before[candidate.path] = self._before.get(candidate.path), state
-                if settled and state != before:
-                    return
-                if self._is_the_one(candidate, state, settled):
+            found = candidates(self.updates.path)
+            self._unread = {one.path: self._unread[one.path] for one in found if one.path in self._unread}
+            for candidate in found:
+                in_use = _same_file(candidate.path, self.path)
+                # While the file of the model in use is written or cannot be read, no older one takes its place.
+                if self._look_at(candidate, settled, in_use):
                     break
             self.trouble = ""
         except Exception as error:
-            # The file system is away, the disk is full, a model makes a library do what nobody foresaw: the stream
-            # goes on with the model that it has.
+            # The file system is away: the stream goes on with the model that it has.
             if str(error) != self.trouble:
                 self.trouble = str(error)
                 unforeseen = not isinstance(error, OSError)
                 _LOG.warning("--model_updates %s: %s; looking again", self.updates.path, error, exc_info=unforeseen)
 
-    def _is_the_one(self, candidate: FoundModel, state: State, settled: bool) -> bool:
-        """Whether this model is in use now, or more must be known first; False where an older one is to be tried."""
+    def _look_at(self, candidate: FoundModel, settled: bool, in_use: bool) -> bool:
+        """Whether the search ends here; False where an older model is to be looked at."""
+        path = candidate.path
+        state = state_of(candidate, self._data.get(path, ()))
+        before, self._before[path] = self._before.get(path), state
+        if settled and state != before:
+            return in_use
+        unread = self._unread.get(path)
+        if unread is not None and unread[0] == state and self.waits() < unread[1]:
+            return in_use
+        try:
+            done = self._is_the_one(candidate, state, settled)
+        except Exception as error:
+            # It may not be read, the disk is full, it makes a library do what nobody foresaw: others may do.
+            reason = str(error) or type(error).__name__
+            self._unread[path] = (state, self.waits() + TROUBLE_SECONDS, reason)
+            if unread is None or unread[2] != reason:
+                unforeseen = not isinstance(error, OSError)
+                _LOG.warning("--model_updates %s cannot be taken: %s; looking again", path, reason, exc_info=unforeseen)
+            return in_use
+        self._unread.pop(path, None)
+        return in_use if done is None else done
+
+    def _is_the_one(self, candidate: FoundModel, state: State, settled: bool) -> bool | None:
+        """Whether this model is in use now, or a block must come first; None where it may still be written."""
         version = self._versions.get(state)
-        if version == self.current.version or self.rows is None:
+        if version == self.current.version:
+            self.path = candidate.path
+            return True
+        if self.rows is None:
             return True
         if version in self._bad:
             return False
@@ -148,10 +176,11 @@ class LiveModel:
                 self._data[candidate.path] = copy.data
                 self._before[candidate.path] = state_of(candidate, copy.data)
                 if settled:
-                    return True  # Its data may still be written.
+                    return None  # Its data may still be written.
             else:
                 self._versions[state] = copy.version
             if copy.version == self.current.version:
+                self.path = candidate.path
                 return True
             return copy.version not in self._bad and self._load(candidate, copy)
         finally:
@@ -162,7 +191,7 @@ class LiveModel:
         reason = copy.problem
         if reason is None:
             try:
-                scorer = load_replacement(self.current.scorer, copy.path, self.options, self.rows)
+                scorer = load_replacement(self.current.scorer, copy.path, self.options, self.rows, self.updates.check)
                 # Asked while its file is there.
                 _ = scorer.session.model_bytes
             except UsageError as error:
@@ -176,7 +205,7 @@ class LiveModel:
             self._tell(REFUSED, f"model {what}")
             return False
         before = self.current.version
-        self.current = Current(scorer, copy.version)
+        self.current, self.path = Current(scorer, copy.version), candidate.path
         with self._lock:
             self._taken += 1
         self._tell(TAKEN, f"model {copy.version} ({candidate.path}) takes over from {before}")
@@ -233,13 +262,17 @@ def _begin(
         raise UsageError(f"--model {source} cannot be read ({error}): give an ONNX file") from error
     finally:
         remove_copy(folder)
-    rows = None
-    if updates.sample is not None:
-        with pa.ipc.open_stream(pa.py_buffer(updates.sample)) as reader:
-            rows = reader.read_next_batch()
-    return LiveModel(
-        Current(Scorer(replace(plan, model=model), session), copy.version), options, updates, rows, job_dir
-    )
+    rows = None if updates.sample is None else unpack_rows(updates.sample)
+    scorer = Scorer(replace(plan, model=model), session)
+    if rows is not None:
+        scorer.score(rows)  # warm before the first block
+    return LiveModel(Current(scorer, copy.version), options, updates, rows, job_dir, source)
+
+
+def _same_file(one: str, other: str) -> bool:
+    if is_remote(one) or is_remote(other):
+        return one == other
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _watch(key: tuple[ModelUpdates, SessionOptions, str, str | None], job_dir: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat as modes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -40,7 +41,8 @@ def is_remote(path: str) -> bool:
 def candidates(path: str) -> list[FoundModel]:
     """The model of a file, or the *.onnx of a folder: the one changed last first, of one time the last by name.
 
-    A remote path is a file if it ends with `.onnx`.
+    Only files: a folder, a FIFO or a socket of such a name is no model, nor is a link that leads nowhere. A remote path
+    is a file if it ends with `.onnx`.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -58,9 +60,10 @@ def _local(path: str) -> list[FoundModel]:
     for one in paths:
         try:
             stat = os.stat(one)
-        except FileNotFoundError:
-            continue  # Removed, or not there yet.
-        found.append(FoundModel(one, stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            continue  # Removed, or not there yet; a link to itself, or into a folder that may not be entered.
+        if modes.S_ISREG(stat.st_mode):
+            found.append(FoundModel(one, stat.st_mtime_ns, stat.st_size))
     return found
 
 
@@ -142,6 +145,8 @@ def check_watched(path: str) -> None:
         return
     if os.path.isdir(path):
         return
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"--model_updates {path} is neither a file nor a folder; {fix}")
     if not path.endswith(".onnx") or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         what = "is no ONNX file" if os.path.isfile(path) else "does not exist"
         raise UsageError(f"--model_updates {path} {what}; {fix}")

@@ -14,6 +14,7 @@ from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.running.whole_model import WholeModel
 from beamsplit.models.scoring.audit import Audit, AuditFailed, audit_rows, draw
 from beamsplit.models.scoring.scorer import Scored, Scorer, ScoringPlan
+from beamsplit.models.values.packed_rows import unpack_rows
 from beamsplit.transforms.block import INTERNAL_COLUMNS, origin_of
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.infer.running_rows import running
@@ -55,6 +56,10 @@ class InferStep:
     audit: Audit | None = None
     """Rows that are scored once more, each alone, and compared; None for none."""
 
+    warm: bytes | None = None
+    """Rows (`pack_rows`) that a worker scores before its first block, so that it is ready when it says so; None for
+    none."""
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """`--keep` columns, then a column an output, then the origin."""
         internal = [field for field in schema if field.name in INTERNAL_COLUMNS]
@@ -87,9 +92,11 @@ class InferStep:
         return StepResult(result, [RowFailure(row, reason) for row, reason in scored.failures], stages)
 
     def setup(self) -> None:
-        """Load the model before the first block."""
+        """Load the model before the first block, and warm it."""
         with loading_model():
-            self._scorer()
+            scorer = self._scorer()
+            if self.warm is not None:
+                scorer.score(unpack_rows(self.warm))
 
     def _scorer(self) -> Scorer:
         # One a DoFn instance, so one a worker: a GPU is chosen once. Not a field, so it does not travel.

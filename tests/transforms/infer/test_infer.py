@@ -11,6 +11,8 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beamsplit.models.fitting.fit import DataFacts, fit
 from beamsplit.models.running.session import SessionOptions
+from beamsplit.models.scoring.scorer import Scorer
+from beamsplit.models.values.packed_rows import pack_rows
 from beamsplit.transforms.apply import ApplyStep
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
 from beamsplit.transforms.infer.capacity import MeasureCapacities, measure_capacity
@@ -82,3 +84,12 @@ def test_every_worker_is_measured(step: InferStep):
         assert_that(
             measured | beam.Map(lambda found: (found[0], found[1] > 0)), equal_to([(k, True) for k in range(3)])
         )
+
+
+def test_it_is_warm_when_it_is_set_up(step: InferStep, monkeypatch: pytest.MonkeyPatch):
+    scored: list[int] = []
+    real = Scorer.score
+    monkeypatch.setattr(Scorer, "score", lambda self, rows: scored.append(rows.num_rows) or real(self, rows))
+    replace(step, warm=pack_rows(block([1, 2, 3]), 2)).setup()
+    step.setup()
+    assert scored == [2]

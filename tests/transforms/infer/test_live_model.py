@@ -4,7 +4,9 @@ import io
 import logging
 import os
 import pickle
+import re
 import shutil
+import socket
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +14,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from onnx import numpy_helper
 
 from beamsplit.models.fitting.fit import DataFacts, fit
+from beamsplit.models.fitting.model_check import ModelCheck
+from beamsplit.models.fitting.tolerance import Tolerance
 from beamsplit.models.graph.model_copy import model_version
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.scoring.scorer import Scorer
+from beamsplit.models.values.packed_rows import pack_rows
 from beamsplit.models.values.tensors import to_numpy
+from beamsplit.pipelines.options.model_check import read_tolerance
 from beamsplit.pipelines.running.stream_news import ShowNews
 from beamsplit.transforms.block import INTERNAL_COLUMNS, with_origin
 from beamsplit.transforms.infer import live_model as module
-from beamsplit.transforms.infer.live_model import LiveModel, ModelUpdates, live_model, pack_rows
+from beamsplit.transforms.infer.live_model import LiveModel, ModelUpdates, live_model
 from beamsplit.transforms.infer.model_news import REFUSED, TAKEN, count_news, read_news, write_news
 from beamsplit.transforms.infer.step import InferStep
 from beamsplit.transforms.infer.updating import UpdatingInferStep
@@ -51,7 +58,7 @@ class Watched:
         return self.date(str(self.folder / name))
 
     def date(self, path: str) -> str:
-        newest = max((os.stat(self.folder / name).st_mtime_ns for name in os.listdir(self.folder)), default=0)
+        newest = max((os.lstat(self.folder / name).st_mtime_ns for name in os.listdir(self.folder)), default=0)
         os.utime(path, ns=(newest + 1000, newest + 1000))
         return model_version(path)
 
@@ -72,7 +79,7 @@ def step(tmp_path: Path) -> InferStep:
 def watched(step: InferStep, tmp_path: Path) -> Watched:
     folder = tmp_path / "models"
     folder.mkdir()
-    updates = ModelUpdates(str(folder), pack_rows(ROWS))
+    updates = ModelUpdates(str(folder), pack_rows(ROWS, 256))
     return Watched(folder, module._begin(step.plan, step.plan.model.path, CPU, updates, None))
 
 
@@ -177,9 +184,136 @@ def test_a_look_that_fails_is_told_once_and_the_model_stays(
         patch.setattr(module, "take_copy", full)
         watched.look_twice()
         watched.look_twice()
-    assert watched.live.current is first and watched.live.trouble == "No space left on device"
+    assert watched.live.current is first and "a.onnx cannot be taken: No space left on device" in caplog.text
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert watched.look_twice() == version and not watched.live.trouble
+    assert watched.look_twice() == first.version  # a large model is not copied every second
+    watched.live.waits = lambda: float("inf")
+    assert watched.look_twice() == version
+
+
+def make_odd(place: Path, kind: str) -> None:
+    """What is no model, by a model's name."""
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(os.path.relpath(place))
+    elif kind == "broken link":
+        place.symlink_to("nowhere.onnx")
+    elif kind == "link to itself":
+        place.symlink_to(place.name)
+    elif kind == "link to a folder":
+        place.symlink_to(place.parent)
+    else:
+        place.write_bytes(b"" if kind == "empty" else b"no model")
+        if kind == "unreadable":
+            place.chmod(0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["folder", "fifo", "socket", "broken link", "link to itself", "link to a folder", "empty", "unreadable", "text"],
+)
+def test_what_is_no_model_disturbs_nothing(watched: Watched, kind: str, monkeypatch: pytest.MonkeyPatch):
+    if kind == "unreadable" and os.geteuid() == 0:
+        real = module.take_copy
+
+        def unless_closed(path: str, folder: str) -> object:
+            if not os.stat(path).st_mode & 0o777:
+                raise PermissionError(13, "Permission denied", path)
+            return real(path, folder)
+
+        monkeypatch.setattr(module, "take_copy", unless_closed)
+    good = watched.write("a.onnx", 1)
+    assert watched.look_twice() == good
+    monkeypatch.chdir(watched.folder)
+    make_odd(watched.folder / "z.onnx", kind)
+    if not kind.startswith(("broken", "link")):
+        os.utime(watched.folder / "z.onnx", ns=(4 * 10**18, 4 * 10**18))  # newer than all
+    assert watched.look_twice() == good
+    newer = watched.write("b.onnx", 2)
+    os.utime(watched.folder / "b.onnx", ns=(3 * 10**18, 3 * 10**18))
+    assert watched.look_twice() == newer
+
+
+def test_data_that_is_no_file_is_not_waited_for(watched: Watched):
+    watched.write("z.onnx", 1, external="z.bin")
+    (watched.folder / "z.bin").unlink()
+    os.mkfifo(watched.folder / "z.bin")
+    good = watched.write("a.onnx", 2)
+    os.utime(watched.folder / "a.onnx", ns=(1, 1))
+    watched.look_twice()
+    assert watched.look_twice() == good
+
+
+def test_while_one_is_written_another_may_take_over(watched: Watched):
+    """A file that grows for an hour does not keep others waiting; the one in use may be written itself."""
+    (watched.folder / "z.onnx").write_bytes(b"")
+    good = watched.write("a.onnx", 1)
+
+    def looked(path: str) -> str:
+        for at in range(3):
+            with open(path, "ab") as file:
+                file.write(b"more")
+            os.utime(path, ns=(4 * 10**18, 4 * 10**18 + at))
+            watched.live.look()
+        return watched.live.current.version
+
+    assert looked(str(watched.folder / "z.onnx")) == good
+    (watched.folder / "z.onnx").unlink()
+    watched.write("0.onnx", 3)
+    os.utime(watched.folder / "0.onnx", ns=(1, 1))
+    assert watched.look_twice() == good
+    assert looked(str(watched.folder / "a.onnx")) == good
+
+
+def golden(tolerance: Tolerance) -> ModelCheck:
+    return ModelCheck("golden.parquet", pack_rows(ROWS, 256) or b"", tolerance)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("10", ""),
+        ("500%", ""),
+        ("y=10", ""),
+        ("0.001", r"its output 'y' differs by [\d.]+ from the one before, 0.001 allowed, in row \d"),
+        ("1%", r"1% \([\d.e-]+\) allowed"),
+        ("10,y=0", "its output 'y' differs"),
+    ],
+)
+def test_a_model_that_differs_by_more_than_stated_is_refused(
+    watched: Watched, text: str, told: str, caplog: pytest.LogCaptureFixture
+):
+    watched.live.updates = replace(watched.live.updates, check=golden(read_tolerance(text)))
+    first = watched.live.current.version
+    version = watched.write("a.onnx", 1)
+    assert watched.look_twice() == (first if told else version)
+    assert watched.look_twice() == (first if told else version)
+    assert watched.live.take_counts() == ((0, 1) if told else (1, 0))
+    assert len(re.findall(told, caplog.text)) == 1 if told else "refused" not in caplog.text
+
+
+def test_the_same_model_in_another_file_passes_without_any_tolerance(watched: Watched):
+    watched.live.updates = replace(watched.live.updates, check=golden(read_tolerance("0")))
+    model = onnx_models.mlp(4, outputs=2)
+    model.doc_string = "again"
+    version = watched.date(save(model, watched.folder / "a.onnx"))
+    assert watched.look_twice() == version
+
+
+def test_a_model_that_gives_nan_is_refused(watched: Watched, caplog: pytest.LogCaptureFixture):
+    model = onnx_models.mlp(4, outputs=2)
+    weights = model.graph.initializer[-1]
+    values = numpy_helper.to_array(weights).copy()
+    values[0] = np.nan
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    first = watched.live.current.version
+    watched.date(save(model, watched.folder / "a.onnx"))
+    assert watched.look_twice() == first
+    assert "its output 'y' is NaN on 6 of 6 rows on which that of the one before is not" in caplog.text
 
 
 def test_a_step_begins_with_the_newest_and_tells_the_version(step: InferStep, tmp_path: Path):
@@ -190,7 +324,7 @@ def test_a_step_begins_with_the_newest_and_tells_the_version(step: InferStep, tm
     second = model_version(save(onnx_models.mlp(4, outputs=2, seed=1), folder / "m.onnx"))
     infer = replace(step, job_dir=str(job), counted=False)
     live, threads = set(module._LIVE), set(threading.enumerate())
-    made = UpdatingInferStep(infer, ModelUpdates(str(folder), pack_rows(ROWS)), "model_version")
+    made = UpdatingInferStep(infer, ModelUpdates(str(folder), pack_rows(ROWS, 256)), "model_version")
     done = made(ROWS)
     assert done.block.schema == made.output_schema(ROWS.schema)
     assert done.block.schema.names == ["y", "model_version", "_origin_file", "_origin_row"]
