@@ -135,7 +135,7 @@ def check_scores(old: Scorer, new: Scorer, rows: pa.RecordBatch) -> None:
         for at, (scored, values) in enumerate(((before, was), (after, now))):
             nan[at, slice(None) if scored.good is None else scored.good] = rows_with_nan(values)
         # A row that failed before may be NaN now.
-        worse = [row for row in np.flatnonzero(nan[1] & ~nan[0]) if row not in failed_before]
+        worse = [row for row in np.flatnonzero(nan[1] & ~nan[0]).tolist() if row not in failed_before]
         if worse:
             raise UsageError(
                 f"its output {column.field.name!r} is NaN on {len(worse)} of {rows.num_rows} rows on which that of the "
