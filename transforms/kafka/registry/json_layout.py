@@ -8,10 +8,9 @@ double holds, a number beyond its limits) is left to the validator, which also k
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,74 +18,19 @@ import numpy as np
 import pyarrow as pa
 
 from beamsplit.transforms.kafka.registry.framing import Bodies
-
-EXACT = 2.0**53
-"""From here on a double may stand for several whole numbers."""
+from beamsplit.transforms.kafka.registry.json_plain import EXACT, Property, plain_schema
 
 _MINUS_ZERO = re.compile(rb"-0(?![.\deE])")
 
 MOST_BESIDE_LISTS = 64
 """Properties, where some are lists."""
 
-_ANNOTATIONS = {"$schema", "$id", "$comment", "title", "description", "default", "examples", "readOnly", "writeOnly"}
-_OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties", "definitions", "$defs"}
-_NUMBER = _ANNOTATIONS | {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-_LIST = _ANNOTATIONS | {"type", "items", "minItems", "maxItems"}
-_TEXT = _ANNOTATIONS | {"type", "enum"}
-
-_SINGLE = {"number": pa.float64(), "integer": pa.int64(), "string": pa.string(), "boolean": pa.bool_()}
 _PYTHON: Mapping[str, frozenset[type]] = {
     "number": frozenset({int, float}),
     "integer": frozenset({int}),
     "string": frozenset({str}),
     "boolean": frozenset({bool}),
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of numbers; both ends belong to them, but for those that are excluded."""
-
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-
-    def broken(self, values: np.ndarray) -> np.ndarray | None:
-        """Which numbers lie beyond; None where there are no limits. NaN, which stands for none, never does."""
-        found = None
-        for limit, compare in (
-            (self.least, np.less),
-            (self.most, np.greater),
-            (self.above, np.less_equal),
-            (self.below, np.greater_equal),
-        ):
-            if limit is not None:
-                one = compare(values, limit)
-                found = one if found is None else found | one
-        return found
-
-
-@dataclass(frozen=True)
-class Property:
-    """What a plain schema says of one."""
-
-    kind: str
-    """`number`, `integer`, `string` or `boolean`; of a list, of its elements."""
-
-    is_list: bool = False
-    nullable: bool = False
-    limits: Limits = Limits()
-    lengths: tuple[int, float] = (0, float("inf"))
-    """How many elements a list has."""
-
-    among: frozenset[str] | None = None
-    """The texts that it may be; None for all."""
-
-    @property
-    def type(self) -> pa.DataType:
-        """What it is read as."""
-        return pa.list_(_SINGLE[self.kind]) if self.is_list else _SINGLE[self.kind]
 
 
 class Found(NamedTuple):
@@ -249,59 +193,12 @@ def layout_of(text: str, wanted: pa.Schema) -> Layout | None:
         import simdjson  # noqa: F401
     except ImportError:
         return None
-    tree = json.loads(text)
-    if not isinstance(tree, dict) or not tree.keys() <= _OBJECT or tree.get("type") != "object":
+    plain = plain_schema(text)
+    if plain is None:
         return None
-    required, closed = tree.get("required", []), tree.get("additionalProperties", True)
-    if not isinstance(required, list) or not isinstance(closed, bool) or not isinstance(tree.get("properties"), dict):
+    properties = plain.properties
+    if len(properties) > MOST_BESIDE_LISTS and any(one.is_list for one in properties.values()):
         return None
-    properties = {name: _property(one) for name, one in tree["properties"].items()}
-    plain = {name: one for name, one in properties.items() if one is not None}
-    if len(plain) < len(properties):
+    if any(field.name in properties and field.type != properties[field.name].type for field in wanted):
         return None
-    if len(plain) > MOST_BESIDE_LISTS and any(one.is_list for one in plain.values()):
-        return None
-    if any(field.name in plain and field.type != plain[field.name].type for field in wanted):
-        return None
-    return Layout(plain, frozenset(required), not closed, wanted)
-
-
-def _property(tree: Any) -> Property | None:
-    """What a schema says of a property; None where that is not plain."""
-    if not isinstance(tree, dict):
-        return None
-    for word in ("oneOf", "anyOf"):
-        if word in tree:
-            others = [one for one in tree[word] if one != {"type": "null"}]
-            if not tree.keys() <= _ANNOTATIONS | {word} or len(others) != 1 or len(tree[word]) != 2:
-                return None
-            inner = _property(others[0])
-            return inner if inner is None else replace(inner, nullable=True)
-    told = tree.get("type")
-    kinds = [told] if isinstance(told, str) else list(told or ())
-    if kinds and all(isinstance(kind, str) for kind in kinds) and len({*kinds} - {"null"}) == 1:
-        (kind,) = {*kinds} - {"null"}
-        made = _of_kind(kind, tree)
-        return made if made is None else replace(made, nullable="null" in kinds)
-    return None
-
-
-def _of_kind(kind: str, tree: dict[str, Any]) -> Property | None:
-    if kind in ("number", "integer") and tree.keys() <= _NUMBER:
-        told = [tree.get(word) for word in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")]
-        # A whole number that no double holds cannot be compared as one; draft 4 has truth values for the last two.
-        if all(one is None or (type(one) in (int, float) and abs(one) < EXACT) for one in told):
-            return Property(kind, limits=Limits(*told))
-    if kind == "boolean" and tree.keys() <= _ANNOTATIONS | {"type"}:
-        return Property(kind)
-    if kind == "string" and tree.keys() <= _TEXT:
-        among = tree.get("enum")
-        if among is None or (isinstance(among, list) and all(isinstance(one, str) for one in among)):
-            return Property(kind, among=None if among is None else frozenset(among))
-    if kind == "array" and tree.keys() <= _LIST:
-        inner, lengths = _property(tree.get("items")), (tree.get("minItems", 0), tree.get("maxItems", float("inf")))
-        # Where elements may be null, a list that holds one is left to the validator, as it is no array of numbers.
-        numbers = inner is not None and inner.kind in ("number", "integer") and not inner.is_list
-        if inner is not None and numbers and all(type(one) in (int, float) for one in lengths):
-            return replace(inner, is_list=True, nullable=False, lengths=lengths)
-    return None
+    return Layout(properties, plain.required, plain.closed, wanted)

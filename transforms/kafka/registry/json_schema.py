@@ -15,7 +15,9 @@ from beamsplit.transforms.formats.avro_schema import Unreadable
 from beamsplit.transforms.kafka.registry.avro_decode import Decoded
 from beamsplit.transforms.kafka.registry.client import Schema
 from beamsplit.transforms.kafka.registry.framing import Bodies
+from beamsplit.transforms.kafka.registry.json_columns import doubtful
 from beamsplit.transforms.kafka.registry.json_layout import layout_of
+from beamsplit.transforms.kafka.registry.json_plain import plain_schema
 from beamsplit.transforms.kafka.registry.kinds import How
 from beamsplit.transforms.read.json_parse import Rules, parse_texts
 
@@ -45,6 +47,7 @@ def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unr
 
 def read(writer: Schema, reader: Schema, how: How, wanted: pa.Schema, bodies: Bodies) -> Decoded:
     """Messages that their writer's schema holds of, as properties of another; see `kinds.Module`."""
+    _validator(writer.text, writer.references)  # It also tells of schemas that are none.
     layout = layout_of(writer.text, wanted)
     if layout is None:
         return _validated(writer, how, wanted, bodies)
@@ -131,9 +134,14 @@ class JsonWriter:
             raise Unfit(f"its property {missing[0]!r} is required, and there is no column of that name")
 
     def faults(self, rows: pa.RecordBatch) -> dict[int, str]:
-        """Rows of which the schema does not hold."""
+        """Rows of which the schema does not hold: those of which columns do not show that it does are validated."""
         validator = _validator(self.text, self.references)
-        found = {row: _invalid(text, validator) for row, text in enumerate(self.bodies(rows).to_pylist())}
+        plain = plain_schema(self.text)
+        asked = np.arange(rows.num_rows) if plain is None else np.flatnonzero(doubtful(plain, rows))
+        if not asked.size:
+            return {}
+        texts = self.bodies(rows if asked.size == rows.num_rows else rows.take(pa.array(asked))).to_pylist()
+        found = {row: _invalid(text, validator) for row, text in zip(asked.tolist(), texts, strict=True)}
         return {row: f"the schema of the output does not hold of it: {why}" for row, why in found.items() if why}
 
     def bodies(self, rows: pa.RecordBatch) -> pa.Array:

@@ -18,6 +18,7 @@ from beamsplit.transforms.kafka.registry.client import Schema
 from beamsplit.transforms.kafka.registry.json_layout import layout_of
 from beamsplit.transforms.kafka.registry.kinds import How
 from tests.transforms.kafka.registry.avro_samples import laid_out
+from tests.transforms.kafka.registry.json_schemas import ANY_SCHEMA
 
 for module in ("jsonschema_rs", "orjson", "simdjson"):
     pytest.importorskip(module)
@@ -112,7 +113,7 @@ ROWS = st.dictionaries(st.sampled_from(["x", "i", "n", "k", "s", "b", "later", "
 NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.integers(-9, 9), max_size=5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(ROWS | ROWS.flatmap(lambda row: NUMBERS.map(lambda x: row | {"x": x})), max_size=6), st.booleans())
 def test_any_messages(rows: list[dict[str, Any]], closed: bool):
     schema = {**SCHEMA, "additionalProperties": not closed}
@@ -137,10 +138,36 @@ def test_any_messages(rows: list[dict[str, Any]], closed: bool):
         {"type": "object", "properties": {"x": {"type": "number"}}, "allOf": []},
         {"type": "object", "properties": {"x": {"type": "integer"}}},
         {"type": "object", "properties": {"x": True}},
+        {"type": "object", "properties": {"x": {"oneOf": [{"type": "null"}, {"type": ["number", "null"]}]}}},
+        {"type": "object", "properties": {"x": {"type": "number"}}, "$schema": "https://example.com/mine"},
     ],
 )
 def test_schemas_that_are_not_plain_are_left_to_the_validator(schema: Any):
     assert layout_of(json.dumps(schema), pa.schema([("x", pa.float64())])) is None
+
+
+NEAR = st.sampled_from(
+    [None, True, -3, -2, 0, 1, 3, 4, -0.0, 0.1, 1.0, 2.5, "a", "", "b", [], [0.1], [1, None], [4] * 4]
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(ANY_SCHEMA, st.lists(st.dictionaries(st.sampled_from("xinm"), NEAR), max_size=8))
+def test_any_plain_schema(schema: dict[str, Any], rows: list[dict[str, Any]]):
+    writer = Schema(1, "JSON", json.dumps(schema))
+    wanted = pa.schema(list(json_schema.fields(writer, None).items()))
+    laid, how = laid_out([json.dumps(row).encode() for row in rows]), How(None, ())
+    together, alone = (
+        json_schema.read(writer, writer, how, wanted, laid),
+        json_schema._validated(writer, how, wanted, laid),
+    )
+    assert told(together) == told(alone)
+
+
+def test_schemas_that_are_none_are_told_of_whatever_the_messages_are():
+    bad = json.dumps({"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x", 5]})
+    with pytest.raises(json_schema.BadSchema):
+        json_schema.read(Schema(1, "JSON", bad), Schema(1, "JSON", bad), How(None), WANTED, laid_out([b'{"x": 1}']))
 
 
 def test_schemas_that_are_derived_of_columns_are_plain():
