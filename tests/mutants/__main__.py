@@ -99,7 +99,7 @@ class Copy:
         try:
             done = subprocess.run(
                 command, cwd=self.folder, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=300 + 20 * seconds,
+                timeout=120 + 20 * seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return "tests that do not end"

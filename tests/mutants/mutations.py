@@ -62,6 +62,8 @@ class _Finder:
         for name, value in ast.iter_fields(node):
             if name in ("annotation", "returns", "decorator_list", "type_params") or isinstance(node, TOLD):
                 continue
+            if isinstance(node, ast.keyword) and node.arg == "strict":
+                continue  # of zip: as an assertion, it only tells of a mistake
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST):
                     yield from self._of(child)

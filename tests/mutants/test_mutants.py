@@ -46,7 +46,15 @@ def test_faults(source: str, expected: list[str]):
 
 @pytest.mark.parametrize(
     "source",
-    ['"""Of 2."""', "raise Error(1 + 1)", "x: Literal[1]", '"a" + b', 'f"{1 + 1}"', "@once(1)\ndef f() -> x[1]: ..."],
+    [
+        '"""Of 2."""',
+        "raise Error(1 + 1)",
+        "x: Literal[1]",
+        '"a" + b',
+        'f"{1 + 1}"',
+        "a = zip(b, c, strict=True)",
+        "@once(1)\ndef f() -> x[1]: ...",
+    ],
 )
 def test_words_and_types_have_none(source: str):
     assert faults(source) == []

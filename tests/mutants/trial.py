@@ -87,7 +87,7 @@ class Trials:
                 code = self._run(session, tests)
             finally:
                 os._exit(code)
-        until = time.monotonic() + 300 + 20 * seconds
+        until = time.monotonic() + 60 + 20 * seconds
         try:
             while not (done := os.waitpid(child, os.WNOHANG))[0]:
                 if time.monotonic() > until:

@@ -110,15 +110,14 @@ class OffsetsMark(CheckpointMark):
         self.done_file = done_file
         """Where to leave word that the reader ended here and all is committed; None where it goes on."""
 
-        self._coverage = coverage
+        self._covered = None if coverage is None else (coverage, coverage.ended(offsets))
         """Of the reader, where a finalized bundle's outputs may be on their way; does not travel."""
-
-        self._end = coverage.ended(offsets) if coverage is not None else None
 
     def finalize_checkpoint(self) -> None:
         """Commit to the group: the runner has stored what came of these messages."""
-        if self._coverage is not None and self._end is not None:
-            covered = self._coverage.finalized(self._end)
+        if self._covered is not None:
+            coverage, end = self._covered
+            covered = coverage.finalized(end)
             if covered is not None and self.group.commits:
                 COMMITTER.commit(self.group, covered)
             return

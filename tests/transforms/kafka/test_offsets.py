@@ -82,16 +82,18 @@ class Position:
         ((0, 22, 33), {1: 7}, "latest", {0: 0, 1: 7, 2: 33}, [0, 2]),
         ((0, 22, 33), {0: 1, 1: 2, 2: 3, 9: 9}, "latest", {0: 1, 1: 2, 2: 3}, []),
         ((NONE, 22, NONE), {}, 1_700, {0: 15, 1: 22, 2: 31}, [0, 1, 2]),
+        ((NONE, NONE, NONE), {}, 1_700, {0: 15, 1: 21, 2: 0}, [0, 1, 2]),
     ],
 )
 def test_where_partitions_begin(
     group: tuple[int, ...], mark: dict[int, int], start: str | int, wanted: dict[int, int], asked: list[int]
 ) -> None:
     consumer = Consumer(group)
+    consumer.low = (10, 20, wanted[2] - 1 if isinstance(start, int) else 30)
     assert offsets.first_offsets(consumer, "t", [0, 1, 2], mark, start) == wanted
     assert [one[1] for one in consumer.asked if one[0] == "committed"] == asked
     times = [one[1:] for one in consumer.asked if one[0] == "times"]
-    assert times == ([(0, 1_700), (2, 1_700)] if isinstance(start, int) else [])
+    assert times == ([(one, 1_700) for one in range(3) if group[one] < 0] if isinstance(start, int) else [])
 
 
 def test_what_the_group_has() -> None:
@@ -108,11 +110,14 @@ def test_ends_and_positions_that_are_known() -> None:
     assert offsets.positions_beyond(consumer, "t", {}) == {}
 
 
-def test_a_broker_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_is_away_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     away, refused = kafka.KafkaError._TRANSPORT, kafka.KafkaError.GROUP_AUTHORIZATION_FAILED
     consumer = Consumer((4, NONE, NONE), fails=(away, away))
     assert offsets.committed_end(consumer, "t", 0) == 4
     assert consumer.asked == ["poll", "poll", ("committed", 0)]
+    assert [one.getMessage().split(" (")[0] for one in caplog.records] == ["kafka://t does not answer"] * 2
     with pytest.raises(kafka.KafkaException):
         offsets.committed_end(Consumer(fails=(refused,)), "t", 0)
     monkeypatch.setattr(offsets, "PATIENCE_SECONDS", -1.0)
@@ -143,6 +148,9 @@ def test_gaps_of_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offsets, "make_consumer", lambda config, **own: consumer)
     (gap,) = offsets.committed_gaps(GROUP)
     assert (gap.partition, gap.lost, gap.next) == (2, 27, 30) and consumer.closed
+    consumer = Consumer((0, NONE, NONE))
+    (gap,) = offsets.committed_gaps(GROUP)
+    assert (gap.partition, gap.begin, gap.lost) == (0, 0, 10) and consumer.closed
 
 
 @pytest.mark.parametrize("commits", [True, False])
@@ -158,6 +166,13 @@ def test_what_a_finalized_bundle_commits(
     OffsetsMark(group, {1: 5}, changed, None if done is None else str(tmp_path / done)).finalize_checkpoint()
     assert told == ([(group, {1: 5})] if commits and (changed or done) else [])
     assert (tmp_path / "there" / "done").exists() == (done == "there/done") and not (tmp_path / "gone").exists()
+
+
+def test_a_bundle_commits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(offsets.COMMITTER, "commit", lambda group, at: told.append(at))
+    OffsetsMark(Group(ClientConfig(HERE), "t", "g"), {1: 5}).finalize_checkpoint()
+    assert told == [{1: 5}]
 
 
 @pytest.mark.parametrize("commits", [True, False])

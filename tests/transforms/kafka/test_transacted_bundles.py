@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from beamsplit.transforms.apply import CountedStep
+from beamsplit.transforms.failures.kinds import read_tallies
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka import exactly_once, transactions
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
@@ -21,11 +22,13 @@ from beamsplit.transforms.kafka.ending import JobEndsError, why_it_ends
 from beamsplit.transforms.kafka.errors_file import ErrorsFile, PendingErrors
 from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions, Transacted
 from beamsplit.transforms.kafka.gaps import Gap, with_gaps
+from beamsplit.transforms.kafka.limits import TopicLimits
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group
 from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
 from beamsplit.transforms.telemetry import recorder
-from tests.transforms.kafka.brokers import FakeBroker, FakeProducer, kafka
+from beamsplit.transforms.worker import read_counts
+from tests.transforms.kafka.brokers import FakeBroker, FakeProducer, kafka, settings
 from tests.transforms.kafka.delivering import BAD_RECORD, HERE, OUT, TOO_LARGE, poison
 from tests.transforms.kafka.fake_message import FakeMessage
 
@@ -56,7 +59,7 @@ class Bundles:
     """The step, and what it gave out."""
 
     def __init__(self, folder: Path, errors: Topic | ErrorsFile | None = None, seconds: float = 1e9):
-        parse = CountedStep(ParseMessages("json", pa.schema([("x", pa.int64())])), "read", None, True)
+        parse = CountedStep(ParseMessages("json", pa.schema([("x", pa.int64())])), "read", str(folder), True)
         self.step = ScoreInTransactions([parse], Transacted(GROUP, OUT, "json", errors, seconds), str(folder))._dofn
         self.step.setup()
         self.folder = folder
@@ -134,6 +137,22 @@ def test_what_is_done_is_not_scored_again(bundles: Any, fake_broker: FakeBroker)
     assert one.run(block(0, GOOD, WRONG, GOOD)) == []
     assert one.run(block(1, WRONG, GOOD, b'{"x":2}')) == []
     assert fake_broker.log == [("out", GOOD), ("out", GOOD), ("out", b'{"x":2}')] and fake_broker.committed == [3, 4]
+    assert len(fake_broker.made) == 1, "each bundle goes on with the transactions of the one before"
+
+
+def test_what_the_topic_will_not_take_is_failed_and_not_scored(
+    bundles: Any, fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    settings(monkeypatch, out=TopicLimits(keyed=True))
+    fake_broker.verdict = poison(BAD_RECORD, b'{"x":7}')
+    sent = [(GOOD, b"k"), (GOOD, None), (b'{"x":7}', b"k"), (WRONG, b"k"), (GOOD, b"k"), (GOOD, b"k")]
+    made = [FakeMessage(value, 0, at, key, None, 1) for at, (value, key) in enumerate(sent)]
+    found = bundles().run(with_ranges(block_of(made, "in"), {0: (0, 6)}))
+    assert sorted(places(found)) == [("in/0", 1, "write"), ("in/0", 2, "write"), ("in/0", 3, "read")]
+    assert fake_broker.log == [("out", GOOD)] * 3
+    # Of what the settings forbid, and of what the broker refuses, each once.
+    assert read_tallies(str(tmp_path)).by_stage() == {"read": 1, "write": 2}
+    assert [sum(each) for each in zip(*read_counts(str(tmp_path)), strict=True)] == [3, 3]
 
 
 def test_a_transaction_lasts_as_long_as_it_may(bundles: Any, fake_broker: FakeBroker):
