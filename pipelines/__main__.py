@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "score": "score files with an ONNX model",
+    "replay": "score again the rows that failed",
     "plan": "plan how a model is split by depth over workers",
     "convert": "make an ONNX model of one of another library",
 }
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from beamsplit.pipelines.convert import main as convert
 
         return convert(argv[1:])
+    if argv[0] == "replay":
+        from beamsplit.pipelines.replay import main as replay
+
+        return replay(argv[1:])
     if argv[0] == "plan":
         from beamsplit.pipelines.plan import main as plan
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-IN_CHECKOUT = re.compile(r"python -m pipelines\.(score|plan|convert)\b")
+IN_CHECKOUT = re.compile(r"python -m pipelines\.(score|replay|plan|convert)\b")
 
 
 def typed(command: str) -> str:

@@ -71,6 +71,9 @@ class Split:
     parts: tuple[Split, ...] = ()
     """Splits of small files that are read together, in order, if it stands for several; `paths` names the first."""
 
+    only: bytes | None = None
+    """Numbers in the file, int64 and ascending, of the rows that are wanted (`read.wanted`); None for all."""
+
     unsplit: InputFile | None = None
     """The file, if it is split only when it is read."""
 

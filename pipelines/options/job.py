@@ -101,6 +101,12 @@ def add_job(p: argparse.ArgumentParser) -> None:
         "--limit", type=positive, metavar="N", help="read the first N rows of the input only, in its order"
     )
     job.add_argument(
+        "--replay",
+        metavar="ERRORS",
+        help="score only the rows of the input that failed before: those that this errors output (a file or a topic) "
+        "names; predictions tell which row they are of",
+    )
+    job.add_argument(
         "--where",
         metavar="CONDITION",
         help="score only rows for which this is true, in SQL's words: \"date >= '2026-11-01' and country in ('de', "

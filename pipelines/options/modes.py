@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.registry import check_registry
+from beamsplit.pipelines.options.replay import check_replay
 from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic
 from beamsplit.pipelines.options.sql import check_sql
 from beamsplit.pipelines.options.values import ScoreOptions, is_given
@@ -38,6 +39,7 @@ resume               file    -       -         yes     yes     yes     yes     y
 input_format         yes     -       -         yes     yes     yes     yes     yes     yes
 delimiter            yes     -       -         yes     yes     yes     yes     yes     yes
 limit                yes     -       -         yes     yes     yes     yes     yes     yes
+replay               yes     yes     -         yes     yes     yes     yes     yes     yes
 where                yes     -       -         yes     yes     yes     yes     yes     yes
 key                  yes     -       -         yes     yes     yes     yes     yes     yes
 sql_config           yes     table   -         yes     yes     yes     yes     yes     yes
@@ -147,6 +149,7 @@ def check_mode(options: ScoreOptions) -> Mode:
         UsageError: there is one; names both sides and the fix.
     """
     mode = mode_of(options)
+    check_replay(options, mode)
     _check_resume(options, mode)
     {Mode.FILES: _check_files, Mode.RANGE: _check_range, Mode.STREAM: check_stream}[mode](options)
     check_registry(options)
@@ -185,8 +188,11 @@ OF_OUTPUT = ("output_format", "schema_registry", "subject_strategy", "output_rec
 
 
 def _check_files(options: ScoreOptions) -> None:
-    output, errors = options.sink.output, options.sink.errors or ""
-    of_topics = {**dict.fromkeys(OF_OUTPUT, is_topic(output)), "kafka_config": is_topic(output) or is_topic(errors)}
+    output, errors, replay = options.sink.output, options.sink.errors or "", options.source.replay or ""
+    of_topics = {
+        **dict.fromkeys(OF_OUTPUT, is_topic(output)),
+        "kafka_config": any(map(is_topic, (output, errors, replay))),
+    }
     given = [
         name
         for name, marks in GOES_WITH.items()

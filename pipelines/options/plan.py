@@ -204,7 +204,7 @@ def _read(options: argparse.Namespace) -> PlanOptions:
     options.bandwidth = None if options.bandwidth is None else parse_bandwidth(options.bandwidth)
     options.input, options.prepare = tuple(options.sample or ()), tuple(options.prepare)
     options.keep = options.finish = ()
-    options.model_version = options.limit = options.where = options.key = options.sql_config = None
+    options.model_version = options.limit = options.where = options.key = options.sql_config = options.replay = None
     return PlanOptions(**groups_of(options, PLAN_GROUPS), debug=options.debug)
 
 

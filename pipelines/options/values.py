@@ -56,6 +56,9 @@ class SourceOptions:
     limit: int | None = None
     """Rows that are read; None for all."""
 
+    replay: str | None = None
+    """The errors output whose rows are read, and no others."""
+
     where: str | None = None
     """The condition that rows are kept by."""
 

@@ -197,7 +197,9 @@ def reading_ahead(job: Job, local: bool) -> Iterator[Job]:
         yield job
         return
     if job.resumed is None:
-        splits = splits_at_once(source.inputs, source.format, job.workers, dealt_whole(job.asked.partition))
+        splits = source.splits
+        if splits is None:
+            splits = splits_at_once(source.inputs, source.format, job.workers, dealt_whole(job.asked.partition))
         # Of text they are found by reading it, which is not to be done twice.
         job = replace(job, source=replace(source, splits=splits))
     else:

@@ -28,7 +28,8 @@ def tell(
     if job.source.of_messages:
         _tell_gaps(job, summary)
     code = tell_failed(summary, failed, job.sinks.errors.name)
-    if summary.told_gaps and job.sinks.errors.name is None:
+    if summary.told_gaps and (job.sinks.errors.name is None or options.source.replay is not None):
+        # Rows that were asked for by name are missing, wherever that is told.
         code = ROWS_FAILED
     report(options, summary)
     return code

@@ -21,6 +21,7 @@ from beamsplit.pipelines.sources.csv_header import with_csv_header
 from beamsplit.pipelines.sources.depths import input_depths, narrower_floats
 from beamsplit.pipelines.sources.sample import Sample, SampleOptions, open_sample
 from beamsplit.pipelines.sources.source import Source, SourceRows
+from beamsplit.transforms.failures.origins import Rows, numbers
 from beamsplit.transforms.formats import FORMATS
 from beamsplit.transforms.read import (
     InputFile,
@@ -33,7 +34,10 @@ from beamsplit.transforms.read import (
     with_encoding,
 )
 from beamsplit.transforms.read.choice import left_out_notes
+from beamsplit.transforms.read.splits import deal_whole
+from beamsplit.transforms.read.wanted import wanted_splits
 from beamsplit.transforms.split import Split
+from beamsplit.transforms.step import Step
 from beamsplit.transforms.where import Node, bind_where, parse_where
 
 if TYPE_CHECKING:
@@ -97,6 +101,12 @@ class Files(Source):
     splits: Sequence[Split] | None = None
     """As they are dealt to the workers, if they were made already."""
 
+    wanted: Rows | None = None
+    """The rows of them that are read again (`--replay`); None for all."""
+
+    after: tuple[Step, ...] = ()
+    """What tells of each prediction which row it was made of."""
+
     planning: PlanningBudget = UNLIMITED
     """What runs of the model may take before the job begins."""
 
@@ -108,11 +118,15 @@ class Files(Source):
     @property
     def total_rows(self) -> int | None:
         """Rows in the input; an estimate for text formats, None where nothing is known."""
+        if self.wanted is not None:
+            return sum(len(numbers(rows)) for rows in self.wanted.values())
         return total_rows(self.inputs, self.format)
 
     @property
     def total_exact(self) -> bool:
         """Whether the format tells, and no row is left out."""
+        if self.wanted is not None:
+            return True
         return self.where is None and self.total_rows is not None and not FORMATS[self.format].text
 
     @property
@@ -160,7 +174,15 @@ class Files(Source):
             where=None if bound.where is None else bind_where(bound.where, schema),
             **_block_limits(bound.rows, plan.batch_size, bool(bound.prepare), execution),
         )
-        return replace(self, sample=bound, reading=reading)
+        splits = self.splits
+        if self.wanted is not None:
+            splits = deal_whole(wanted_splits(self.inputs, self.format, self.wanted), request.workers.count)
+        return replace(self, sample=bound, reading=reading, splits=splits)
+
+    @property
+    def behind(self) -> tuple[Step, ...]:
+        """What tells of each prediction which row it was made of."""
+        return self.after
 
     @property
     def block_rows(self) -> int:
@@ -172,10 +194,11 @@ class Files(Source):
     def facts(self) -> Mapping[str, Any]:
         """How many, and their rows."""
         count, rows = len(self.inputs), self.total_rows
-        about = "about " if FORMATS[self.format].text else ""
+        about = "about " if FORMATS[self.format].text and self.wanted is None else ""
         known = f", {about}{rows:,} rows" if rows is not None else ""
         kind = "" if FORMATS[self.format].files else f"{self.format} "
         kept = {} if self.condition is None else {"where": self.condition}
+        known = known if self.wanted is None else f",{known.removeprefix(',')} that failed"
         return {"input": f"{count:,} {kind}file{'s' * (count != 1)}{known}", **kept}
 
     def read(self, pipeline: beam.Pipeline, job: Job, hints: Mapping[str, str]) -> SourceRows:

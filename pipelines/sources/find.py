@@ -31,4 +31,8 @@ def find_source(options: ScoreOptions, job_dir: str | None, local: bool) -> Sour
     if any(system is not first for system in systems) and not first.is_topic:
         raise UsageError(f"--input {' '.join(names)} names several systems; name one")
     found: Source = import_module(first.sources[mode_of(options)]).find(options, job_dir, local)
+    if options.source.replay is not None:
+        from beamsplit.pipelines.sources.replayed import replay
+
+        return replay(found, options)
     return found

@@ -16,12 +16,15 @@ from beamsplit.pipelines.sources.bound import Bound
 from beamsplit.pipelines.sources.messages import OpenedMessages
 from beamsplit.pipelines.sources.registered import open_any
 from beamsplit.pipelines.sources.source import Source, SourceRows
+from beamsplit.transforms.failures.origins import numbers
 from beamsplit.transforms.kafka.clients import check_topic, require_client
 from beamsplit.transforms.kafka.config import ClientConfig, Topic, parse_topic, read_properties
 from beamsplit.transforms.kafka.gaps import Gap, check_gaps
+from beamsplit.transforms.kafka.gone_offsets import gaps_between
 from beamsplit.transforms.kafka.offsets import COMMITTER, Group
 from beamsplit.transforms.kafka.origin_columns import AddMessageColumns
 from beamsplit.transforms.kafka.ranges import OffsetRange, cut_ranges, find_spans
+from beamsplit.transforms.kafka.wanted_offsets import wanted_ranges
 from beamsplit.transforms.step import Step
 from beamsplit.transforms.write.names import files_of, is_single
 
@@ -77,6 +80,11 @@ class TopicRange(Source):
 
     ranges: tuple[OffsetRange, ...] = ()
 
+    wanted: Mapping[int, bytes] | None = None
+    """Partition -> offsets, int64 and ascending, of the messages that are read again (`--replay`); None for all."""
+
+    notes: tuple[str, ...] = ()
+
     @property
     def start(self) -> str | int:
         """Where partitions begin that the group has no offset for: see `offsets.first_offsets`."""
@@ -90,6 +98,8 @@ class TopicRange(Source):
     @property
     def total_rows(self) -> int:
         """Offsets that will be read; some of them may hold no message."""
+        if self.wanted is not None:
+            return sum(len(numbers(offsets)) for offsets in self.wanted.values())
         return sum(end - begin for begin, end in self.spans.values())
 
     def opened(self) -> TopicRange:
@@ -103,13 +113,40 @@ class TopicRange(Source):
             read_properties(self.asked.kafka_config)
         partitions = check_topic(self.config, self.topic, "--input")
         try:
-            spans, gaps = find_spans(self.config, self.topic, partitions, self.group, self.start)
+            start = "earliest" if self.wanted is not None else self.start
+            spans, gaps = find_spans(self.config, self.topic, partitions, self.group, start)
         except require_client().KafkaException as error:
             raise UsageError(
                 f"--input {self.topic}: the broker does not tell what there is ({error.args[0].str()})"
             ) from error
+        if self.wanted is not None:
+            return self._opened_again(spans)
         check_gaps(gaps, self.on_gap)
         return replace(self, spans=spans, gaps=tuple(gaps))
+
+    def _opened_again(self, logs: Mapping[int, tuple[int, int]]) -> TopicRange:
+        """With the messages that are read again, as far as they are still there.
+
+        Raises:
+            UsageError: the topic is another than the one whose messages failed.
+            GapFoundError: some are gone, and `--on_gap` is fail.
+        """
+        assert self.wanted is not None
+        left, gaps = {}, []
+        for partition, offsets in sorted(self.wanted.items()):
+            low, high = logs.get(partition, (0, 0))
+            found = numbers(offsets)
+            if found[-1] >= high:
+                raise UsageError(
+                    f"--replay names offset {found[-1]} of {self.topic.name}/{partition}, which ends at {high}: the "
+                    "topic was made anew, or --input is on another broker; type the one whose messages failed"
+                )
+            gaps += gaps_between(self.topic.name, partition, found[found < low], high)
+            if (found >= low).any():
+                left[partition] = found[found >= low].tobytes()
+        check_gaps(gaps, self.on_gap)
+        spans = {partition: (int(numbers(rows)[0]), int(numbers(rows)[-1]) + 1) for partition, rows in left.items()}
+        return replace(self, spans=spans, wanted=left, gaps=tuple(gaps))
 
     def bind(self, binding: BindingOptions, sink: SinkOptions, session: SessionOptions, few_runs: bool) -> Bound:
         """Find out what messages hold; none is read."""
@@ -119,7 +156,10 @@ class TopicRange(Source):
     def ready(self, binding: BindingOptions, bound: Bound, request: Request, execution: Execution) -> TopicRange:
         """With a few ranges a worker."""
         assert isinstance(bound, OpenedMessages)
-        ranges = tuple(cut_ranges(self.spans, request.workers.count * RANGES_A_WORKER))
+        if self.wanted is None:
+            ranges = tuple(cut_ranges(self.spans, request.workers.count * RANGES_A_WORKER))
+        else:
+            ranges = tuple(wanted_ranges(self.wanted))
         return replace(self, messages=bound, ranges=ranges)
 
     @property
@@ -137,8 +177,9 @@ class TopicRange(Source):
     def facts(self) -> Mapping[str, Any]:
         """The topic, what messages hold, what is gone of them, the group."""
         assert self.messages is not None
+        failed = "" if self.wanted is None else " that failed"
         return {
-            "input": f"{self.topic}, {self.total_rows:,} messages of {len(self.spans)} partitions",
+            "input": f"{self.topic}, {self.total_rows:,} messages{failed} of {len(self.spans)} partitions",
             "messages": self.messages.fact,
             **({"gaps": [gap.line for gap in self.gaps]} if self.gaps else {}),
             "group": f"{self.group}, from {self.start} where it has no offset" if self.group else "none",

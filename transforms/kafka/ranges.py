@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection
 
 from beamsplit.transforms import block_coder as _block_coder  # registers the coder of blocks  # noqa: F401
+from beamsplit.transforms.block import ORIGIN_ROW
 from beamsplit.transforms.kafka.blocks import block_of
 from beamsplit.transforms.kafka.clients import ClientErrors, make_consumer, partitions_of, require_client
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.gaps import Gap, GapFoundError, check_gaps, find_gap, no_messages, with_gaps
+from beamsplit.transforms.kafka.gone_offsets import gaps_between
 from beamsplit.transforms.kafka.offsets import end_offsets, first_offsets
 
 LEAST_MESSAGES = 10_000
@@ -49,6 +52,9 @@ class OffsetRange:
 
     end: int
     """One past the last; offsets between may be missing, in compacted topics and where transactions ended."""
+
+    only: bytes | None = None
+    """Offsets of the messages that are wanted, int64 and ascending; None for all."""
 
 
 def cut_ranges(spans: Mapping[int, tuple[int, int]], pieces: int) -> list[OffsetRange]:
@@ -200,6 +206,29 @@ def _check_there(consumer: Any, topic: str) -> None:
             raise RuntimeError(f"--input {topic}: the topic was deleted while it was read")
 
 
+def only_wanted(
+    blocks: Iterable[pa.RecordBatch], topic: str, part: OffsetRange, on_gap: str = "continue"
+) -> Iterator[pa.RecordBatch]:
+    """The messages of a range that are wanted; those of them that the topic no longer has are told as gaps.
+
+    Raises:
+        GapFoundError: there are such, and that is not to be let by.
+    """
+    assert part.only is not None
+    wanted = np.frombuffer(part.only, np.int64)
+    seen = np.zeros(len(wanted), bool)
+    for block in blocks:
+        offsets = block.column(ORIGIN_ROW).to_numpy()
+        seen |= np.isin(wanted, offsets)
+        mask = np.isin(offsets, wanted)
+        if mask.any():
+            yield block.filter(pa.array(mask))
+    gone = gaps_between(topic, part.partition, wanted[~seen], part.end)
+    check_gaps(gone, on_gap)
+    if gone:
+        yield with_gaps(no_messages(), gone)
+
+
 class _ReadRangeDoFn(beam.DoFn):
     def __init__(self, config: ClientConfig, topic: Topic, on_gap: str):
         self._config, self._topic, self._on_gap = config, topic, on_gap
@@ -210,7 +239,8 @@ class _ReadRangeDoFn(beam.DoFn):
     def process(self, part: OffsetRange) -> Iterator[pa.RecordBatch]:
         if self._consumer is None:
             self._consumer = open_ranges(self._config, self._errors)
-        for block in read_range(self._consumer, self._topic.name, part, self._errors, self._on_gap):
+        blocks = read_range(self._consumer, self._topic.name, part, self._errors, self._on_gap)
+        for block in blocks if part.only is None else only_wanted(blocks, self._topic.name, part, self._on_gap):
             self._rows.inc(block.num_rows)
             yield block
 

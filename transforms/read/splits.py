@@ -18,6 +18,7 @@ from beamsplit.transforms.read.derived import derive_all, of_files
 from beamsplit.transforms.read.infer_schema import sampled
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.kept import kept_rows
+from beamsplit.transforms.read.only import only_wanted
 from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
 from beamsplit.transforms.read.started import taken
 from beamsplit.transforms.read.streams import is_local, read_ahead
@@ -147,10 +148,16 @@ def deal_in_order(splits: Sequence[Split], workers: int) -> list[Split]:
         # Few rows may leave a worker with less: those who have more are dealt first.
         ranges.sort(key=len, reverse=True)
     else:
-        ends = [-(-len(splits) * k // workers) for k in range(workers + 1)]
-        ranges = [list(splits[start:stop]) for start, stop in itertools.pairwise(ends)]
+        return deal_whole(splits, workers)
     turns = itertools.zip_longest(*ranges)
     return [split for turn in turns for split in turn if split is not None]
+
+
+def deal_whole(splits: Sequence[Split], workers: int) -> list[Split]:
+    """The same of splits that stay as they are."""
+    ends = [-(-len(splits) * k // workers) for k in range(workers + 1)]
+    ranges = [splits[start:stop] for start, stop in itertools.pairwise(ends)]
+    return [split for turn in itertools.zip_longest(*ranges) for split in turn if split is not None]
 
 
 def _cut_into(splits: list[Split], count: int) -> None:
@@ -205,6 +212,8 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
 def read_anew(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The same, whether or not it was begun before (`started`)."""
+    if split.only is not None:
+        return only_wanted(split, _read(split, options))
     if options.where is not None:
         return kept_rows(split, options, _read)
     return _read(split, options)
