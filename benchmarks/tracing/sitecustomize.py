@@ -46,7 +46,7 @@ PLACES: dict[str, list[tuple[str, str, str, Callable[..., object]]]] = {
     f"{KAFKA}.deliveries": [("Deliveries", "send", "send", _nothing)],
     f"{KAFKA}.offsets": [("Committer", "commit", "commit", _nothing)],
     f"{KAFKA}.transactions": [("Transactions", "commit", "transaction", _nothing)],
-    f"{KAFKA}.exactly_once": [("_Transact", "_settle", "wait for transactions", _nothing)],
+    f"{KAFKA}.transact": [("TransactDoFn", "_settle", "wait for transactions", _nothing)],
     "beamsplit.transforms.apply": [("CountedStep", "__call__", "step", _nothing)],
     "apache_beam.runners.worker.sdk_worker": [
         ("SdkWorker", "process_bundle", "bundle", _nothing),

@@ -14,18 +14,17 @@ def check_placement(asked: Parallelism, delivery: str | None, on_prism: bool) ->
     Raises:
         UsageError: with what to type.
     """
-    if not asked.distributed:
+    if not (asked.distributed and on_prism):
         return
-    if on_prism:
-        raise UsageError(
-            "--placement distributed parts stages and shards, and Prism would commit messages before the last of them "
-            "has them: a crash would lose some; type --placement inline, or --runner FlinkRunner"
-        )
     if delivery == "exactly_once":
         raise UsageError(
-            "--delivery exactly_once needs the messages of a partition in order, which --placement distributed does "
-            "not keep; type --placement inline"
+            "--placement distributed gives stages and shards workers of their own, and those of Prism are threads of "
+            "one process, which would hold all weights; type --placement inline, or --runner FlinkRunner"
         )
+    raise UsageError(
+        "--placement distributed parts stages and shards, and Prism would commit messages before the last of them "
+        "has them: a crash would lose some; type --placement inline, or --runner FlinkRunner"
+    )
 
 
 UNLIKE_CHECKPOINTS = ("unaligned_checkpoint_enabled", "num_concurrent_checkpoints", "min_pause_between_checkpoints")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from beamsplit.pipelines.execution.execution import Execution
     from beamsplit.pipelines.job.job import Job
     from beamsplit.transforms.kafka.config import Topic
+    from beamsplit.transforms.kafka.transact import Transacted
     from beamsplit.transforms.step import Step
     from beamsplit.transforms.telemetry.endpoint import MetricsEndpoint
 
@@ -35,7 +36,8 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
            |        |          |         |        |
            +--------+----------+----+----+--------+-----> errors
 
-    With transactions all behind the first arrow is one step; so it is with `--resume`.
+    With transactions all behind the first arrow is one step, unless the model's parts have workers of their own; with
+    `--resume` it is too.
 
     Args:
         pipeline: an empty pipeline.
@@ -54,7 +56,7 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
 
         read = read | "Metrics" >> ServeMetrics(job.metrics, counted=True).with_resource_hints(**ends.before)
     if job.source.in_transactions:
-        _score_in_transactions(read, job)
+        _score_in_transactions(read, job, ends)
         return []
     blocks, failed = run_steps(read, job.steps, job.execution, job.job_dir, ends, job.metrics)
     unread = [FoundErrors(one, ends.before) for one in rows.failed]
@@ -62,14 +64,15 @@ def build(pipeline: beam.Pipeline, job: Job, first_errors: str | None) -> Writte
     return write_outputs(blocks, (*unread, *failed), gaps, job, first_errors, ends.behind)
 
 
-def _score_in_transactions(blocks: PCollection, job: Job) -> None:
-    """Steps and sinks as one: outputs, errors and offsets of a range are committed together."""
+def _score_in_transactions(blocks: PCollection, job: Job, ends: SideWorkers) -> None:
+    """Outputs, errors and offsets of a range are committed together: by one step with all others, or in order again."""
     from beamsplit.pipelines.sinks.files import ErrorFile
     from beamsplit.pipelines.sinks.topics import ErrorTopic, TopicSink
     from beamsplit.pipelines.sources.topic import Stream
     from beamsplit.transforms.apply import CountedStep
     from beamsplit.transforms.kafka.errors_file import ErrorsFile
-    from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions, Transacted
+    from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
+    from beamsplit.transforms.kafka.transact import Transacted
 
     source, predictions, errors = job.source, job.sinks.predictions, job.sinks.errors
     assert isinstance(source, Stream) and isinstance(predictions, TopicSink) and source.transaction_seconds is not None
@@ -78,7 +81,6 @@ def _score_in_transactions(blocks: PCollection, job: Job) -> None:
         goes_to = errors.topic
     elif isinstance(errors, ErrorFile):
         goes_to = ErrorsFile(errors.name)
-    counted = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
     transacted = Transacted(
         source.kafka.consumer_group,
         predictions.topic,
@@ -86,9 +88,34 @@ def _score_in_transactions(blocks: PCollection, job: Job) -> None:
         goes_to,
         source.transaction_seconds,
     )
-    left = blocks | "Score" >> ScoreInTransactions(counted, transacted, job.job_dir)
+    if job.execution.is_distributed:
+        left = _score_elsewhere(blocks, job, ends, transacted)
+    else:
+        counted = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
+        left = blocks | "Score" >> ScoreInTransactions(counted, transacted, job.job_dir)
     if goes_to is None:
-        errors.write(left, job, None, {})
+        errors.write(left, job, None, ends.behind)
+
+
+def _score_elsewhere(blocks: PCollection, job: Job, ends: SideWorkers, transacted: Transacted) -> PCollection:
+    """What steps with workers of their own make meets by partition."""
+    import apache_beam as beam
+
+    from beamsplit.transforms.kafka.ordered_transactions import (
+        RANGES,
+        ErrorsByPartition,
+        RowsByPartition,
+        TellRanges,
+        TransactInOrder,
+    )
+
+    told = blocks | "Ranges" >> TellRanges().with_resource_hints(**ends.before)
+    scored, failed = run_steps(told.blocks, job.steps, job.execution, job.job_dir, ends, job.metrics)
+    pieces = [told[RANGES], scored | "Outputs" >> RowsByPartition().with_resource_hints(**ends.behind)]
+    for number, (found, hints) in enumerate(failed):
+        pieces.append(found | f"Errors {number}" >> ErrorsByPartition().with_resource_hints(**hints))
+    write = TransactInOrder(transacted, job.job_dir, ends.behind.get("min_ram"))
+    return tuple(pieces) | "Pieces" >> beam.Flatten() | "Transactions" >> write
 
 
 def side_workers(execution: Execution) -> SideWorkers:

@@ -38,19 +38,27 @@ pytest.importorskip("confluent_kafka")
 APART = ("--shards", "2", "--placement", "distributed")
 
 
-@pytest.mark.parametrize(("ways", "parallelism"), [(APART, 2), (("--stages", "2", *APART), 1)])
+@pytest.mark.parametrize(
+    ("ways", "parallelism", "delivery"),
+    [(APART, 2, "exactly_once"), (("--stages", "2", *APART), 1, "at_least_once")],
+)
 def test_shards_with_workers_of_their_own_give_what_the_whole_gives(
-    stream: Stream, ways: tuple[str, ...], parallelism: int
+    stream: Stream, ways: tuple[str, ...], parallelism: int, delivery: str
 ):
     sent = stream.send([*rows(300), b'{"x": [1, 2]}'])
     code, out, err = stream.run(
         *("--until_end", "--group", "g1", "--errors", str(stream.folder / "errors.jsonl"), *ways),
         *("--runner", "FlinkRunner", "--parallelism", str(parallelism), "--checkpoint", "1s", "--batch_size", "16"),
+        *("--delivery", delivery),
     )
     assert code == 0, err
     assert "301 in, 300 scored, 1 failed" in out, out
     outputs = stream.read(stream.output)
-    assert len(outputs) == len(set(origins(outputs))) == sent - 1
+    found = origins(outputs)
+    assert len(outputs) == len(set(found)) == sent - 1
+    if delivery == "exactly_once":
+        in_order = [[at for _, from_partition, at in found if from_partition == partition] for partition in (0, 1)]
+        assert in_order == [sorted(each) for each in in_order]
     x = np.array([[i, 1, 2, 3] for i in range(300)], np.float32)
     expected = ort.InferenceSession(str(stream.model)).run(None, {"x": x})[0]
     found = {message.key(): json.loads(message.value())["y"] for message in outputs}

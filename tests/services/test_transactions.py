@@ -16,10 +16,11 @@ from beamsplit.transforms.apply import CountedStep
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.errors_file import ErrorsFile
-from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions, Transacted
+from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.outgoing import Messages
 from beamsplit.transforms.kafka.pinned_starts import pin_starts
+from beamsplit.transforms.kafka.transact import Transacted
 from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
 from tests.services.streams import origins, read_topic
 from tests.services.transacted import Topics

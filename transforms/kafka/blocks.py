@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -23,6 +23,9 @@ RANGES = b"offset_ranges"
 
 Not every offset has a message (compaction, markers of transactions), so these do not follow from the rows.
 """
+
+_BEGINS = b"begins_reading"
+"""Metadata of a block's schema: JSON list of the partitions whose first range of a reader this is."""
 
 _HEADERS_TYPE = RAW_SCHEMA.field("_headers").type
 
@@ -65,9 +68,23 @@ def _values(values: list[bytes | None]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(values), [None, pa.py_buffer(ends), data])
 
 
-def with_ranges(block: pa.RecordBatch, ranges: Mapping[int, tuple[int, int]]) -> pa.RecordBatch:
-    """The block, telling for each of its partitions that it holds all messages from `begin` up to before `end`."""
-    return block.replace_schema_metadata({RANGES: json.dumps(ranges).encode()})
+def with_ranges(
+    block: pa.RecordBatch, ranges: Mapping[int, tuple[int, int]], begins: Iterable[int] = ()
+) -> pa.RecordBatch:
+    """The block, telling for each of its partitions that it holds all messages from `begin` up to before `end`.
+
+    Args:
+        block: of messages.
+        ranges: partition -> (begin, end).
+        begins: partitions of which the reader has read nothing before.
+    """
+    told = {RANGES: json.dumps(ranges).encode(), _BEGINS: json.dumps(sorted(begins)).encode()}
+    return block.replace_schema_metadata(told)
+
+
+def begins_of(block: pa.RecordBatch) -> set[int]:
+    """The partitions of which the block's reader had read nothing before it."""
+    return set(json.loads((block.schema.metadata or {}).get(_BEGINS, b"[]")))
 
 
 def ranges_of(block: pa.RecordBatch) -> dict[int, tuple[int, int]]:

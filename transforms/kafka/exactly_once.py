@@ -3,182 +3,40 @@
 source --blocks with their offset ranges--> [ drop what is done, steps, transaction of each partition ]
 
 Steps and sink are one DoFn: what comes of a block, its failures and its offsets meet where they are committed, and
-replays are dropped before the model sees them.
+replays are dropped before the model sees them. Where the model's parts have workers of their own, see
+`ordered_transactions.py`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.window import GlobalWindows
 
 from beamsplit.transforms.apply import FAILED, CountedStep
-from beamsplit.transforms.block import KEY, ORIGIN_FILE, ORIGIN_ROW, TIME
 from beamsplit.transforms.failures.row_error import RowError
-from beamsplit.transforms.kafka.blocks import parse_origin, ranges_of
-from beamsplit.transforms.kafka.config import Topic
-from beamsplit.transforms.kafka.ending import ending
-from beamsplit.transforms.kafka.errors import error_headers, error_json, error_messages
-from beamsplit.transforms.kafka.errors_file import ErrorsFile
-from beamsplit.transforms.kafka.gap_errors import GapTeller
-from beamsplit.transforms.kafka.gaps import Gap, gaps_of
-from beamsplit.transforms.kafka.limits import known_limits
-from beamsplit.transforms.kafka.offsets import Group
-from beamsplit.transforms.kafka.outgoing import Messages
-from beamsplit.transforms.kafka.sink import MessageFormat, Undelivered, encode_rows, headers_of, split_refused
-from beamsplit.transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
-
-WAITING_BLOCKS = 4
-"""Blocks that are scored while transactions are committed; then the next ones wait too."""
+from beamsplit.transforms.kafka.blocks import ranges_of
+from beamsplit.transforms.kafka.gaps import gaps_of
+from beamsplit.transforms.kafka.transact import TransactDoFn, Transacted, by_partition, not_done
 
 
-def not_done(block: pa.RecordBatch, first: Mapping[int, int]) -> pa.RecordBatch:
-    """The rows at or above the first offset that is not done of their partition."""
-    origins = block.column(ORIGIN_FILE)
-    partitions = [parse_origin(origin)[1] for origin in origins.dictionary.to_pylist()]
-    firsts = np.array([first[partition] for partition in partitions], np.int64)
-    fresh = block.column(ORIGIN_ROW).to_numpy() >= firsts[origins.indices.to_numpy()]
-    return block if fresh.all() else block.filter(pa.array(fresh))
+class _ScoreAndTransact(TransactDoFn):
+    """While the transactions of some blocks are committed, the blocks after them are scored and wait."""
 
-
-def _is_new(gap: Gap, firsts: Mapping[int, int]) -> bool:
-    """Whether a gap is not told yet; where a topic was made anew, its offsets say nothing."""
-    return gap.anew or gap.begin >= firsts[gap.partition]
-
-
-def by_partition(block: pa.RecordBatch) -> dict[int, pa.RecordBatch]:
-    """The rows of each partition, in their order."""
-    origins = block.column(ORIGIN_FILE)
-    which = origins.indices.to_numpy()
-    found: dict[int, pa.RecordBatch] = {}
-    for index, origin in enumerate(origins.dictionary.to_pylist()):
-        rows = np.flatnonzero(which == index)
-        if len(rows):
-            found[parse_origin(origin)[1]] = block if len(rows) == len(which) else block.take(pa.array(rows))
-    return found
-
-
-@dataclass(frozen=True)
-class Transacted:
-    """What a transaction holds, and how long one lasts."""
-
-    group: Group
-    """Of the source; keeps how far each partition is done."""
-
-    output: Topic
-    """Where predictions go."""
-
-    format: MessageFormat = "json"
-    """One of `OUTPUT_FORMATS`, or what writes a registry's schema."""
-
-    errors: Topic | ErrorsFile | None = None
-    """Where messages go that could not be scored: a topic, in the same transaction, or a file of the worker's machine,
-    once that is committed; None gives them out."""
-
-    seconds: float = 0.2
-    """How long one may last while its bundle does; the bundle's end commits too."""
-
-
-@dataclass
-class _Outputs:
-    """What came of a block, before it is in transactions."""
-
-    ends: dict[int, int]
-    """Partition -> end of its offsets, of those with any that were not done."""
-
-    messages: list[tuple[int, Messages]] = field(default_factory=list)
-    """Partition, and what to send for it."""
-
-    errors: list[RowError] = field(default_factory=list)
-    """For a file, to be there once their partition's transaction is committed."""
-
-
-class _Transact(beam.DoFn):
-    """While the transactions of some blocks are committed, the blocks after them are scored and wait:
-
-        blocks      1 2 3 4         5 6           7 8 9
-        sent        1 2 3 4 |       5 6 when it is done, then 7 8 ...
-        commits             [ 1..4 ]
-
-    Outputs are sent when no commit is at work, so a transaction holds those of the offsets that it is committed with
-    and no others; what is scored early is only kept. A bundle ends when its last commit has.
-    """
-
-    def __init__(
-        self,
-        steps: Sequence[CountedStep],
-        transacted: Transacted,
-        job_dir: str | None,
-    ):
-        self._job_dir, self._undelivered = job_dir, Undelivered(job_dir)
-        self._tell_gaps = GapTeller(job_dir)
-        self._steps, self._group = tuple(steps), transacted.group
-        self._output, self._format = transacted.output, transacted.format
-        self._errors, self._seconds = transacted.errors, transacted.seconds
-        self._bundle = object()
-        self._reset()
-        self._replayed = Metrics.counter("beamsplit", "rows_replayed")
-        self._commits = Metrics.counter("beamsplit", "transactions")
-
-    def _reset(self) -> None:
-        self._held: dict[int, Transactions] = {}
-        self._waiting: list[_Outputs] = []
-        self._committing: list[Future[None]] = []
-        self._sent: dict[int, int] = {}  # partition -> end of what is in its open transaction
-        self._since: float | None = None
+    def __init__(self, steps: Sequence[CountedStep], transacted: Transacted, job_dir: str | None):
+        super().__init__(transacted, job_dir)
+        self._steps = tuple(steps)
 
     def setup(self) -> None:
-        self._pool = ThreadPoolExecutor(AT_ONCE, "transactions")
+        super().setup()
         for step in self._steps:
             step.setup()
 
-    def start_bundle(self) -> None:
-        self._give_up()
-        self._bundle = object()
-
     def process(self, block: pa.RecordBatch) -> Iterator[Any]:
-        try:
-            with ending(self._job_dir):
-                failures = self._score(block)
-                if len(self._waiting) >= WAITING_BLOCKS or all(commit.done() for commit in self._committing):
-                    self._send()
-                    if self._since is not None and time.monotonic() - self._since >= self._seconds:
-                        self._commit()
-        except BaseException:
-            self._give_up()
-            raise
-        failures += self._take_failed()
-        if self._errors is None:
-            for failure in failures:
-                yield beam.pvalue.TaggedOutput(FAILED, failure)
-
-    def finish_bundle(self) -> list[Any]:
-        try:
-            with ending(self._job_dir):
-                self._send()
-                self._commit()
-                self._settle()
-        except BaseException:
-            self._give_up()
-            raise
-        failures = self._take_failed()
-        self._reset()
-        if self._errors is not None:
-            return []
-        return [beam.pvalue.TaggedOutput(FAILED, GlobalWindows.windowed_value_at_end_of_window(f)) for f in failures]
-
-    def teardown(self) -> None:
-        self._give_up()
-        self._pool.shutdown()
+        yield from self.work(lambda: self._score(block))
 
     def _score(self, block: pa.RecordBatch) -> list[RowError]:
         """Score what is not done of a block; its outputs wait."""
@@ -187,83 +45,19 @@ class _Transact(beam.DoFn):
         fresh = not_done(block, firsts)
         self._replayed.inc(block.num_rows - fresh.num_rows)
         ends = {p: end for p, (_, end) in ranges.items() if end > firsts[p]}
-        failures = self._tell_gaps([gap for gap in gaps_of(block) if gap.partition in ends and _is_new(gap, firsts)])
+        gaps = [gap for gap in gaps_of(block) if gap.partition in ends and self.is_new(gap, firsts)]
+        failures = self._tell_gaps(gaps)
         for step in self._steps:
             if not fresh.num_rows:
                 break
             fresh, failed = step(fresh)
             failures += failed
-        made = _Outputs(ends)
-        for partition, rows in by_partition(fresh).items() if fresh.num_rows else ():
-            keys, times = rows.column(KEY).to_pylist(), rows.column(TIME).to_pylist()
-            messages = Messages(encode_rows(self._format, rows), keys, headers_of(rows), times, block=rows)
-            messages, errors = split_refused(messages, self._held[partition].refused)
-            self._undelivered.count(errors)
-            failures += errors
-            made.messages.append((partition, messages))
-        if isinstance(self._errors, ErrorsFile):
-            made.errors += failures
-        elif self._errors is not None:
-            limits = known_limits(self._group.config, self._errors)
-            for failure in failures:
-                told = error_messages(error_json(failure), error_headers(failure), self._errors, limits)
-                made.messages.append((parse_origin(failure.file)[1], told))
-        self._waiting.append(made)
-        return failures
-
-    def _take_failed(self) -> list[RowError]:
-        """Errors of messages that were scored before, and that the broker has refused."""
-        if any(not commit.done() for commit in self._committing):
-            return []  # a commit at work may still find some
-        failures = [error for held in self._held.values() for error in held.take_failed()]
-        self._undelivered.count(failures)
-        return failures
+        return self.keep(ends, list(by_partition(fresh).items()) if fresh.num_rows else [], failures)
 
     def _admit(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, int]:
         """Partition -> its first offset that is not done."""
-        new = [partition for partition in ranges if partition not in self._held]
-        takes = [
-            self._pool.submit(OPEN.take, self._group, p, self._output, ranges[p][0], self._bundle, self._errors)
-            for p in new
-        ]
-        wait(takes)
-        for partition, taken in zip(new, takes, strict=True):
-            self._held[partition] = taken.result()
+        self.hold({partition: begin for partition, (begin, _) in ranges.items() if partition not in self._held})
         return {p: self._held[p].admit(begin, end) for p, (begin, end) in ranges.items()}
-
-    def _send(self) -> None:
-        """Put what waits into transactions, once those before are committed."""
-        self._settle()
-        for outputs in self._waiting:
-            for partition, end in outputs.ends.items():
-                self._held[partition].open(self._bundle)
-                self._sent[partition] = end
-            for partition, messages in outputs.messages:
-                self._held[partition].send(messages)
-            for error in outputs.errors:
-                self._held[parse_origin(error.file)[1]].add_errors([error])
-            if outputs.ends and self._since is None:
-                self._since = time.monotonic()
-        self._waiting = []
-
-    def _commit(self) -> None:
-        """Begin to commit what was sent."""
-        self._committing = [self._pool.submit(self._held[p].commit, end) for p, end in self._sent.items()]
-        self._sent, self._since = {}, None
-
-    def _settle(self) -> None:
-        """Wait until the commits that are at work are done."""
-        commits, self._committing = self._committing, []
-        wait(commits)  # a failure is told when none of the others is still at work
-        for done in commits:
-            done.result()
-        self._commits.inc(len(commits))
-
-    def _give_up(self) -> None:
-        wait(self._committing)
-        if self._held:
-            wait([self._pool.submit(OPEN.drop, held) for held in self._held.values()])
-        self._reset()
 
 
 class ScoreInTransactions(beam.PTransform):
@@ -284,7 +78,7 @@ class ScoreInTransactions(beam.PTransform):
         job_dir: str | None = None,
     ):
         super().__init__()
-        self._dofn = _Transact(steps, transacted, job_dir)
+        self._dofn = _ScoreAndTransact(steps, transacted, job_dir)
 
     def expand(self, blocks: PCollection) -> PCollection:
         """Wire: one ParDo."""

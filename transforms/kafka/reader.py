@@ -57,7 +57,7 @@ COVER_SECONDS = 0.1
 """Between two looks whether outputs that others make are there, once all is read."""
 
 _KEPT = (
-    *("_consumer", "_errors", "_watch", "_ends", "_reached", "_outside", "_gaps", "_told"),
+    *("_consumer", "_errors", "_watch", "_ends", "_reached", "_outside", "_gaps", "_told", "_begun"),
     *("_watermarks", "_size", "_heard", "_counted", "_cover"),
 )
 """What one reader leaves to the next."""
@@ -81,6 +81,7 @@ class KafkaReader(UnboundedReader):
         self._outside = Outside(source.topic, patient=source.stop_file is not None)
         self._gaps: list[Gap] = []  # to be told
         self._told: dict[int, int] = {}  # partition -> end of the offsets that blocks have told of
+        self._begun: set[int] = set()  # partitions that blocks have told of
         self._block: pa.RecordBatch | None = None
         self._done = False
         self._changed = False
@@ -311,8 +312,9 @@ class KafkaReader(UnboundedReader):
         if self._block is None:
             self._block, self._times = no_messages(), np.array([-1])
         if source.transactional:
-            self._block = with_ranges(self._block, read)
+            self._block = with_ranges(self._block, read, read.keys() - self._begun)
             self._told = dict(self.offsets)
+            self._begun |= read.keys()
         if gaps:
             self._block, self._changed = with_gaps(self._block, gaps), True
             self._gaps = [gap for gap in self._gaps if gap not in gaps]

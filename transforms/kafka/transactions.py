@@ -116,6 +116,11 @@ class Transactions:
         self.end = max(first, end)
         return first
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether offsets were admitted that are not committed."""
+        return self.end != self._committed
+
     def open(self, bundle: object) -> None:
         """Open a transaction unless one is open.
 
@@ -346,7 +351,7 @@ class OpenTransactions:
             # A bundle that failed has left its transaction open; a gap means that another process was at work since.
             left = found.bundle is not None and found.bundle is not bundle
             behind = found.bundle is None and found.end is not None and begin > found.end
-            if not (left or behind):
+            if not (left or behind or (found.bundle is None and found.unfinished)):
                 return found
             self.drop(found)
         made = Transactions(group, partition, output, self._consumers[group], errors)

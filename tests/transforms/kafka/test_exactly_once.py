@@ -11,8 +11,8 @@ from beamsplit.transforms.block_coder import BlockCoder
 from beamsplit.transforms.kafka.blocks import VALUE, block_of, ranges_of, with_ranges
 from beamsplit.transforms.kafka.clients import ClientErrors
 from beamsplit.transforms.kafka.config import ClientConfig
-from beamsplit.transforms.kafka.exactly_once import by_partition, not_done
 from beamsplit.transforms.kafka.offsets import Group, OffsetsMark
+from beamsplit.transforms.kafka.transact import by_partition, not_done
 from beamsplit.transforms.kafka.transactions import Transactions, transactional_id
 from tests.transforms.kafka.fake_message import FakeMessage
 

@@ -67,6 +67,14 @@ def test_what_another_bundle_left_open_is_given_up(opened: OpenTransactions, fak
     assert take(opened, 2, "third") is other
 
 
+def test_what_another_bundle_admitted_and_never_committed_is_not_taken_as_done(opened: OpenTransactions):
+    """It waited for its transaction when its bundle was cut off."""
+    one = take(opened, 0, "first")
+    assert one.admit(0, 3) == 0
+    other = take(opened, 0, "second")
+    assert other is not one and other.end is None
+
+
 def test_where_another_process_was_at_work_since_the_broker_is_asked_anew(
     opened: OpenTransactions, fake_broker: FakeBroker
 ):
