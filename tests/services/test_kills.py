@@ -43,10 +43,10 @@ def test_kills_lose_nothing_and_double_nothing_where_that_is_promised(
     assert outcome.sent >= 1500 and outcome.good, outcome
 
 
-def test_kills_lose_nothing_of_shards_with_workers_of_their_own(
+def test_kills_lose_and_double_nothing_of_shards_with_workers_of_their_own(
     broker: KafkaBroker, two_managers: FlinkCluster, tmp_path: Path
 ):
     more = ("--shards", "2", "--placement", "distributed", "--batch_size", "16")
-    soak = Soak(broker, two_managers.start(), tmp_path, "at_least_once", rate=100, checkpoint="3s", more=more)
+    soak = Soak(broker, two_managers.start(), tmp_path, "exactly_once", rate=100, checkpoint="3s", more=more)
     outcome = run_soak(soak, 300, ("worker", "job_manager"), print)
     assert outcome.sent >= 300 and outcome.good, outcome
