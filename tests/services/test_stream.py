@@ -283,7 +283,10 @@ ONCE = ("--delivery", "exactly_once")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "Prism would commit messages before the last of them has them: a crash would lose some; type --placement "),
+        (
+            (),
+            "Prism would commit messages before the last of them has them: a crash would lose some; type",
+        ),
         (ONCE, "those of Prism are threads of one process, which would hold all weights; type --placement inline"),
     ],
 )

@@ -37,7 +37,7 @@ from beamsplit.transforms.kafka.in_order import (
     range_piece,
     rows_piece,
 )
-from beamsplit.transforms.kafka.transact import TransactDoFn, Transacted, by_partition, not_done
+from beamsplit.transforms.kafka.transact import TransactDoFn, Transacted, by_partition
 
 PATIENCE_SECONDS = 600.0
 """How long what was made waits for what lies before it. All that is on its way is through in the time of some bundles;
@@ -73,9 +73,11 @@ class _TellRanges(beam.DoFn):
 class TellRanges(beam.PTransform):
     """PCollection of blocks with ranges -> outputs `blocks` (main) and `RANGES`, for `TransactInOrder`."""
 
+    dofn = _TellRanges()
+
     def expand(self, blocks: PCollection) -> beam.pvalue.DoOutputsTuple:
         """Wire: one ParDo with two outputs."""
-        made = blocks | beam.ParDo(_TellRanges()).with_output_types(pa.RecordBatch).with_outputs(RANGES, main="blocks")
+        made = blocks | beam.ParDo(self.dofn).with_output_types(pa.RecordBatch).with_outputs(RANGES, main="blocks")
         made[RANGES].element_type = _KEYED
         return made
 
@@ -140,7 +142,12 @@ class _TransactInOrder(TransactDoFn):
             pieces.clear()
             for one in arrivals.waiting():
                 pieces.add(one)
-        if (oldest := arrivals.oldest) is not None and self._due.get(partition) != oldest + self._patience:
+        oldest = arrivals.oldest
+        if oldest is None:
+            if waited:
+                late.clear()
+            self._due.pop(partition, None)
+        elif self._due.get(partition) != oldest + self._patience:
             self._due[partition] = oldest + self._patience
             without_hold(late, window).set(oldest + self._patience)
             end.set(window.max_timestamp())
@@ -166,7 +173,7 @@ class _TransactInOrder(TransactDoFn):
                 continue
             self._admitted.add(partition)
             firsts = {partition: first}
-            rows = [(partition, left) for block in found.blocks if (left := not_done(block, firsts)).num_rows]
+            rows = [(partition, left) for block in found.blocks if (left := _from(block, first)).num_rows]
             told = self._tell_gaps([gap for gap in one.gaps if self.is_new(gap, firsts)])
             told += [error for error in found.errors if error.row >= first]
             failures += self.keep({partition: one.end}, rows, told)
@@ -190,8 +197,14 @@ class _TransactInOrder(TransactDoFn):
         raise self._lost(key, arrivals, f"what came behind has waited for {self._patience:.0f} s")
 
     @on_timer(END)
-    def when_over(self, key: Any = beam.DoFn.KeyParam, pieces: Any = beam.DoFn.StateParam(PIECES)) -> None:
+    def when_over(
+        self,
+        key: Any = beam.DoFn.KeyParam,
+        pieces: Any = beam.DoFn.StateParam(PIECES),
+        late: Any = beam.DoFn.TimerParam(LATE),
+    ) -> None:
         """Nothing will come any more."""
+        late.clear()
         arrivals = Arrivals(pieces.read())
         if len(arrivals):
             raise self._lost(key, arrivals, "the input is over")
@@ -199,6 +212,12 @@ class _TransactInOrder(TransactDoFn):
     def _lost(self, key: bytes, arrivals: Arrivals, why: str) -> OutputsLostError:
         place = f"{self._group.topic}/{key.decode()}"
         return OutputsLostError(f"{place}: neither outputs nor errors came of {arrivals.missing()}: {why}")
+
+
+def _from(block: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """The rows at or above an offset, of a block of one partition."""
+    fresh = block.column(ORIGIN_ROW).to_numpy() >= first
+    return block if fresh.all() else block.filter(pa.array(fresh))
 
 
 class TransactInOrder(beam.PTransform):

@@ -72,7 +72,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(ranges, pieces, bad, done, draw(st.lists(st.booleans(), min_size=len(pieces), max_size=len(pieces))))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_each_message_comes_out_once_and_in_order_however_its_parts_come(case: Case):
     arrivals, done, came = Arrivals(), case.done, []

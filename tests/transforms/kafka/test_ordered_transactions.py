@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +13,7 @@ from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import GlobalWindow
 
+from beamsplit.transforms.apply import FAILED, row_error
 from beamsplit.transforms.block import ORIGIN_ROW
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka import transact
@@ -73,6 +75,9 @@ class Timer:
     def set(self, at: Any) -> None:
         self.at = at
 
+    def clear(self) -> None:
+        self.at = None
+
 
 class Key:
     """Partition 0 in the last workers, and a clock."""
@@ -103,7 +108,7 @@ class Key:
         self._dofn.when_late(b"0", GlobalWindow(), self.pieces, self.late)
 
     def over(self) -> None:
-        self._dofn.when_over(b"0", self.pieces)
+        self._dofn.when_over(b"0", self.pieces, self.late)
 
     def close(self) -> None:
         self._dofn.teardown()
@@ -129,7 +134,7 @@ def test_what_comes_early_waits_over_bundles_and_is_committed_with_what_lies_bef
     assert (len(key.pieces), key.late.at) == (4, 100.0 + PATIENCE)
     made = key.bundle(told(0, 0, 1, begins=True))
     assert made == ["open", *values(0, 1), *values(2), ("commit", 4), RowError("in/0", 3, "infer", "bad")]
-    assert key.pieces == [] and key.opened.dropped == 0
+    assert key.pieces == [] and key.late.at is None and key.opened.dropped == 0
     key.later(PATIENCE)
     key.over()
 
@@ -187,23 +192,63 @@ def test_what_does_not_come_fails_the_job_by_how_long_others_wait(key: Key):
 def test_pieces_of_blocks_tell_what_was_read_by_partition():
     block = block_of([message(3), message(4, 1), message(5)], "in")
     block = with_gaps(with_ranges(block, {0: (3, 7), 1: (4, 5), 2: (0, 1)}, begins=[1]), [Gap("in", 0, 1, 3, 9)])
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        made = pipeline | beam.Create([block, with_ranges(block.slice(0, 0), {0: (7, 8)})]) | TellRanges()
-        rows = made.blocks | RowsByPartition() | beam.MapTuple(lambda key, piece: (key, list(np.frombuffer(piece[1]))))
-        errors = pipeline | "Errors" >> beam.Create([RowError("in/1", 4, "read", "bad")]) | ErrorsByPartition()
-        assert_that(
-            made[RANGES],
-            equal_to(
-                [
-                    (b"0", told(3, 3, 5, end=7, gaps=(Gap("in", 0, 1, 3, 9),))),
-                    (b"1", told(4, 4, end=5, begins=True)),
-                    (b"2", told(0, end=1)),
-                    (b"0", told(7, end=8)),
-                ]
-            ),
-            "ranges",
-        )
+    (zero, one, two, passed) = TellRanges.dofn.process(block)
+    (last,) = TellRanges.dofn.process(with_ranges(block.slice(0, 0), {0: (7, 8)}))
+    assert [each.value for each in (zero, one, two, last)] == [
+        (b"0", told(3, 3, 5, end=7, gaps=(Gap("in", 0, 1, 3, 9),))),
+        (b"1", told(4, 4, end=5, begins=True)),
+        (b"2", told(0, end=1)),
+        (b"0", told(7, end=8)),
+    ]
+    assert passed.equals(block)
+
+
+class _Cut(beam.DoFn):
+    """Rows of a block as micro-batches of every third; offsets that end with 7 fail."""
+
+    def process(self, block: pa.RecordBatch) -> Any:
         offsets = block.column(ORIGIN_ROW).to_numpy()
-        expected = [(b"0", list(np.frombuffer(offsets[[0, 2]].tobytes()))), (b"1", list(np.frombuffer(offsets[1:2])))]
-        assert_that(rows, equal_to(expected), "rows")
-        assert_that(errors, equal_to([(b"1", error_piece(RowError("in/1", 4, "read", "bad")))]), "errors")
+        for row in np.flatnonzero(offsets % 10 == 7).tolist():
+            yield beam.pvalue.TaggedOutput(FAILED, row_error(block, row, "infer", "bad"))
+        for third in range(3):
+            rows = block.take(pa.array(np.flatnonzero((offsets % 3 == third) & (offsets % 10 != 7))))
+            if rows.num_rows:
+                yield rows.set_column(0, "x", rows.column(ORIGIN_ROW))
+
+
+def test_in_a_pipeline_all_comes_out_in_order(monkeypatch: pytest.MonkeyPatch):
+    here: dict[int, Open] = {}
+    lock = threading.Lock()
+
+    class Each:
+        """The transactions of each partition."""
+
+        def take(self, _: Any, partition: int, *more: Any) -> Any:
+            with lock:
+                if partition not in here:
+                    here[partition] = Open()
+                    here[partition].partition.end = 0
+                    here[partition].partition.let.set()
+            return here[partition].partition
+
+        def drop(self, _: Any) -> None: ...
+
+    monkeypatch.setattr(transact, "OPEN", Each())
+    blocks = []
+    for begin in range(0, 120, 20):
+        rows = [message(at, partition) for partition in (0, 1) for at in range(begin, begin + 20)]
+        ranges = {p: (begin, begin + 20) for p in (0, 1)}
+        blocks.append(with_ranges(block_of(rows, "in"), ranges, begins=[0, 1] if begin == 0 else []))
+    group = Group(ClientConfig("h:1"), "in", "g", commits=False)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        told = pipeline | beam.Create(blocks[::-1]) | TellRanges()
+        made = told.blocks | beam.Reshuffle() | beam.ParDo(_Cut()).with_outputs(FAILED, main="blocks")
+        made.blocks.element_type, made[FAILED].element_type = pa.RecordBatch, RowError
+        pieces = (told[RANGES], made.blocks | RowsByPartition(), made[FAILED] | ErrorsByPartition())
+        left = pieces | beam.Flatten() | TransactInOrder(Transacted(group, Topic("h:1", "out")))
+        failed = left | beam.Map(lambda error: (error.file, error.row))
+        assert_that(failed, equal_to([(f"in/{p}", at) for p in (0, 1) for at in range(7, 120, 10)]))
+    for one in here.values():
+        sent = [each for each in one.partition.told if isinstance(each, bytes)]
+        assert sent == values(*(at for at in range(120) if at % 10 != 7))
+        assert one.partition.told[-1] == ("commit", 120)
