@@ -284,17 +284,14 @@ ONCE = ("--delivery", "exactly_once")
     ("options", "said"),
     [
         (
-            (),
+            ("--stages", "2"),
             "Prism would commit messages before the last of them has them: a crash would lose some; type",
         ),
-        (ONCE, "those of Prism are threads of one process, which would hold all weights; type --placement inline"),
+        (("--shards", "2", *ONCE), "those of Prism are threads of one process, which would hold all weights; type"),
     ],
 )
-@pytest.mark.parametrize("ways", [("--stages", "2"), ("--stages", "2", "--shards", "2")])
-def test_parts_with_workers_of_their_own_need_what_is_not_there(
-    stream: Stream, ways: tuple[str, ...], options: tuple[str, ...], said: str
-):
-    code, _, err = stream.run(*ways, *options, "--placement", "distributed")
+def test_parts_with_workers_of_their_own_need_what_is_not_there(stream: Stream, options: tuple[str, ...], said: str):
+    code, _, err = stream.run(*options, "--placement", "distributed")
     assert code == 2 and said in err, err
 
 
