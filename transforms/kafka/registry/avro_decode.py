@@ -115,10 +115,10 @@ def _one(schema: AvroSchema, message: bytes, wanted: Sequence[str]) -> dict[str,
     from fastavro import schemaless_reader
 
     whole = np.frombuffer(message, np.uint8)
-    with contextlib.suppress(Unsuited, RecursionError):
-        # A fault is told as for many; and what would take for ever is found.
+    with contextlib.suppress(Unsuited, RecursionError, pa.ArrowInvalid):
+        # A fault is told as for many, fastavro takes any byte for a boolean; and what would take for ever is found.
         first = np.zeros(1, np.int64)
-        _side_by_side(schema, Bodies(whole, first, np.array([len(message)])), first, ())
+        _side_by_side(schema, Bodies(whole, first, np.array([len(message)])), first, wanted)
     stream = io.BytesIO(message)
     value: dict[str, object] = schemaless_reader(stream, schema.plain, None)  # type: ignore[assignment]
     if stream.read(1):
