@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beamsplit.models.owned_folder import machine
 from beamsplit.transforms.write import finalize as module
-from beamsplit.transforms.write.finalize import finalize, remove_temp
+from beamsplit.transforms.write.finalize import disown_folders, finalize, own_folders, remove_temp
 from beamsplit.transforms.write.merge import plan_shards
+from beamsplit.transforms.write.names import temp_folder
 from beamsplit.transforms.write.temp_file import Target, TempFile, origin_order
 
 SCHEMA = pa.schema([("p", pa.int64())])
@@ -84,6 +86,78 @@ def test_a_file_that_is_neither_here_nor_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="has 7 bytes, not 1: something else writes to the same output"):
         finalize(files, target, single=True)
     assert contents(tmp_path) == {"preds.csv": "earlier"}
+
+
+def test_a_file_that_came_meanwhile_is_not_overwritten_unless_that_is_asked_for(tmp_path):
+    target = target_in(tmp_path)
+    (tmp_path / "preds-00001-of-00003.csv").write_text("theirs")
+    files = temp_files(target, ["a", "bb", "ccc"])
+    with pytest.raises(FileExistsError, match=r"^\S+preds-00001-of-00003.csv is there by now, and is not overwritten"):
+        finalize(files, target, False, overwrite=False)
+    assert contents(tmp_path / os.path.basename(target.folder)).keys() >= {os.path.basename(one.path) for one in files}
+    # Once it has begun to rename, what is there is its own.
+    os.replace(files[0].path, tmp_path / "preds-00000-of-00003.csv")
+    finalize(files, target, False, overwrite=False)
+    assert contents(tmp_path) == DONE
+
+
+def test_no_rows_make_a_file_without_any(tmp_path):
+    target = target_in(tmp_path)
+    (name,) = finalize([], target, single=True)
+    assert contents(tmp_path) == {"preds.csv": '"p"\n'} and name == target.output
+
+
+class Commit:
+    """Takes note of what is there when files are made known."""
+
+    job_id, partitions = "job", None
+
+    def __init__(self, folder, moves: bool):
+        self.folder, self.moves, self.told = folder, moves, []
+
+    def is_done(self) -> bool:
+        return False
+
+    def __call__(self, names: list[str]) -> None:
+        assert os.path.isdir(self.folder), "whose the files are is known until they are made known"
+        self.told.append([(os.path.basename(name), open(name).read()) for name in names])  # noqa: SIM115
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_files_are_made_known_under_the_names_that_they_keep(tmp_path, moves):
+    target = target_in(tmp_path)
+    (tmp_path / "old.csv").write_text("old")
+    commit = Commit(target.folder, moves)
+    files = temp_files(target, ["a", "bb", "ccc"])
+    names = finalize(files, target, False, replaced=[str(tmp_path / "old.csv")], publish=commit)
+    (told,) = commit.told
+    assert [text for _, text in told] == ["a", "bb", "ccc"]
+    assert [name for name, _ in told] == [os.path.basename(name) for name in names]
+    assert contents(tmp_path) == (DONE if moves else {}), "those that do not move go with their folder"
+
+
+def test_a_new_file_is_never_taken_for_one_that_it_replaces(tmp_path):
+    target = target_in(tmp_path)
+    replaced = [f"{tmp_path}/{name}" for name in (*DONE, "gone-before.csv")]
+    (tmp_path / "preds-00002-of-00003.csv").write_text("earlier")
+    finalize(temp_files(target, ["a", "bb", "ccc"]), target, False, replaced=replaced)
+    assert contents(tmp_path) == DONE
+
+
+def test_folders_of_jobs_that_ended_are_removed_and_those_of_others_are_not(tmp_path):
+    ours, theirs = (str(tmp_path / name) for name in ("preds.csv", "others.csv"))
+    job, before = "0" * 32, "1" * 32
+    gone, *left = [temp_folder(ours, before), temp_folder(theirs, before), temp_folder(ours, "f" * 31)]
+    for folder in (gone, *left):
+        os.makedirs(folder)
+        (tmp_path / folder / f".owner-{machine()}").touch()  # nobody holds its lock
+    own_folders([(ours, job)])
+    try:
+        assert os.path.isdir(temp_folder(ours, job)) and not os.path.exists(gone)
+        assert all(map(os.path.isdir, left)), "of another output, or not named by a job"
+    finally:
+        disown_folders([(ours, job)])
+    assert not os.path.exists(temp_folder(ours, job))
 
 
 def test_order_of_origins():
