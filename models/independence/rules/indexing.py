@@ -23,6 +23,9 @@ from beamsplit.models.independence.reading import Node
 _FAR = 10**9
 """An end as far away as this means all there are: no run has as many rows."""
 
+_LARGEST = 2**31 - 1
+"""From here on ends of backward steps are read in two ways: ONNX Runtime's is the beginning, the standard's the end."""
+
 
 def gather(node: Node, given: Sequence[Given | None]) -> list[Given]:
     """Gather(data, indices)."""
@@ -88,6 +91,7 @@ def slice_of(node: Node, given: Sequence[Given | None]) -> list[Given]:
         if isinstance(data, Rows) and axis == data.axis:
             raise Ends("it takes some of the rows by their number")
         a, b, length = start.known, end.known, shape[axis].known
+        b = None if b is not None and step < 0 and b >= _LARGEST else b
         if a is not None and b is not None and content is not None:
             content = content[a:b:step]
             made[axis] = size(len(content))
