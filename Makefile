@@ -1,19 +1,21 @@
-# make demo | test | lint | docs | wheel | versions | mutants | bench: each sets up what it needs in .venv, with a Python that fits
-# (PYTHON=python3.12 or PYTHON=/usr/bin/python3.12: with this one).
+# make demo | test | lint | docs | wheel | versions | mutants | bench | lock | audit: each sets up what it needs in .venv, with a Python
+# that fits (PYTHON=python3.12 or PYTHON=/usr/bin/python3.12: with this one).
 
 PYTHON ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test versions mutants lint types docs docs_serve wheel bench clean
+.PHONY: demo test versions mutants lint types docs docs_serve wheel bench lock audit clean
 
 # Else each start of Python compiles anew what it imports, which takes longer than the import.
 unexport PYTHONDONTWRITEBYTECODE
 
 # uv takes seconds for what pip takes minutes for; it is a package like the others.
-INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Versions are those that the tests ran with when `make lock` was last called; `make versions` tries the lowest and the newest.
+INSTALL_NEWEST = $(BIN)/uv pip install --quiet --python $(BIN)/python
+INSTALL = $(INSTALL_NEWEST) --constraints deploy/constraints.txt
 
-$(VENV)/.base: setup.py
+$(VENV)/.base: setup.py deploy/constraints.txt
 	@python=$$(sh .ci/find_python $(PYTHON)) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	$(INSTALL) --compile-bytecode --editable .
@@ -31,7 +33,7 @@ $(VENV)/.test: $(VENV)/.demo
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
-	$(INSTALL) --editable '.[bench]'
+	$(INSTALL_NEWEST) --editable '.[bench]'
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -84,5 +86,18 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.apart
 	$(BIN)/python -m benchmarks.stream
 
+# deploy/constraints.txt: the newest versions that setup.py allows, of all that runs in production or in the tests.
+LOCKED = image text tfrecord kafka registry yaml where planner delta iceberg lance sql mlflow openlineage hf convert gcp aws \
+	metrics test lint docs
+lock:
+	python3 -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	.venv-lock/bin/uv pip compile --quiet --universal --upgrade --python-version 3.10 --no-annotate --no-header --no-emit-index-url \
+		$(addprefix --extra ,$(LOCKED)) setup.py -o deploy/constraints.txt
+	rm -rf .venv-lock
+
+# Known vulnerabilities in these versions, by a service on the network, and the licences of what is installed.
+audit: $(VENV)/.test
+	bash .ci/audit $(BIN)
+
 clean:
-	rm -rf $(VENV) .venv-3.* out build dist *.egg-info
+	rm -rf $(VENV) .venv-* out build dist *.egg-info

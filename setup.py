@@ -78,6 +78,8 @@ EXTRAS = {
         "catboost>=1.2.7",
         # A database whose ADBC driver is none of ours.
         "duckdb>=1.4",
+        # What the Helm chart makes, by Kubernetes' schemas.
+        "kubernetes-validate>=1.33",
         # Deletion vectors of Delta tables.
         "pyroaring>=1.0",
     ],

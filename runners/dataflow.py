@@ -42,7 +42,7 @@ def check_dataflow(options: Any, files: Sequence[str]) -> None:
     if not any(given.get(name) for name in PACKAGES):
         raise RunnerError(
             "Dataflow's workers have no beamsplit; add --setup_file ./setup.py, or --sdk_container_image with an image "
-            "made from docker/Dockerfile"
+            "made from deploy/docker/Dockerfile"
         )
     local = [path for path in files if not re.match("[a-z][a-z0-9]+:/", path)]
     if local:
