@@ -8,18 +8,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from beamsplit.models import plain
 from beamsplit.models.cost.cluster import ClusterWorker, format_bytes, limit_memory
 from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.graph.load import file_name
+from beamsplit.models.planning_budget import UNLIMITED, PlanningBudget
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.cuts import SplitGraph
-from beamsplit.models.split.profiled import profile_model, threads_of_worker
+from beamsplit.models.split.profiled import profile_model, quick_profile, threads_of_worker
 from beamsplit.models.strategy.choose import Strategy, choose
 from beamsplit.models.strategy.exchange import ASSUMED, Exchange, measure_exchange
 from beamsplit.models.strategy.local_timings import time_locally
-from beamsplit.models.strategy.measure import Machine
+from beamsplit.models.strategy.measure import BUDGET_SECONDS, Machine
 from beamsplit.models.strategy.teams import INLINE, apart, shard_counts
 from beamsplit.models.strategy.width import make_widths
 
@@ -29,6 +31,31 @@ HERE_SECONDS = 1.5
 VERSION = 1
 """Of the JSON form."""
 
+MORE_TIME = "(--plan_seconds 60 gives it more time)"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a choice of a strategy is held to."""
+
+    stage_memory: float | None = None
+    """Bytes of weights and activations that a worker may hold; None is what each has."""
+
+    cores: int | None = None
+    """Of this machine, which all workers share; None where each has its own."""
+
+    planning: PlanningBudget = UNLIMITED
+    """For timing the ways, beside the profile, which is kept for other jobs."""
+
+    row_seconds: float | None = None
+    """That the model takes for a row, where the budget is for no more runs of it: then nothing is timed."""
+
+
+NO_LIMITS = Limits()
+
+TIMED_SHARE = 0.75
+"""Of the time, for the ways; what is left is for the whole model on the cores side by side."""
+
 
 def plan_strategy(
     run: SampleRun,
@@ -36,8 +63,7 @@ def plan_strategy(
     workers: Sequence[ClusterWorker],
     *,
     kind: str = "auto",
-    stage_memory: float | None = None,
-    cores: int | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Strategy:
     """Choose among replicas, stages, shards and their combinations.
 
@@ -47,32 +73,45 @@ def plan_strategy(
         workers: of `read_cluster`. Memory that they name is all that they have, of which their process takes a part.
             Where they are this machine's, the best of each kind are run on it.
         kind: one of `kinds.KINDS`.
-        stage_memory: bytes of weights and activations that a worker may hold; None is what each has.
-        cores: of this machine, which all workers share; None where each has its own.
+        limits: memory, cores and time.
 
     Raises:
         UsageError: nothing fits the workers; the line says the least memory that there is a way for.
     """
+    stage_memory, quick = limits.stage_memory, limits.row_seconds is not None
     workers = limit_memory(workers, stage_memory)
     options = dataclasses.replace(run.options, threads=run.options.threads or threads_of_worker(workers))
     run = dataclasses.replace(run, options=options)
-    profile = profile_model(graph, run)
-    machine = Machine(run, workers, graph, profile)
-    inline = machine.is_here and stage_memory is None
+    profile = quick_profile(graph, run, run.rows * (limits.row_seconds or 0)) if quick else profile_model(graph, run)
+    seconds = 0.0 if quick else limits.planning.limit(profile.total_seconds / run.rows)
+    machine = Machine(run, workers, graph, profile, TIMED_SHARE * seconds)
+    inline = (machine.has_cores if quick else machine.is_here) and stage_memory is None
     links, seen, exchanged = INLINE, profile, ""
     if not inline:
         exchange = measure_exchange() if len(workers) > 1 else ASSUMED
         links, exchanged = apart(exchange), exchange_line(exchange, workers)
         workers = [dataclasses.replace(one, bandwidth=exchange.bandwidth(one.bandwidth)) for one in workers]
-    elif core_count() > 1:
-        here = time_locally(run.model_file, run.feeds, options, HERE_SECONDS)
+    elif core_count() > 1 and not quick:
+        here = time_locally(run.model_file, run.feeds, options, min(HERE_SECONDS, (1 - TIMED_SHARE) * seconds))
         links, seen = here.links, here.profile(profile)
     counts = shard_counts(len(workers)) if kind != "replicas" else ()
     widths, notes = make_widths(run.model_file, run.feeds, graph, seen, counts)
-    measure = machine.measure_all if inline else None
-    found = choose(widths, workers, kind=kind, measure=measure, links=links, cores=cores)
-    told = (*profile.notes, *notes, *found.notes)
+    measure = machine.measure_all if inline and not quick else None
+    found = choose(widths, workers, kind=kind, measure=measure, links=links, cores=limits.cores)
+    left_out = _left_out(found, None if quick else seconds) if inline or quick else ()
+    told = (*profile.notes, *notes, *found.notes, *left_out)
     return dataclasses.replace(found, model=file_name(run.model_file), exchange=exchanged, notes=told)
+
+
+def _left_out(found: Strategy, seconds: float | None) -> tuple[str, ...]:
+    """What timing was left out for want of time, in words; None: all."""
+    if seconds is None:
+        return (f"the ways are predicted: to run them takes longer than planning may {MORE_TIME}",)
+    timed = sum(one.measured is not None for one in found.candidates)
+    each = TIMED_SHARE * seconds / max(timed, 1)
+    if each >= BUDGET_SECONDS:
+        return ()
+    return (f"{each:.2g} s for timing each way, in place of {BUDGET_SECONDS:g} s {MORE_TIME}",)
 
 
 def exchange_line(exchange: Exchange, workers: Sequence[ClusterWorker]) -> str:

@@ -67,11 +67,14 @@ class Request:
 
     def measures(self, rows: int) -> bool:
         """Whether the budget is for measuring parts on so many rows at a time, beside fitting the model."""
-        if not self.fit.run_seconds:
-            return True
-        return self.planning.allows(ALL_RUNS + PARTS_RUNS * rows, self.fit.run_seconds[0][1])
+        return measures_parts(self.planning, self.fit, rows)
 
     @property
     def planned_session(self) -> SessionOptions:
         """Of a stage, as it is planned: one thread, unless threads were asked for."""
         return replace(self.workers.session, threads=self.asked.threads or 1)
+
+
+def measures_parts(planning: PlanningBudget, fit: Fit, rows: int) -> bool:
+    """Whether a budget is for measuring parts of a model on so many rows at a time, beside fitting it."""
+    return not fit.run_seconds or planning.allows(ALL_RUNS + PARTS_RUNS * rows, fit.run_seconds[0][1])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.batch_size import known_batch_size, with_batch_size
-from beamsplit.pipelines.execution.workers import cores, count_workers
+from beamsplit.pipelines.execution.request import measures_parts
+from beamsplit.pipelines.execution.workers import cores, count_workers, planning_budget
 from beamsplit.pipelines.options.division import Parallelism
 from beamsplit.pipelines.options.values import ScoreOptions
 
@@ -89,12 +90,13 @@ def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settl
     from beamsplit.models.running.session import drop_session
     from beamsplit.models.split.cuts import split_graph
     from beamsplit.models.strategy.measure import MOST_BYTES
-    from beamsplit.models.strategy.planner import plan_strategy
+    from beamsplit.models.strategy.planner import Limits, plan_strategy
     from beamsplit.pipelines.job.sample_feeds import sample_feeds
 
     given = options.workers
     workers = count_workers(given, local)
-    made = source.bind(options.binding, options.sink, workers.session, few_runs=True).fit
+    planning = planning_budget(given, lambda: source.total_rows)
+    made = source.within(planning).bind(options.binding, options.sink, workers.session, few_runs=True).fit
     scoring, _ = with_batch_size(made, known_batch_size(asked, given.batch_size, made))
     if kind == "auto" and blocks_of(scoring.model.rewrites) is not None:
         whole = replace(options, parallelism=replace(asked, micro_batch=None, stage_memory=None))
@@ -103,6 +105,12 @@ def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settl
         )
     rows = 1 if scoring.row_by_row else asked.micro_batch or scoring.batch_size
     feeds, graph = sample_feeds(made, scoring, rows), split_graph(load_graph(scoring.model))
+    limits = Limits(
+        asked.stage_memory,
+        cores() if local and described is None else None,
+        planning,
+        None if measures_parts(planning, made, rows) else made.run_seconds[0][1],
+    )
     if sum(graph.weight_bytes.values()) > MOST_BYTES:
         # What profiles the model loads it again: who has memory for one has not always for two.
         drop_session(made.session)
@@ -113,8 +121,7 @@ def settle_strategy(options: ScoreOptions, source: Source, local: bool) -> Settl
         graph,
         read_cluster(described or str(workers.count)),
         kind=kind,
-        stage_memory=asked.stage_memory,
-        cores=cores() if local and described is None else None,
+        limits=limits,
     )
     told = (f"from worker to worker: {strategy.exchange}",) if strategy.exchange else ()
     ways = [one for one in strategy.candidates if one.fits]

@@ -52,7 +52,7 @@ def choose_strategy(options: PlanOptions) -> tuple[Strategy, Sequence[str]]:
     from beamsplit.models.cost.cluster import read_cluster
     from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
-    from beamsplit.models.strategy.planner import plan_strategy
+    from beamsplit.models.strategy.planner import Limits, plan_strategy
     from beamsplit.pipelines.execution.workers import cores
     from beamsplit.pipelines.planning.rows import choose_micro_batch, rows_for
 
@@ -66,8 +66,8 @@ def choose_strategy(options: PlanOptions) -> tuple[Strategy, Sequence[str]]:
         drop_session(rows.session)
     # What profiles the model loads it again: who has memory for one has not always for two.
     del rows
-    kind, stage_memory = str(options.split.strategy), options.split.stage_memory
-    return plan_strategy(run, graph, workers, kind=kind, stage_memory=stage_memory), notes
+    kind, bounds = str(options.split.strategy), Limits(options.split.stage_memory)
+    return plan_strategy(run, graph, workers, kind=kind, limits=bounds), notes
 
 
 def table(strategy: Strategy, told: bool = False) -> Table:

@@ -114,6 +114,11 @@ def test_score_refuses(command: Command, given: tuple[object, ...], message: str
     assert command.error("--strategy", "auto", *given, columns=None).startswith(message)
 
 
+def test_what_is_left_out_for_want_of_time_is_told(command: Command):
+    out = shown_plan(command, "--workers", 2, "--plan_seconds", 0.0001)
+    assert "the ways are predicted: to run them takes longer than planning may (--plan_seconds 60" in out
+
+
 def test_workers_elsewhere_are_for_the_plan_command():
     options = score_options(model="m.onnx", strategy="auto", runner="DataflowRunner")
     with pytest.raises(UsageError, match=r"--strategy measures this machine.*pipelines.plan --strategy"):

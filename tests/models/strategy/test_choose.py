@@ -12,13 +12,14 @@ from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.cost.sample_run import SampleRun
 from beamsplit.models.errors import UsageError
+from beamsplit.models.planning_budget import PlanningBudget
 from beamsplit.models.running.session import SessionOptions
 from beamsplit.models.split.alternatives import core_count
 from beamsplit.models.split.balance import Problem, Value, Weight
 from beamsplit.models.strategy.candidate import Candidate, Pod, candidates
 from beamsplit.models.strategy.choose import PROCESS_BYTES, LeftOut, choose
 from beamsplit.models.strategy.local_timings import LocalTimings
-from beamsplit.models.strategy.planner import from_json, plan_strategy, to_json
+from beamsplit.models.strategy.planner import Limits, from_json, plan_strategy, to_json
 from beamsplit.models.strategy.teams import APART, Links, alike, shard_counts, teams_of
 from beamsplit.models.strategy.width import UnitParts, Width, make_widths
 from tests import onnx_models
@@ -200,6 +201,28 @@ def test_planned_from_a_model_and_kept_as_json(tmp_path: Path):
     assert from_json(to_json(one)).bound == 0.0
 
 
+@pytest.mark.parametrize(
+    ("limits", "timed", "note"),
+    [
+        (
+            Limits(planning=PlanningBudget(0.0), row_seconds=0.25),
+            False,
+            "the ways are predicted: to run them takes longer",
+        ),
+        (Limits(planning=PlanningBudget(0.4)), True, "s for timing each way, in place of 1.5 s (--plan_seconds 60"),
+    ],
+)
+def test_a_budget_bounds_what_is_timed(tmp_path: Path, limits: Limits, timed: bool, note: str):
+    file, graph = file_of(mlp(), tmp_path), graph_of(mlp(), tmp_path)
+    run = SampleRun(file, FEEDS, SessionOptions(threads=1), 4, None)
+    found = plan_strategy(run, graph, workers(1), limits=limits)
+    assert all((one.measured is not None) is timed for one in found.candidates)
+    assert [said for said in found.notes if note in said]
+    if not timed:
+        # The seconds of the whole model are those that it was seen to take.
+        assert found.chosen.rows_per_second == pytest.approx(1 / 0.25, rel=0.01)
+
+
 def test_what_stays_whole_is_the_leaders_or_all_cores(widths: list[Width]):
     two = dataclasses.replace(widths[1], on_shards=frozenset(["l0", "l1"]))
     # 1 s on the shards and 1 s that stays whole: one after the other, or of two blocks side by side.
@@ -225,7 +248,7 @@ def test_the_process_takes_its_part_of_a_machines_memory(tmp_path: Path):
     def held(memory: float, stage_memory: float | None) -> float:
         far = [ClusterWorker(f"w{i}", memory_bytes=memory, local=False) for i in range(4)]
         run = SampleRun(file, FEEDS, SessionOptions(threads=1), 4, None)
-        made = plan_strategy(run, graph, far, stage_memory=stage_memory)
+        made = plan_strategy(run, graph, far, limits=Limits(stage_memory))
         return made.chosen.worker_bytes
 
     assert held(PROCESS_BYTES + 10 * LAYER_BYTES, None) >= LAYERS * LAYER_BYTES
