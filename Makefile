@@ -5,7 +5,7 @@ PYTHON ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test versions mutants lint types docs docs_serve wheel bench lock audit clean
+.PHONY: demo test versions mutants lint types docs docs_serve wheel wheel_scores bench lock audit clean
 
 # Else each start of Python compiles anew what it imports, which takes longer than the import.
 unexport PYTHONDONTWRITEBYTECODE
@@ -78,6 +78,10 @@ docs_serve: build/types
 wheel: $(VENV)/.test
 	rm -rf dist
 	$(BIN)/uv build --quiet --python $(BIN)/python --out-dir dist
+
+# Installed into an environment of its own, beside a user's models/, it scores.
+wheel_scores: wheel
+	bash .ci/wheel dist/*.whl
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.batch
