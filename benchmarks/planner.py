@@ -1,6 +1,7 @@
 """Our planner on instances that others published: period, bound and gap beside the best known.
 
 python -m benchmarks.planner --instances DIR
+python -m benchmarks.planner --shapes 6
 
 DIR holds any of these, wherever in it: `*.json` of msr-fiddle/dnn-partitioning (throughput; Tarnawski et al. 2020),
 `models.yml` and `device_types.yml` of usc-isi/PipeEdge, a `dllama.csv` of distributed-llama's table. What is predicted
@@ -10,12 +11,13 @@ from one device and the link stands beside what was measured there.
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from beamsplit.models.split.balance import Balance, CannotSplit
+from beamsplit.models.split.balance import Balance, CannotSplit, Worker
 from beamsplit.models.split.certified import certified
 from beamsplit.models.strategy.cost import ReplicaTeam, Stage, busy
 from beamsplit.models.strategy.exchange import ASSUMED
@@ -30,6 +32,7 @@ from benchmarks.planner_instances import (
     read_pipeedge,
     read_tokens,
 )
+from benchmarks.planner_shapes import SHAPES, Network
 from benchmarks.report import show
 
 BEST_KNOWN = {
@@ -68,6 +71,15 @@ def line(instance: Instance, seconds: float) -> list[str]:
 def _told(found: Balance) -> list[str]:
     period, bound = f"{found.period:.6g}", f"{found.lower_bound:.6g}"
     return [found.links, found.method, period, bound, found.bound_by, f"{found.gap:.2%}"]
+
+
+def shapes(workers: int, seconds: float) -> Iterator[list[str]]:
+    """The cells of graphs that are made here under `HEADER`; seconds and bytes differ by up to 30 %."""
+    for name, make in SHAPES.items():
+        network = Network(random.Random(1), 0.3)
+        make(network)
+        for links in LINKS:
+            yield line(Instance(name, network.problem(links), (Worker(bandwidth=1.0),) * workers), seconds)
 
 
 SPEED_HEADER = ["model, device", "devices", "rows/s", "times one", "gap", "published", "off"]
@@ -127,12 +139,17 @@ def tokens(rows: Sequence[TokenRow]) -> Iterator[list[str]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 2 where the folder holds nothing that is known."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planner", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--instances", type=Path, required=True, metavar="DIR", help="files as their authors published them"
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--instances", type=Path, metavar="DIR", help="files as their authors published them")
+    what.add_argument(
+        "--shapes", type=int, metavar="WORKERS", help="graphs of such kinds, made here, for so many workers"
     )
     parser.add_argument("--seconds", type=float, default=8.0, help="for a mixed-integer bound, at most")
     asked = parser.parse_args(argv)
     folder, seconds = asked.instances, asked.seconds
+    if asked.shapes:
+        show(HEADER, list(shapes(asked.shapes, seconds)))
+        return 0
     try:
         graphs = [read_partitioning(path, links) for path in sorted(folder.rglob("*.json")) for links in LINKS]
         found = [line(one, seconds) for one in graphs]

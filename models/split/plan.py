@@ -182,7 +182,8 @@ class Plan:
     `"direct"`, from its maker straight to each stage that reads it."""
 
     bound_by: str = ""
-    """What proves the bound: `"work"`, `"chain"`, `"ideals"` or `"mixed integer"` (see `solver.problem.Balance`)."""
+    """What proves the bound: `"work"`, `"chain"`, `"ideals"`, `"spine"` or `"mixed integer"`; see
+    `solver.problem.Balance`."""
 
     source: str = "measured"
     """`"measured"` or `"estimate"`: where seconds and bytes come from."""

@@ -66,6 +66,7 @@ BOUND_BY = {
     "work": "all work over all workers",
     "chain": "every cut compared",
     "ideals": "every down-set compared",
+    "spine": "minimum cuts along a chain of the graph",
     "mixed integer": "a mixed-integer program",
 }
 """What proves a bound, in words."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from beamsplit.models.split.solver.problem import CHAIN, Floats, Ints, Problem, Value, Worker
+from beamsplit.models.split.solver.spine_bound import SpineBound
 
 MARGIN = 1e-5
 """Share by which HiGHS's tolerances may have let a bound rise."""
@@ -27,7 +28,7 @@ MARGIN = 1e-5
 MOST_NUMBERS = 3_000_000
 """Entries of the program's matrix beyond which it is not tried."""
 
-_CLOSE = 2e-4
+CLOSE = 2e-4
 """Share of the bound at which a split is good enough to stop."""
 
 Term = tuple[int, float]
@@ -54,7 +55,14 @@ def available() -> bool:
 
 
 def mixed_integer(
-    problem: Problem, worker: Worker, stages: int, known: float, seconds: float, *, exactly: bool = False
+    problem: Problem,
+    worker: Worker,
+    stages: int,
+    known: float,
+    seconds: float,
+    *,
+    exactly: bool = False,
+    told: SpineBound | None = None,
 ) -> Mixed | None:
     """Solve the program for workers that are alike; None where it is too large or gave nothing.
 
@@ -65,8 +73,9 @@ def mixed_integer(
         known: seconds; the period of a split that is known.
         seconds: wall time that the solver may take, about.
         exactly: whether no stage may be empty.
+        told: what is known of every better split.
     """
-    program = _Program(problem, worker, stages, known, exactly)
+    program = _Program(problem, worker, stages, known, exactly, told)
     if program.numbers > MOST_NUMBERS:
         return None
     return program.solved(seconds)
@@ -79,6 +88,7 @@ class _Program:
     stages: int
     known: float
     exactly: bool
+    told: SpineBound | None = None
     rows: list[int] = field(default_factory=list)
     columns: list[int] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
@@ -121,7 +131,7 @@ class _Program:
             constraints=LinearConstraint(
                 coo_array((self.factors, (self.rows, self.columns)), shape=shape).tocsc(), np.array(self.least), np.inf
             ),
-            options={"time_limit": seconds, "mip_rel_gap": _CLOSE},
+            options={"time_limit": seconds, "mip_rel_gap": CLOSE},
         )
         if found.status == 2:
             # Nothing is better than what is known.
@@ -253,6 +263,13 @@ class _Program:
         for boundary in range(1, self.stages):
             high[self.done[boundary - 1, before > boundary * (1 + 1e-9)]] = 0.0
             low[self.done[boundary - 1, behind > (self.stages - boundary) * (1 + 1e-9)]] = 1.0
+            if self.told is not None:
+                high[self.done[boundary - 1, ~self.told.open[boundary - 1]]] = 0.0
+                low[self.done[boundary - 1, self.told.done[boundary - 1]]] = 1.0
+        if self.told is not None:
+            low[self.period] = max(low[self.period], self.told.bound / self.known)
+            # Contradictions say that nothing is better.
+            high = np.maximum(low, high)
         return low, high
 
 

@@ -284,7 +284,7 @@ class Balance:
 
     bound_by: str = "work"
     """What proves the bound: `work` (all work over all workers, the heaviest units), `chain` or `ideals` (every cut was
-    compared), `mixed integer` (a relaxation of the whole problem)."""
+    compared), `spine` (minimum cuts along a chain of units), `mixed integer` (a relaxation of the whole problem)."""
 
     @property
     def stages(self) -> int:

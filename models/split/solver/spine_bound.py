@@ -1,0 +1,178 @@
+"""A bound from the places where stages may begin and end along a chain of the graph (`spine.py`).
+
+    least[stages, cell] = the least period in which the work up to there can be done
+
+A cell is a place on the chain and a small range of work that is done there. A stage from one cell to another has at
+least the work between, and moves at least what a minimum cut tells for its two places: units that the chain leaves free
+are put wherever that moves least. With a price for the work of free units (as in the Lagrangian of Archer et al. 2023,
+arXiv 2311.03703, section 4) the cut also tells what more or less of it would cost:
+
+    cost >= least over all sets of (traffic + (1 - price) * work) + price * work between the cells
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from beamsplit.models.split.solver.least_traffic import LeastTraffic
+from beamsplit.models.split.solver.problem import CHAIN, Bools, Floats, Ints, Problem, Worker
+from beamsplit.models.split.solver.spine import Spine, spine
+
+PRICES = (1.0, 0.0, 0.5, 2.0)
+"""Of work in stages, the most telling first."""
+
+SLOPES = (0.0, 0.1, -0.1, 0.3, -0.3, 1.0, -1.0, 3.0, -3.0)
+"""Of a cut's traffic over the work before it."""
+
+MOST_CELLS = 2_000
+
+FINEST = 1 / 1000
+"""Of the period that is known: the work that a cell spans."""
+
+_ROUNDING = 1e-7
+
+
+@dataclass(frozen=True)
+class SpineBound:
+    """What the chain tells."""
+
+    bound: float
+    """Seconds; proven: no split has a shorter period."""
+
+    done: Bools
+    """Units that are done before each boundary in every split better than the known one; [boundaries, units]."""
+
+    open: Bools
+    """Units that may be."""
+
+
+def spine_bound(
+    problem: Problem, worker: Worker, stages: int, known: float, seconds: float, *, replicate: bool = False
+) -> SpineBound:
+    """The bound for workers that are alike.
+
+    Args:
+        problem: the graph.
+        worker: each of them.
+        stages: workers; stages there are at most so many.
+        known: seconds; the period of a split that is known.
+        seconds: that it may take, about.
+        replicate: whether a stage may have several workers; the boundaries are then not told.
+    """
+    until = time.perf_counter() + seconds
+    work = problem.work / worker.speed / known
+    per_byte = 1 / worker.bandwidth / known
+    direct = problem.links != CHAIN
+    places = int(min(80, max(20, math.sqrt(600 * stages)))) if direct else 300
+    chain = spine(problem, places)
+    cells = _cells(chain, work)
+    if direct:
+        cost = _direct(LeastTraffic(problem, per_byte, work), chain, cells, until)
+    else:
+        cost = _through(LeastTraffic(problem, per_byte, work, downward=True), chain, cells)
+    most = stages if not replicate else 1
+    forward = _forward(cost, stages, replicate)
+    bound = float(forward[:, -1].min())
+    bound = min(bound * (1 - _ROUNDING), 1.0) * known
+    if replicate or bound >= known:
+        every = np.ones((max(most - 1, 0), len(work)), dtype=np.bool_)
+        return SpineBound(bound, ~every, every)
+    return _windows(cost, forward, stages, chain, cells, bound)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    place: Ints
+    low: Floats
+    """Work that is done at least."""
+    high: Floats
+
+
+def _cells(chain: Spine, work: Floats) -> _Cells:
+    low, high = chain.least @ work, chain.most @ work
+    step = FINEST
+    while True:
+        counts = np.maximum(np.ceil((high - low) / step * (1 - 1e-12)).astype(np.int64), 1)
+        if counts.sum() <= MOST_CELLS:
+            break
+        step *= 1.3
+    place = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    width = ((high - low) / counts)[place]
+    first = low[place] + number * width
+    return _Cells(place, first, first + width)
+
+
+def _direct(cuts: LeastTraffic, chain: Spine, cells: _Cells, until: float) -> Floats:
+    """What a stage between two cells costs at least; [cells, cells]."""
+    work = cuts.work
+    last = len(chain.least) - 1
+    cost = np.maximum(cells.low[None, :] - cells.high[:, None], 0.0)
+    cost[cells.place[:, None] > cells.place[None, :]] = math.inf
+    first = np.searchsorted(cells.place, np.arange(last + 2))
+    pairs = []
+    for begin in range(last):
+        for end in range(begin + 1, last + 1):
+            inside = ~chain.most[begin] & chain.least[end]
+            if float(inside @ work) > 1:
+                cost[first[begin] : first[begin + 1], first[end] :] = math.inf
+                break
+            pairs.append((begin, end, inside, chain.least[begin] | ~chain.most[end]))
+    for price in PRICES:
+        for begin, end, inside, outside in pairs:
+            if time.perf_counter() > until:
+                break
+            block = cost[first[begin] : first[begin + 1], first[end] : first[end + 1]]
+            if not (block <= 1).any():
+                continue
+            least = cuts.least(inside, outside, 1 - price)
+            between = cells.low[None, first[end] : first[end + 1]] - cells.high[first[begin] : first[begin + 1], None]
+            np.maximum(block, least + price * between, out=block)
+    return cost
+
+
+def _through(cuts: LeastTraffic, chain: Spine, cells: _Cells) -> Floats:
+    """The same through a chain of workers: what crosses each of the two cells is moved."""
+    crossing = np.full(len(cells.place), 0.0)
+    for place in range(len(chain.least)):
+        here = cells.place == place
+        for slope in SLOPES:
+            least = cuts.least(chain.least[place], ~chain.most[place], slope)
+            np.maximum(crossing, least - slope * (cells.high if slope > 0 else cells.low), out=crossing, where=here)
+            if (chain.least[place] == chain.most[place]).all():
+                break
+    cost = np.maximum(cells.low[None, :] - cells.high[:, None], 0.0) + crossing[:, None] + crossing[None, :]
+    cost[cells.place[:, None] > cells.place[None, :]] = math.inf
+    return cost
+
+
+def _forward(cost: Floats, workers: int, replicate: bool) -> Floats:
+    """The least period in which so many workers reach each cell from the first; [workers + 1, cells]."""
+    least = np.full((workers + 1, len(cost)), math.inf)
+    least[:, 0] = 0.0
+    for used in range(1, workers + 1):
+        for team in range(1, (used if replicate else 1) + 1):
+            reached = np.maximum(least[used - team][:, None], cost / team).min(axis=0)
+            np.minimum(least[used], reached, out=least[used])
+        # Workers may be left out.
+        np.minimum(least[used], least[used - 1], out=least[used])
+    return least
+
+
+def _windows(cost: Floats, forward: Floats, stages: int, chain: Spine, cells: _Cells, bound: float) -> SpineBound:
+    units = chain.least.shape[1]
+    backward = np.full(len(cost), math.inf)
+    backward[-1] = 0.0
+    done = np.ones((stages - 1, units), dtype=np.bool_)
+    may = np.zeros((stages - 1, units), dtype=np.bool_)
+    for boundary in range(stages - 1, 0, -1):
+        backward = np.minimum(np.maximum(cost, backward[None, :]).min(axis=1), backward)
+        alive = np.unique(cells.place[np.maximum(forward[boundary], backward) <= 1 + 1e-9])
+        if len(alive):
+            done[boundary - 1] = chain.least[alive].all(axis=0)
+            may[boundary - 1] = chain.most[alive].any(axis=0)
+    return SpineBound(bound, done, may | done)
