@@ -206,7 +206,7 @@ def cells(net: Network, count: int) -> None:
         side, width = (28, 14, 7)[min(2, 3 * cell // count)], (264, 528, 1056)[min(2, 3 * cell // count)]
         numbers = 32 * side * side * width
         left, right = (conv(net, [one], side, width, 1, 3 * width) for one in (now, before))
-        sums = []
+        sums: list[int] = []
         for pair in range(5):
             ends = []
             for one in (left if pair % 2 else right, sums[0] if pair == 4 else left):
@@ -279,11 +279,11 @@ def backward(net: Network) -> None:
             users[read].append(unit)
     gradient: dict[int, int] = {}
     for unit in reversed(range(count)):
-        reads = [gradient[one] for one in users[unit]] or [unit]
+        gradients = [gradient[one] for one in users[unit]] or [unit]
         flops = net.seconds[unit] * FLOPS / 1e3
-        gradient[unit] = net.unit([*reads, *net.reads[unit]], flops, net.sizes[unit])
+        gradient[unit] = net.unit([*gradients, *net.reads[unit]], flops, net.sizes[unit])
         if net.weights[unit]:
-            net.unit([*reads, *net.reads[unit]], flops, net.weights[unit] / 4)
+            net.unit([*gradients, *net.reads[unit]], flops, net.weights[unit] / 4)
 
 
 def trained(net: Network, make: Callable[[Network, int], None], size: int) -> None:

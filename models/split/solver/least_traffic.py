@@ -127,4 +127,4 @@ class LeastTraffic:
         network.sum_duplicates()
         network.data = np.minimum(network.data, _MOST).astype(np.int32)
         flow = maximum_flow(network, first, sink).flow_value
-        return found + flow / _SCALE
+        return found + float(flow) / _SCALE

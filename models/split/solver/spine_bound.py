@@ -145,7 +145,7 @@ def _through(cuts: LeastTraffic, chain: Spine, cells: _Cells) -> Floats:
             np.maximum(crossing, least - slope * (cells.high if slope > 0 else cells.low), out=crossing, where=here)
             if (chain.least[place] == chain.most[place]).all():
                 break
-    cost = np.maximum(cells.low[None, :] - cells.high[:, None], 0.0) + crossing[:, None] + crossing[None, :]
+    cost: Floats = np.maximum(cells.low[None, :] - cells.high[:, None], 0.0) + crossing[:, None] + crossing[None, :]
     cost[cells.place[:, None] > cells.place[None, :]] = math.inf
     return cost
 
