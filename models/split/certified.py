@@ -48,9 +48,7 @@ def certified(
         return best
     most = stages or len(workers)
     left = max(until - time.perf_counter(), seconds / 4)
-    found = mixed_integer(
-        smaller.problem, workers[0], most, best.period, left, exactly=stages is not None, told=told
-    )  # fmt: skip
+    found = mixed_integer(smaller.problem, workers[0], most, told, left, exactly=stages is not None)
     if found is None:
         return best
     if found.stage_of is not None:

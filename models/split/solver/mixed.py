@@ -55,14 +55,7 @@ def available() -> bool:
 
 
 def mixed_integer(
-    problem: Problem,
-    worker: Worker,
-    stages: int,
-    known: float,
-    seconds: float,
-    *,
-    exactly: bool = False,
-    told: SpineBound | None = None,
+    problem: Problem, worker: Worker, stages: int, told: SpineBound, seconds: float, *, exactly: bool = False
 ) -> Mixed | None:
     """Solve the program for workers that are alike; None where it is too large or gave nothing.
 
@@ -70,12 +63,11 @@ def mixed_integer(
         problem: the graph.
         worker: each of them.
         stages: that there are at most.
-        known: seconds; the period of a split that is known.
+        told: what is known of every better split than one that is known.
         seconds: wall time that the solver may take, about.
         exactly: whether no stage may be empty.
-        told: what is known of every better split.
     """
-    program = _Program(problem, worker, stages, known, exactly, told)
+    program = _Program(problem, worker, stages, told, exactly)
     if program.numbers > MOST_NUMBERS:
         return None
     return program.solved(seconds)
@@ -86,9 +78,8 @@ class _Program:
     problem: Problem
     worker: Worker
     stages: int
-    known: float
+    told: SpineBound
     exactly: bool
-    told: SpineBound | None = None
     rows: list[int] = field(default_factory=list)
     columns: list[int] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
@@ -97,6 +88,7 @@ class _Program:
 
     def __post_init__(self) -> None:
         units = len(self.problem.seconds)
+        self.known = self.told.known
         self.work = self.problem.work / self.worker.speed / self.known
         self.per_byte = 1 / self.worker.bandwidth / self.known
         self.done = self._new((self.stages - 1) * units).reshape(self.stages - 1, units)
@@ -123,6 +115,9 @@ class _Program:
         goal = np.zeros(self.variables)
         goal[self.period] = 1.0
         low, high = self._limits()
+        if (low > high).any():
+            # What is told of a better split contradicts itself.
+            return Mixed(self.known * (1 - MARGIN), None)
         shape = (len(self.least), self.variables)
         found = milp(
             goal,
@@ -263,13 +258,9 @@ class _Program:
         for boundary in range(1, self.stages):
             high[self.done[boundary - 1, before > boundary * (1 + 1e-9)]] = 0.0
             low[self.done[boundary - 1, behind > (self.stages - boundary) * (1 + 1e-9)]] = 1.0
-            if self.told is not None:
-                high[self.done[boundary - 1, ~self.told.open[boundary - 1]]] = 0.0
-                low[self.done[boundary - 1, self.told.done[boundary - 1]]] = 1.0
-        if self.told is not None:
-            low[self.period] = max(low[self.period], self.told.bound / self.known)
-            # Contradictions say that nothing is better.
-            high = np.maximum(low, high)
+            high[self.done[boundary - 1, ~self.told.open[boundary - 1]]] = 0.0
+            low[self.done[boundary - 1, self.told.done[boundary - 1]]] = 1.0
+        low[self.period] = max(low[self.period], self.told.bound / self.known)
         return low, high
 
 

@@ -40,6 +40,9 @@ _ROUNDING = 1e-7
 class SpineBound:
     """What the chain tells."""
 
+    known: float
+    """Seconds; the period of a split that is known."""
+
     bound: float
     """Seconds; proven: no split has a shorter period."""
 
@@ -48,6 +51,12 @@ class SpineBound:
 
     open: Bools
     """Units that may be."""
+
+    @classmethod
+    def of_known(cls, problem: Problem, stages: int, known: float, bound: float = 0.0) -> SpineBound:
+        """Nothing but a bound: any unit may lie before any boundary."""
+        every = np.ones((max(stages - 1, 0), len(problem.seconds)), dtype=np.bool_)
+        return cls(known, bound, ~every, every)
 
 
 def spine_bound(
@@ -74,14 +83,13 @@ def spine_bound(
         cost = _direct(LeastTraffic(problem, per_byte, work), chain, cells, until)
     else:
         cost = _through(LeastTraffic(problem, per_byte, work, downward=True), chain, cells)
-    most = stages if not replicate else 1
     forward = _forward(cost, stages, replicate)
     bound = float(forward[:, -1].min())
     bound = min(bound * (1 - _ROUNDING), 1.0) * known
     if replicate or bound >= known:
-        every = np.ones((max(most - 1, 0), len(work)), dtype=np.bool_)
-        return SpineBound(bound, ~every, every)
-    return _windows(cost, forward, stages, chain, cells, bound)
+        return SpineBound.of_known(problem, 1 if replicate else stages, known, bound)
+    done, may = _windows(cost, forward, stages, chain, cells)
+    return SpineBound(known, bound, done, may)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,8 @@ def _forward(cost: Floats, workers: int, replicate: bool) -> Floats:
     return least
 
 
-def _windows(cost: Floats, forward: Floats, stages: int, chain: Spine, cells: _Cells, bound: float) -> SpineBound:
+def _windows(cost: Floats, forward: Floats, stages: int, chain: Spine, cells: _Cells) -> tuple[Bools, Bools]:
+    """Units that are done before each boundary in every better split, and those that may be."""
     units = chain.least.shape[1]
     backward = np.full(len(cost), math.inf)
     backward[-1] = 0.0
@@ -175,4 +184,4 @@ def _windows(cost: Floats, forward: Floats, stages: int, chain: Spine, cells: _C
         if len(alive):
             done[boundary - 1] = chain.least[alive].all(axis=0)
             may[boundary - 1] = chain.most[alive].any(axis=0)
-    return SpineBound(bound, done, may | done)
+    return done, may | done

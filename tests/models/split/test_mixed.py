@@ -8,29 +8,14 @@ import pytest
 pytest.importorskip("scipy")
 
 import beamsplit.models.split.balance as solver
-from beamsplit.models.split.balance import CannotSplit, Problem, Value, Weight, Worker, balance
+from beamsplit.models.split.balance import CannotSplit, Problem, Value, Worker, balance
 from beamsplit.models.split.certified import certified
 from beamsplit.models.split.solver.mixed import mixed_integer
+from beamsplit.models.split.solver.spine_bound import SpineBound
+from tests.models.split.small_problem import small
 from tests.models.split.whole_program import can_be
 
 INF = math.inf
-
-
-def small(draw, crosses=1.0):
-    units = draw.randint(2, 7)
-    values = []
-    for unit in range(-1, units - 1):
-        for _ in range(draw.randint(0, 2)):
-            users = tuple(sorted(draw.sample(range(unit + 1, units), min(units - unit - 1, draw.randint(1, 2)))))
-            nbytes = draw.choice([0, 1, 2, 0.3])
-            values.append(Value(nbytes, unit, users, draw.random() < 0.2, draw.random() < crosses))
-    values.append(Value(1.0, units - 1, (), True))
-    weights = [
-        Weight(draw.choice([1, 2]), tuple(draw.sample(range(units), min(units, draw.randint(1, 2))))) for _ in range(4)
-    ]
-    seconds = tuple(draw.choice([0, 1, 2, 3, 0.5]) for _ in range(units))
-    activations = tuple(draw.choice([0, 1, 2]) for _ in range(units))
-    return Problem(seconds, tuple(values), tuple(weights), activations, draw.choice(["chain", "direct"]))
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -43,7 +28,8 @@ def test_it_is_the_best_there_is(seed):
         best = balance(problem, [worker] * stages, stages if exactly else None).period
     except CannotSplit:
         return
-    found = mixed_integer(problem, worker, stages, best * draw.choice([1.0, 1.3]) or 1.0, 60, exactly=exactly)
+    told = SpineBound.of_known(problem, stages, best * draw.choice([1.0, 1.3]) or 1.0)
+    found = mixed_integer(problem, worker, stages, told, 60, exactly=exactly)
     assert best * (1 - 1e-3) <= found.bound <= best * (1 + 1e-9)
 
 

@@ -12,7 +12,7 @@ from beamsplit.models.split.balance import CannotSplit, Problem, Value, Worker, 
 from beamsplit.models.split.solver.least_traffic import LeastTraffic
 from beamsplit.models.split.solver.spine import spine
 from beamsplit.models.split.solver.spine_bound import spine_bound
-from tests.models.split.test_mixed import small
+from tests.models.split.small_problem import small
 
 
 @pytest.mark.parametrize("seed", range(40))
