@@ -13,6 +13,10 @@ from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.shape import given, integers, numbers
 
 
+_LARGEST = 2**31 - 1
+"""From here on ends of backward steps are the beginning to ONNX Runtime, and the end to the standard."""
+
+
 def shape_of(node: ir.Node, context: RuleContext) -> Decision | None:
     """Shape of a slice: whole sizes but for the split axis."""
     placement, shape = context.placement(node.inputs[0]), context.shape(node.inputs[0])
@@ -38,6 +42,8 @@ def slice_data(node: ir.Node, context: RuleContext) -> Decision | None:
         return None
     if isinstance(placement, Sizes):
         if starts is None or ends is None or len(starts) != 1 or (given(node, "steps", 4) and steps is None):
+            return None
+        if steps and steps[0] < 0 and ends[0] >= _LARGEST:
             return None
         kept = list(range(shape[0]))[slice(starts[0], ends[0], steps[0] if steps else 1)]
         return Decision({name: _picked(placement, kept)})
