@@ -12,7 +12,6 @@ from beamsplit.models.shard.placement import Placement, Replicated, Sharded, Sha
 from beamsplit.models.shard.rule import Rule
 from beamsplit.models.shard.rules.shape import given, integers, numbers
 
-
 _LARGEST = 2**31 - 1
 """From here on ends of backward steps are the beginning to ONNX Runtime, and the end to the standard."""
 
