@@ -184,6 +184,28 @@ def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, target: int):
                 read(path, target)
 
 
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [(2**31 - 1, "ends in the middle of the record at byte 16"), (2**31, "no record begins at byte 16")],
+)
+def test_no_record_is_larger_than_a_protobuf(tmp_path: Path, length: int, told: str):
+    head = struct.pack("<Q", length)
+    path = tmp_path / "d.tfrecord"
+    path.write_bytes(framed(b"") + head + struct.pack("<I", _checksum()(head)) + b"x" * 40)
+    with pytest.raises(OSError, match=told):
+        read(path)
+
+
+def test_a_value_is_single_where_each_of_the_first_rows_has_one_at_most(tmp_path: Path):
+    rows: list[Values] = [{"n": [1], "late": [1]}] * (SAMPLED_ROWS - 1)
+    for more, single in ([{"n": [1, 2]}], False), ([{"n": [1]}, {"n": [1, 2]}], True):
+        (file,) = find_files([str(write(tmp_path / f"{single}.tfrecord", [*rows, *more]))])
+        assert (input_schema([file], "tfrecord").field("n").type == pa.int64()) == single
+    (file,) = find_files([str(write(tmp_path / "t.tfrecord", [{"t": [b"\t\r\n ~"], "c": [b"\x1f"], "d": [b"\x7f"]}]))])
+    kinds = {field.name: field.type for field in input_schema([file], "tfrecord")}
+    assert kinds == {"t": pa.string(), "c": pa.binary(), "d": pa.string()}
+
+
 def test_the_command_reads_it(command: Command):
     rng = np.random.default_rng(0)
     rows = [{"id": [k], "x": [float(v) for v in rng.standard_normal(4)]} for k in range(500)]

@@ -287,7 +287,7 @@ def _blocks(path: str, stream: BinaryIO, at: int, mark: bytes) -> Iterator[Block
             raise _cut(path, at) from None
         except ValueError:
             rows = size = -1
-        if rows < 0 or size < 0 or (rows > size and not rows <= BLOCK_ROWS and not size):
+        if rows < 0 or size < 0 or (rows > BLOCK_ROWS and not size):  # rows without bytes would fill the memory
             raise DamagedFile(f"{path} is damaged: no block begins at byte {at:,}")
         stream.seek(at + begin + size)
         behind = stream.read(MARK_BYTES + most)
