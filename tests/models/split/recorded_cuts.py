@@ -5,6 +5,10 @@
     units           each unit: its nodes (what it reads, weights -> what it makes); then what is recomputed, and notes
     stages 0,0,1    each stage where the units are put so: its nodes (inputs -> outputs, what passes; bytes of weights)
     stages 3        the same where as many units are in each
+    problem         what the solver is given (nodes take 1, 2, 4, ... s, and values 10, 20, ... bytes): seconds
+                    of units; bytes of each value, by whom and for whom (! an output); of each weight, for whom; of
+                    activations
+    problem a,b     the same with these nodes repeated in each stage that needs them
 
 Models are those of graphs.py, or written here as nodes: `made = Op(read, #weight)`, with the inputs first.
 """
@@ -20,9 +24,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from beamsplit.models.cost.profile import Profile
 from beamsplit.models.errors import UsageError
-from beamsplit.models.split.cuts import SplitGraph, Unit
+from beamsplit.models.split.cuts import SplitGraph, Unit, split_graph
 from beamsplit.models.split.plan import StagePlan
+from beamsplit.models.split.problem import make_problem, unit_seconds
 from beamsplit.models.split.stage import assign
 from tests import onnx_models
 from tests.models.split.cutting import equal_cut, graph_of
@@ -83,12 +89,29 @@ def said(line: str) -> str:
     if asked == "units":
         parts = [*map(_unit, one.units), *(f"again {_unit(unit)}" for unit in one.recomputed), *one.notes]
         return " ".join(parts)
+    if asked.startswith("problem"):
+        again = set(filter(None, asked.removeprefix("problem").strip().split(",")))
+        return _problem(split_graph(one.model, again) if again else one)
     where = asked.removeprefix("stages ")
     try:
         cut = [int(at) for at in where.split(",")] if "," in where else equal_cut(one, int(where))
         return " ".join(map(_stage, assign(one, cut)))
     except UsageError as error:
         return f"! {error}"
+
+
+def _problem(one: SplitGraph) -> str:
+    nodes = {str(node.name): float(1 << at) for at, node in enumerate(one.model.graph)}
+    named = [*one.inputs, *(made for part in one.parts.values() for made in part.makes)]
+    profile = Profile(8, nodes, {name: 10.0 * (at + 1) for at, name in enumerate(named)}, sum(nodes.values()))
+    made = make_problem(one, profile, unit_seconds(one, profile))
+    values = [
+        f"{each.nbytes:.0f}@{each.producer}>{','.join(map(str, each.consumers))}{'!' * each.is_output}"
+        for each in made.values
+    ]
+    weights = [f"{each.nbytes:.0f}>{','.join(map(str, each.users))}" for each in made.weights]
+    parts = [map("{:.0f}".format, made.seconds), values, weights, map("{:.0f}".format, made.activation_bytes)]
+    return "; ".join(map(" ".join, parts))
 
 
 def _unit(unit: Unit) -> str:
