@@ -74,58 +74,63 @@ def error_piece(error: RowError) -> Piece:
 class Arrivals:
     """What has come of one partition and waits for its turn.
 
-    Args:
-        waiting: what `waiting()` of an earlier one gave.
-
     >>> one, seven = (np.array(offsets).tobytes() for offsets in ([1], [7]))
     >>> arrivals = Arrivals()
-    >>> arrivals.add(range_piece(OffsetRange(5, 9, seven)), 0.0)
-    >>> arrivals.add(error_piece(RowError("in/0", 7, "read", "bad")), 0.0)
+    >>> arrivals.add(range_piece(OffsetRange(5, 9, seven)))
+    >>> arrivals.add(error_piece(RowError("in/0", 7, "read", "bad")))
     >>> list(arrivals.take(0))
     []
-    >>> arrivals.add(range_piece(OffsetRange(0, 5, one)), 0.1)
-    >>> arrivals.add(error_piece(RowError("in/0", 1, "read", "bad")), 0.2)
+    >>> arrivals.add(range_piece(OffsetRange(0, 5, one)))
+    >>> arrivals.add(error_piece(RowError("in/0", 1, "read", "bad")))
     >>> [each.range.begin for each in arrivals.take(0)]
     [0, 5]
     """
 
-    def __init__(self, waiting: Iterable[tuple[float, Piece]] = ()):
+    def __init__(self, waiting: Iterable[Piece] = ()):
         self._begins: list[int] = []
-        self._ranges: dict[int, tuple[float, OffsetRange]] = {}
-        self._parts: dict[int, list[tuple[float, Piece]]] = {}  # by the begin of their range
-        self._early: list[tuple[float, Piece]] = []  # their range has not come
-        for since, piece in waiting:
-            self.add(piece, since)
+        self._ranges: dict[int, OffsetRange] = {}
+        self._parts: dict[int, list[Piece]] = {}  # by the begin of their range
+        self._early: list[Piece] = []  # their range has not come
+        self._count = 0
+        for piece in waiting:
+            self.add(piece)
 
-    def add(self, piece: Piece, now: float) -> None:
+    def __len__(self) -> int:
+        """How many pieces wait."""
+        return self._count
+
+    def add(self, piece: Piece) -> None:
         """Take in a piece; one that has come before counts once."""
+        self._count += 1
         if piece[0] == RANGE:
             begin, end, offsets, begins, gaps = piece[1:]
             one = OffsetRange(begin, end, offsets, begins, tuple(Gap(*gap) for gap in gaps))  # type: ignore[arg-type, attr-defined]
             known = self._ranges.get(one.begin)
             if known is None:
                 bisect.insort(self._begins, one.begin)
-            if known is None or known[1].end < one.end:
-                self._ranges[one.begin] = now, one
+            else:
+                self._count -= 1
+            if known is None or known.end < one.end:
+                self._ranges[one.begin] = one
             early, self._early = self._early, []
         else:
-            early = [(now, piece)]
-        for since, part in early:
-            begin = self._range_of(_offsets(part[1])[0])
-            if begin is None:
-                self._early.append((since, part))
+            early = [piece]
+        for part in early:
+            at = self._range_of(_offsets(part[1])[0])
+            if at is None:
+                self._early.append(part)
             else:
-                self._parts.setdefault(begin, []).append((since, part))
+                self._parts.setdefault(at, []).append(part)
 
     def _range_of(self, offset: int) -> int | None:
         at = bisect.bisect_right(self._begins, offset) - 1
-        return self._begins[at] if at >= 0 and offset < self._ranges[self._begins[at]][1].end else None
+        return self._begins[at] if at >= 0 and offset < self._ranges[self._begins[at]].end else None
 
     def begins_above(self, done: int | None) -> int | None:
         """Where a reader began, if that is what comes next and is above what is done; else None."""
         if done is None or not self._begins:
             return None
-        one = self._ranges[self._begins[0]][1]
+        one = self._ranges[self._begins[0]]
         return one.begin if one.begins_reading and one.begin > done else None
 
     def take(self, done: int | None) -> Iterator[Complete]:
@@ -135,55 +140,43 @@ class Arrivals:
             done: offsets below are done; None where that is not known, and a reader's first range is the first.
         """
         while self._begins:
-            one = self._ranges[self._begins[0]][1]
+            one = self._ranges[self._begins[0]]
             if not one.begins_reading and (done is None or one.begin > done):
                 return
-            parts = [part for _, part in self._parts.get(one.begin, ())]
-            wanted = np.frombuffer(one.offsets, np.int64)
-            if done is not None:
-                wanted = wanted[wanted >= done]
-            if not _all_there(wanted, parts):
+            parts = self._parts.get(one.begin, [])
+            wanted = _offsets(one.offsets)
+            if not _all_there(wanted if done is None else wanted[wanted >= done], parts):
                 return
             done = one.end if done is None else max(done, one.end)
-            yield self._remove(parts)
-        if done is not None:
+            begin = self._begins.pop(0)
+            del self._ranges[begin]
+            self._count -= 1 + len(self._parts.pop(begin, []))
+            yield Complete(one, _by_offset(parts), _errors(parts))
+        if done is not None and self._early:
             # Told once more of what was complete: an error beside one that came before.
-            self._early = [(since, part) for since, part in self._early if _offsets(part[1])[-1] >= done]
+            left = [part for part in self._early if _offsets(part[1])[-1] >= done]
+            self._count -= len(self._early) - len(left)
+            self._early = left
 
-    def _remove(self, parts: Sequence[Piece]) -> Complete:
-        begin = self._begins.pop(0)
-        self._parts.pop(begin, None)
-        _, one = self._ranges.pop(begin)
-        return Complete(one, _by_offset(parts), _errors(parts))
-
-    def waiting(self) -> list[tuple[float, Piece]]:
-        """(when it came, piece) of all that waits."""
-        ranges = [(since, range_piece(one)) for since, one in self._ranges.values()]
-        return [*ranges, *(part for parts in self._parts.values() for part in parts), *self._early]
-
-    def __len__(self) -> int:
-        """How many pieces wait."""
-        return len(self._ranges) + sum(map(len, self._parts.values())) + len(self._early)
-
-    @property
-    def oldest(self) -> float | None:
-        """When the piece came that waits longest; None where none does."""
-        return min((since for since, _ in self.waiting()), default=None)
+    def waiting(self) -> list[Piece]:
+        """All that waits."""
+        parts = [part for parts in self._parts.values() for part in parts]
+        return [*map(range_piece, self._ranges.values()), *parts, *self._early]
 
     def missing(self) -> str:
         """The messages that what waits is behind of, in words.
 
         >>> arrivals = Arrivals()
-        >>> arrivals.add(range_piece(OffsetRange(5, 9, np.array([5, 7]).tobytes())), 0.0)
-        >>> arrivals.add(error_piece(RowError("in/0", 5, "read", "bad")), 0.0)
+        >>> arrivals.add(range_piece(OffsetRange(5, 9, np.array([5, 7]).tobytes())))
+        >>> arrivals.add(error_piece(RowError("in/0", 5, "read", "bad")))
         >>> arrivals.missing()
         '1 of 2 messages of offsets 5 to 8, from 7 on'
         """
         if not self._begins:
-            return f"messages about offset {_offsets(self._early[0][1][1])[0]}, of which the source has not told"
-        one = self._ranges[self._begins[0]][1]
+            return f"messages about offset {_offsets(self._early[0][1])[0]}, of which the source has not told"
+        one = self._ranges[self._begins[0]]
         wanted = _offsets(one.offsets)
-        lost = np.setdiff1d(wanted, _there([part for _, part in self._parts.get(one.begin, ())]))
+        lost = np.setdiff1d(wanted, _there(self._parts.get(one.begin, ())))
         if not len(lost):
             return f"messages below offset {one.begin}"
         return f"{len(lost)} of {len(wanted)} messages of offsets {one.begin} to {one.end - 1}, from {lost[0]} on"

@@ -40,8 +40,8 @@ from beamsplit.transforms.kafka.in_order import (
 from beamsplit.transforms.kafka.transact import TransactDoFn, Transacted, by_partition
 
 PATIENCE_SECONDS = 600.0
-"""How long what was made waits for what lies before it. All that is on its way is through in the time of some bundles;
-a worker that is killed takes what waits back with it."""
+"""How long a partition stands still though outputs wait, until what lies before them counts as lost. A block is through
+in the time of some bundles; a worker that is killed takes what waits back with it."""
 
 RANGES = "ranges"
 """Tag of the output with what each block stands for."""
@@ -118,6 +118,8 @@ class _TransactInOrder(TransactDoFn):
     def start_bundle(self) -> None:
         super().start_bundle()
         self._arrivals: dict[int, Arrivals] = {}
+        # Partition -> when the last range went on, or what waits began to; and of which moment its timer is.
+        self._stands_since: dict[int, float] = {}
         self._due: dict[int, float] = {}
         self._admitted: set[int] = set()
 
@@ -131,25 +133,29 @@ class _TransactInOrder(TransactDoFn):
     ) -> Iterator[Any]:
         partition, piece, now = int(keyed[0]), keyed[1], self._clock()
         if partition not in self._arrivals:
-            self._arrivals[partition] = Arrivals(pieces.read())
+            kept = list(pieces.read())
+            self._arrivals[partition] = Arrivals(piece for _, piece in kept)
+            self._stands_since[partition] = min((since for since, _ in kept), default=now)
         arrivals = self._arrivals[partition]
         waited = len(arrivals)
-        arrivals.add(piece, now)
+        arrivals.add(piece)
         yield from self.work(lambda: self._take(partition, arrivals))
-        if len(arrivals) == waited + 1:
-            pieces.add((now, piece))
-        elif waited or len(arrivals):
-            pieces.clear()
-            for one in arrivals.waiting():
-                pieces.add(one)
-        oldest = arrivals.oldest
-        if oldest is None:
+        if len(arrivals) <= waited:
+            # It went on: what is left begins to wait.
+            if waited:
+                pieces.clear()
+        if waited == 0 or len(arrivals) <= waited:
+            self._stands_since[partition] = now
+        since = self._stands_since[partition]
+        for one in [piece] if len(arrivals) > waited else arrivals.waiting():
+            pieces.add((since, one))
+        if not len(arrivals):
             if waited:
                 late.clear()
             self._due.pop(partition, None)
-        elif self._due.get(partition) != oldest + self._patience:
-            self._due[partition] = oldest + self._patience
-            without_hold(late, window).set(oldest + self._patience)
+        elif self._due.get(partition) != since:
+            self._due[partition] = since
+            without_hold(late, window).set(since + self._patience)
             end.set(window.max_timestamp())
 
     def _take(self, partition: int, arrivals: Arrivals) -> list[RowError]:
@@ -187,13 +193,15 @@ class _TransactInOrder(TransactDoFn):
         pieces: Any = beam.DoFn.StateParam(PIECES),
         late: Any = beam.DoFn.TimerParam(LATE),
     ) -> None:
-        """What waits longest has waited long: what lies before it is lost."""
-        arrivals = Arrivals(pieces.read())
-        if (oldest := arrivals.oldest) is None:
+        """The partition has stood still for long: what the others wait for is lost."""
+        kept = list(pieces.read())
+        if not kept:
             return
-        if self._clock() < oldest + self._patience:
-            without_hold(late, window).set(oldest + self._patience)
+        due = min(since for since, _ in kept) + self._patience
+        if self._clock() < due:
+            without_hold(late, window).set(due)
             return
+        arrivals = Arrivals(piece for _, piece in kept)
         raise self._lost(key, arrivals, f"what came behind has waited for {self._patience:.0f} s")
 
     @on_timer(END)
@@ -205,7 +213,7 @@ class _TransactInOrder(TransactDoFn):
     ) -> None:
         """Nothing will come any more."""
         late.clear()
-        arrivals = Arrivals(pieces.read())
+        arrivals = Arrivals(piece for _, piece in pieces.read())
         if len(arrivals):
             raise self._lost(key, arrivals, "the input is over")
 

@@ -79,7 +79,7 @@ def test_each_message_comes_out_once_and_in_order_however_its_parts_come(case: C
     for number, piece in enumerate(case.pieces):
         if case.restored[number]:
             arrivals = Arrivals(arrivals.waiting())
-        arrivals.add(piece, float(number))
+        arrivals.add(piece)
         for one in arrivals.take(done):
             assert one.range.begin <= done, "all below is done"
             rows = [at for block in one.blocks for at in block.column(ORIGIN_ROW).to_pylist() if at >= done]
@@ -88,17 +88,18 @@ def test_each_message_comes_out_once_and_in_order_however_its_parts_come(case: C
             assert set(errors) <= case.failed and not set(rows) & case.failed
             came += sorted(rows + errors)
             done = max(done, one.range.end)
+        assert len(arrivals) == len(arrivals.waiting())
     assert came == [at for _, _, offsets in case.ranges for at in offsets if at >= case.done]
     assert done == case.ranges[-1][1]
     # A range that comes again was done: it is not kept for ever.
     list(arrivals.take(done))
-    assert len(arrivals) == 0 and arrivals.oldest is None
+    assert len(arrivals) == 0 and arrivals.waiting() == []
 
 
 def test_rows_that_lie_between_one_another_are_put_in_order_with_what_they_carry():
     arrivals = Arrivals()
     for piece in (scored(1, 4), told(0, 5, [0, 1, 2, 4], True), scored(0, 2)):
-        arrivals.add(piece, 0.0)
+        arrivals.add(piece)
     (one,) = arrivals.take(0)
     (block,) = one.blocks
     assert block.column(ORIGIN_ROW).to_pylist() == [0, 1, 2, 4]
@@ -107,9 +108,9 @@ def test_rows_that_lie_between_one_another_are_put_in_order_with_what_they_carry
 
 def test_where_the_group_has_no_offset_the_first_range_of_a_reader_is_the_first():
     arrivals = Arrivals()
-    arrivals.add(told(5, 9, []), 0.0)
+    arrivals.add(told(5, 9, []))
     assert list(arrivals.take(None)) == []
-    arrivals.add(told(2, 5, [], begins_reading=True), 0.0)
+    arrivals.add(told(2, 5, [], begins_reading=True))
     assert [(one.range.begin, one.range.end) for one in arrivals.take(None)] == [(2, 5), (5, 9)]
 
 
@@ -123,15 +124,15 @@ def test_where_the_group_has_no_offset_the_first_range_of_a_reader_is_the_first(
 )
 def test_what_is_missing_is_told(pieces: list[Piece], done: int, said: str):
     arrivals = Arrivals()
-    for number, piece in enumerate(pieces):
-        arrivals.add(piece, 7.0 + number)
+    for piece in pieces:
+        arrivals.add(piece)
     assert list(arrivals.take(done)) == []
-    assert arrivals.missing() == said and arrivals.oldest == 7.0
+    assert arrivals.missing() == said
 
 
 def test_a_reader_that_begins_above_what_is_done_is_known():
     """Offsets that were changed, or another process that was at work since: who asks finds out which."""
     arrivals = Arrivals()
-    arrivals.add(told(5, 9, [], begins_reading=True), 0.0)
+    arrivals.add(told(5, 9, [], begins_reading=True))
     assert [arrivals.begins_above(done) for done in (None, 4, 5, 7)] == [None, 5, None, None]
     assert [one.range.begin for one in arrivals.take(4)] == [5], "whoever admits it refuses"

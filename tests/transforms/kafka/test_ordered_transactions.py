@@ -176,6 +176,18 @@ def test_a_bundle_that_fails_leaves_nothing_open(key: Key):
     assert key.opened.dropped == 1
 
 
+def test_a_partition_that_goes_on_is_waited_for(key: Key):
+    """However slow a stage is: what is behind it may wait for longer than what counts as lost."""
+    key.bundle(told(0, 0, begins=True), told(2, 2), told(4, 4))
+    key.now += PATIENCE - 1
+    key.bundle(scored(0))
+    key.later(PATIENCE - 1)
+    assert key.late.at == 2 * PATIENCE - 1 + 100.0
+    key.bundle(scored(2))
+    key.later(PATIENCE - 1)
+    assert key.bundle(scored(4)) == ["open", *values(4), ("commit", 6)]
+
+
 def test_what_does_not_come_fails_the_job_by_how_long_others_wait(key: Key):
     key.bundle(told(0, 0, begins=True))
     key.now += PATIENCE - 1
