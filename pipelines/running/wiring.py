@@ -88,17 +88,24 @@ def _score_in_transactions(blocks: PCollection, job: Job, ends: SideWorkers) -> 
         goes_to,
         source.transaction_seconds,
     )
-    if job.execution.is_distributed:
-        left = _score_elsewhere(blocks, job, ends, transacted)
+    hints: Mapping[str, str] = {}
+    if job.execution.distributed is not None:
+        from beamsplit.transforms.infer.run_steps import writer_memory
+
+        hints = {"min_ram": writer_memory(job.execution.distributed)}
+        left = _score_elsewhere(blocks, job, ends, transacted, hints)
     else:
         counted = [CountedStep(step, stage, job.job_dir, step is job.steps[-1][1]) for stage, step in job.steps]
         left = blocks | "Score" >> ScoreInTransactions(counted, transacted, job.job_dir)
     if goes_to is None:
-        errors.write(left, job, None, ends.behind)
+        errors.write(left, job, None, hints)
 
 
-def _score_elsewhere(blocks: PCollection, job: Job, ends: SideWorkers, transacted: Transacted) -> PCollection:
-    """What steps with workers of their own make meets by partition."""
+def _score_elsewhere(
+    blocks: PCollection, job: Job, ends: SideWorkers, transacted: Transacted, hints: Mapping[str, str]
+) -> PCollection:
+    """What steps with workers of their own make meets by partition, in others that write (`hints`): in those of a step,
+    which then had two stages of a task, it would hang on Beam's turns which processes read."""
     import apache_beam as beam
 
     from beamsplit.transforms.kafka.ordered_transactions import (
@@ -112,10 +119,15 @@ def _score_elsewhere(blocks: PCollection, job: Job, ends: SideWorkers, transacte
     told = blocks | "Ranges" >> TellRanges().with_resource_hints(**ends.before)
     scored, failed = run_steps(told.blocks, job.steps, job.execution, job.job_dir, ends, job.metrics)
     pieces = [told[RANGES], scored | "Outputs" >> RowsByPartition().with_resource_hints(**ends.behind)]
-    for number, (found, hints) in enumerate(failed):
-        pieces.append(found | f"Errors {number}" >> ErrorsByPartition().with_resource_hints(**hints))
-    write = TransactInOrder(transacted, job.job_dir, ends.behind.get("min_ram"))
-    return tuple(pieces) | "Pieces" >> beam.Flatten() | "Transactions" >> write
+    for number, (found, found_by) in enumerate(failed):
+        pieces.append(found | f"Errors {number}" >> ErrorsByPartition().with_resource_hints(**found_by))
+    write = TransactInOrder(transacted, job.job_dir).with_resource_hints(**hints)
+    left = tuple(pieces) | "Pieces" >> beam.Flatten() | "Transactions" >> write
+    if job.metrics is None:
+        return left
+    from beamsplit.transforms.telemetry.serve_metrics import ServeMetrics
+
+    return left | "Metrics of the writers" >> ServeMetrics(job.metrics).with_resource_hints(**hints)
 
 
 def side_workers(execution: Execution) -> SideWorkers:

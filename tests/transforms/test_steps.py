@@ -11,7 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beamsplit.pipelines.running.wiring import SideWorkers, run_steps, side_workers
+from beamsplit.pipelines.running.wiring import SideWorkers, _score_elsewhere, run_steps, side_workers
+from beamsplit.runners.beam_patches.parts_apart import _stages
+from beamsplit.transforms.infer.run_steps import writer_memory
+from beamsplit.transforms.kafka.config import ClientConfig, Topic
+from beamsplit.transforms.kafka.offsets import Group
+from beamsplit.transforms.kafka.transact import Transacted
 from beamsplit.transforms.step import StepResult
 from tests import onnx_models
 from tests.models.split import chains
@@ -67,3 +72,23 @@ def test_what_is_before_and_behind_the_model_has_the_workers_of_its_ends(of: str
 
 def test_a_whole_model_leaves_it_to_the_runner():
     assert side_workers(SimpleNamespace(distributed=None)) == SideWorkers()  # type: ignore[arg-type]
+
+
+def test_what_writes_in_transactions_has_workers_of_its_own_so_that_no_other_has_two_stages(tmp_path: Path):
+    model, given = parts("stages", tmp_path)
+    ends, hints = side_workers(model), {"min_ram": writer_memory(model.distributed)}
+    pipeline = beam.Pipeline()
+    blocks = pipeline | "Read" >> beam.Create([given]).with_output_types(pa.RecordBatch).with_resource_hints(
+        **ends.before
+    )
+    steps = [(stage, Same()) for stage in ("read", "infer", "finish")]
+    job: Any = SimpleNamespace(steps=steps, execution=model, job_dir=None, metrics=None)
+    transacted = Transacted(Group(ClientConfig("h:1"), "in", "g", commits=False), Topic("h:1", "out"))
+    _score_elsewhere(blocks, job, ends, transacted, hints)
+    components = pipeline.to_runner_api().components
+    stages = _stages(components)
+    steps_of_it = (one for one in components.transforms.values() if "_TransactInOrder" in one.unique_name)
+    (writer,) = {one.environment_id for one in steps_of_it if one.environment_id}
+    assert stages[writer] == 1
+    hinted = {name: count for name, count in stages.items() if components.environments[name].resource_hints}
+    assert len(hinted) == len(model.distributed.steps) + 1 and set(hinted.values()) == {1}

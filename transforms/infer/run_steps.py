@@ -280,3 +280,11 @@ def worker_memory(steps: ModelSteps) -> dict[tuple[int, int | None], str]:
         taken.add(least)
         asked[worker] = f"{least}B"
     return asked
+
+
+def writer_memory(steps: ModelSteps) -> str:
+    """The memory that workers ask for which only write what the others make: unlike that of each of those."""
+    others, least = set(worker_memory(steps).values()), WORKER_BYTES
+    while f"{least}B" in others:
+        least += 1
+    return f"{least}B"

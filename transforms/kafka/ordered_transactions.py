@@ -140,10 +140,9 @@ class _TransactInOrder(TransactDoFn):
         waited = len(arrivals)
         arrivals.add(piece)
         yield from self.work(lambda: self._take(partition, arrivals))
-        if len(arrivals) <= waited:
+        if waited and len(arrivals) <= waited:
             # It went on: what is left begins to wait.
-            if waited:
-                pieces.clear()
+            pieces.clear()
         if waited == 0 or len(arrivals) <= waited:
             self._stands_since[partition] = now
         since = self._stands_since[partition]
@@ -235,7 +234,6 @@ class TransactInOrder(beam.PTransform):
     Args:
         transacted: what is committed together.
         job_dir: folder that local workers share; None on a cluster.
-        min_ram: resource hint of the workers that write.
         patience: seconds until what does not come counts as lost.
         clock: seconds since 1970.
     """
@@ -244,19 +242,14 @@ class TransactInOrder(beam.PTransform):
         self,
         transacted: Transacted,
         job_dir: str | None = None,
-        min_ram: str | None = None,
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.time,
     ):
         super().__init__()
-        self._min_ram = min_ram
         self._dofn = _TransactInOrder(transacted, job_dir, patience, clock)
 
     def expand(self, pieces: PCollection) -> PCollection:
         """Wire: one ParDo with state."""
-        pardo = beam.ParDo(self._dofn).with_output_types(bytes)
-        if self._min_ram is not None:
-            pardo = pardo.with_resource_hints(min_ram=self._min_ram)
-        made = pieces | pardo.with_outputs(FAILED, main="none")
+        made = pieces | beam.ParDo(self._dofn).with_output_types(bytes).with_outputs(FAILED, main="none")
         made[FAILED].element_type = RowError
         return made[FAILED]

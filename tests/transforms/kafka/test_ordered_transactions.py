@@ -87,7 +87,7 @@ class Key:
         self.partition, self.opened = opened.partition, opened
         self.partition.let.set()
         topic, group = Topic("h:1", "out"), Group(ClientConfig("h:1"), "in", "g", commits=False)
-        self._dofn = TransactInOrder(Transacted(group, topic), None, None, PATIENCE, lambda: self.now)._dofn
+        self._dofn = TransactInOrder(Transacted(group, topic), None, PATIENCE, lambda: self.now)._dofn
         self._dofn.setup()
 
     def bundle(self, *pieces: Piece) -> list[Any]:
