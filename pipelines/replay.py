@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.schemes import is_topic
-from beamsplit.pipelines.running.interrupt import exit_now, own_process
-from beamsplit.pipelines.score import WRONG_USE
+from beamsplit.pipelines.running.interrupt import exit_now, is_own_process, own_process
+from beamsplit.pipelines.score import FAILED, INTERRUPTED, WRONG_USE, quiet_logs
 from beamsplit.pipelines.score import main as score
 from beamsplit.pipelines.typed import show_error, typed
 from beamsplit.pipelines.utf8 import speak_utf8
+from beamsplit.runners.without_pandas import leave_pandas_out
 
 USAGE = """usage: {command} ERRORS --model M.onnx --output FILE [options]
 
@@ -34,11 +35,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE.format(command=typed("replay"), score=typed("score")), end="")
         return 0 if argv else WRONG_USE
+    debug = "--debug" in argv
+    # Reading the errors imports what scoring does.
+    quiet_logs(debug)
+    if is_own_process():
+        leave_pandas_out()
     try:
-        return score(score_argv(argv))
+        same = score_argv(argv)
     except UsageError as error:
-        show_error(f"error: {error}", "--debug" in argv)
+        show_error(f"error: {error}", debug)
         return WRONG_USE
+    except KeyboardInterrupt as interrupt:
+        print("interrupted: nothing was begun", file=sys.stderr)
+        return getattr(interrupt, "code", INTERRUPTED)
+    except Exception as error:  # libraries may raise anything
+        show_error(f"error: {argv[0]} cannot be read: {error} (--debug shows all)", debug)
+        return FAILED
+    return score(same)
 
 
 def score_argv(argv: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     """
     started = time.perf_counter() if started is None else started
     options, rest = parse(argv)
-    _quiet_logs(options.watching.debug)
+    quiet_logs(options.watching.debug)
     if is_own_process():
         leave_pandas_out()
     # Importing makes millions of objects that stay: looking for garbage among them costs a tenth of the start-up.
@@ -45,7 +45,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
         gc.enable()
 
 
-def _quiet_logs(debug: bool) -> None:
+def quiet_logs(debug: bool) -> None:
     """Keep Beam's log for --debug: what matters of it reaches the user as one clear line."""
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR)
     if not debug:

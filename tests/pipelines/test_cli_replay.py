@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +117,10 @@ def test_errors_that_name_nothing_or_what_is_elsewhere(failed: Command):
     assert code == 2 and "names messages (in), and --input" in err
     assert main([]) == 2 and main(["--help"]) == 0
     assert "usage: " in failed.capsys.readouterr().out
+
+
+def test_as_a_process_of_its_own_it_says_no_more_than_score(failed: Command):
+    argv = [sys.executable, "-m", "pipelines.replay", "errors.jsonl", "--model", "other.onnx", "--output", "again.csv"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([*argv, "--quiet"], cwd=failed.folder, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

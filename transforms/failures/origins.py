@@ -55,6 +55,8 @@ def read_origins(path: str) -> FailedOrigins:
     try:
         found = infer_schema(files, format).schema
     except NoColumns:
+        if files[0].size:
+            raise UsageError(f"--replay {path} is no errors output: nothing in it can be read as {format}") from None
         raise _nothing(path) from None
     wanted = next((one for one in (MESSAGE, FILE) if set(one.names) <= set(found.names)), None)
     if wanted is None:
@@ -108,6 +110,9 @@ def _origins(path: str, table: pa.Table, changed: float | None) -> FailedOrigins
     for name in table.column_names:
         if name != "stage" and table[name].null_count:
             raise UsageError(f"--replay {path} has an error without its {name}; remove it")
+    number = "offset" if "offset" in table.column_names else "row"
+    if len(table) and (least := pc.min(table[number]).as_py()) < 0:
+        raise UsageError(f"--replay {path} has an error of {number} {least}, and there is none below 0; remove it")
     if not len(table) and not gaps:
         raise _nothing(path)
     if "topic" in table.column_names:

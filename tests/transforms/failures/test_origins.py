@@ -53,6 +53,8 @@ def test_messages_once_each_without_those_that_were_gone(tmp_path: Path):
     ("content", "told"),
     [
         ("", "names no row: nothing failed"),
+        ("\x01 no JSON\nnor this\n", "is no errors output: nothing in it can be read as jsonl"),
+        ('{"file": "a.csv", "row": -5}\n', "has an error of row -5, and there is none below 0"),
         ('{"a": 1}\n', "is no errors output: it has the columns a"),
         ('{"file": "a.csv", "row": 1}\n{"file": "a.csv"}\n', "has an error without its row"),
         ('{"file": "a.csv", "row": 1}\n{"file": "a.c', "row 1 is no error"),
