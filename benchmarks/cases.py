@@ -34,7 +34,7 @@ class Case:
 
     name: str
     kind: str
-    """`table`, `files` (of a row each), `images` or `texts`."""
+    """`table`, `files` (of a row each), `images`, `small` (images, of a folder or a tar) or `texts`."""
 
     rows: int
     source: Path
@@ -56,8 +56,8 @@ class Case:
         """The command of one program that writes to `output`."""
         if self.lake and program == OURS:
             return [*_score(self), "--output", _lake_output(self.lake, output), "--quiet"]
-        if self.lake and program == DAFT:
-            source, module = self.lake_source(), "benchmarks.alternatives.daft_lakes"
+        if self.lake and program in (DAFT, POLARS):
+            source, module = self.lake_source(), f"benchmarks.alternatives.{program.lower()}_lakes"
             written = _lake_output(self.lake, output).removeprefix("delta:")
             return [sys.executable, "-m", module, self.lake, source, str(self.model), written]
         if program == OURS:
@@ -90,6 +90,9 @@ def _score(case: Case) -> list[str]:
     if case.kind == "images":
         prepare = "image:size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
         command += ["--prepare", prepare, "--keep", "path"]
+    if case.kind == "small":
+        column, key = ("jpg", "__key__") if case.source.suffix == ".tar" else ("bytes", "path")
+        command += ["--prepare", f"image:size=64,resize=64,column={column}", "--keep", key]
     if case.kind == "texts":
         command += ["--prepare", f"text:{case.tokenizer},column=text,max_length=128", "--keep", "id"]
         command += ["--finish", "benchmarks.pooling:mean_of_tokens"]
@@ -124,8 +127,17 @@ def make_cases(names: list[str], folder: Path, scale: float) -> list[Case]:
         elif name in ("delta_10m", "s3_1m"):
             lake, full, goal = ("delta", 10_000_000, 1.2) if name == "delta_10m" else ("s3", 1_000_000, 1.0)
             count = rows(full)
-            source, programs = data.table(folder, count), (OURS, PLAIN, *daft)
+            source, programs = data.table(folder, count), (OURS, PLAIN, *polars, *daft)
             made.append(Case(name, "table", count, source, data.mlp(folder), programs, {DAFT: goal}, lake=lake))
+        elif name == "embeddings_1m":
+            count = rows(1_000_000)
+            source, model = data.table(folder, count), data.embedder(folder)
+            made.append(Case(name, "table", count, source, model, (*loops, *polars), {POLARS: 1.0, TUNED: 0.8}))
+        elif name in IMAGE_CASES:
+            count = rows(10_000)
+            source = data.small_images(folder, count)
+            source = source if name == "images_10k" else data.tar_of(source)
+            made.append(Case(name, "small", count, source, data.small_cnn(folder), loops, {PLAIN: 1.0, TUNED: 0.8}))
         elif name in TEXT_CASES:
             form, mixed = TEXT_CASES[name]
             count = rows(1_000_000)
@@ -165,4 +177,9 @@ TEXT_CASES = {
 }
 """Case -> (extension, whether names, days and times stand beside the numbers)."""
 
-CASES = ("tabular_1m", "tabular_10m", *TEXT_CASES, "files_10k", "cnn", "encoder", "trees", "delta_10m", "s3_1m")
+IMAGE_CASES = ("images_10k", "images_tar_10k")
+
+CASES = (
+    *("tabular_1m", "tabular_10m", "embeddings_1m", *TEXT_CASES, "files_10k", "cnn", *IMAGE_CASES),
+    *("encoder", "trees", "delta_10m", "s3_1m"),
+)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -106,6 +108,76 @@ def mlp(folder: Path) -> Path:
         weights,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def embedder(folder: Path) -> Path:
+    """A row of 32 numbers becomes 384 between -1 and 1: a matrix and Tanh, so that writing them is most of the work."""
+    from onnx import helper
+
+    weights = {"w": (np.random.default_rng(6).standard_normal((COLUMNS, 384)) / np.sqrt(COLUMNS)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Tanh", ["h"], ["y"])]
+    return _model(folder / "embedder.onnx", nodes, ["rows", COLUMNS], ["rows", 384], weights)
+
+
+def small_cnn(folder: Path) -> Path:
+    """Two convolutions and a matrix: images [3, 64, 64] -> 10 numbers."""
+    from onnx import helper
+
+    rng = np.random.default_rng(7)
+    shapes = {"k0": (8, 3, 3, 3), "k1": (16, 8, 3, 3), "w": (16, 10)}
+    weights = {name: (rng.standard_normal(shape) / 5).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "k0"], ["c0"], strides=[2, 2]),
+        helper.make_node("Relu", ["c0"], ["r0"]),
+        helper.make_node("Conv", ["r0", "k1"], ["c1"], strides=[2, 2]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("GlobalAveragePool", ["r1"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    return _model(folder / "small_cnn.onnx", nodes, ["rows", 3, 64, 64], ["rows", 10], weights)
+
+
+def _model(path: Path, nodes: list[Any], given: list[Any], made: list[Any], weights: dict[str, np.ndarray]) -> Path:
+    """Nodes from `x` to `y` as a file."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, given)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, made)
+    tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, path.stem, [x], [y], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def small_images(folder: Path, count: int) -> Path:
+    """A folder of JPEGs of 64 pixels a side."""
+    from PIL import Image
+
+    target = folder / f"images-{count}"
+    if target.exists():
+        return target
+    part = folder / f"images-{count}.part"
+    part.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(8)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((64, 64), Image.Resampling.BICUBIC).save(part / f"{number:06}.jpg", "JPEG", quality=88)
+    part.rename(target)
+    return target
+
+
+def tar_of(images: Path) -> Path:
+    """The files of a folder as a tar, in the order of their names."""
+    path = images.with_suffix(".tar")
+    if not path.exists():
+        part = images.with_suffix(".part")
+        with tarfile.open(part, "w") as tar:
+            for file in sorted(images.iterdir()):
+                tar.add(file, file.name)
+        part.rename(path)
     return path
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("psutil")
 pytest.importorskip("matplotlib")
 
 from benchmarks import batch
-from benchmarks.cases import OURS, PLAIN, TUNED, Case
+from benchmarks.cases import OURS, PLAIN, TUNED, Case, make_cases
 from benchmarks.measure import ProgramFailed, peak_private_bytes
 
 
@@ -86,3 +86,17 @@ def test_tables_and_stores_are_read_and_written(tmp_path: Path, case: str) -> No
     assert batch.main([*options, "--programs", OURS, PLAIN]) == 0
     by_program = {one["program"]: one for one in json.loads((out / "batch.json").read_text())["results"]}
     assert set(by_program) == {OURS, PLAIN} and by_program[OURS]["largest_difference"] < 1e-4
+
+
+@pytest.mark.parametrize(("name", "kind", "width"), [("embeddings_1m", "table", 384), ("images_tar_10k", "small", 10)])
+def test_the_loops_agree(tmp_path: Path, name: str, kind: str, width: int) -> None:
+    from benchmarks.alternatives import common, plain_loop, tuned_loop
+
+    (case,) = make_cases([name], tmp_path, 0.0)
+    found = []
+    for loop in (plain_loop, tuned_loop):
+        output = tmp_path / f"{loop.__name__}.parquet"
+        getattr(loop, kind)(common.Job(case.kind, case.source, case.model, output))
+        found.append(batch.predictions(output))
+    assert found[0].shape == (case.rows, width)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)

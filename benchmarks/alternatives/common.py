@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ class Job:
     """What one program is asked to do."""
 
     kind: str
-    """`table`, `images` or `texts`."""
+    """`table`, `files`, `images`, `small` (images) or `texts`."""
 
     source: Path
     model: Path
@@ -64,6 +67,37 @@ def decode(data: bytes) -> np.ndarray:
     left, top = round((width - SIDE) / 2), round((height - SIDE) / 2)
     pixels = np.asarray(image.crop((left, top, left + SIDE, top + SIDE)), np.float32) / 255
     return ((pixels - MEAN) / STD).transpose(2, 0, 1)
+
+
+def decode_small(data: bytes) -> np.ndarray:
+    """A JPEG of 64 pixels a side as float32 [3, 64, 64], 0 to 1."""
+    from PIL import Image
+
+    return (np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) / 255).transpose(2, 0, 1)
+
+
+def pictures(source: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of the images of a folder or a tar, in the order of their names."""
+    if source.is_dir():
+        yield from ((str(path), path.read_bytes()) for path in sorted(source.iterdir()))
+        return
+    with tarfile.open(source) as tar:
+        for member in tar:
+            stream = tar.extractfile(member)
+            assert stream is not None
+            yield member.name.removesuffix(".jpg"), stream.read()
+
+
+def some_at_a_time(pieces: Iterable[Any], count: int) -> Iterator[list[Any]]:
+    """So many of them together."""
+    left = iter(pieces)
+    while part := list(itertools.islice(left, count)):
+        yield part
+
+
+def column_of(scores: np.ndarray) -> pa.Array:
+    """Outputs [rows, width] as a column: numbers where the width is 1, else tensors."""
+    return pa.array(scores[:, 0]) if scores.shape[1] == 1 else pa.FixedShapeTensorArray.from_numpy_ndarray(scores)
 
 
 def mean_of_tokens(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:

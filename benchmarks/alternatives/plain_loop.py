@@ -9,7 +9,17 @@ import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.alternatives.common import Job, decode, mean_of_tokens, parse, text_batches
+from benchmarks.alternatives.common import (
+    Job,
+    column_of,
+    decode,
+    decode_small,
+    mean_of_tokens,
+    parse,
+    pictures,
+    some_at_a_time,
+    text_batches,
+)
 
 
 def table(job: Job) -> None:
@@ -20,8 +30,7 @@ def table(job: Job) -> None:
     is_text = job.source.suffix != ".parquet"
     for batch in text_batches(job.source, 65_536) if is_text else pq.ParquetFile(job.source).iter_batches(65_536):
         x = np.column_stack([column.to_numpy() for column in batch.columns]).astype(np.float32, copy=False)
-        scores = session.run(None, {name: x})[0]
-        out = pa.table({"y": scores[:, 0]})
+        out = pa.table({"y": column_of(session.run(None, {name: x})[0])})
         writer = writer or pq.ParquetWriter(job.output, out.schema)
         writer.write_table(out)
     if writer:
@@ -57,6 +66,17 @@ def images(job: Job) -> None:
     pq.write_table(pa.table({"key": keys, "value": tensor}), job.output)
 
 
+def small(job: Job) -> None:
+    """Decode 32 of a folder or a tar, run 32."""
+    session = ort.InferenceSession(job.model, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    keys, scores = [], []
+    for part in some_at_a_time(pictures(job.source), 32):
+        scores.append(session.run(None, {name: np.stack([decode_small(data) for _, data in part])})[0])
+        keys += [key for key, _ in part]
+    pq.write_table(pa.table({"key": keys, "value": column_of(np.concatenate(scores))}), job.output)
+
+
 def texts(job: Job) -> None:
     """Tokenize 32, padded to the longest, run 32, average the tokens."""
     from tokenizers import Tokenizer
@@ -79,4 +99,4 @@ def texts(job: Job) -> None:
 
 if __name__ == "__main__":
     wanted = parse()
-    {"table": table, "files": files, "images": images, "texts": texts}[wanted.kind](wanted)
+    {"table": table, "files": files, "images": images, "small": small, "texts": texts}[wanted.kind](wanted)

@@ -19,7 +19,7 @@ import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.alternatives.common import Job, decode, parse
+from benchmarks.alternatives.common import Job, column_of, decode, decode_small, parse, pictures, some_at_a_time
 
 ROWS = 4_096
 """Rows of a run of the model."""
@@ -57,7 +57,9 @@ def table(job: Job) -> None:
     session = one_thread_session(job.model)
     name = session.get_inputs()[0].name
     meta = pq.ParquetFile(job.source).metadata
-    writer = pq.ParquetWriter(job.output, pa.schema([("y", pa.float32())]), use_dictionary=False)
+    width = session.get_outputs()[0].shape[-1]
+    kind = column_of(np.zeros((1, width), np.float32)).type
+    writer = pq.ParquetWriter(job.output, pa.schema([("y", kind)]), use_dictionary=False)
     lock = threading.Lock()
 
     def decode(groups: list[int]) -> Iterator[pa.RecordBatch]:
@@ -67,15 +69,15 @@ def table(job: Job) -> None:
     def score(batch: pa.RecordBatch) -> None:
         buffer = np.empty((ROWS, meta.num_columns), np.float32)
         columns = [column.to_numpy() for column in batch.columns]
-        scores = np.empty(batch.num_rows, np.float32)
+        scores = np.empty((batch.num_rows, width), np.float32)
         for start in range(0, batch.num_rows, ROWS):
             stop = min(start + ROWS, batch.num_rows)
             x = buffer[: stop - start]
             for at, column in enumerate(columns):
                 x[:, at] = column[start:stop]
-            scores[start:stop] = session.run(None, {name: x})[0][:, 0]
+            scores[start:stop] = session.run(None, {name: x})[0]
         with lock:
-            writer.write_table(pa.table({"y": scores}))
+            writer.write_table(pa.table({"y": column_of(scores)}))
 
     def score_group(group: int) -> None:
         for batch in decode([group]):
@@ -108,6 +110,25 @@ def images(job: Job) -> None:
     pq.write_table(pa.table({"key": [str(path) for path in paths], "value": tensor}), job.output)
 
 
+def small(job: Job) -> None:
+    """32 images at a time of a folder or a tar, decoded and run by the same thread."""
+    session = one_thread_session(job.model)
+    name = session.get_inputs()[0].name
+    scores: dict[int, tuple[list[str], np.ndarray]] = {}
+
+    def score(piece: tuple[int, list[tuple[str, bytes]]]) -> None:
+        number, part = piece
+        x = np.empty((len(part), 3, 64, 64), np.float32)
+        for at, (_, data) in enumerate(part):
+            x[at] = decode_small(data)
+        scores[number] = [key for key, _ in part], session.run(None, {name: x})[0]
+
+    in_threads(enumerate(some_at_a_time(pictures(job.source), 32)), score)
+    parts = [scores[number] for number in sorted(scores)]
+    keys, values = [key for part, _ in parts for key in part], np.concatenate([value for _, value in parts])
+    pq.write_table(pa.table({"key": keys, "value": column_of(values)}), job.output)
+
+
 def texts(job: Job) -> None:
     """A thousand texts at a time, those of equal length in runs of up to 32."""
     from tokenizers import Tokenizer
@@ -137,4 +158,4 @@ def texts(job: Job) -> None:
 
 if __name__ == "__main__":
     wanted = parse()
-    {"table": table, "images": images, "texts": texts}[wanted.kind](wanted)
+    {"table": table, "images": images, "small": small, "texts": texts}[wanted.kind](wanted)
