@@ -146,7 +146,7 @@ def planned(options: PlanOptions) -> tuple[Plan, SampleRows]:
     from beamsplit.models.cost.cluster import limit_memory, read_cluster, worker_counts
     from beamsplit.models.cost.sample_run import SampleRun
     from beamsplit.models.running.session import SessionOptions, drop_session, resolve_providers
-    from beamsplit.models.split.frontier import find_frontier
+    from beamsplit.models.split.frontier import find_frontier, with_plan
     from beamsplit.models.split.planner import make_plan
     from beamsplit.models.split.profiled import profile_model, threads_of_worker
     from beamsplit.pipelines.execution.workers import cores
@@ -169,7 +169,8 @@ def planned(options: PlanOptions) -> tuple[Plan, SampleRows]:
     plan = make_plan(run, stages, workers, graph=rows.graph, profile=profile)
     if profile is not None:
         total = sum(stage.seconds for stage in plan.stages)
-        plan = replace(plan, frontier=find_frontier(rows.graph, profile, workers, counts, total))
+        points = find_frontier(rows.graph, profile, workers, counts, total)
+        plan = replace(plan, frontier=with_plan(points, plan, len(workers)))
     return replace(plan, notes=(*rows.told, *plan.notes)), rows
 
 

@@ -14,7 +14,13 @@ from beamsplit.models.split.solver.spine_bound import spine_bound
 
 
 def certified(
-    problem: Problem, workers: Sequence[Worker], stages: int | None = None, *, replicate: bool = False, seconds: float
+    problem: Problem,
+    workers: Sequence[Worker],
+    stages: int | None = None,
+    *,
+    replicate: bool = False,
+    seconds: float,
+    enough: float = CLOSE,
 ) -> Balance:
     """The split of `balance`, or a better one, with the better bound.
 
@@ -27,13 +33,14 @@ def certified(
         workers: that run it.
         stages: exactly so many; None: any number up to that of the workers.
         replicate: whether a stage may run on several workers.
-        seconds: that the program may take, about.
+        seconds: that this may take beyond `balance`, about.
+        enough: gap that is good enough.
 
     Raises:
         CannotSplit, ValueError: as `balance` does.
     """
     best = balance(problem, workers, stages, replicate=replicate)
-    if best.optimal or len(set(workers)) > 1 or len(workers) == 1 or not best.period or not available():
+    if best.gap <= enough or len(set(workers)) > 1 or len(workers) == 1 or not best.period or not available():
         return best
     until = time.perf_counter() + seconds
     counted = stages is not None or is_limited(problem, workers)
@@ -44,7 +51,7 @@ def certified(
         replicate=not alone,
     )  # fmt: skip
     best = _with_bound(best, told.bound, "spine")
-    if not alone or best.gap <= CLOSE:
+    if not alone or best.gap <= enough:
         return best
     most = stages or len(workers)
     left = max(until - time.perf_counter(), seconds / 4)

@@ -12,7 +12,7 @@ from beamsplit.models.cost.cluster import ClusterWorker
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.split.balance import CannotSplit, balance
 from beamsplit.models.split.cuts import SplitGraph
-from beamsplit.models.split.plan import FrontierPoint, way_name
+from beamsplit.models.split.plan import FrontierPoint, Plan, way_name
 from beamsplit.models.split.problem import make_problem, solver_workers, unit_seconds
 
 STAGES = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -58,6 +58,18 @@ def find_frontier(
                 )
 
     return tuple(points())
+
+
+def with_plan(points: Sequence[FrontierPoint], plan: Plan, workers: int) -> tuple[FrontierPoint, ...]:
+    """The ways with the plan for so many workers among them: it may be faster than stages in the units' own order."""
+    like = [one for one in points if (one.workers, one.stages) == (workers, len(plan.stages))]
+    nbytes = max(one.worker_bytes for one in like) if like else float(max(one.weight_bytes for one in plan.stages))
+    same = next((one for one in like if one.name == plan.name), None)
+    if same is not None and same.rows_per_second >= plan.rows_per_second:
+        return tuple(points)
+    mine = FrontierPoint(workers, len(plan.stages), plan.name, plan.rows_per_second, nbytes)
+    rest = [one for one in points if one is not same]
+    return tuple(sorted([*rest, mine], key=lambda one: (one.workers, one.stages)))
 
 
 def fastest(points: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:

@@ -115,7 +115,9 @@ def make_plan(
             together = here and sum(plan.replicas for plan in plans) > 1
             return time_stages(graph.model, run, plans, together=together)
 
-    drawn = draw_stages(graph, profile, stages, workers, timer=timer)
+    drawn = draw_stages(
+        graph, profile, stages, workers, timer=timer, seconds=BOUND_SECONDS if timed == "all" else 0.0
+    )  # fmt: skip
     whole = WholeCost(
         profile.total_seconds,
         float(sum(graph.weight_bytes.values())),
@@ -171,6 +173,7 @@ def draw_stages(
     workers: Sequence[ClusterWorker],
     *,
     timer: Timer | None = None,
+    seconds: float = 0.0,
 ) -> Drawn:
     """Balance, cut and, with a timer, correct by what the stages take.
 
@@ -184,16 +187,16 @@ def draw_stages(
         stages: exactly so many; None: any number up to the workers.
         workers: that run them.
         timer: measures the seconds of extracted stages on this machine.
+        seconds: for a better split and a bound where down-sets are too many, in the first round.
 
     Raises:
         UsageError: no such split exists.
     """
-    seconds = unit_seconds(graph, profile)
     best: Drawn | None = None
-    problem = make_problem(graph, profile, seconds, workers[0].links)
+    problem = make_problem(graph, profile, unit_seconds(graph, profile), workers[0].links)
     seen = set()
-    for _ in range(MOST_ROUNDS):
-        found = _balanced(problem, workers, stages)
+    for number in range(MOST_ROUNDS):
+        found = _balanced(problem, workers, stages, 0.0 if number else seconds)
         drawn = Drawn(found, _staffed(assign(graph, found.stage_of), found, problem, workers), problem)
         if timer is None:
             return drawn
@@ -248,7 +251,7 @@ def _balanced(problem: Problem, workers: Sequence[ClusterWorker], stages: int | 
     try:
         staff, replicate = solver_workers(workers), stages != len(workers)
         if seconds:
-            return certified(problem, staff, stages, replicate=replicate, seconds=seconds)
+            return certified(problem, staff, stages, replicate=replicate, seconds=seconds, enough=CERTIFIED)
         return balance(problem, staff, stages, replicate=replicate)
     except CannotSplit as error:
         most = error.most_stages

@@ -8,8 +8,8 @@ import pytest
 from beamsplit.models.cost.cluster import read_cluster, worker_counts
 from beamsplit.models.cost.profile import Profile
 from beamsplit.models.errors import UsageError
-from beamsplit.models.split.frontier import fastest, find_frontier, leanest
-from beamsplit.models.split.plan import FrontierPoint
+from beamsplit.models.split.frontier import fastest, find_frontier, leanest, with_plan
+from beamsplit.models.split.plan import FrontierPoint, Plan, StagePlan
 from tests import onnx_models
 from tests.models.split.cutting import graph_of
 
@@ -35,6 +35,15 @@ def test_the_leanest_of_the_most_workers():
     nearly = (*points(), FrontierPoint(3, 4, "4 stages", 18.9, 59.9))
     assert [one.name for one in leanest(nearly)] == ["2 stages on 3", "3 stages", "3 replicas"]
     assert leanest(()) == ()
+
+
+@pytest.mark.parametrize(("stages", "period"), [(3, 0.01), (3, 1.0), (5, 0.01)])
+def test_the_frontier_is_never_below_the_plan(stages, period):
+    plan = Plan("m", "", 1, tuple(StagePlan(at, (), (), ()) for at in range(stages)), (), period=period)
+    found = with_plan(points(), plan, 3)
+    assert fastest(found)[-1].rows_per_second == max(20.0, plan.rows_per_second)
+    assert [one for one in found if one.name != plan.name] == [one for one in points() if one.name != plan.name]
+    assert len([one for one in found if one.name == plan.name]) == 1
 
 
 def test_ways_are_predicted_from_one_profile(tmp_path: Path):

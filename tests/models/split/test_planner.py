@@ -15,6 +15,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.feeds import make_feeds
 from beamsplit.models.graph.model_file import ModelFile
 from beamsplit.models.running.session import SessionOptions, get_session
+from beamsplit.models.split.balance import evaluate
 from beamsplit.models.split.chain import check_chain, open_chain
 from beamsplit.models.split.cuts import SplitGraph
 from beamsplit.models.split.micro_batch import find_micro_batch
@@ -329,3 +330,20 @@ def test_micro_batches_leave_room_for_overlap():
     assert found.batch_size == 16
     alone = find_micro_batch(costs.run, bytes_per_row=1, block_rows=1, budget_seconds=1e9, clock=costs.clock)
     assert alone.batch_size == 1
+
+
+def test_a_better_split_of_the_longer_search_is_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("scipy")
+    graph = graph_of(diamond(), tmp_path)
+    profile = profile_of(graph, dict(zip("abcdef", (1.0, 2.0, 2.0, 1.0, 1.0, 3.0), strict=True)))
+    best = draw_stages(graph, profile, 2, read_cluster("2")).balance
+
+    def poor(problem, workers, stages, **more):
+        stage_of = [0] * (len(problem.seconds) - 1) + [1]
+        return evaluate(problem, stage_of, [[0], [1]], workers, lower_bound=0.1, method="orders")
+
+    monkeypatch.setattr("beamsplit.models.split.certified.balance", poor)
+    monkeypatch.setattr("beamsplit.models.split.planner.balance", poor)
+    drawn = draw_stages(graph, profile, 2, read_cluster("2"), seconds=30.0)
+    assert (drawn.balance.period, drawn.balance.gap < 1e-3) == (pytest.approx(best.period, rel=1e-4), True)
+    assert draw_stages(graph, profile, 2, read_cluster("2")).balance.period > best.period
