@@ -62,7 +62,7 @@ def test_every_option_is_a_field_and_every_field_an_option():
 def test_the_table_of_what_goes_together_names_options():
     assert set(modes.GOES_WITH) <= set(values._PLACES)
     marks = {mark for row in modes.GOES_WITH.values() for mark in row.values()}
-    assert marks <= {"yes", "-", "topic", "file", "table", "deep"}
+    assert marks <= {"yes", "-", "topic", "file", "table", "deep", "way"}
 
 
 def test_no_test_imports_from_another():

@@ -17,16 +17,16 @@ def crossing(plan: ShardPlan) -> list[tuple[str, ...]]:
     A shard's part of a tensor is called `TENSOR@shardK`.
     """
     made = [
-        {part_name(name, shard) for name in stage.outputs for shard in range(plan.shards)}
-        if stage.sharded
-        else {*stage.outputs}
-        for stage in plan.steps
+        {part_name(name, shard) for name in step.outputs for shard in range(plan.shards)}
+        if step.sharded
+        else {*step.outputs}
+        for step in plan.steps
     ]
     ever = set().union(*made)
-    there = dict.fromkeys(name for stage in plan.steps for name in stage.inputs if name not in ever)
+    there = dict.fromkeys(name for step in plan.steps for name in step.inputs if name not in ever)
     cuts = []
     for at in range(len(plan.steps)):
-        needed = {*plan.outputs}.union(*(stage.inputs for stage in plan.steps[at:]))
+        needed = {*plan.outputs}.union(*(step.inputs for step in plan.steps[at:]))
         cuts.append(tuple(name for name in there if name in needed))
         there |= dict.fromkeys(sorted(made[at]))
     return cuts
@@ -44,12 +44,11 @@ def shard_layouts(
     cuts = crossing(session.model.plan)
     names = {name for cut in cuts for name in cut}
     dtypes: dict[str, str] = {}
-    for stage, sessions in zip(session.model.plan.steps, session.sessions, strict=True):
+    for step, sessions in zip(session.model.plan.steps, session.sessions, strict=True):
         for shard, one in enumerate(sessions):
             dtypes |= {spec.name: spec.dtype for spec in one.signature.inputs}
             dtypes |= {
-                part_name(spec.name, shard) if stage.sharded else spec.name: spec.dtype
-                for spec in one.signature.outputs
+                part_name(spec.name, shard) if step.sharded else spec.name: spec.dtype for spec in one.signature.outputs
             }
     wanted = {name: dtypes[name] for name in names}
     found = find_layouts(session.tensors, take, wanted, fixed=fixed, quantised=quantised, unlike=unlike)

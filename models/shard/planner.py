@@ -1,6 +1,6 @@
-"""From a model to its shards on disk: trees made plain, sample run, splits followed, stages saved.
+"""From a model to its shards on disk: trees made plain, sample run, splits followed, steps saved.
 
-model file -> graph -> shapes on the sample -> decisions -> stages -> ONNX files and a ShardPlan
+model file -> graph -> shapes on the sample -> decisions -> steps -> ONNX files and a ShardPlan
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Division:
     steps: tuple[StepModels, ...]
 
     def save(self, folder: str) -> None:
-        """Write the models of the stages and plan.json; any ONNX Runtime opens them.
+        """Write the models of the steps and plan.json; any ONNX Runtime opens them.
 
         Raises:
             UsageError: the folder cannot be written.

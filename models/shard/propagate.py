@@ -1,7 +1,7 @@
 """Follows splits through a graph: which nodes run on shards, which stay whole, and where results are joined.
 
     x whole -> Gemm(column) -> split -> Relu -> split -> Gemm(row) -> partial -> join -> whole -> ...
-    |_____ whole stage 0 __||___________ sharded stage 0 ____________________||____ whole stage 1
+    |_____ whole step 0 ___||___________ sharded step 0 _____________________||____ whole step 1
 
 A value's level counts the joins before it. Sharded nodes of level L run after the whole nodes of level L, and what is
 joined of theirs has the level L + 1.

@@ -43,7 +43,7 @@ class ShardedModel:
     """Provider, device and threads of each shard's sessions."""
 
     whole: SessionOptions
-    """Of the sessions of whole stages."""
+    """Of the sessions of whole steps."""
 
     signature: Signature
     """Inputs and outputs of the whole model."""
@@ -69,20 +69,20 @@ class ShardedModel:
         """
         return get_sharded(self)
 
-    def file(self, stage: ShardStepPlan, shard: int) -> ModelFile:
-        """The model that a shard runs in a stage, or its still twin."""
-        file = ModelFile(os.path.join(self.folder, stage.files[shard]))
+    def file(self, step: ShardStepPlan, shard: int) -> ModelFile:
+        """The model that a shard runs in a step, or its still twin."""
+        file = ModelFile(os.path.join(self.folder, step.files[shard]))
         return still_file(file) if self.still else file
 
-    def session(self, stage: ShardStepPlan, shard: int) -> Session:
+    def session(self, step: ShardStepPlan, shard: int) -> Session:
         """The session of one model; loaded by the first call.
 
         Raises:
             UsageError: the file is missing or not what was saved, or ONNX Runtime cannot load it.
         """
-        options = self.shards[shard] if stage.sharded else self.whole
-        file = self.file(stage, shard)
-        check_content(file.path, stage.hash_of(shard))
+        options = self.shards[shard] if step.sharded else self.whole
+        file = self.file(step, shard)
+        check_content(file.path, step.hash_of(shard))
         return get_session(file, options)
 
 
@@ -107,7 +107,7 @@ class ShardStats:
 
 
 class ShardedSession:
-    """What `Session` offers, with each sharded stage's shards running side by side. May be called from many threads."""
+    """What `Session` offers, with each sharded step's shards running side by side. May be called from many threads."""
 
     def __init__(self, model: ShardedModel) -> None:
         """Load all shards; use `get_sharded`, which does it once.
@@ -117,10 +117,8 @@ class ShardedSession:
         """
         self.model = model
         """What was loaded."""
-        self.sessions = [
-            [model.session(stage, shard) for shard in range(len(stage.files))] for stage in model.plan.steps
-        ]
-        """Of each stage, one a shard."""
+        self.sessions = [[model.session(step, shard) for shard in range(len(step.files))] for step in model.plan.steps]
+        """Of each step, one a shard."""
         _check_names(model, self.sessions)
         self.load_seconds = sum(session.load_seconds for sessions in self.sessions for session in sessions)
         """Seconds that loading took, all together."""
@@ -153,7 +151,7 @@ class ShardedSession:
         return [values[name] for name in self.model.plan.outputs]
 
     def tensors(self, feeds: dict[str, Array]) -> dict[str, Array]:
-        """Every tensor that the stages read or make, by name; a shard's part of one is `TENSOR@shardK`.
+        """Every tensor that the steps read or make, by name; a shard's part of one is `TENSOR@shardK`.
 
         Raises:
             ModelRunError: a step failed; the message begins with the step, and the shard.
@@ -169,10 +167,10 @@ class ShardedSession:
         Raises:
             ModelRunError: as of `run`.
         """
-        stage, sessions = self.model.plan.steps[number], self.sessions[number]
-        given = {name: values[name] for name in stage.inputs}
-        if not stage.sharded:
-            return dict(zip(stage.outputs, self._run(sessions[0], given, number, None), strict=True))
+        step, sessions = self.model.plan.steps[number], self.sessions[number]
+        given = {name: values[name] for name in step.inputs}
+        if not step.sharded:
+            return dict(zip(step.outputs, self._run(sessions[0], given, number, None), strict=True))
         # The caller's thread runs shard 0: one thread less to wake up.
         others = [
             self._pool.submit(self._run_for, context.block, context.run, session, given, number, shard)
@@ -182,13 +180,13 @@ class ShardedSession:
         return {
             part_name(name, shard): one
             for shard, made in enumerate(results)
-            for name, one in zip(stage.outputs, made, strict=True)
+            for name, one in zip(step.outputs, made, strict=True)
         }
 
     def still(self) -> ShardedSession:
         """The same of still twins (`models.graph.random_draws`); itself where no shard draws."""
         own = self.model
-        files = [own.file(stage, shard) for stage in own.plan.steps for shard in range(len(stage.files))]
+        files = [own.file(step, shard) for step in own.plan.steps for shard in range(len(step.files))]
         return self if own.still or all(still_file(one) is one for one in files) else get_still(own)
 
     def take_stats(self) -> ShardStats:
@@ -235,17 +233,17 @@ def _check_names(model: ShardedModel, sessions: list[list[Session]]) -> None:
     """
     again = "make the plan again with python -m pipelines.plan"
     known = {spec.name for spec in model.signature.inputs}
-    for stage, each in zip(model.plan.steps, sessions, strict=True):
-        for file, session in zip(stage.files, each, strict=True):
+    for step, each in zip(model.plan.steps, sessions, strict=True):
+        for file, session in zip(step.files, each, strict=True):
             reads = {spec.name for spec in session.signature.inputs}
             makes = tuple(spec.name for spec in session.signature.outputs)
-            if makes != stage.outputs or reads != set(stage.inputs) or not reads <= known:
+            if makes != step.outputs or reads != set(step.inputs) or not reads <= known:
                 raise UsageError(
                     f"{file} makes {', '.join(makes)} of {', '.join(sorted(reads))}, but its step of the plan makes "
-                    f"{', '.join(stage.outputs)} of {', '.join(stage.inputs)}: {again}"
+                    f"{', '.join(step.outputs)} of {', '.join(step.inputs)}: {again}"
                 )
-        shards = range(len(each)) if stage.sharded else ()
-        known |= {part_name(name, shard) for name in stage.outputs for shard in shards} if shards else set(makes)
+        shards = range(len(each)) if step.sharded else ()
+        known |= {part_name(name, shard) for name in step.outputs for shard in shards} if shards else set(makes)
     wanted = tuple(spec.name for spec in model.signature.outputs)
     if model.plan.outputs != wanted or not known.issuperset(wanted):
         raise UsageError(f"the plan makes {', '.join(model.plan.outputs)} of {', '.join(wanted)}: {again}")

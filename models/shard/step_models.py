@@ -1,9 +1,9 @@
-"""The models of a sharded graph: whole stages and sharded ones in turn, joined by Concat or Sum.
+"""The models of a sharded graph: whole steps and sharded ones in turn, joined by Concat or Sum.
 
-    whole 0 -> +-> shard 0 of stage 0 -+-> join, whole 1 -> +-> shard 0 of stage 1 -+-> join, whole 2
-               +-> shard 1 of stage 0 -+                    +-> shard 1 of stage 1 -+
+    whole 0 -> +-> shard 0 of step 0 -+-> join, whole 1 -> +-> shard 0 of step 1 -+-> join, whole 2
+               +-> shard 1 of step 0 -+                    +-> shard 1 of step 1 -+
 
-The join is the beginning of the whole stage behind: its inputs are named `TENSOR@shardK`.
+The join is the beginning of the whole step behind: its inputs are named `TENSOR@shardK`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class StepModels:
     level: int
     sharded: bool
     models: tuple[ir.Model, ...]
-    """One a shard, or the only one of a whole stage."""
+    """One a shard, or the only one of a whole step."""
 
     inputs: tuple[str, ...]
-    """Tensors that each model reads; of a whole stage also `TENSOR@shardK` of what it joins."""
+    """Tensors that each model reads; of a whole step also `TENSOR@shardK` of what it joins."""
 
     outputs: tuple[str, ...]
-    """Tensors that each model makes; shard K's are known behind the stage as `TENSOR@shardK`."""
+    """Tensors that each model makes; shard K's are known behind the step as `TENSOR@shardK`."""
 
 
 def part_name(tensor: str, shard: int) -> str:
@@ -43,19 +43,19 @@ def part_name(tensor: str, shard: int) -> str:
 
 
 def step_models(model: ir.Model, sharding: Sharding) -> tuple[StepModels, ...]:
-    """The stages in the order in which they run; running them all gives what the whole model gives."""
+    """The steps in the order in which they run; running them all gives what the whole model gives."""
     graph = model.graph
     last = max([*sharding.levels.values(), *sharding.joined.values()], default=0)
-    stages: list[StepModels] = []
+    steps: list[StepModels] = []
     needed_later = _needs(graph, sharding, last)
     for level in range(last + 1):
         whole = _whole_stage(model, sharding, level, needed_later)
         if whole is not None:
-            stages.append(whole)
+            steps.append(whole)
         sharded = [node for node in graph if _runs_on_shards(node, sharding, level)]
         if sharded:
-            stages.append(_sharded_stage(model, sharding, level, sharded))
-    return tuple(stages)
+            steps.append(_sharded_step(model, sharding, level, sharded))
+    return tuple(steps)
 
 
 def _runs_on_shards(node: ir.Node, sharding: Sharding, level: int) -> bool:
@@ -111,7 +111,7 @@ def _whole_stage(model: ir.Model, sharding: Sharding, level: int, needs: Sequenc
     return StepModels(level, False, (build.model(inputs, outputs),), tuple(inputs), tuple(outputs))
 
 
-def _sharded_stage(model: ir.Model, sharding: Sharding, level: int, nodes: Sequence[ir.Node]) -> StepModels:
+def _sharded_step(model: ir.Model, sharding: Sharding, level: int, nodes: Sequence[ir.Node]) -> StepModels:
     graph = model.graph
     made = {str(output.name) for node in nodes for output in node.outputs}
     read = [name for node in nodes for name in data_inputs(node, sharding.constants)]
@@ -158,7 +158,7 @@ def _value(graph: ir.Graph, name: str) -> ir.Value:
 
 
 class _Builder:
-    """The graph of one stage's model as it grows; a `Maker` for rules."""
+    """The graph of one step's model as it grows; a `Maker` for rules."""
 
     def __init__(self, model: ir.Model, constants: Constants):
         self._whole = model
@@ -168,7 +168,7 @@ class _Builder:
         self._made = 0
 
     def input(self, name: str, like: ir.Value) -> ir.Value:
-        """An input of the stage, of the type of a tensor of the whole model; its sizes are left open."""
+        """An input of the step, of the type of a tensor of the whole model; its sizes are left open."""
         rank = None if like.shape is None else len(like.shape)
         shape = None if rank is None else ir.Shape([None] * rank)
         made = self.values[name] = ir.Value(name=name, type=like.type, shape=shape)

@@ -43,15 +43,15 @@ def time_in_turn(
         ModelRunError: a step failed.
     """
     values = dict(feeds)
-    parts = sum(len(stage.files) for stage in model.plan.steps)
+    parts = sum(len(step.files) for step in model.plan.steps)
     found = []
-    for stage in model.plan.steps:
-        given = {name: values[name] for name in stage.inputs}
+    for step in model.plan.steps:
+        given = {name: values[name] for name in step.inputs}
         seconds = []
-        for shard in range(len(stage.files)):
-            session = model.session(stage, shard)
+        for shard in range(len(step.files)):
+            session = model.session(step, shard)
             drop_session(session)
-            names = [part_name(name, shard) if stage.sharded else name for name in stage.outputs]
+            names = [part_name(name, shard) if step.sharded else name for name in step.outputs]
             values.update(zip(names, session.run(given), strict=True))
             seconds.append(time_runs(partial(session.run, given), budget_seconds / parts))
             del session

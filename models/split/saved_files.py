@@ -72,7 +72,7 @@ def check_named(plan: Plan | ShardPlan, path: str) -> None:
         UsageError: a file does not lie in the plan's folder by its name, or has no hash.
     """
     # A plan of shards names its files before they are saved; then they are made again.
-    saved = not isinstance(plan, ShardPlan) or any(stage.sha256 for stage in plan.steps)
+    saved = not isinstance(plan, ShardPlan) or any(step.sha256 for step in plan.steps)
     for file, sha256 in files_of(plan):
         parts = file.replace("\\", "/").split("/")
         if not file or "\0" in file or ":" in parts[0] or not parts[0] or ".." in parts:

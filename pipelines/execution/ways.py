@@ -1,16 +1,17 @@
 """The ways to run a model: the first one that is wanted plans it.
 
-A way is a module of this folder. Every job looks through all of them, so each imports what takes long when it plans.
+A way is a module of this folder that `options/division.py` names. Every job looks through all of them, so each imports
+what takes long when it plans.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
-from beamsplit.pipelines.execution import sharded_stages, shards, stages, whole
 from beamsplit.pipelines.execution.execution import Execution
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.division import WAYS, Parallelism
 
 
 class WayToRun(Protocol):
@@ -30,17 +31,14 @@ class WayToRun(Protocol):
         """
 
 
-WAYS: tuple[WayToRun, ...] = (sharded_stages, stages, shards, whole)
-"""Those that ask for more come first; the last one can always be taken."""
-
-
 def way_of(asked: Parallelism) -> WayToRun:
     """The way that is asked for.
 
     >>> way_of(Parallelism(stages=2)).__name__.rpartition(".")[2]
     'stages'
     """
-    return next(way for way in WAYS if way.wanted(asked))
+    ways = (cast(WayToRun, import_module(f"{__package__}.{name}")) for name in WAYS)
+    return next(way for way in ways if way.wanted(asked))
 
 
 def default_workers(asked: Parallelism, count: int | None) -> int | None:

@@ -1,4 +1,8 @@
-"""How a model is divided: the options, and the value that they make. A way to divide has what it asks for here."""
+"""How a model is divided: the ways, the options, and the value that they make.
+
+A way to divide is a module of `pipelines/execution/`, and here its name, and an argument, a field and a row for each of
+its options.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,21 @@ if TYPE_CHECKING:
 
 Count = int | str
 """A whole number above 0, or `"auto"`."""
+
+WAYS = ("sharded_stages", "stages", "shards", "whole")
+"""Modules of `pipelines/execution/` (`ways.WayToRun`): who asks for more comes first; the last can always be taken."""
+
+ROWS = """\
+strategy             yes     -       -         yes     -       -       -       -       yes
+stages               yes     yes     yes       way     yes     -       yes     -       -
+plan                 yes     yes     yes       way     yes     yes     yes     -       -
+shards               yes     yes     yes       way     yes     yes     yes     yes     -
+placement            yes     yes     yes       -       yes     yes     yes     yes     yes
+micro_batch          yes     yes     yes       -       yes     yes     yes     yes     yes
+stage_memory         yes     yes     yes       -       yes     -       deep    yes     yes
+stage_providers      yes     yes     yes       -       yes     yes     -       -       -
+replan               yes     -       -         -       yes     yes     -       -       -"""
+"""What its options go with: rows of the table in `modes.py`."""
 
 
 @dataclass(frozen=True)

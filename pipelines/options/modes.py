@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.options.division import ROWS, Parallelism
 from beamsplit.pipelines.options.registry import check_registry
 from beamsplit.pipelines.options.replay import check_replay
 from beamsplit.pipelines.options.schemes import Mode, is_table, is_topic
@@ -25,7 +25,7 @@ def mode_of(options: ScoreOptions) -> Mode:
     return Mode.RANGE if options.stream.until_end and not is_topic(options.sink.output) else Mode.STREAM
 
 
-_TABLE = """
+_TABLE = f"""
                      read from                 the model
 option               files   range   stream    whole   stages  plan    shards  auto    strategy
 num_shards           file    yes     -         yes     yes     yes     yes     yes     yes
@@ -49,15 +49,7 @@ types                yes     -       -         yes     yes     yes     yes     y
 partition            yes     -       -         yes     yes     yes     yes     yes     yes
 capacities           yes     -       -         yes     yes     yes     yes     yes     yes
 dry_run              yes     -       -         yes     yes     yes     yes     yes     yes
-strategy             yes     -       -         yes     -       -       -       -       yes
-stages               yes     yes     yes       -       yes     -       yes     -       -
-plan                 yes     yes     yes       -       yes     yes     yes     -       -
-shards               yes     yes     yes       -       yes     yes     yes     yes     -
-placement            yes     yes     yes       -       yes     yes     yes     yes     yes
-micro_batch          yes     yes     yes       -       yes     yes     yes     yes     yes
-stage_memory         yes     yes     yes       -       yes     -       deep    yes     yes
-stage_providers      yes     yes     yes       -       yes     yes     -       -       -
-replan               yes     -       -         -       yes     yes     -       -       -
+{ROWS}
 format               -       yes     yes       yes     yes     yes     yes     yes     yes
 output_format        topic   -       yes       yes     yes     yes     yes     yes     yes
 schema               -       yes     yes       yes     yes     yes     yes     yes     yes
@@ -82,8 +74,8 @@ stop_after_idle      -       -       yes       yes     yes     yes     yes     y
 prism_location       -       -       yes       yes     yes     yes     yes     yes     yes
 """
 """Options that do not go with everything. `topic`: where --output or --errors names a topic; `file`: where they do
-not; `table`: where --output names a table; `deep`: where stages are divided. The column `auto` is --shards auto,
-`shards` a number of them."""
+not; `table`: where --output names a table; `deep`: where stages are divided; `way`: what divides a model by itself. The
+column `auto` is --shards auto, `shards` a number of them."""
 
 COLUMNS = ("files", "range", "stream", "whole", "stages", "plan", "shards", "auto", "strategy")
 
@@ -280,7 +272,7 @@ def check_stream(options: ScoreOptions) -> None:
         )
 
 
-OF_PARTS = tuple(name for name, marks in GOES_WITH.items() if marks["whole"] == "-")
+OF_PARTS = tuple(name for name, marks in GOES_WITH.items() if marks["whole"] in ("-", "way"))
 """Options of a model that is divided."""
 
 
@@ -303,8 +295,13 @@ def check_parallelism(asked: Parallelism, of_topic: bool) -> None:
             raise UsageError("--strategy times sample rows, which a topic does not give beforehand; leave it out")
     elif asked.shards is not None:
         _check_shards(asked, given, of_topic)
-    elif not asked.by_depth and given:
+    elif not asked.by_depth and given and not any(GOES_WITH[name]["whole"] == "way" for name in given):
         raise UsageError(f"--{given[0]} is for a model split by depth; add --stages N, or --plan plan.json")
+    for name in given:
+        # Of those that have a column the other's row tells.
+        apart = [] if name in COLUMNS else [one for one in given if GOES_WITH[name].get(one) == "-"]
+        if apart and GOES_WITH[name]["whole"] == "way":
+            raise UsageError(f"--{name} and --{apart[0]} divide the model each in its way; leave one of them out")
     if asked.strategy is None and asked.plan is not None and asked.stage_memory is not None:
         raise UsageError("--stage_memory is for planning, and --plan names a plan; leave one of them out")
 

@@ -18,10 +18,11 @@ from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.errors_file import ErrorsFile
 from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
 from beamsplit.transforms.kafka.messages import ParseMessages
+from beamsplit.transforms.kafka.open_transactions import OpenTransactions
 from beamsplit.transforms.kafka.outgoing import Messages
 from beamsplit.transforms.kafka.pinned_starts import pin_starts
 from beamsplit.transforms.kafka.transact import Transacted
-from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
+from beamsplit.transforms.kafka.transactions import Transactions
 from tests.services.streams import origins, read_topic
 from tests.services.transacted import Topics
 

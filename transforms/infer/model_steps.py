@@ -145,26 +145,26 @@ def shard_steps(
         # The shards take micro-batches: somebody has to make them of the data, once.
         steps.append(WholeStep(0, None, *whole, None, cuts[0], 0, devices, job_dir))
         depths.append(0)
-    for at, stage in enumerate(plan.steps):
+    for at, step in enumerate(plan.steps):
         after = cuts[at + 1] if at + 1 < len(cuts) else None
-        depths.append(stage.depth)
-        if not stage.sharded:
+        depths.append(step.depth)
+        if not step.sharded:
             before = cuts[at] if at else None
-            file = f"{model.folder}/{stage.files[0]}"
+            file = f"{model.folder}/{step.files[0]}"
             steps.append(
-                WholeStep(at, file, *whole, before, after, stage.weight_bytes[0], devices, job_dir, stage.hash_of(0))
+                WholeStep(at, file, *whole, before, after, step.weight_bytes[0], devices, job_dir, step.hash_of(0))
             )
             continue
         assert after is not None, "a join is a whole step"
-        made = {part_name(name, shard) for name in stage.outputs for shard in range(plan.shards)}
+        made = {part_name(name, shard) for name in step.outputs for shard in range(plan.shards)}
         shards = []
         for shard in range(plan.shards):
-            mine = {part_name(name, shard) for name in stage.outputs}
+            mine = {part_name(name, shard) for name in step.outputs}
             held = tuple(one for one in after.layouts if one.name in mine or (shard == 0 and one.name not in made))
             part = Boundary(held, ROWS)
-            file = f"{model.folder}/{stage.files[shard]}"
-            held_bytes = stage.weight_bytes[shard]
-            more = (held_bytes, devices, job_dir, stage.hash_of(shard))
+            file = f"{model.folder}/{step.files[shard]}"
+            held_bytes = step.weight_bytes[shard]
+            more = (held_bytes, devices, job_dir, step.hash_of(shard))
             shards.append(ShardStep(at, shard, file, model.shards[shard], cuts[at], part, *more))
         steps.append(ShardedStep(tuple(shards), ShardJoin(at, plan.shards, after)))
     return ModelSteps(tuple(steps), tuple(depths))

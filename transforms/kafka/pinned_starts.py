@@ -11,7 +11,8 @@ from beamsplit.transforms.kafka.config import Topic
 from beamsplit.transforms.kafka.errors_file import ErrorsFile
 from beamsplit.transforms.kafka.gaps import Gap, find_gap
 from beamsplit.transforms.kafka.offsets import Group, end_offsets, first_offsets, patiently
-from beamsplit.transforms.kafka.transactions import AT_ONCE, CALL_SECONDS, Transactions, asker
+from beamsplit.transforms.kafka.open_transactions import asker
+from beamsplit.transforms.kafka.transactions import AT_ONCE, CALL_SECONDS, Transactions
 
 
 def pin_starts(group: Group, output: Topic, start: str | int, errors: ErrorsFile | None = None) -> list[Gap]:

@@ -18,7 +18,6 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 import beamsplit.runners.beam_patches.reading_progress  # noqa: F401 before anything is read
 from beamsplit.transforms.block import ORIGIN_ROW, TIME
-from beamsplit.transforms.kafka.backlog import gauge_name, write_backlog
 from beamsplit.transforms.kafka.block_size import FIRST, BlockSize
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.clients import (
@@ -30,22 +29,20 @@ from beamsplit.transforms.kafka.coverage import Coverage
 from beamsplit.transforms.kafka.ending import JobEndsError
 from beamsplit.transforms.kafka.gaps import Gap, find_gap, no_messages, reason_to_end, with_gaps
 from beamsplit.transforms.kafka.handover import HANDOVER
-from beamsplit.transforms.kafka.lag import forget_lag, tell_lag
 from beamsplit.transforms.kafka.offsets import (
     COMMITTER,
     OffsetsMark,
     asking,
     end_offsets,
     first_offsets,
-    known_ends,
     positions_beyond,
 )
 from beamsplit.transforms.kafka.outside import Outside, read_on
 from beamsplit.transforms.kafka.partition_watch import PartitionWatch
 from beamsplit.transforms.kafka.reading_consumer import reading_consumer
 from beamsplit.transforms.kafka.stopping import Ending, end_stream, why_ended
+from beamsplit.transforms.kafka.waiting import Waiting
 from beamsplit.transforms.kafka.watermark import Watermarks
-from beamsplit.transforms.telemetry.recorder import recording
 
 if TYPE_CHECKING:
     from beamsplit.transforms.kafka.source import KafkaSource
@@ -58,12 +55,9 @@ COVER_SECONDS = 0.1
 
 _KEPT = (
     *("_consumer", "_errors", "_watch", "_ends", "_reached", "_outside", "_gaps", "_told", "_begun"),
-    *("_watermarks", "_size", "_heard", "_counted", "_cover"),
+    *("_watermarks", "_size", "_heard", "_waiting", "_cover"),
 )
 """What one reader leaves to the next."""
-
-BACKLOG_SECONDS = 1.0
-"""Between two counts of the messages that wait."""
 
 
 class KafkaReader(UnboundedReader):
@@ -90,13 +84,13 @@ class KafkaReader(UnboundedReader):
         self._watermarks = Watermarks(IDLE_PARTITION_SECONDS)
         size = source.block_rows
         self._size = BlockSize(source.latency_seconds, size or FIRST, fixed=size is not None)
-        self._handed = self._heard = self._counted = self._looked = 0.0
+        self._handed = self._heard = self._looked = 0.0
         self._watch: PartitionWatch | None = None
         self._cover: Coverage | None = None
         self._times = np.array([-1])
         self._rows = Metrics.counter("beamsplit", "rows_read")
         self._timeless = Metrics.counter("beamsplit", "event_times_missing")
-        self._waiting = Metrics.gauge("beamsplit", gauge_name(source.part))
+        self._waiting = Waiting(source)
 
     def start(self) -> bool:
         """Go on with the consumer of the bundle before, else open one, and read a first block.
@@ -172,7 +166,8 @@ class KafkaReader(UnboundedReader):
             self._find_gaps()
         if self._gaps or self._source.transactional:
             self._tell_gaps_and_ranges()
-        self._count_backlog(now)
+        if self._waiting.due(now):
+            self._tell_backlog()
         self._done = self._done or self._at_end(now)
         if self._done and self._block is None:
             self._tell_last_marks()
@@ -226,8 +221,7 @@ class KafkaReader(UnboundedReader):
         if left["_consumer"] is not None:
             COMMITTER.remove(self._source.consumer_group, left["_consumer"])
             left["_consumer"].close()
-            if (recorder := recording()) is not None:
-                forget_lag(recorder, self._source.topic.name, self._source.part, self.offsets)
+            self._waiting.forget(self.offsets)
 
     def _assign(self, partitions: Sequence[int]) -> None:
         """Take over partitions of this part that are not read yet; new ones are read from their first message."""
@@ -352,27 +346,10 @@ class KafkaReader(UnboundedReader):
         return times
 
     def _backlog(self) -> dict[int, int]:
-        """Messages that wait in each partition, as far as the consumer was told while fetching."""
-        ends = {} if self._consumer is None else known_ends(self._consumer, self._source.topic.name, self.offsets)
-        return {partition: max(0, end - self.offsets[partition]) for partition, end in ends.items()}
-
-    def _answered(self) -> bool:
-        """Whether the broker has told of each partition how far it goes, as it does with the first messages or none."""
-        return min(known_ends(self._consumer, self._source.topic.name, self.offsets).values(), default=0) >= 0
-
-    def _count_backlog(self, now: float) -> None:
-        if now - self._counted >= BACKLOG_SECONDS:
-            self._counted = now
-            self._tell_backlog()
+        return self._waiting.of(self._consumer, self.offsets)
 
     def _tell_backlog(self) -> None:
-        backlog = self._backlog()
-        waiting = sum(backlog.values())
-        self._waiting.set(waiting)
-        if (recorder := recording()) is not None:
-            tell_lag(recorder, self._source.topic.name, self._source.part, backlog, self._watermarks)
-        if self._source.stop_file is not None:
-            write_backlog(os.path.dirname(self._source.stop_file), self._source.part, waiting)
+        self._waiting.tell(self._backlog(), self._watermarks)
 
     def _asked_to_stop(self, now: float) -> bool:
         if self._source.stop_file is None or now - self._looked < 0.1:
@@ -388,7 +365,7 @@ class KafkaReader(UnboundedReader):
     def _at_end(self, now: float) -> bool:
         source = self._source
         if source.stop_after_idle is not None and now - self._heard >= source.stop_after_idle:
-            if self._answered():
+            if self._waiting.answered(self._consumer, self.offsets):
                 return True
             # A broker that takes its time is not silent: what waits there has not been asked for yet.
             self._heard = now

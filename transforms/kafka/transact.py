@@ -34,9 +34,10 @@ from beamsplit.transforms.kafka.gap_errors import GapTeller
 from beamsplit.transforms.kafka.gaps import Gap
 from beamsplit.transforms.kafka.limits import known_limits
 from beamsplit.transforms.kafka.offsets import Group
+from beamsplit.transforms.kafka.open_transactions import OPEN
 from beamsplit.transforms.kafka.outgoing import Messages
 from beamsplit.transforms.kafka.sink import MessageFormat, Undelivered, encode_rows, headers_of, split_refused
-from beamsplit.transforms.kafka.transactions import AT_ONCE, OPEN, Transactions
+from beamsplit.transforms.kafka.transactions import AT_ONCE, Transactions
 
 WAITING_BLOCKS = 4
 """Blocks that are scored while transactions are committed; then the next ones wait too."""

@@ -11,13 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from beamsplit.models.errors import UsageError
 from beamsplit.models.running.runs import Fetch, Runs
 from beamsplit.models.running.whole_model import WholeModel
 from beamsplit.pipelines.execution import sharded_stages, shards, stages, ways, whole
 from beamsplit.pipelines.execution.execution import Execution, Overlap
 from beamsplit.pipelines.execution.request import Request
-from beamsplit.pipelines.execution.ways import WAYS, default_workers, way_of
-from beamsplit.pipelines.options.division import Parallelism
+from beamsplit.pipelines.execution.ways import default_workers, way_of
+from beamsplit.pipelines.options import modes
+from beamsplit.pipelines.options.division import WAYS, Parallelism
 from tests.command import Command
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +44,7 @@ def test_the_way_that_is_asked_for(asked: Parallelism, way: object):
 
 
 def test_any_job_has_a_way():
-    assert WAYS[-1] is whole and whole.wanted(Parallelism(stages=2))
+    assert WAYS[-1] == "whole" and whole.wanted(Parallelism(stages=2))
 
 
 def test_a_model_that_is_whole_pays_for_no_other_way():
@@ -72,7 +74,24 @@ class Twin:
         return self.model.open(device)
 
 
-def test_another_way_is_a_module_and_a_row(command: Command, monkeypatch: pytest.MonkeyPatch):
+@dataclass(frozen=True)
+class Asked(Parallelism):
+    twins: int | None = None
+
+
+def test_another_way_goes_with_what_its_row_says(monkeypatch: pytest.MonkeyPatch):
+    marks = ["yes", "yes", "yes", "way", "-", "-", "yes", "yes", "-"]
+    monkeypatch.setattr(modes, "GOES_WITH", {**modes.GOES_WITH, "twins": dict(zip(modes.COLUMNS, marks, strict=True))})
+    monkeypatch.setattr(modes, "OF_PARTS", (*modes.OF_PARTS, "twins"))
+    for asked in (Asked(twins=2), Asked(twins=2, micro_batch=4), Asked(twins=2, shards=2)):
+        modes.check_parallelism(asked, of_topic=False)
+    with pytest.raises(UsageError, match="--twins and --stages divide the model each in its way; leave one"):
+        modes.check_parallelism(Asked(twins=2, stages=2), of_topic=False)
+    with pytest.raises(UsageError, match="--micro_batch is for a model split by depth; add --stages N"):
+        modes.check_parallelism(Asked(micro_batch=4), of_topic=False)
+
+
+def test_another_way_is_a_module_and_its_name(command: Command, monkeypatch: pytest.MonkeyPatch):
     assert command.run("--keep", "id", "--num_shards", 1)[0] == 0
     expected = command.rows()
 
@@ -89,7 +108,8 @@ def test_another_way_is_a_module_and_a_row(command: Command, monkeypatch: pytest
         )
 
     way = SimpleNamespace(wanted=lambda asked: True, default_workers=lambda asked: 1, plan=plan)
-    monkeypatch.setattr(ways, "WAYS", (way, *WAYS))
+    monkeypatch.setitem(sys.modules, f"{ways.__package__}.twins", way)
+    monkeypatch.setattr(ways, "WAYS", ("twins", *WAYS))
     code, out, _ = command.run("--dry_run_plan")
     assert code == 0 and "7, by twins" in out and "twins are alike" in out
     summary = command.folder / "summary.json"

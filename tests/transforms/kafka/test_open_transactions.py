@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from beamsplit.transforms.kafka import transactions
+from beamsplit.transforms.kafka import open_transactions, transactions
 from beamsplit.transforms.kafka.config import ClientConfig
 from beamsplit.transforms.kafka.offsets import Group
-from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
+from beamsplit.transforms.kafka.open_transactions import OpenTransactions
+from beamsplit.transforms.kafka.transactions import Transactions
 from tests.transforms.kafka.brokers import FakeBroker
 from tests.transforms.kafka.delivering import HERE, OUT, messages
 
@@ -25,7 +26,7 @@ class Consumer:
 def opened(monkeypatch: pytest.MonkeyPatch, fake_broker: FakeBroker) -> OpenTransactions:
     """Those of a process; where its group is, the broker knows."""
     monkeypatch.setattr(transactions, "committed_end", lambda *_: max(fake_broker.committed, default=None))
-    monkeypatch.setattr(transactions, "asker", lambda _: Consumer())
+    monkeypatch.setattr(open_transactions, "asker", lambda _: Consumer())
     return OpenTransactions()
 
 

@@ -14,18 +14,20 @@ import pytest
 from beamsplit.transforms.apply import CountedStep
 from beamsplit.transforms.failures.kinds import read_tallies
 from beamsplit.transforms.failures.row_error import RowError
-from beamsplit.transforms.kafka import exactly_once, transactions
+from beamsplit.transforms.kafka import open_transactions, transact, transactions
 from beamsplit.transforms.kafka.blocks import block_of, with_ranges
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
 from beamsplit.transforms.kafka.deliveries import Deliveries
 from beamsplit.transforms.kafka.ending import JobEndsError, why_it_ends
 from beamsplit.transforms.kafka.errors_file import ErrorsFile, PendingErrors
-from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions, Transacted
+from beamsplit.transforms.kafka.exactly_once import ScoreInTransactions
 from beamsplit.transforms.kafka.gaps import Gap, with_gaps
 from beamsplit.transforms.kafka.limits import TopicLimits
 from beamsplit.transforms.kafka.messages import ParseMessages
 from beamsplit.transforms.kafka.offsets import Group
-from beamsplit.transforms.kafka.transactions import OpenTransactions, Transactions
+from beamsplit.transforms.kafka.open_transactions import OpenTransactions
+from beamsplit.transforms.kafka.transact import Transacted
+from beamsplit.transforms.kafka.transactions import Transactions
 from beamsplit.transforms.telemetry import recorder
 from beamsplit.transforms.worker import read_counts
 from tests.transforms.kafka.brokers import FakeBroker, FakeProducer, kafka, settings
@@ -48,10 +50,10 @@ class Consumer:
 def opened(monkeypatch: pytest.MonkeyPatch, fake_broker: FakeBroker) -> OpenTransactions:
     """Those of this process; where its group is, the broker knows."""
     made = OpenTransactions()
-    monkeypatch.setattr(exactly_once, "OPEN", made)
+    monkeypatch.setattr(transact, "OPEN", made)
     monkeypatch.setattr(transactions, "committed_end", lambda _, __, partition: fake_broker.done.get(partition))
     monkeypatch.setattr(transactions, "committed_metadata", lambda *_: "")
-    monkeypatch.setattr(transactions, "asker", lambda _: Consumer())
+    monkeypatch.setattr(open_transactions, "asker", lambda _: Consumer())
     return made
 
 
