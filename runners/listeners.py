@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from beamsplit.runners.process import command_line
+from beamsplit.runners.errors import RunnerError
+from beamsplit.runners.process import command_line, listens
 
 _LISTENS = "0A"
 """How Linux writes the state of a socket that takes connections."""
@@ -25,6 +26,22 @@ def listener(port: int) -> int | None:
         except OSError:  # it is another user's, or has ended
             continue
     return None
+
+
+def check_free(port: int, option: str) -> None:
+    """Raise where somebody takes connections at the port that a service is to have.
+
+    Args:
+        port: of the service.
+        option: that names another one.
+
+    Raises:
+        RunnerError: says who has it.
+    """
+    if listens(port):
+        raise RunnerError(
+            f"port {port} is taken ({describe_listener(port)}): end that, or choose another with {option}"
+        )
 
 
 def describe_listener(port: int) -> str:

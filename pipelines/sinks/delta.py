@@ -13,6 +13,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sinks.table import (
     TableSink,
+    check_folder_of_table,
     check_makes_new,
     check_mode_of_table,
     check_store_of_table,
@@ -97,12 +98,7 @@ def _check_folder(name: DeltaName, there: bool, resume: bool) -> None:
         names = [one for one in names if not is_named_so(one)]
     if not there and names:
         raise UsageError(f"--output {name}: the folder is no table, and has files in it; give a folder that is new")
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    if not os.path.isdir(folder):
-        raise UsageError(f"--output {name}: {folder} is a file, not a folder; give the path of a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {name}: the folder {folder} may not be written; give one that may be")
+    check_folder_of_table(str(name), folder)
 
 
 @dataclass(frozen=True)

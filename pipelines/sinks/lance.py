@@ -12,7 +12,13 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sinks.sink import Sink
-from beamsplit.pipelines.sinks.table import TableSink, check_makes_new, check_mode_of_table, notes_of_table
+from beamsplit.pipelines.sinks.table import (
+    TableSink,
+    check_folder_of_table,
+    check_makes_new,
+    check_mode_of_table,
+    notes_of_table,
+)
 from beamsplit.transforms.formats.lance import LanceName, import_lance, open_lance, parse_lance
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.step import Step
@@ -88,12 +94,7 @@ def _check_folder(name: LanceName, there: bool, resume: bool) -> None:
             raise UsageError(
                 f"--output {name}: the folder is no dataset, and has files in it; give a folder that is new"
             )
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    if not os.path.isdir(folder):
-        raise UsageError(f"--output {name}: {folder} is a file, not a folder; give the path of a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {name}: the folder {folder} may not be written; give one that may be")
+    check_folder_of_table(str(name), folder)
 
 
 def _check_columns(name: str, columns: pa.Schema, version: str | None) -> None:

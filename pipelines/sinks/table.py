@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -53,6 +54,24 @@ def check_mode_of_table(options: ScoreOptions, name: str, there: bool, done: boo
             "--merge_on COLUMN to replace those of the same key, or --overwrite_where CONDITION to replace some"
         )
     return mode
+
+
+def check_folder_of_table(name: str, folder: str) -> None:
+    """Raise where a table's folder cannot be written or made.
+
+    Args:
+        name: of the table.
+        folder: absolute, on this machine.
+
+    Raises:
+        UsageError: a file is in its place, or it may not be written.
+    """
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise UsageError(f"--output {name}: {folder} is a file, not a folder; give the path of a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--output {name}: the folder {folder} may not be written; give one that may be")
 
 
 def check_makes_new(output: str, what: str, named: object) -> None:

@@ -18,10 +18,10 @@ from beamsplit.runners.cache import made_once
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink_job_server import ARTIFACTS, LIBRARIES, cluster_jars
 from beamsplit.runners.java import OPENED, QUICK, classpath, find_java, temporary_files
-from beamsplit.runners.listeners import describe_listener
+from beamsplit.runners.listeners import check_free
 from beamsplit.runners.local.ports import keep_ports, kept_ports
 from beamsplit.runners.maven import cached_jars
-from beamsplit.runners.process import Process, free_ports, listens
+from beamsplit.runners.process import Process, free_ports
 
 VERSION = "1.19.3"
 """The newest Flink 1.19: what Beam's job server from Maven speaks with."""
@@ -137,11 +137,8 @@ class FlinkCluster:
         logging = f"-Dlog4j.configurationFile={config / 'log4j.properties'}"
         common = [temporary_files(self.folder / "tmp"), *self._java_options, *OPENED, logging, "-cp", jars]
         options = ["--configDir", str(config)]
-        if self.job_manager.pid is None and listens(self.port):
-            raise RunnerError(
-                f"port {self.port} is taken ({describe_listener(self.port)}): end that, or choose another "
-                "with --flink_port"
-            )
+        if self.job_manager.pid is None:
+            check_free(self.port, "--flink_port")
         self.job_manager.command = [java, "-Xmx512m", *common, JOB_MANAGER, *options]
         for each in self.task_managers:
             name = f"-Dtaskmanager.resource-id={each.name}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.java import QUICK, classpath, find_java, temporary_files
-from beamsplit.runners.listeners import describe_listener
+from beamsplit.runners.listeners import check_free
 from beamsplit.runners.local.ports import keep_ports, kept_ports
 from beamsplit.runners.maven import maven_jars
 from beamsplit.runners.process import Process, free_ports, listens
@@ -88,11 +88,7 @@ class KafkaBroker:
         """
         if self.process.pid is not None:
             return self
-        if listens(self.port):
-            raise RunnerError(
-                f"port {self.port} is taken ({describe_listener(self.port)}): end that, or choose another "
-                "with --kafka_port"
-            )
+        check_free(self.port, "--kafka_port")
         java, jars = find_java(JAVA), classpath(maven_jars(*ARTIFACTS))
         config = self._configure()
         if not (self.folder / "data" / "meta.properties").exists():

@@ -9,9 +9,8 @@ import urllib.request
 from pathlib import Path
 
 from beamsplit.runners.cache import made_once
-from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.java import QUICK, find_java, temporary_files
-from beamsplit.runners.listeners import describe_listener
+from beamsplit.runners.listeners import check_free
 from beamsplit.runners.local.ports import keep_ports, kept_ports
 from beamsplit.runners.maven import PLUGIN, run_maven
 from beamsplit.runners.process import Process, free_ports, listens
@@ -60,11 +59,7 @@ class SchemaRegistry:
         """
         if self.process.pid is not None:
             return self
-        if listens(self.port):
-            raise RunnerError(
-                f"port {self.port} is taken ({describe_listener(self.port)}): end that, or choose another "
-                "with --registry_port"
-            )
+        check_free(self.port, "--registry_port")
         java, jar = find_java(JAVA), made_once(f"jars/apicurio-registry-{VERSION}", _fetch) / JAR
         self.folder.mkdir(parents=True, exist_ok=True)
         keep_ports(self.folder, [self.port])

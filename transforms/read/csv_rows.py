@@ -22,7 +22,7 @@ from beamsplit.transforms.read.encoding import (
     recode,
 )
 from beamsplit.transforms.read.inputs import InputFile
-from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow, lacks, no_rows
+from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, lacks, no_rows, read_runs
 from beamsplit.transforms.read.streams import is_compressed, open_stream
 from beamsplit.transforms.read.text_counts import enough, judged
 from beamsplit.transforms.read.together import Text
@@ -182,18 +182,7 @@ def rows_about(file: InputFile) -> float | None:
 def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     """The rows of the split; rows that do not parse come as failures."""
     delimiter = delimiter_of(split.paths[0], split.delimiter)
-    window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
-    for run in text_of(split):
-        if window.done:
-            return
-        if window.at < window.start:
-            rows = lines.count_csv(run, delimiter)
-            if window.at + rows <= window.start:
-                window.next(rows)
-                continue
-        parsed = parse_text(run, split, options)
-        begin, end, number = window.next(parsed.rows)
-        yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
+    yield from read_runs(text_of(split), split, options, lambda run: lines.count_csv(run, delimiter), parse_text)
 
 
 def parse_text(text: bytes, split: Split, options: ReadOptions) -> Parsed:

@@ -14,7 +14,7 @@ from beamsplit.transforms.read.encoding import check_utf8, is_wide, open_text, r
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.read.json_array import ArrayLines, is_array, open_lines
 from beamsplit.transforms.read.json_parse import Rules, parse, read_text
-from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, RowWindow
+from beamsplit.transforms.read.result import Parsed, ReadOptions, ReadResult, read_runs
 from beamsplit.transforms.read.streams import is_compressed, open_stream
 from beamsplit.transforms.read.text_counts import enough, judged
 from beamsplit.transforms.read.together import Text
@@ -169,18 +169,7 @@ def read(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
 
     A field that a line lacks is null; a field that the schema lacks is left out.
     """
-    window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
-    for run in text_of(split):
-        if window.done:
-            return
-        if window.at < window.start:
-            rows = lines.count_json(run)
-            if window.at + rows <= window.start:
-                window.next(rows)
-                continue
-        parsed = parse_text(run, split, options)
-        begin, end, number = window.next(parsed.rows)
-        yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
+    yield from read_runs(text_of(split), split, options, lines.count_json, parse_text)
 
 
 def parse_text(text: bytes, split: Split, options: ReadOptions) -> Parsed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ from beamsplit.transforms.read.plain_types import plain_array
 if TYPE_CHECKING:
     from beamsplit.transforms.read.json_depth import Depths
     from beamsplit.transforms.read.wide_numbers import Fed
+    from beamsplit.transforms.split import Split
     from beamsplit.transforms.where.nodes import Node
 
 
@@ -148,6 +149,36 @@ class RowWindow:
         number = self.first_row + self.at
         self.at += rows
         return begin, end, number
+
+
+def read_runs(
+    runs: Iterable[bytes],
+    split: Split,
+    options: ReadOptions,
+    count: Callable[[bytes], int],
+    parse: Callable[[bytes, Split, ReadOptions], Parsed],
+) -> Iterator[ReadResult]:
+    """The wanted rows of a split of text.
+
+    Args:
+        runs: the text, whole rows each.
+        split: whose text it is.
+        options: of the job.
+        count: rows of a run, which takes less than reading them.
+        parse: reads all rows of a run.
+    """
+    window = RowWindow(split.row_start, split.row_stop, split.first_row or 0)
+    for run in runs:
+        if window.done:
+            return
+        if window.at < window.start:
+            rows = count(run)
+            if window.at + rows <= window.start:
+                window.next(rows)
+                continue
+        parsed = parse(run, split, options)
+        begin, end, number = window.next(parsed.rows)
+        yield from parsed.window(begin, end).results(split.origin_file(), number + begin, options)
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> Parsed:

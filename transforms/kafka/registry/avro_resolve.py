@@ -66,7 +66,7 @@ def convert(column: pa.Array, writer: Any, reader: Any, wanted: pa.DataType) -> 
     writer, reader = _value_type(writer), _value_type(reader)
     if writer == reader or writer == "null":
         return column if column.type == wanted else column.cast(wanted)
-    kinds = _kind(writer), _kind(reader)
+    kinds = kind_name(writer), kind_name(reader)
     if kinds == ("record", "record"):
         return _struct(column, writer, reader, wanted)
     if kinds == ("array", "array"):
@@ -104,7 +104,7 @@ def _plain(tree: Any, value: Any) -> Any:
         return None
     if isinstance(tree, list):
         return _plain(_value_type(tree), value)
-    kind = _kind(tree)
+    kind = kind_name(tree)
     if kind == "string":
         return value.encode()
     if kind in ("bytes", "fixed"):
@@ -152,7 +152,12 @@ def _bare(tree: Any) -> Any:
     return tree
 
 
-def _kind(tree: Any) -> str:
+def kind_name(tree: Any) -> str:
+    """The type of a value of a schema, without what is said of it.
+
+    >>> kind_name({"type": {"type": "long", "logicalType": "timestamp-millis"}}), kind_name("int")
+    ('long', 'int')
+    """
     kind = tree["type"] if isinstance(tree, dict) else tree
     return str(kind["type"] if isinstance(kind, dict) else kind)
 
@@ -161,7 +166,7 @@ def _told(tree: Any) -> str:
     if isinstance(tree, list):
         return " or ".join(_told(one) for one in tree)
     logical = tree.get("logicalType") if isinstance(tree, dict) else None
-    return str(logical or _kind(tree))
+    return str(logical or kind_name(tree))
 
 
 def _struct(column: pa.Array, writer: Any, reader: Any, wanted: pa.DataType) -> pa.Array:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from beamsplit.transforms.formats.avro_encode import Pieces, big_endian, characters, fixed_width, joined, lists, numbers
 from beamsplit.transforms.formats.avro_schema import avro_type
 from beamsplit.transforms.kafka.registry.avro_plan import AvroSchema, avro_schema_of
-from beamsplit.transforms.kafka.registry.avro_resolve import default_column
+from beamsplit.transforms.kafka.registry.avro_resolve import default_column, kind_name
 from beamsplit.transforms.write.plain_columns import written_column
 
 
@@ -115,7 +115,7 @@ def _unfit(kind: pa.DataType, tree: Any) -> str:
             return ""
         reasons = [_unfit(kind, one) for one in tree if one != "null"]
         return reasons[0] if len(reasons) == 1 else f"is {_told(tree)}"
-    name, logical = _name(tree), tree.get("logicalType") if isinstance(tree, dict) else None
+    name, logical = kind_name(tree), tree.get("logicalType") if isinstance(tree, dict) else None
     fits = False
     if name == "record":
         if types.is_struct(kind):
@@ -158,18 +158,13 @@ def _timestamp(name: str, logical: str) -> pa.DataType | None:
     return pa.timestamp(units[unit], None if local else "UTC") if found and name == "long" and unit in units else None
 
 
-def _name(tree: Any) -> str:
-    kind = tree["type"] if isinstance(tree, dict) else tree
-    return str(kind["type"] if isinstance(kind, dict) else kind)
-
-
 def _told(tree: Any) -> str:
     if isinstance(tree, list):
         return " or ".join(_told(one) for one in tree)
     logical = tree.get("logicalType") if isinstance(tree, dict) else None
     if logical == "decimal":
         return f"decimal({tree.get('precision')}, {tree.get('scale', 0)})"
-    return str(logical or _name(tree))
+    return str(logical or kind_name(tree))
 
 
 def _branch(kind: pa.DataType, tree: list[Any]) -> int:
@@ -200,7 +195,7 @@ def _wrong(column: pa.Array, tree: Any) -> np.ndarray | None:
 
 
 def _wrong_within(column: pa.Array, tree: Any) -> np.ndarray | None:
-    name = _name(tree)
+    name = kind_name(tree)
     if name == "enum":
         known = pc.is_in(column, pa.array(tree["symbols"], column.type))
         return None if pc.all(known, min_count=0).as_py() else ~np.asarray(known)
@@ -257,7 +252,7 @@ def _any(column: pa.Array, tree: Any) -> Pieces:
 
 def _values(column: pa.Array, tree: Any) -> Pieces:
     """Values of which none is null."""
-    name = _name(tree)
+    name = kind_name(tree)
     if name == "null":
         return Pieces(np.empty(0, np.uint8), np.zeros(len(column), np.int64))
     if name == "record":
@@ -291,7 +286,7 @@ def _values(column: pa.Array, tree: Any) -> Pieces:
 
 def _decimals(column: pa.Array, tree: Any) -> Pieces:
     turned = big_endian(column)
-    if _name(tree) == "bytes":
+    if kind_name(tree) == "bytes":
         return joined([numbers(turned.lengths), turned], len(column))
     size, width = tree["size"], column.type.bit_width // 8
     rows = turned.data.reshape(-1, width)
