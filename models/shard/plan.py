@@ -235,5 +235,7 @@ def read_plan(path: str) -> ShardPlan:
     try:
         text = read_small(path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}): give a plan.json of shards") from None
+        raise UsageError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): give a plan.json of shards"
+        ) from None
     return from_json(text, path)

@@ -282,7 +282,9 @@ def read_plan(path: str) -> Plan:
     try:
         text = read_small(path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--plan {path} cannot be read ({error}): give a plan.json") from None
+        raise UsageError(
+            f"--plan {path} cannot be read ({getattr(error, 'strerror', None) or error}): give a plan.json"
+        ) from None
     return from_json(text, f"--plan {path}")
 
 

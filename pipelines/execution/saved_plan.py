@@ -36,7 +36,9 @@ def saved_plan(asked: Parallelism, path: str, model: str, scoring: ScoringPlan) 
             with open_input(path) as file:
                 text = decode_small(file)
         except (OSError, ValueError) as error:
-            raise UsageError(f"--plan {path} cannot be read ({error}): give a plan.json") from None
+            raise UsageError(
+                f"--plan {path} cannot be read ({getattr(error, 'strerror', None) or error}): give a plan.json"
+            ) from None
         plan = from_json(text, f"--plan {path}")
     else:
         plan = read_plan(path)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from beamsplit.models.errors import UsageError
+from beamsplit.pipelines.options.beam import check_runner
 from beamsplit.pipelines.options.division import add_division
 from beamsplit.pipelines.options.job import add_job
 from beamsplit.pipelines.options.keywords import to_argv
@@ -203,6 +204,7 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
         UsageError: some do not go together.
     """
     binding, source, workers, runner = options.binding, options.source, options.workers, options.runner
+    check_runner(runner.name)
     twice = [name for name in binding.keep if binding.keep.count(name) > 1]
     if twice:
         raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")

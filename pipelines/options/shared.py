@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -22,9 +23,25 @@ MODEL_HELP = (
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are raised, so that one place shows them."""
 
+    _typed: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what was typed is kept for errors."""
+        self._typed = args or ()
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
-        raise UsageError(f"{message}; see --help")
+        """Raise what argparse would print, and which option may have been meant."""
+        raise UsageError(f"{message}; {self._meant() or 'see --help'}")
+
+    def _meant(self) -> str:
+        """Of an option that there is none of, one that is written alike."""
+        known = self._option_string_actions
+        for name in (one.partition("=")[0] for one in self._typed if one.startswith("--")):
+            close = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            if close:
+                return f"there is no {name}, did you mean {close[0]}?"
+        return ""
 
 
 def add_binding(group: argparse._ArgumentGroup) -> None:

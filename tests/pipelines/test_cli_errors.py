@@ -130,7 +130,11 @@ def test_an_unknown_option(command: Command):
         (["--finish", "top_k:3"], "3"),
         (["--finish", "labels:/no/labels.txt"], "/no/labels.txt"),
         (["--finish", "no_such_module:function"], "module 'no_such_module' does not import"),
-        (["--runner", "NoRunner"], "--runner NoRunner: Unexpected pipeline runner: NoRunner. Valid values are"),
+        (
+            ["--runner", "NoRunner"],
+            "--runner NoRunner: Beam has no such runner; type one of DirectRunner, FlinkRunner, ",
+        ),
+        (["--runner", "FlinkRuner"], "--runner FlinkRuner: Beam has no such runner; did you mean FlinkRunner?"),
         (["--runner", "DataflowRunner"], "DataflowRunner needs --project, --region, --temp_location; type"),
         (["--input_format", "xml"], "invalid choice: 'xml'"),
         (["--input_format", "arrow"], "cannot be read as arrow"),

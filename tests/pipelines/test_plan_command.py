@@ -120,6 +120,7 @@ def test_a_given_plan_is_shown_with_what_was_measured(made: Path, tmp_path: Path
         (["--plan", "none.json"], "--plan none.json cannot be read"),
         (["--plan", "p.json", "--threads", "2"], "--threads is for making a plan"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate; see --help"),
+        (["--strategi", "auto"], "--strategi auto; there is no --strategi, did you mean --strategy?"),
     ],
 )
 def test_refusals(arguments: list[str], message: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],

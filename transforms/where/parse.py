@@ -60,7 +60,9 @@ def parse_where(text: str, option: str = "--where") -> Node:
         described = (getattr(error, "errors", None) or [{}])[0]
         why = described.get("description") or str(error)
         at = f" at character {described['col']}" if described.get("col") else ""
-        reason = f"{' '.join(re.sub(chr(27) + r'.[0-9;]*m', '', why).split())[:200]}{at}"
+        # Without colours, and without the names of classes.
+        plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", re.sub(chr(27) + r".[0-9;]*m", "", why))
+        reason = f"{' '.join(plain.split())[:200]}{at}"
     except _NotTaken as error:
         reason = str(error)
     except RecursionError:

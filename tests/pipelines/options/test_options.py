@@ -63,6 +63,15 @@ def test_wrong_values(options: list[str], message: str):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["--modle", "m.onnx"], "--model"), (["--help-me"], "--help"), (["--outptu=p.csv", "--limit", "2"], "--output")],
+)
+def test_the_option_that_may_have_been_meant(typed: list[str], meant: str):
+    with pytest.raises(UsageError, match=f"are required: .*; there is no --[^ =]+, did you mean {meant}\\?$"):
+        parse([*typed, "--quiet"])
+
+
 def test_missing_options_are_named():
     with pytest.raises(UsageError, match="required: --model, --input, --output; see --help"):
         parse([])

@@ -184,6 +184,7 @@ def test_row_groups_without_such_rows_are_not_decoded(tmp_path, monkeypatch):
     ("text", "why"),
     [
         ("a =", "is not understood: "),
+        ("a >>> 3", "understood: Required keyword: 'expression' missing for BitwiseRightShift at character"),
         ("a = 1; drop table t", "is not one condition"),
         ("a + 1 > 3", "'a + 1 > 3' compares no column with a value"),
         ("a = b", "'b' is a column where a value is wanted: a text goes in single quotes"),
