@@ -31,7 +31,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
         Exception: the job failed; nothing is left of what it wrote.
     """
     started = time.perf_counter() if started is None else started
-    options, rest = parse(argv)
+    options, beam_args = parse(argv)
     quiet_logs(options.watching.debug)
     if is_own_process():
         leave_pandas_out()
@@ -40,7 +40,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     try:
         from beamsplit.pipelines.running.launch import launch
 
-        return launch(options, rest, started)
+        return launch(options, beam_args, started)
     finally:
         gc.enable()
 

@@ -37,12 +37,12 @@ def direct_flags(workers: int) -> list[str]:
     return [f"--direct_num_workers={workers}", "--direct_running_mode=in_memory"]
 
 
-def needs_processes(workers: int, worker_type: str, apart: bool) -> bool:
+def needs_processes(workers: int, worker_type: str, distributed: bool) -> bool:
     """Whether there are worker processes: one worker runs in this one, unless steps have environments of their own."""
-    return worker_type == "process" and (workers > 1 or apart)
+    return worker_type == "process" and (workers > 1 or distributed)
 
 
-def direct_runner(workers: int, worker_type: str, command: str | None = None, apart: bool = False) -> Any:
+def direct_runner(workers: int, worker_type: str, command: str | None = None, distributed: bool = False) -> Any:
     """The runner itself.
 
     Made by its class: Beam's own `DirectRunner` may switch to Prism and download it at start. Threads run the
@@ -53,7 +53,7 @@ def direct_runner(workers: int, worker_type: str, command: str | None = None, ap
         workers: how many, for each environment of the pipeline.
         worker_type: `thread` or `process`.
         command: starts a process, from `WorkerProcesses`; None starts one that nobody ends but the runner.
-        apart: start processes also for one worker: steps with environments of their own shall not share this one.
+        distributed: start processes also for one worker: steps with environments of their own shall not share this one.
     """
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
@@ -61,7 +61,7 @@ def direct_runner(workers: int, worker_type: str, command: str | None = None, ap
     hasten_bundle_ends()
     if worker_type not in WORKER_TYPES:
         raise ValueError(f"worker type {worker_type!r} is not one of {', '.join(WORKER_TYPES)}")
-    if not needs_processes(workers, worker_type, apart):
+    if not needs_processes(workers, worker_type, distributed):
         return FnApiRunner()
     from beamsplit.runners.beam_patches.loopback import keep_servers_here
 

@@ -93,7 +93,9 @@ class Score(beam.PTransform[Any, Any]):
         sample: some rows as they will come (a table, a dict of arrays, ...), to bring model and data together with;
             default: rows made up from the schema.
         max_latency_ms: how long a row of an unbounded collection waits for others (default: 20), while others come and
-            the runner's bundle lasts.
+            the runner's bundle lasts: it is looked at as rows come, since nothing happens in a bundle between two. Of a
+            source that holds its bundle open, the last rows of a burst that is longer than this, and than 8 rows, wait
+            for the row behind them; give batches there.
         metrics: where each process shows metrics for Prometheus: a port, or `MetricsEndpoint` (default: nowhere).
         options: `columns`, `keep`, `set`, `prepare`, `finish`, `stages`, `placement`, ...: see `ModelOptions`.
 

@@ -66,7 +66,7 @@ def run_bounded(
     Raises:
         Exception: the job failed; nothing is left of what it wrote.
     """
-    options, rest, local = settled.options, settled.beam_args, settled.local
+    options, beam_args, local = settled.options, settled.beam_args, settled.local
     if local:
         import_beam(whole=not is_own_process())
     import apache_beam as beam
@@ -76,9 +76,9 @@ def run_bounded(
     first_errors = _first_errors_path(job)
     written: list[tuple[str, str]] = []
     try:
-        with started_runner(job.runner, rest, job, job_dir, options.watching.debug) as (runner, flags, workers):
+        with started_runner(job.runner, beam_args, job, job_dir, options.watching.debug) as (runner, flags, workers):
             try:
-                pipeline = beam.Pipeline(runner, QuickOptions([*flags, *rest]))
+                pipeline = beam.Pipeline(runner, QuickOptions([*flags, *beam_args]))
             except ValueError as error:
                 raise UsageError(f"--runner {job.runner.name}: {' '.join(str(error).split())}") from error
             if workers is not None and job_dir is not None:

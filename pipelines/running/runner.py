@@ -48,18 +48,18 @@ def settle_runner(options: ScoreOptions, beam_args: Sequence[str]) -> SettledRun
     Raises:
         UsageError: an option does not go with the runner, or there is no such cluster.
     """
-    runner, workers, rest = options.runner, options.workers, list(beam_args)
+    runner, workers, for_beam = options.runner, options.workers, list(beam_args)
     if is_direct(runner.name):
-        workers, rest = read_direct(workers, rest)
+        workers, for_beam = read_direct(workers, for_beam)
     if is_dataflow(runner.name):
-        _check_dataflow(options, rest)
+        _check_dataflow(options, for_beam)
     name = job_name(options)
     if not _is_flink(runner.name):
         local = is_direct(runner.name) or is_prism(runner.name)
         if not local and runner.job_name is not None:
-            rest.append(f"--job_name={name}")
+            for_beam.append(f"--job_name={name}")
         named = replace(runner, job_name=name)
-        return SettledRunner(replace(options, workers=workers, runner=named), rest, local)
+        return SettledRunner(replace(options, workers=workers, runner=named), for_beam, local)
     from beamsplit.runners.flink import default_parallelism, pool_of_this_machine
 
     if workers.worker_type == "thread":
@@ -77,7 +77,7 @@ def settle_runner(options: ScoreOptions, beam_args: Sequence[str]) -> SettledRun
         workers=replace(workers, worker_type="process", count=count),
         runner=replace(runner, parallelism=tasks, job_name=name),
     )
-    return SettledRunner(options, rest, pool_of_this_machine(rest))
+    return SettledRunner(options, for_beam, pool_of_this_machine(for_beam))
 
 
 def _described(cluster: str) -> int:
@@ -120,10 +120,10 @@ def started_runner(
             yield prism_runner(), [*flags, f"--job_name={asked.job_name}"], None
     elif is_direct(asked.name):
         assert job is not None, "streams run on Prism here"
-        apart = job.execution.is_distributed
+        distributed = job.execution.is_distributed
         flags = direct_flags(job.workers)
-        if job_dir is None or not needs_processes(job.workers, job.worker_type, apart):
-            yield direct_runner(job.workers, job.worker_type, apart=apart), flags, None
+        if job_dir is None or not needs_processes(job.workers, job.worker_type, distributed):
+            yield direct_runner(job.workers, job.worker_type, distributed=distributed), flags, None
             return
         from beamsplit.runners.room import check_room
         from beamsplit.runners.worker_processes import worker_processes
@@ -132,7 +132,7 @@ def started_runner(
         with _as_usage_errors():
             check_room(job.workers * (1 + parts))
         with worker_processes(job_dir, debug) as processes:
-            yield direct_runner(job.workers, job.worker_type, processes.command(), apart), flags, processes
+            yield direct_runner(job.workers, job.worker_type, processes.command(), distributed), flags, processes
     elif _is_flink(asked.name):
         from beamsplit.runners.flink import FlinkFailed, FlinkOptions, flink_runner, pool_of_this_machine
 

@@ -79,7 +79,7 @@ def _run_held(
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    options, rest, job_dir = settled.options, settled.beam_args, job.job_dir
+    options, beam_args, job_dir = settled.options, settled.beam_args, job.job_dir
     predictions, told_in = job.sinks.predictions, job.sinks.errors.name
     if source.in_transactions:
         from beamsplit.transforms.kafka.errors_file import ErrorsFile
@@ -94,9 +94,9 @@ def _run_held(
         if job_dir is not None:
             write_gaps(job_dir, gaps)
     begins = None if options.watching.quiet else where_it_begins(source.kafka)
-    with started_runner(options.runner, rest, None) as (runner, flags, _):
+    with started_runner(options.runner, beam_args, None) as (runner, flags, _):
         try:
-            pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *rest]))
+            pipeline = beam.Pipeline(runner, PipelineOptions([*flags, *beam_args]))
         except ValueError as error:
             raise UsageError(f"--runner {options.runner.name}: {' '.join(str(error).split())}") from error
         build(pipeline, job, None)

@@ -23,6 +23,6 @@ def tell_listeners(pid: int, out: str) -> None:
 
 def test_worker_processes_are_served_on_the_loopback_interface_only(tmp_path: Path):
     out = tmp_path / "listeners"
-    with beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1))) as pipeline:
+    with beam.Pipeline(direct_runner(1, "process", distributed=True), PipelineOptions(direct_flags(1))) as pipeline:
         pipeline | beam.Create([os.getpid()]) | beam.Map(tell_listeners, str(out))
     assert out.read_text() == "127.0.0.1"

@@ -180,7 +180,7 @@ def test_each_shard_has_a_process_that_holds_only_its_weights(tmp_path: Path):
     steps, _ = divided(model, tmp_path, given)
     out = tmp_path / "out"
     out.mkdir()
-    pipeline = beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1)))
+    pipeline = beam.Pipeline(direct_runner(1, "process", distributed=True), PipelineOptions(direct_flags(1)))
     watched = changed(steps, WatchedStep, whole=WatchedWhole)
     made, _ = pipeline | beam.Create([given]).with_output_types(pa.RecordBatch) | RunSteps(watched)
     made | beam.Map(keep, str(out))

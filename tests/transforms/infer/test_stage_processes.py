@@ -33,7 +33,7 @@ class DyingStep(WholeStep):
 
 def run(steps: ModelSteps, blocks: list[pa.RecordBatch], out: Path) -> dict[str, int]:
     """The counters, after the rows that came out were counted into files of `out`."""
-    pipeline = beam.Pipeline(direct_runner(1, "process", apart=True), PipelineOptions(direct_flags(1)))
+    pipeline = beam.Pipeline(direct_runner(1, "process", distributed=True), PipelineOptions(direct_flags(1)))
     made, _ = pipeline | beam.Create(blocks).with_output_types(pa.RecordBatch) | RunSteps(steps)
     made | beam.Map(keep, str(out))
     result = pipeline.run()
