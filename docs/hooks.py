@@ -122,7 +122,7 @@ def table_of_modes() -> str:
         "plan": "`--plan`", "shards": "`--shards N`", "auto": "`--shards auto`", "strategy": "`--strategy`",
     }  # fmt: skip
     words = {
-        "yes": "yes", "-": "", "topic": "if a topic is written", "file": "if files are written",
+        "yes": "yes", "-": "", "way": "", "topic": "if a topic is written", "file": "if files are written",
         "table": "if a table is written", "deep": "with `--stages`",
     }  # fmt: skip
     lines = ["| option | " + " | ".join(heads[column] for column in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
