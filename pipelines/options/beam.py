@@ -11,30 +11,6 @@ from dataclasses import replace
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.values import WorkerOptions
 
-RUNNERS = (
-    *("DirectRunner", "FlinkRunner", "DataflowRunner", "PrismRunner", "BundleBasedDirectRunner", "FnApiRunner"),
-    *("InteractiveRunner", "KafkaStreamsRunner", "PortableRunner", "SparkRunner", "SwitchingDirectRunner"),
-    *("TestDirectRunner", "TestDataflowRunner"),
-)
-"""Beam's, which take the word `Runner` as read and do not mind capitals."""
-
-
-def check_runner(name: str) -> None:
-    """Raise for a runner that Beam does not have: a typing mistake must not run somewhere else.
-
-    >>> check_runner("flink"), check_runner("my.module.MyRunner")
-    (None, None)
-
-    Raises:
-        UsageError: names those that there are.
-    """
-    known = {one.lower(): one for one in RUNNERS}
-    if "." in name or known.keys() & {name.lower(), f"{name.lower()}runner"}:
-        return
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)
-    hint = f"did you mean {known[close[0]]}?" if close else f"type one of {', '.join(RUNNERS[:4])}"
-    raise UsageError(f"--runner {name}: Beam has no such runner; {hint} (another by its class: my.module.MyRunner)")
-
 
 def check_beam_options(beam_args: Sequence[str], more: Sequence[str] = ()) -> None:
     """Raise for an option that is not ours, Beam's or one of `more`: a typing mistake must not pass silently."""

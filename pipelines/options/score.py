@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from beamsplit.models.errors import UsageError
-from beamsplit.pipelines.options.beam import check_runner
 from beamsplit.pipelines.options.division import add_division
 from beamsplit.pipelines.options.job import add_job
 from beamsplit.pipelines.options.keywords import to_argv
@@ -19,6 +18,7 @@ from beamsplit.pipelines.options.modes import note_of
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
 from beamsplit.pipelines.options.registry import add_registry
+from beamsplit.pipelines.options.runners import check_runner
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.shared import (
     Parser,
