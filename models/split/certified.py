@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from beamsplit.models.split.balance import Balance, Problem, Worker, balance, evaluate, is_limited
-from beamsplit.models.split.solver.mixed import CLOSE, available, mixed_integer
+from beamsplit.models.split.solver.mixed import CLOSE, Mixed, available, mixed_integer
 from beamsplit.models.split.solver.reduced import Reduced, reduced
-from beamsplit.models.split.solver.spine_bound import spine_bound
+from beamsplit.models.split.solver.spine_bound import SpineBound, spine_bound
+from beamsplit.models.split.solver.staffed_bound import staffed_bound
 
 
 def certified(
@@ -25,8 +26,8 @@ def certified(
     """The split of `balance`, or a better one, with the better bound.
 
     First a chain of the graph's units tells a bound (`spine_bound.py`), then the program goes on with what that left
-    open. Both are for workers that are alike, the program for those with one stage each, and want scipy; else
-    `balance` has the last word. What they give in their time may differ from machine to machine.
+    open. The program is for workers that are alike, with one stage each; both want scipy. What they give in their time
+    may differ from machine to machine.
 
     Args:
         problem: the graph.
@@ -40,8 +41,11 @@ def certified(
         CannotSplit, ValueError: as `balance` does.
     """
     best = balance(problem, workers, stages, replicate=replicate)
-    if best.gap <= enough or len(set(workers)) > 1 or len(workers) == 1 or not best.period or not available():
+    if best.gap <= enough or len(workers) == 1 or not best.period or not available():
         return best
+    if len(set(workers)) > 1:
+        bound = staffed_bound(problem, workers, best.period, seconds / 2, replicate=replicate)
+        return _with_bound(best, bound, "spine")
     until = time.perf_counter() + seconds
     counted = stages is not None or is_limited(problem, workers)
     smaller = Reduced(problem, tuple(range(len(problem.seconds)))) if counted else reduced(problem)
@@ -54,13 +58,23 @@ def certified(
     if not alone or best.gap <= enough:
         return best
     most = stages or len(workers)
-    left = max(until - time.perf_counter(), seconds / 4)
-    found = mixed_integer(smaller.problem, workers[0], most, told, left, exactly=stages is not None)
-    if found is None:
+
+    def solved(narrow: SpineBound, share: float) -> Mixed | None:
+        left = max(until - time.perf_counter(), seconds / 4)
+        return mixed_integer(smaller.problem, workers[0], most, narrow, share * left, exactly=stages is not None)
+
+    def better(found: Mixed | None) -> Balance:
+        if found is None or found.stage_of is None:
+            return best
+        return _better(problem, best, [found.stage_of[unit] for unit in smaller.unit_of], workers, stages)
+
+    # A better split first: the less is left to be proven.
+    best = better(solved(told.near_best(), 0.3))
+    if best.gap <= enough:
         return best
-    if found.stage_of is not None:
-        best = _better(problem, best, [found.stage_of[unit] for unit in smaller.unit_of], workers, stages)
-    return _with_bound(best, found.bound, "mixed integer")
+    found = solved(told.below(best.period), 1.0)
+    best = better(found)
+    return best if found is None else _with_bound(best, found.bound, "mixed integer")
 
 
 def _with_bound(best: Balance, bound: float, method: str) -> Balance:

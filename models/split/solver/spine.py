@@ -53,6 +53,22 @@ def needed(problem: Problem) -> Bools:
     return needs
 
 
+def held_at_least(problem: Problem, chain: Spine) -> Floats:
+    """Bytes that a stage from one place to another holds: weights and activations of what must be in it;
+    [places, places]."""
+    places, units = chain.least.shape
+    held = np.zeros((places, places))
+    users = np.zeros((len(problem.weights), units))
+    for at, weight in enumerate(problem.weights):
+        users[at, list(weight.users)] = 1
+    nbytes = np.array([weight.nbytes for weight in problem.weights])
+    for begin in range(places):
+        inside = ~chain.most[begin][None, :] & chain.least
+        held[begin] = ((users @ inside.T.astype(np.float64)) > 0).T @ nbytes
+        held[begin] += np.where(inside, problem.activations[None, :], 0.0).max(axis=1)
+    return held
+
+
 def _places(needs: Bools, chain: list[int]) -> Spine:
     units = len(needs)
     none, every = np.zeros((1, units), dtype=np.bool_), np.ones((1, units), dtype=np.bool_)

@@ -8,10 +8,11 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from beamsplit.models.split.balance import CannotSplit, Problem, Value, Worker, balance
+from beamsplit.models.split.balance import CannotSplit, Problem, Value, Weight, Worker, balance
 from beamsplit.models.split.solver.least_traffic import LeastTraffic
 from beamsplit.models.split.solver.spine import spine
 from beamsplit.models.split.solver.spine_bound import spine_bound
+from beamsplit.models.split.solver.staffed_bound import staffed_bound
 from tests.models.split.small_problem import small
 
 
@@ -34,6 +35,33 @@ def test_no_split_is_below_the_bound_and_the_best_lies_in_what_is_open(seed):
         here = np.array(best.stage_of) <= boundary
         assert (done <= here).all()
         assert (here <= may).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_split_over_unlike_workers_is_below_the_bound(seed):
+    draw = random.Random(1000 + seed)
+    problem, replicate = small(draw, 0.9), draw.random() < 0.5
+    workers = [
+        Worker(draw.choice([1.0, 2.0, 0.5]), draw.choice([math.inf, math.inf, 9.0]), draw.choice([1.0, 2.0, 7.0]))
+        for _ in range(draw.randint(1, 3))
+    ]
+    try:
+        best = balance(problem, workers, replicate=replicate)
+    except CannotSplit:
+        return
+    assert best.optimal
+    if best.period:
+        known = best.period * draw.choice([1.0, 1.2, 2.0])
+        assert staffed_bound(problem, workers, known, 60, replicate=replicate) <= best.period * (1 + 1e-9)
+
+
+def test_what_must_lie_together_must_fit():
+    # One unit needs 6 of 8 bytes, and the other 4: together they do not fit, so a slow link has to be paid for.
+    values, weights = (Value(2.0, 0, (1,)),), (Weight(6.0, (0,)), Weight(4.0, (1,)))
+    problem = Problem((1.0, 1.0), values, weights, links="direct")
+    for workers in ([Worker(1.0, 8.0, 1.0), Worker(1.0, 7.0, 1.0)], [Worker(2.0, 8.0, 1.0), Worker(1.0, 7.0, 1.0)]):
+        best = balance(problem, workers)
+        assert staffed_bound(problem, workers, 9.0, 60) == pytest.approx(best.period, rel=2e-3)
 
 
 @pytest.mark.parametrize("seed", range(30))
