@@ -75,6 +75,9 @@ class Interruptible:
         self.left = NOTHING
         """What a job that does not come to its end leaves behind, in words."""
 
+        self.last_words: Callable[[bool, str], None] | None = None
+        """Told where the process is ended from within: whether by a signal, and why."""
+
         self._number: int | None = None
         self._came: int | None = None
         self._over = threading.Event()
@@ -110,6 +113,9 @@ class Interruptible:
             what = "error: the job failed, " if self._came is None else "interrupted: "
             with contextlib.suppress(OSError):
                 os.write(2, f"{what}{left}: {line}\n".encode())
+            if self.last_words is not None:
+                with contextlib.suppress(Exception):  # of whatever kind: it ends
+                    self.last_words(self._came is not None, line)
             disown_all()
             os._exit(1 if self._came is None else 128 + self._came)
 

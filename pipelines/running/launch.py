@@ -79,7 +79,7 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         if not job.source.bounded:
             from beamsplit.pipelines.running.stream import run_stream
 
-            with telling_lineage(options, job) as lineage:
+            with telling_lineage(options, job, signals) as lineage:
                 code, summary = run_stream(settled, job, started, signals)
                 lineage(code, summary)
             return code, summary
@@ -87,7 +87,7 @@ def launch(options: ScoreOptions, beam_args: Sequence[str], started: float) -> t
         try:
             with (
                 holding_group(job, plan) as held,
-                telling_lineage(options, held) as lineage,
+                telling_lineage(options, held, signals) as lineage,
                 reading_ahead(held, settled.local) as ready,
             ):
                 code, summary = run_bounded(settled, ready, job_dir, started, signals)

@@ -32,14 +32,23 @@ class JobEvents:
         self._options, self._job = options, job
         self._version = model_version(job.infer.plan.model.path)
 
-    def event(self, state: str, summary: Summary | None = None, error: str | None = None) -> Any:
+    def event(
+        self,
+        state: str,
+        summary: Summary | None = None,
+        error: str | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> Any:
         """A RunEvent of this moment.
 
         Args:
-            state: `START`, `COMPLETE`, `FAIL` or `ABORT`.
+            state: `START`, `RUNNING`, `COMPLETE`, `FAIL` or `ABORT`.
             summary: how it went, once that is known.
             error: why it failed.
+            rows: (scored, failed) so far, where there is no summary yet.
         """
+        if summary is not None:
+            rows = summary.rows_scored, summary.rows_failed
         facets: dict[str, Any] = {"processing_engine": facet_v2.processing_engine_run.ProcessingEngineRunFacet(
             version=_version("apache-beam"), name="Apache Beam", openlineageAdapterVersion=_version("beamsplit")
         )}  # fmt: skip
@@ -62,7 +71,7 @@ class JobEvents:
                 facets={"jobType": kind},
             ),
             inputs=self._inputs(),
-            outputs=self._outputs(summary),
+            outputs=self._outputs(rows),
             producer=PRODUCER,
         )
 
@@ -84,11 +93,12 @@ class JobEvents:
             facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=name.version)
         return event_v2.InputDataset(name.namespace, name.name, facets=facets)
 
-    def _outputs(self, summary: Summary | None) -> list[Any]:
+    def _outputs(self, rows: tuple[int, int] | None) -> list[Any]:
         predictions, errors = named(self._job.sinks.predictions.name), self._job.sinks.errors.name
-        found = [_output(predictions, self._job.schema, None if summary is None else summary.rows_scored)]
+        scored, failed = rows or (None, None)
+        found = [_output(predictions, self._job.schema, scored)]
         if errors is not None:
-            found.append(_output(named(errors), None, None if summary is None else summary.rows_failed))
+            found.append(_output(named(errors), None, failed))
         return found
 
 

@@ -6,10 +6,7 @@ import json
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,59 +14,26 @@ import pytest
 
 from beamsplit.models.graph.model_copy import model_version
 from beamsplit.pipelines.running import lineage
+from beamsplit.pipelines.running.interrupt import Interruptible
 from beamsplit.pipelines.running.lineage_names import Named, named
 from tests.command import Command
+from tests.lineage_server import LineageServer, lineage_server
+from tests.waiting import wait_until
 
 pytest.importorskip("openlineage.client")
 jsonschema_rs = pytest.importorskip("jsonschema_rs")
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "tests/lineage_spec"
-
-
-@dataclass
-class Server:
-    """Takes events."""
-
-    url: str = ""
-    events: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    status: int = 201
-
-    def states(self) -> list[str]:
-        """Of the events, in the order in which they came."""
-        return [event["eventType"] for event in self.events]
+FLINK = "org.apache.flink.runtime.client"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    taken = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if taken.status < 300:
-                taken.events.append(json.loads(body))
-                taken.keys.append(self.headers["Authorization"])
-            self.send_response(taken.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *told: Any) -> None:
-            """Nothing is logged."""
-
-    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
-    thread.start()
-    taken.url = f"http://127.0.0.1:{served.server_address[1]}"
-    monkeypatch.setenv("OPENLINEAGE_URL", taken.url)
-    monkeypatch.setattr(lineage, "LAST_SECONDS", 120.0)
-    try:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LineageServer]:
+    with lineage_server() as taken:
+        monkeypatch.setenv("OPENLINEAGE_URL", taken.url)
+        monkeypatch.setattr(lineage, "LAST_SECONDS", 120.0)
         yield taken
-    finally:
-        served.shutdown()
-        served.server_close()
-        thread.join()
 
 
 def check(event: dict[str, Any]) -> None:
@@ -90,7 +54,7 @@ def check(event: dict[str, Any]) -> None:
                 valid(json.loads((SPEC / file).read_text()), {name: facet})
 
 
-def test_the_start_and_the_end_of_a_job(command: Command, server: Server, monkeypatch: pytest.MonkeyPatch):
+def test_the_start_and_the_end_of_a_job(command: Command, server: LineageServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "s3cret")
     monkeypatch.setenv("OPENLINEAGE_NAMESPACE", "team")
     monkeypatch.setenv("OPENLINEAGE_PARENT_ID", "dags/nightly.score/0198b4a6-0000-7000-8000-000000000001")
@@ -116,25 +80,80 @@ def test_the_start_and_the_end_of_a_job(command: Command, server: Server, monkey
     assert failed["outputFacets"]["outputStatistics"]["rowCount"] == 0 and "outputStatistics" not in str(start)
 
 
-def test_of_a_job_that_does_not_begin_nobody_is_told(command: Command, server: Server):
+def test_of_a_job_that_does_not_begin_nobody_is_told(command: Command, server: LineageServer):
     command.data.write_bytes(b"no Parquet")
     assert command.run("--quiet")[0] == 2 and server.states() == []
 
 
-def test_a_job_that_fails_as_it_runs(command: Command, server: Server, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("why", "state"),
+    [
+        ("the disk is full", "FAIL"),
+        ("Pipeline b-7 failed in state CANCELLED: by somebody", "ABORT"),
+        (f"Pipeline b failed in state FAILED: {FLINK}.JobCancellationException: Job was cancelled.", "ABORT"),
+    ],
+)
+def test_a_job_that_fails_as_it_runs(
+    command: Command, server: LineageServer, monkeypatch: pytest.MonkeyPatch, why: str, state: str
+):
     from beamsplit.pipelines.running import launch
 
     def fails(*given: Any) -> Any:
-        raise RuntimeError("the disk is full")
+        raise RuntimeError(why)
 
     monkeypatch.setattr(launch, "run_bounded", fails)
     assert command.run("--quiet")[0] == 1
-    assert server.states() == ["START", "FAIL"]
+    assert server.states() == ["START", state]
     check(server.events[1])
-    assert server.events[1]["run"]["facets"]["errorMessage"]["message"] == "the disk is full"
+    assert server.events[1]["run"]["facets"]["errorMessage"]["message"] == why
 
 
-def test_a_job_that_is_interrupted(command: Command, server: Server, monkeypatch: pytest.MonkeyPatch):
+def test_a_job_that_takes_a_while_is_told_of_meanwhile(
+    command: Command, server: LineageServer, monkeypatch: pytest.MonkeyPatch
+):
+    from beamsplit.pipelines.running import launch
+
+    run = launch.run_bounded
+
+    def lasts(*given: Any) -> Any:
+        done = run(*given)
+        count = len(server.events)
+        wait_until(lambda: len(server.events) > count + 1, "it is told of once more, after its rows are counted")
+        return done
+
+    monkeypatch.setattr(launch, "run_bounded", lasts)
+    monkeypatch.setattr(lineage, "RUNNING_SECONDS", 0.05)
+    assert command.run("--quiet", "--workers", "1")[0] == 0
+    states = server.states()
+    assert states[0] == "START" and states[-1] == "COMPLETE" and set(states[1:-1]) == {"RUNNING"}
+    check(server.events[-2])
+    assert server.events[-2]["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 600
+
+
+@pytest.mark.parametrize(("interrupted", "state"), [(True, "ABORT"), (False, "FAIL")])
+def test_a_process_that_is_ended_from_within_tells_its_end(
+    command: Command, server: LineageServer, monkeypatch: pytest.MonkeyPatch, interrupted: bool, state: str
+):
+    from beamsplit.pipelines.running import interrupt, launch
+
+    def stuck(settled: Any, job: Any, job_dir: Any, started: float, signals: Interruptible) -> Any:
+        signals.planning, signals._came = False, int(signal.SIGTERM) if interrupted else None
+        signals.end("the model does not return")
+        raise AssertionError("it was ended")
+
+    def ended(code: int) -> None:
+        assert server.states() == ["START", state]
+        raise SystemExit(code)
+
+    monkeypatch.setattr(launch, "run_bounded", stuck)
+    monkeypatch.setattr(interrupt.os, "_exit", ended)
+    monkeypatch.setattr(interrupt, "disown_all", lambda: None)
+    with pytest.raises(SystemExit):
+        command.run("--quiet")
+    assert server.events[1]["run"]["facets"]["errorMessage"]["message"] == "the model does not return"
+
+
+def test_a_job_that_is_interrupted(command: Command, server: LineageServer, monkeypatch: pytest.MonkeyPatch):
     from beamsplit.pipelines.running import launch
     from beamsplit.pipelines.running.interrupt import Interrupted
 
@@ -147,7 +166,7 @@ def test_a_job_that_is_interrupted(command: Command, server: Server, monkeypatch
     check(server.events[1])
 
 
-def test_a_server_that_refuses_changes_nothing(command: Command, server: Server):
+def test_a_server_that_refuses_changes_nothing(command: Command, server: LineageServer):
     server.status = 403
     code, _, err = command.run("--quiet")
     assert code == 0 and len(err.splitlines()) == 1
@@ -165,7 +184,7 @@ def test_a_server_that_does_not_answer_holds_nothing(command: Command, monkeypat
 
 
 def test_nobody_is_told_where_that_is_switched_off_or_the_client_is_missing(
-    command: Command, server: Server, monkeypatch: pytest.MonkeyPatch
+    command: Command, server: LineageServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("OPENLINEAGE_DISABLED", "true")
     assert command.run("--quiet")[::2] == (0, "")

@@ -20,6 +20,7 @@ from beamsplit.runners.errors import RunnerError
 from beamsplit.runners.flink_rest import OVER, wait_for_slots
 from beamsplit.runners.local import FlinkCluster
 from beamsplit.runners.worker_pool import WorkerPool
+from tests.lineage_server import lineage_server
 from tests.services.retention import commit, delete_below
 from tests.services.streams import Stream, is_worker, origins, rows
 from tests.waiting import DEADLINE, running, wait_until
@@ -77,16 +78,19 @@ def test_a_second_signal_cancels_the_job_and_tells_one_line(
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     stream.send(rows(40))
-    # What is drained is committed with a checkpoint, which takes its time.
-    process = started(stream, *on(cluster, "--checkpoint=120s", "--quiet"))
-    wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
-    wait_until(lambda: list(tmp_path.glob("tmp/*/stop")) or process.poll() is not None, "the first is heard")
-    process.send_signal(number)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=DEADLINE)
+    with lineage_server() as lineage:
+        monkeypatch.setenv("OPENLINEAGE_URL", lineage.url)
+        # What is drained is committed with a checkpoint, which takes its time.
+        process = started(stream, *on(cluster, "--checkpoint=120s", "--quiet"))
+        wait_until(lambda: stream.written() >= 40 or process.poll() is not None, "all is scored")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        wait_until(lambda: list(tmp_path.glob("tmp/*/stop")) or process.poll() is not None, "the first is heard")
+        process.send_signal(number)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 128 + number, err
+    assert (lineage.states()[0], lineage.states()[-1]) == ("START", "ABORT")
     assert err == "interrupted: what its group committed is done, and the rest will be read again\n"
     wait_until(lambda: not any(running(child.pid) for child in children), "what it started ends with it")
     assert not alive(cluster) and list((tmp_path / "tmp").iterdir()) == []

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import psutil
 import pytest
 
+from tests.lineage_server import lineage_server
 from tests.services.streams import Stream, origins, rows
 from tests.waiting import DEADLINE, running, wait_until
 
@@ -100,13 +101,18 @@ def test_tensor_bytes_in_and_out(stream: Stream):
     assert len(outputs) == sent and {len(message.value()) for message in outputs} == {8}
 
 
-def test_a_signal_drains_commits_and_prints_the_summary(stream: Stream):
+def test_a_signal_drains_commits_and_prints_the_summary(stream: Stream, monkeypatch: pytest.MonkeyPatch):
     stream.send(rows(300))
-    process = stream.start("--group", "g1")
-    wait_until(lambda: len(stream.read(stream.output)) == 300)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=DEADLINE)
+    with lineage_server() as lineage:
+        monkeypatch.setenv("OPENLINEAGE_URL", lineage.url)
+        process = stream.start("--group", "g1")
+        wait_until(lambda: len(stream.read(stream.output)) == 300)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
+    states = lineage.states()
+    assert (states[0], states[-1], {*states[1:-1]} - {"RUNNING"}) == ("START", "COMPLETE", set()), err
+    assert lineage.events[-1]["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 300
     assert "draining" in err and "300 in, 300 scored, 0 failed" in out
     begins = f"group g1 of {stream.uri(stream.input)} begins at partition 0 at offset 0 (earliest), 1 at 0 (earliest)"
     first = next(line for line in err.splitlines() if not line.startswith("note: "))
