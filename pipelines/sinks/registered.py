@@ -16,6 +16,7 @@ from beamsplit.transforms.kafka.registry.client import (
     Registry,
     RegistryAway,
     Schema,
+    Unusable,
     latest_schema,
     register,
 )
@@ -60,6 +61,8 @@ class RegisteredOutput:
             latest = latest_schema(self._registry, self.subject)
         except RegistryAway as error:
             raise UsageError(str(error)) from error
+        except Unusable as error:
+            raise UsageError(f"--output {self.topic}, subject {self.subject}: {error}") from error
         except NotThere:
             raise UsageError(
                 f"--schema_registry {self.asked.schema_registry} has no subject {self.subject!r} for --output "

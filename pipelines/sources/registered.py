@@ -23,7 +23,7 @@ from beamsplit.transforms.formats.avro_schema import Unreadable
 from beamsplit.transforms.infer.fetched_model import localize
 from beamsplit.transforms.kafka.event_time import EventTime
 from beamsplit.transforms.kafka.messages import EXACT
-from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, latest_schema
+from beamsplit.transforms.kafka.registry.client import NotThere, Registry, RegistryAway, Schema, Unusable, latest_schema
 from beamsplit.transforms.kafka.registry.kinds import KINDS, How, is_registered, subject_of
 from beamsplit.transforms.kafka.registry.read import ReadRegistered
 from beamsplit.transforms.kafka.schema import wanted_fields
@@ -139,6 +139,8 @@ def find_reader(registry: Registry, stream: StreamOptions, topic: str) -> Schema
         reader = latest_schema(registry, subject)
     except RegistryAway as error:
         raise UsageError(str(error)) from error
+    except Unusable as error:
+        raise UsageError(f"--input {topic}, subject {subject}: {error}") from error
     except NotThere:
         raise UsageError(
             f"--schema_registry {registry.url} has no subject {subject!r} for --input {topic}; register its schema, or "

@@ -29,6 +29,8 @@ from beamsplit.transforms.formats.avro_schema import (
     avro_type,
     column_of,
     plain_avro,
+    values_reader,
+    within_itself,
 )
 from beamsplit.transforms.formats.interfaces import Rows
 from beamsplit.transforms.read.compression import DamagedFile
@@ -68,6 +70,8 @@ class Container(NamedTuple):
     codec: str
     mark: bytes
     blocks: tuple[Block, ...]
+    deep: bool
+    """Whether a type is used within itself."""
 
 
 def schema(file: InputFile, head: int = 0) -> pa.Schema:
@@ -151,15 +155,15 @@ def _decode(path: str, stream: BinaryIO, told: Container, block: Block) -> tuple
 
     They are read as what they would be as an Avro array, in one call: how many, the rows, a 0.
     """
-    from fastavro import schemaless_reader
-
     stream.seek(block.start)
     try:
         data = decompress(told.codec, stream.read(block.bytes))
         buffer = io.BytesIO(numbers_of(block.rows) + data + b"\0")
-        rows: Any = schemaless_reader(buffer, told.schema, None)
+        rows: Any = values_reader(told.deep)(buffer, told.schema, None)
         if buffer.read(1) or len(rows) != block.rows:
             raise ValueError("it is longer than its rows")
+    except RecursionError:
+        raise DamagedFile(f"{path}: a row of the block at byte {block.start:,} is nested too deep to be read") from None
     except Exception as error:  # of which kind depends on where decoding goes astray
         raise DamagedFile(
             f"{path} is damaged: the block at byte {block.start:,} cannot be read ({' '.join(str(error).split())})"
@@ -201,7 +205,7 @@ def _read_container(path: str) -> Container:
         codec = meta.get(b"avro.codec", b"null").decode("utf-8", "replace")
         if codec not in CODECS:
             raise DamagedFile(f"{path} is compressed with {codec!r}, and these can be read: {', '.join(CODECS)}")
-        return Container(rows, types, codec, mark, tuple(_blocks(path, stream, start, mark)))
+        return Container(rows, types, codec, mark, tuple(_blocks(path, stream, start, mark)), within_itself(rows))
 
 
 def _parsed(schema: dict[str, Any]) -> dict[str, Any]:

@@ -282,3 +282,33 @@ def _avro_of(kind: pa.DataType, name: str) -> Any:
 def _nullable(kind: pa.DataType, name: str) -> Any:
     inner = _avro_of(kind, name)
     return inner if inner == "null" else ["null", inner]
+
+
+def within_itself(tree: Any, within: tuple[str, ...] = ()) -> bool:
+    """Whether a type of a schema, as fastavro parses it, is used within itself, so that values may be of any depth.
+
+    >>> within_itself({"type": "record", "name": "R", "fields": [{"name": "next", "type": ["null", "R"]}]})
+    True
+    """
+    if isinstance(tree, str):
+        return tree in within
+    if isinstance(tree, list):
+        return any(within_itself(one, within) for one in tree)
+    if "name" in tree:
+        within = (*within, tree["name"])
+    inner = [tree[key] for key in ("type", "items", "values") if key in tree]
+    return any(within_itself(one, within) for one in [*inner, *(one["type"] for one in tree.get("fields", ()))])
+
+
+def values_reader(deep: bool) -> Any:
+    """What reads a value: `read(stream, schema, None)`.
+
+    Args:
+        deep: whether values may be of any depth. Compiled code would run out of its stack then and end the process, so
+            Python reads them, which raises RecursionError.
+    """
+    if deep:
+        from fastavro._read_py import schemaless_reader as read
+    else:
+        from fastavro import schemaless_reader as read  # type: ignore[assignment]
+    return read

@@ -264,6 +264,23 @@ def test_damage(tmp_path: Path, change: Callable[[bytes], bytes], told: str):
     assert "\n" not in str(error.value)
 
 
+def test_a_row_that_is_nested_too_deep(tmp_path: Path):
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "c", "type": "float"}, {"name": "next", "type": ["null", "R"]}],
+    }
+    path = Path(write(tmp_path / "a.avro", schema, [{"c": 1.5, "next": {"c": 2.5, "next": None}}]))
+    wanted = ReadOptions(pa.schema([("c", pa.float32())]))
+    (one,) = read_all(split_file(find_files([str(path)])[0], 0, "avro", 1 << 30), wanted)
+    assert one.block.column("c").to_pylist() == [1.5]
+    row, data = (b"\0" * 4 + b"\x02") * 100_000 + b"\0" * 5, path.read_bytes()
+    head = data[: data.index(data[-16:]) + 16]
+    path.write_bytes(head + numbers(np.array([1, len(row)])).data.tobytes() + row + data[-16:])
+    with pytest.raises(DamagedFile, match="is nested too deep to be read"):
+        list(read_all(split_file(find_files([str(path)])[0], 0, "avro", 1 << 30), wanted))
+
+
 def test_numbers_are_what_avro_makes_of_them():
     values = np.array([0, -1, 1, 63, 64, -64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])
     for value in values.tolist():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from beamsplit.transforms.formats.avro_schema import AvroType, Unreadable, column_of
+from beamsplit.transforms.formats.avro_schema import AvroType, Unreadable, column_of, values_reader
 from beamsplit.transforms.kafka.registry.avro_lists import Unsuited
 from beamsplit.transforms.kafka.registry.avro_plan import AvroSchema
 from beamsplit.transforms.kafka.registry.cursors import Cursors, Fault
@@ -20,6 +20,7 @@ MOST_PASSES = 8
 """Messages with a fault are left out and the others read again, so often; then each is read alone."""
 
 BEHIND = "it goes on behind its end"
+TOO_DEEP = "it is nested too deep"
 
 
 class Decoded(NamedTuple):
@@ -101,6 +102,9 @@ def _alone(schema: AvroSchema, bodies: Bodies, rows: np.ndarray, wanted: Sequenc
         except Fault as fault:
             bad[row] = str(fault)
             continue
+        except RecursionError:
+            bad[row] = TOO_DEEP
+            continue
         except Exception as error:  # of which kind depends on where decoding goes astray
             bad[row] = f"it is not as its schema says: {' '.join(str(error).split()) or type(error).__name__}"
             continue
@@ -112,15 +116,15 @@ def _alone(schema: AvroSchema, bodies: Bodies, rows: np.ndarray, wanted: Sequenc
 
 
 def _one(schema: AvroSchema, message: bytes, wanted: Sequence[str]) -> dict[str, object]:
-    from fastavro import schemaless_reader
-
-    whole = np.frombuffer(message, np.uint8)
+    whole, looked_through = np.frombuffer(message, np.uint8), False
     with contextlib.suppress(Unsuited, RecursionError, pa.ArrowInvalid):
         # A fault is told as for many, fastavro takes any byte for a boolean; and what would take for ever is found.
         first = np.zeros(1, np.int64)
         _side_by_side(schema, Bodies(whole, first, np.array([len(message)])), first, wanted)
+        looked_through = True
     stream = io.BytesIO(message)
-    value: dict[str, object] = schemaless_reader(stream, schema.plain, None)  # type: ignore[assignment]
+    read = values_reader(schema.deep and not looked_through)
+    value: dict[str, object] = read(stream, schema.plain, None)
     if stream.read(1):
         raise Fault(np.zeros(1, np.int64), BEHIND)
     return {name: value[name] for name in wanted}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from beamsplit.transforms.formats.avro_schema import AvroType, Unreadable, avro_fields, plain_avro
+from beamsplit.transforms.formats.avro_schema import AvroType, Unreadable, avro_fields, plain_avro, within_itself
 from beamsplit.transforms.kafka.registry.avro_lists import Array, Items, Map
 from beamsplit.transforms.kafka.registry.avro_nodes import Characters, Enum, Node, Null, Number, Record, Union, Wide
 
@@ -47,6 +47,11 @@ class AvroSchema:
             for one in made.items:
                 one.together = True
         return record
+
+    @cached_property
+    def deep(self) -> bool:
+        """Whether a type is used within itself, so that a message may be of any depth."""
+        return within_itself(self.tree)
 
     @cached_property
     def plain(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import re
 import threading
@@ -19,6 +18,12 @@ REACH_SECONDS = 10.0
 
 AWAY_SECONDS = 60.0
 """How long it may be away while a job runs."""
+
+MOST_REFERENCES = 1000
+"""Of a schema, those of its references too."""
+
+MOST_WITHIN = 100
+"""Steps from a schema to one that it refers to."""
 
 UNKNOWN_SECONDS = 10.0
 """An id that is not known is asked for again after this."""
@@ -78,6 +83,10 @@ class NotThere(LookupError):
     """The registry has no such schema or subject."""
 
 
+class Unusable(ValueError):
+    """What the registry gives cannot be used; says why."""
+
+
 class Refused(ValueError):
     """The registry does not take a schema; says why."""
 
@@ -85,7 +94,8 @@ class Refused(ValueError):
 _LOCK = threading.RLock()
 _CLIENTS: dict[Registry, Any] = {}
 _SCHEMAS: dict[tuple[Registry, int], Schema] = {}
-_UNKNOWN: dict[tuple[Registry, int], float] = {}
+_UNKNOWN: dict[tuple[Registry, int], tuple[float, LookupError | ValueError]] = {}
+"""Until when an id is not asked for again, and why."""
 
 
 def schema_by_id(registry: Registry, id: int, seconds: float = AWAY_SECONDS) -> Schema:
@@ -93,20 +103,22 @@ def schema_by_id(registry: Registry, id: int, seconds: float = AWAY_SECONDS) -> 
 
     Raises:
         NotThere: the registry knows none.
+        Unusable: it cannot be used.
         RegistryAway: it does not answer.
     """
     place = registry, id
     with _LOCK:
         if place in _SCHEMAS:
             return _SCHEMAS[place]
-        if time.monotonic() < _UNKNOWN.get(place, 0.0):
-            raise NotThere(_no_id(id))
+        until, why = _UNKNOWN.get(place, (0.0, None))
+        if why is not None and time.monotonic() < until:
+            raise why
         try:
-            found = ask(registry, lambda client: client.get_schema(id), seconds)
-            made = Schema(id, *_parts(registry, found, seconds))
-        except NotThere as error:
-            _UNKNOWN[place] = time.monotonic() + UNKNOWN_SECONDS
-            raise NotThere(_no_id(id)) from error
+            made = Schema(id, *_parts(registry, ask(registry, lambda client: client.get_schema(id), seconds), seconds))
+        except (NotThere, Unusable) as error:
+            why = error if isinstance(error, Unusable) else NotThere(_no_id(id))
+            _UNKNOWN[place] = time.monotonic() + UNKNOWN_SECONDS, why
+            raise why from error
         _SCHEMAS[place] = made
         return made
 
@@ -120,11 +132,14 @@ def latest_schema(registry: Registry, subject: str, seconds: float = REACH_SECON
 
     Raises:
         NotThere: there is no such subject.
+        Unusable: what there is cannot be used.
         RegistryAway: the registry does not answer.
     """
     found = ask(registry, lambda client: client.get_latest_version(subject), seconds)
+    if not isinstance(found.schema_id, int) or not isinstance(found.version, int):
+        raise Unusable(f"the registry gives {subject} the id {found.schema_id} and the version {found.version}")
     parts = _parts(registry, found.schema, seconds)
-    made = Schema(int(found.schema_id), *parts, subject=subject, version=int(found.version))
+    made = Schema(found.schema_id, *parts, subject=subject, version=found.version)
     with _LOCK:
         _SCHEMAS.setdefault((registry, made.id), Schema(made.id, *parts))
     return made
@@ -144,18 +159,40 @@ def register(registry: Registry, subject: str, kind: str, text: str, seconds: fl
 
 
 def _parts(registry: Registry, found: Any, seconds: float) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """(kind, text, references) of what the client gives."""
+    """(kind, text, references) of what the client gives.
+
+    Raises:
+        Unusable: it has no text, or its references lead nowhere, round in a circle or on and on.
+        RegistryAway: the registry does not answer.
+    """
     references: dict[str, str] = {}
 
-    def follow(schema: Any) -> None:
+    def follow(schema: Any, within: tuple[str, ...]) -> None:
         for one in schema.references or ():
+            if one.name in within:
+                raise Unusable(f"it refers to {one.name}, which refers to itself")
+            if len(references) + len(within) > MOST_REFERENCES or len(within) > MOST_WITHIN:
+                raise Unusable(
+                    f"it refers to more than {MOST_REFERENCES:,} others, or in more than {MOST_WITHIN} steps"
+                )
             if one.name not in references:
-                other = ask(registry, lambda client, one=one: client.get_version(one.subject, one.version), seconds)  # type: ignore[misc]
-                follow(other.schema)
-                references[one.name] = other.schema.schema_str
+                try:
+                    other = ask(registry, lambda client, one=one: client.get_version(one.subject, one.version), seconds)  # type: ignore[misc]
+                except NotThere:
+                    told = f"{one.name}, version {one.version} of {one.subject}, which the registry does not have"
+                    raise Unusable(f"it refers to {told}") from None
+                follow(other.schema, (*within, one.name))
+                references[one.name] = _text(other.schema)
 
-    follow(found)
-    return str(found.schema_type or "AVRO"), str(found.schema_str), tuple(references.items())
+    text = _text(found)
+    follow(found, ())
+    return str(found.schema_type or "AVRO"), text, tuple(references.items())
+
+
+def _text(schema: Any) -> str:
+    if not isinstance(schema.schema_str, str):
+        raise Unusable("the registry gives no text of it")
+    return schema.schema_str
 
 
 def ask(registry: Registry, question: Callable[[Any], _T], seconds: float) -> _T:
@@ -225,14 +262,3 @@ def _make(registry: Registry) -> Any:
     except (ValueError, TypeError, OSError) as error:
         where = f"--kafka_config {registry.properties}" if registry.properties else f"--schema_registry {registry.url}"
         raise UsageError(f"{where}: the registry's client does not take it: {_one_line(str(error))}") from None
-
-
-@contextlib.contextmanager
-def as_usage(option: str) -> Any:
-    """What is wrong before a job starts is told as such."""
-    try:
-        yield
-    except RegistryAway as error:
-        raise UsageError(str(error)) from error
-    except NotThere as error:
-        raise UsageError(f"{option}: {error}") from error

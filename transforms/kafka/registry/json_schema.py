@@ -25,6 +25,9 @@ MOST_TYPES = 10_000
 """Of which a property may be made, each counted wherever it is used: `$ref`s that refer twice to one another double."""
 
 
+TOO_DEEP = "its schema is nested too deep"
+
+
 class BadSchema(ValueError):
     """A schema cannot be read, or is none of objects; says why."""
 
@@ -42,7 +45,10 @@ def fields(schema: Schema, record: str | None) -> Mapping[str, pa.DataType | Unr
     tree = _tree(schema)
     if record is not None and tree.get("title") != record:
         raise BadSchema(f"it is {tree.get('title') or 'without a title'}, and {record} is asked for")
-    return {name: _type_of(one, tree, (), [MOST_TYPES]) or pa.json_() for name, one in tree["properties"].items()}
+    try:
+        return {name: _type_of(one, tree, (), [MOST_TYPES]) or pa.json_() for name, one in tree["properties"].items()}
+    except RecursionError:
+        raise BadSchema(TOO_DEEP) from None
 
 
 def read(writer: Schema, reader: Schema, how: How, wanted: pa.Schema, bodies: Bodies) -> Decoded:
@@ -178,6 +184,8 @@ def _validator(text: str, references: tuple[tuple[str, str], ...]) -> Any:
         others += [(name, tree) for (name, _), (_, tree) in zip(references, others, strict=True) if "://" in name]
         registry = jsonschema_rs.Registry(others) if others else None
         return jsonschema_rs.validator_for(json.loads(text), registry=registry, retriever=_refuse)
+    except RecursionError:
+        raise BadSchema(TOO_DEEP) from None
     except (ValueError, TypeError) as error:
         raise BadSchema(f"its schema cannot be read: {' '.join(str(error).split())[:300]}") from error
 
@@ -196,6 +204,8 @@ def _tree(schema: Schema) -> Mapping[str, Any]:
     """
     try:
         tree = json.loads(schema.text)
+    except RecursionError:
+        raise BadSchema(TOO_DEEP) from None
     except ValueError as error:
         raise BadSchema(f"its schema cannot be read: {error}") from error
     if isinstance(tree, dict) and "$ref" in tree:

@@ -81,6 +81,9 @@ class ReadRegistered:
             except (NotThere, ValueError) as why:
                 bad |= dict.fromkeys(framed.rows[some].tolist(), _of_schema(id, str(why)))
                 continue
+            except RecursionError:
+                bad |= dict.fromkeys(framed.rows[some].tolist(), _of_schema(id, "its schema is nested too deep"))
+                continue
             sound, damaged = without_damage(found.batch, self.schema.names)
             reasons = found.bad | {int(found.rows[at]): why for at, why in damaged.items()}
             for at, reason in reasons.items():

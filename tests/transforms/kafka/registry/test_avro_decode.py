@@ -128,6 +128,16 @@ def test_a_record_that_is_part_of_itself_is_passed_over():
         decoded(schema, bodies, ["next"])
 
 
+@pytest.mark.parametrize("depth", [100_000, 3_000])
+def test_a_message_that_is_nested_too_deep_fails_alone(depth: int):
+    schema = {**of("float"), "fields": [{"name": "c", "type": "float"}, {"name": "next", "type": ["null", "R"]}]}
+    bodies = [b"\0" * 5, (b"\0" * 4 + b"\x02") * depth + b"\0" * 5, (b"\0" * 4 + b"\x02") * 9 + b"\0" * 5]
+    found = decoded({**schema, "name": "R"}, bodies, ["c"])
+    assert found.rows.tolist() == [0, 2] and found.bad == {1: "it is nested too deep"}
+    endless = {"type": "record", "name": "R", "fields": [{"name": "c", "type": "float"}, {"name": "r", "type": "R"}]}
+    assert set(decoded(endless, [b"\0" * 8], ["c"]).bad) == {0}
+
+
 def test_names_of_other_schemas():
     one = json.dumps({"type": "record", "name": "n.D", "fields": [{"name": "y", "type": "int"}]})
     two = json.dumps({"type": "record", "name": "n.M", "fields": [{"name": "d", "type": "n.D"}]})

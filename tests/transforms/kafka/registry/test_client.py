@@ -15,6 +15,7 @@ from beamsplit.transforms.kafka.registry.client import (
     Refused,
     Registry,
     RegistryAway,
+    Unusable,
     latest_schema,
     register,
     schema_by_id,
@@ -54,7 +55,7 @@ def test_an_id_that_is_not_known_is_asked_for_again_later(monkeypatch: pytest.Mo
         for _ in range(2):
             with pytest.raises(NotThere, match="no schema of the id 7, which the message names"):
                 schema_by_id(registry, 7)
-        monkeypatch.setitem(client._UNKNOWN, (registry, 7), 0.0)
+        monkeypatch.delitem(client._UNKNOWN, (registry, 7))
         assert schema_by_id(registry, 7).text == '"int"'
 
 
@@ -76,6 +77,30 @@ def test_a_registry_that_is_away_for_a_while_is_asked_again():
 def test_what_a_registry_says(status: int, body: Any, error: type[Exception], why: str):
     with answering((status, body)) as (url, _), pytest.raises(error, match=why):
         register(Registry(url), "t-value", "AVRO", '"int"', seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([{**SCHEMA, "version": 1}], "the registry gives t-value the id None and the version 1"),
+        ([{**SCHEMA, "id": "x", "version": 1}], "the id x"),
+        ([{"id": 4, "version": 1}], "the registry gives no text of it"),
+        ([{**SCHEMA, "id": 4, "version": 1, "references": [{"name": "a", "subject": "a", "version": 1}]}],
+         "it refers to a, which refers to itself"),
+    ],
+)  # fmt: skip
+def test_answers_that_cannot_be_used(said: list[Any], why: str):
+    with answering(*[(200, one) for one in said]) as (url, _), pytest.raises(Unusable, match=why):
+        latest_schema(Registry(url), "t-value", seconds=0.2)
+
+
+def test_a_reference_that_leads_nowhere_is_told_and_not_asked_for_with_each_block():
+    refers = {**SCHEMA, "references": [{"name": "a", "subject": "b", "version": 3}]}
+    with answering((200, refers), (404, MISSING)) as (url, asked):
+        for _ in range(3):
+            with pytest.raises(Unusable, match="it refers to a, version 3 of b, which the registry does not have"):
+                schema_by_id(Registry(url), 7)
+    assert len([path for path, _ in asked if path.startswith("/subjects")]) == 1
 
 
 def test_nobody_answers():

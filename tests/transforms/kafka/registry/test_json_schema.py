@@ -84,6 +84,7 @@ def test_versions_and_schemas_that_refer_to_others():
     [
         ("{", "cannot be read"),
         ('{"type": "array"}', "none of objects"),
+        ('{"properties": {"x": ' + '{"items": ' * 5000 + "{}" + "}" * 5002, "nested too deep"),
         ('{"type": "object", "properties": {"x": {"type": "nothing"}}}', "cannot be read"),
         ('{"properties": {"x": {"$ref": "http://127.0.0.1:1/x.json"}}}', "is not among its references"),
     ],
