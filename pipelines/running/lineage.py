@@ -68,8 +68,8 @@ def telling_lineage(options: ScoreOptions, job: Job, signals: Interruptible) -> 
         ended.append(("ABORT", None, None))
         raise
     except BaseException as error:
-        why = root_cause(error)
-        ended.append(("ABORT" if any(said in why for said in CANCELLED) else "FAIL", None, why))
+        cause = root_cause(error)
+        ended.append(("ABORT" if any(said in cause for said in CANCELLED) else "FAIL", None, cause))
         raise
     finally:
         signals.last_words = None

@@ -310,5 +310,5 @@ def values_reader(deep: bool) -> Any:
     if deep:
         from fastavro._read_py import schemaless_reader as read
     else:
-        from fastavro import schemaless_reader as read  # type: ignore[assignment]
+        from fastavro import schemaless_reader as read
     return read
