@@ -143,7 +143,7 @@ class Statement:
         parts = module.range_sql(query, *bounds_of(query, self._split), self._given)
         # Of the first rows, those are wanted that it keeps: not the first that it keeps.
         if options is not None and options.where is not None and self._split.row_stop is None:
-            more = Wider(self._column(options), self._given.scalar, module.BINARY, module.NAN)(options.where)
+            more = Wider(self._column(options), self._given, module.BINARY, module.NAN)(options.where)
             parts += [] if more is None else [f"({more})"]
         return f" WHERE {' AND '.join(parts)}" if parts else ""
 

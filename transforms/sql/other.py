@@ -51,6 +51,13 @@ def describe(asked: Asked) -> tuple[SqlQuery, int, tuple[str, ...]]:
 class Parameters:
     """None: ranges and conditions are left to Arrow."""
 
+    def __len__(self) -> int:
+        """None."""
+        return 0
+
+    def forget(self, count: int) -> None:
+        """There are none."""
+
     def scalar(self, value: pa.Scalar) -> str | None:
         """Nothing stands for it."""
         return None

@@ -6,7 +6,7 @@ So what a database compares otherwise (texts by a language's order, NaN) may be 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -17,24 +17,42 @@ ColumnSql = Callable[[str], "tuple[str, bool] | None"]
 """Column -> (its SQL, whether it is compared there as here); None where it is not asked for."""
 
 
+class Given(Protocol):
+    """Values of a statement."""
+
+    def scalar(self, value: pa.Scalar) -> str | None:
+        """Take a value, and give what stands for it in SQL; None where it has no counterpart."""
+
+    def __len__(self) -> int:
+        """How many were taken."""
+
+    def forget(self, count: int) -> None:
+        """Have taken only the first of them: a statement is given no value that it does not name."""
+
+
 class Wider:
     """Makes the SQL.
 
     Args:
         column: what SQL has for a column.
-        parameter: takes a value, and gives what stands for it in SQL.
+        given: takes the values.
         binary: what makes texts compared byte by byte, behind a column: `COLLATE "C"`.
         nan: what NaN is in SQL, which is greater than all numbers; None of a database that has none.
     """
 
-    def __init__(
-        self, column: ColumnSql, parameter: Callable[[pa.Scalar], str | None], binary: str, nan: str | None
-    ) -> None:
-        self._column, self._parameter = column, parameter
+    def __init__(self, column: ColumnSql, given: Given, binary: str, nan: str | None) -> None:
+        self._column, self._given = column, given
         self._binary, self._nan = binary, nan
 
     def __call__(self, node: Node, true: bool = True) -> str | None:
         """SQL for the rows of which the condition is true (or false); None where that would be for all."""
+        before = len(self._given)
+        made = self._made(node, true)
+        if made is None:
+            self._given.forget(before)
+        return made
+
+    def _made(self, node: Node, true: bool) -> str | None:
         if isinstance(node, Not):
             return self(node.part, not true)
         if isinstance(node, (All, Some)):
@@ -64,7 +82,7 @@ class Wider:
         return None
 
     def _compared(self, sql: str, op: str, value: Any, true: bool) -> str | None:
-        given = self._parameter(value)
+        given = self._given.scalar(value)
         if given is None:
             return None
         if is_text(value.type) and op != "=":
@@ -76,7 +94,7 @@ class Wider:
         return told if op in (">", ">=", "!=") or (op == "=" and true) else f"{told} OR {sql} = {self._nan}"
 
     def _among(self, sql: str, node: In, true: bool) -> str | None:
-        given = [self._parameter(value) for value in node.values]
+        given = [self._given.scalar(value) for value in node.values]
         if None in given:
             return None
         if not true and is_text(node.values[0].type):

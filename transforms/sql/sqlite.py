@@ -188,6 +188,14 @@ class Parameters:
         self._values.append(value)
         return f"?{len(self._values)}"
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._values)
+
+    def forget(self, count: int) -> None:
+        """Have only the first of them."""
+        del self._values[count:]
+
     def scalar(self, value: pa.Scalar) -> str | None:
         """What stands for a value of Arrow's; None where it has no counterpart."""
         kind = value.type
