@@ -37,6 +37,11 @@ NULL_INSIDE = "null inside a list"
 RAGGED = "inner lists of unlike length"
 
 
+def element_types() -> tuple[str, ...]:
+    """The names of all types that `numpy_dtype` knows."""
+    return tuple(_ARROW_TYPES)
+
+
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """The numpy type of a `TensorSpec.dtype`; strings are objects.
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from beamsplit.models.errors import UsageError
 from beamsplit.models.graph.signature import Dim, Signature, TensorSpec
 from beamsplit.models.independence.rows_axis import input_axes_candidates
-from beamsplit.models.values.tensors import column_type, numpy_dtype, output_field
+from beamsplit.models.values.tensors import column_type, element_types, output_field
 
 RAW_COLUMN = "bytes"
 """The column of `--format raw`, named as in an input whose rows are files."""
@@ -56,8 +56,9 @@ def parse_schema(text: str) -> dict[str, TensorSpec]:
             raise UsageError(
                 f"--schema {text}: {match['name']}:{JSON} is any value of JSON and has no sizes; leave them out"
             )
-        if match["dtype"] not in ("bytes", JSON):
-            numpy_dtype(match["dtype"])
+        known = (*element_types(), "bytes", JSON)
+        if match["dtype"] not in known:
+            raise UsageError(f"--schema {text}: {match['dtype']!r} is no type; the types are {', '.join(known)}")
         if match["name"] in fields:
             raise UsageError(f"--schema {text} declares {match['name']} twice; leave one out")
         shape = tuple(None if size == "?" else int(size) for size in sizes)
