@@ -238,6 +238,27 @@ def test_small_blocks_share_a_row_group(tmp_path):
     assert len(groups) == 2
 
 
+def test_least_and_greatest_are_told_of_values_and_not_of_lists(tmp_path):
+    inner = pa.struct([("x", pa.float32()), ("l", pa.list_(pa.int8())), ("t", pa.struct([("u", pa.string())]))])
+    tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((1, 2), np.float32))
+    columns = {
+        "a.b": pa.array([1]),
+        "s": pa.array([{"x": 1.0, "l": [1], "t": {"u": "q"}}], inner),
+        "v": tensor,
+        "m": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int8())),
+        "d": pa.array(["z"]).dictionary_encode(),
+    }
+    block = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    path = f"{tmp_path}/p.parquet"
+    file = open_block_file("parquet", path, block.schema)
+    file.write(block)
+    file.close()
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    told = [group.column(at) for at in range(group.num_columns)]
+    told = [one.path_in_schema for one in told if one.statistics is not None and one.statistics.has_min_max]
+    assert told == ["a.b", "s.x", "s.t.u", "d"]
+
+
 def test_reads_part_of_a_parquet_file(tmp_path):
     pq.write_table(pa.table({"p": list(range(100))}), f"{tmp_path}/p.parquet", row_group_size=7)
     found = [
