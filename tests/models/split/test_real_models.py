@@ -1,4 +1,4 @@
-"""Every real model, cut 2, 3 and 5 ways at planned, equal and random places: the chain gives what the whole gives."""
+"""Real models, cut 2, 3 and 5 ways at planned, equal and random places: the chain gives what the whole gives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ LIGHT = [
     "light_resnet50",
     "light_shufflenet",
     "light_squeezenet",
-    "light_vgg19",
     "light_zfnet512",
 ]
 
