@@ -27,7 +27,16 @@ class NotThere(StoreError, FileNotFoundError):
     """There is no such file, or no such bucket."""
 
 
+class NoCredentials(Exception):
+    """Where credentials should come from gives none; says why."""
+
+
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "TokenRetrievalError")
+_NOT_GIVEN = ("NoCredentials", "CredentialRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError")
+"""Credentials are to come from somewhere, and do not."""
+
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired")
+
 _REFUSED = ("401", "403", "Forbidden", "AccessDenied", "Access Denied", "Anonymous caller", "InvalidAccessKeyId")
 _UNREACHED = ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ClientConnectorDNSError")
 
@@ -54,6 +63,13 @@ def _told(scheme: Scheme, path: str, doing: str, error: Exception) -> StoreError
     names = {type(one).__name__ for one in _chain(error)}
     if names.intersection(_NO_CREDENTIALS):
         return StoreError(f"{path} cannot be {doing}: no credentials for {scheme.title} were found; {scheme.log_in}")
+    # A store's own error has no name of a file: it is one of this machine, that of a token say.
+    if names.intersection(_NOT_GIVEN) or (isinstance(error, FileNotFoundError) and error.filename is not None):
+        return StoreError(
+            f"{path} cannot be {doing}: no credentials for {scheme.title} can be had ({why[:300]}); {scheme.log_in}"
+        )
+    if any(code in _EXPIRED for code in map(_said, _chain(error))):
+        return StoreError(f"{path} cannot be {doing}: the credentials have expired ({why[:300]}); get new ones")
     if isinstance(error, FileNotFoundError):
         # A file may be written anywhere in a bucket that is there.
         if "bucket does not exist" in why or doing == "written":
@@ -77,6 +93,12 @@ def _told(scheme: Scheme, path: str, doing: str, error: Exception) -> StoreError
 
 def _code(error: Exception) -> object:
     return getattr(error, "code", None) or getattr(error, "status", "")
+
+
+def _said(error: BaseException) -> object:
+    """The word for what is wrong, as the store has it."""
+    answer = getattr(error, "response", None)
+    return answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
