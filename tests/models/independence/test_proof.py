@@ -13,6 +13,7 @@ from beamsplit.models.graph.model_file import DYNAMIC_ROWS, ModelFile
 from beamsplit.models.independence.proof import Proof, prove
 from beamsplit.models.independence.replaced import bases
 from beamsplit.models.independence.rows_axis import input_axes_candidates
+from beamsplit.models.independence.walk import DEEPEST
 from beamsplit.models.running.session import Session, SessionOptions
 from tests import onnx_models
 
@@ -225,6 +226,19 @@ def test_functions_are_followed(tmp_path: Path) -> None:
     del model.graph.node[1]
     model.graph.node[0].output[0] = "y"
     assert proof_of(model, tmp_path)[0].holds
+
+
+@pytest.mark.parametrize(("deep", "proven"), [(DEEPEST + 1, True), (DEEPEST + 2, False)])
+def test_functions_in_one_another_are_followed_so_far(tmp_path: Path, deep: int, proven: bool) -> None:
+    inner = [f"r = own.f{at + 1}(v)" if at + 1 < deep else "r = Relu(v)" for at in range(deep)]
+    parts = [
+        f'<domain: "own", opset_import: ["" : 17, "own" : 1]> f{at} (v) => (r) {{ {one} }}'
+        for at, one in enumerate(inner)
+    ]
+    head = '<ir_version: 9, opset_import: ["" : 17, "own" : 1]> g (float[N,4] x) => (float[N,4] y) { y = own.f0(x) }'
+    proof = proof_of(onnx.parser.parse_model(" ".join([head, *parts])), tmp_path)[0]
+    assert proof.holds == proven
+    assert proven or "functions lie too deep in one another" in str(proof.ends)
 
 
 @pytest.mark.parametrize(("scanned", "proven"), [(1, True), (0, False)])

@@ -117,3 +117,7 @@ def test_what_a_run_measured_revises_the_verdict(rate, replicas, said):
     plan = Plan("m.onnx", "", 10, stages, period=0.01, alternatives=(own, *found))
     assert revised_verdict(plan, rate).startswith("Run, 2 stages gave ")
     assert said in revised_verdict(plan, rate)
+    whole, split = Alternative("2 replicas of the whole model", 100.0, 3e9), Alternative("2 stages", 102.9, 1e9)
+    assert rank([split, whole]) == (whole, split)
+    just = dataclasses.replace(split, rows_per_second=100 * 1.03)
+    assert rank([just, whole]) == (just, whole)
