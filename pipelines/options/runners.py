@@ -14,6 +14,22 @@ RUNNERS = (
 """Beam's, which take the word `Runner` as read and do not mind capitals."""
 
 
+MOST_WORKERS = 1_024
+"""On one machine: a thread or a process each."""
+
+
+def check_workers(name: str, count: int | None) -> None:
+    """Raise for more workers than this machine can begin.
+
+    Raises:
+        UsageError: there would be.
+    """
+    if count is not None and count > MOST_WORKERS and name.lower() in ("direct", "directrunner"):
+        raise UsageError(
+            f"--workers {count:,}: at most {MOST_WORKERS:,} are begun on one machine; leave it out for one a core"
+        )
+
+
 def check_runner(name: str) -> None:
     """Raise for a runner that Beam does not have: a typing mistake must not run somewhere else.
 

@@ -18,7 +18,7 @@ from beamsplit.pipelines.options.modes import note_of
 from beamsplit.pipelines.options.name_lists import split_names
 from beamsplit.pipelines.options.parallelism import checked_parallelism
 from beamsplit.pipelines.options.registry import add_registry
-from beamsplit.pipelines.options.runners import check_runner
+from beamsplit.pipelines.options.runners import check_runner, check_workers
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.options.shared import (
     Parser,
@@ -205,6 +205,7 @@ def _checked(options: ScoreOptions) -> ScoreOptions:
     """
     binding, source, workers, runner = options.binding, options.source, options.workers, options.runner
     check_runner(runner.name)
+    check_workers(runner.name, workers.count)
     twice = [name for name in binding.keep if binding.keep.count(name) > 1]
     if twice:
         raise UsageError(f"--keep names the column {twice[0]!r} twice; name it once")

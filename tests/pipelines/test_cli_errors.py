@@ -120,6 +120,7 @@ def test_an_unknown_option(command: Command):
         (["--direct_num_workers", "two"], "argument --direct_num_workers: invalid int value: 'two'"),
         (["--keep", "id,nope"], "--keep names nope, and the data has the columns id, a, b, c, d"),
         (["--batch_size", "0"], "'0' is not a whole number above 0"),
+        (["--workers", "2000"], "--workers 2,000: at most 1,024 are begun on one machine"),
         (["--workers", "two"], "'two' is not a whole number above 0"),
         (["--partition", "even"], "invalid choice: 'even'"),
         (["--prepare", "imgae:size=3"], "there is no step 'imgae', did you mean 'image'?"),

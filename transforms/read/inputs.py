@@ -158,21 +158,41 @@ def _local(pattern: str, left_out: list[str]) -> list[InputFile]:
             matches.append(path)
         else:
             left_out.append(hidden + "/" * (hidden == path and os.path.isdir(path)))
+    for path in matches:
+        _check_leads_somewhere(path)
     plain = [_found(path, os.stat(path)) for path in matches if os.path.isfile(path)]
     return plain or [file for path in matches if os.path.isdir(path) for file in _below(path, left_out)]
 
 
+def _check_leads_somewhere(path: str) -> None:
+    """Raise for a link to a file that is gone: its rows would be missing without a word.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if os.path.islink(path) and not os.path.exists(path):
+        raise UsageError(f"{path} is a link that leads to no file ({os.readlink(path)}); mend it, or take it away")
+
+
 def _below(folder: str, left_out: list[str]) -> Iterator[InputFile]:
-    with os.scandir(folder) as scanned:
-        entries = list(scanned)
+    try:
+        with os.scandir(folder) as scanned:
+            entries = list(scanned)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} cannot be looked into ({error.strerror}); check its permissions"
+        ) from error
     of_dataset = data_files(folder, [entry.name for entry in entries])
     if of_dataset is not None:
         yield from (_found(path, os.stat(path)) for path in of_dataset)
         return
     for entry in entries:
         if is_hidden(entry.name):
-            left_out.append(entry.path + "/" * entry.is_dir())
-        elif entry.is_dir(follow_symlinks=False):
+            left_out.append(entry.path + "/" * os.path.isdir(entry.path))
+            continue
+        if entry.is_symlink():
+            _check_leads_somewhere(entry.path)
+        if entry.is_dir(follow_symlinks=False):
             yield from _below(entry.path, left_out)
         elif entry.is_file():
             yield _found(entry.path, entry.stat())

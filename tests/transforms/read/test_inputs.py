@@ -116,6 +116,27 @@ def test_the_same_of_remote_files(monkeypatch, tmp_path, pattern, found, left_ou
     assert told == [f"far:/{tmp_path}/d/{name}" for name in left_out]
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.csv", "/b.csv"])
+@pytest.mark.parametrize("target", ["gone.csv", "b.csv"])
+def test_a_link_that_leads_nowhere_is_told(tmp_path, pattern, target):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "b.csv").symlink_to(target)
+    with pytest.raises(UsageError, match=rf"b.csv is a link that leads to no file .{target}.; mend it"):
+        find_files([f"{tmp_path}{pattern}"])
+    (tmp_path / "b.csv").unlink()
+    (tmp_path / "b.csv").symlink_to("a.csv")
+    assert find_files([f"{tmp_path}{pattern}"])[-1].path == f"{tmp_path}/b.csv"
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    def scandir(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(UsageError, match=r"cannot be looked into \(Permission denied\); check its permissions"):
+        find_files([str(tmp_path)])
+
+
 def test_the_log_of_a_table_is_told():
     assert left_out_notes([]) == ()
     first, second = left_out_notes(["t/_delta_log/", "t/_SUCCESS", "t/_delta_log/"])
