@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import skl2onnx
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 
 from beamsplit.models.convert.original import MATRIX, Feeds, Original
@@ -17,6 +19,8 @@ from beamsplit.models.errors import UsageError
 
 _OPSETS = {"": skl2onnx.__max_supported_opset__, "ai.onnx.ml": 3}
 """By domain; some of skl2onnx's converters know no later one of ai.onnx.ml."""
+
+VOTES = (VotingClassifier, VotingRegressor)
 
 
 def load(path: str, trust: bool) -> Original:
@@ -79,9 +83,31 @@ def _rows(feeds: Feeds, by_column: bool) -> Any:
     return pd.DataFrame({name: array[:, 0] for name, array in feeds.items()})
 
 
+def _parts(model: Any) -> Iterator[Any]:
+    """The model, and those that it is made of, as far as pipelines and votes go."""
+    yield model
+    inner = [one for _, one in model.steps] if isinstance(model, Pipeline) else getattr(model, "estimators_", ())
+    for one in inner if isinstance(inner, list) else ():
+        yield from _parts(one)
+
+
+def _as_converters_take_it(model: Any) -> Any:
+    """The model, or a copy that predicts the same: of a vote, no converter knows what only its `transform` heeds, and
+    weights are to be an array."""
+    if any(isinstance(one, VOTES) for one in _parts(model)):
+        model = copy.deepcopy(model)
+        for one in _parts(model):
+            if isinstance(one, VOTES) and one.weights is not None:
+                one.weights = np.asarray(one.weights)
+            if isinstance(one, VotingClassifier):
+                one.flatten_transform = False
+    return model
+
+
 def _export(model: Any, feeds: Feeds) -> Any:
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 
+    model = _as_converters_take_it(model)
     kinds = {"f": FloatTensorType, "i": Int64TensorType, "O": StringTensorType}
     types = [(name, kinds[array.dtype.kind]([None, array.shape[1]])) for name, array in feeds.items()]
     for options in ({"zipmap": False}, None) if is_classifier(model) else (None,):
@@ -100,6 +126,8 @@ def _predict(model: Any, rows: Any) -> Mapping[str, np.ndarray[Any, Any]]:
     found: dict[str, np.ndarray[Any, Any]] = {}
     if is_classifier(model):
         found["label"] = np.asarray(model.predict(rows))
+        if not hasattr(model, "predict_proba") and not hasattr(model, "decision_function"):
+            return found  # a vote of labels has nothing but its winner
         shown = model.predict_proba(rows) if hasattr(model, "predict_proba") else model.decision_function(rows)
         if isinstance(shown, list):
             raise UsageError("it is several classifiers in one, each with probabilities: convert each by itself")

@@ -97,11 +97,15 @@ def test_catboost_with_each_class_against_the_others(tmp_path, capsys):
     assert convert.main([model, "-o", str(tmp_path / "m.onnx")]) == 0, capsys.readouterr()
 
 
-@pytest.mark.parametrize("name", ["forest", "boosted", "binned", "outliers", "linear", "stacked"])
+@pytest.mark.parametrize("name", ["forest", "boosted", "binned", "outliers", "linear", "stacked", "vote", "soft vote"])
 def test_scikit_learn_without_trust(tmp_path, capsys, name):
-    from sklearn import ensemble, linear_model, svm, tree
+    from sklearn import ensemble, linear_model, pipeline, preprocessing, svm, tree
 
+    two = [("a", linear_model.LogisticRegression()), ("b", tree.DecisionTreeClassifier(max_depth=2))]
+    soft = ensemble.VotingClassifier(two, voting="soft", weights=[3, 1])
     model, y = {
+        "vote": (ensemble.VotingClassifier([*two, ("c", tree.DecisionTreeClassifier())]), THREE),
+        "soft vote": (pipeline.make_pipeline(preprocessing.StandardScaler(), soft), np.array(["a", "b", "c"])[THREE]),
         "forest": (ensemble.RandomForestClassifier(3), np.array(["a", "b", "c"])[THREE]),
         "boosted": (ensemble.GradientBoostingRegressor(n_estimators=3), NUMBERS),
         "binned": (ensemble.HistGradientBoostingClassifier(max_iter=3), TWO),
