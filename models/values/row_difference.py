@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 Array = np.ndarray[Any, Any]
 
@@ -81,6 +80,8 @@ def _flat(column: pa.Array) -> tuple[Array, Array, list[Array]]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     while pa.types.is_nested(column.type):
+        import pyarrow.compute as pc
+
         lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0)).astype(np.int64)
         rows = np.repeat(rows, lengths)
         levels.append(lengths)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.kafka.gaps import STAGE as GAP
@@ -102,6 +101,8 @@ def origins_of_messages(name: str, values: Iterable[bytes | None]) -> FailedOrig
 
 
 def _origins(path: str, table: pa.Table, changed: float | None) -> FailedOrigins:
+    import pyarrow.compute as pc
+
     gaps = 0
     if "stage" in table.column_names:
         is_gap = pc.fill_null(pc.equal(table["stage"], GAP), False)

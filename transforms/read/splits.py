@@ -17,7 +17,6 @@ from beamsplit.transforms.read.compression import DamagedFile
 from beamsplit.transforms.read.derived import derive_all, of_files
 from beamsplit.transforms.read.infer_schema import sampled
 from beamsplit.transforms.read.inputs import InputFile
-from beamsplit.transforms.read.kept import kept_rows
 from beamsplit.transforms.read.only import only_wanted
 from beamsplit.transforms.read.result import NO_DERIVED, ReadOptions, ReadResult
 from beamsplit.transforms.read.started import taken
@@ -215,6 +214,8 @@ def read_anew(split: Split, options: ReadOptions) -> Iterator[ReadResult]:
     if split.only is not None:
         return only_wanted(split, _read(split, options))
     if options.where is not None:
+        from beamsplit.transforms.read.kept import kept_rows
+
         return kept_rows(split, options, _read)
     return _read(split, options)
 

@@ -20,7 +20,7 @@ from beamsplit.transforms.columns import drop_rows
 from beamsplit.transforms.read import ReadOptions, read_split, split_file
 from beamsplit.transforms.read.inputs import InputFile
 from beamsplit.transforms.step import RowFailure, StepResult
-from beamsplit.transforms.where import Node, columns_of, keep_mask
+from beamsplit.transforms.where import Node, columns_of
 from beamsplit.transforms.write.partitioned import PartitionWriters
 
 
@@ -56,6 +56,8 @@ class Where:
 
     def __call__(self, block: pa.RecordBatch) -> np.ndarray:
         """True where it is true."""
+        from beamsplit.transforms.where.evaluate import keep_mask
+
         return np.asarray(keep_mask(self.node, block).fill_null(False))
 
 

@@ -1,14 +1,13 @@
 """`--where`: which rows are read, as a condition in SQL's words.
 
-parse_where      bind_where                 keep_mask   the rows of a block for which it is true
+parse_where      bind_where        evaluate.keep_mask   the rows of a block for which it is true
    text    ->      nodes       ->  nodes  <
              (names, literals)  (of types)  may_match   whether a row of a file, by its statistics, can be one of them
 """
 
 from beamsplit.transforms.where.bind import bind_where
-from beamsplit.transforms.where.evaluate import keep_mask
 from beamsplit.transforms.where.nodes import Node, columns_of
 from beamsplit.transforms.where.parse import parse_where
 from beamsplit.transforms.where.prune import Bounds, may_match
 
-__all__ = ["Bounds", "Node", "bind_where", "columns_of", "keep_mask", "may_match", "parse_where"]
+__all__ = ["Bounds", "Node", "bind_where", "columns_of", "may_match", "parse_where"]

@@ -8,7 +8,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 
 from beamsplit.transforms.sql.pushdown import Wider
-from beamsplit.transforms.where import bind_where, keep_mask, parse_where
+from beamsplit.transforms.where import bind_where, parse_where
+from beamsplit.transforms.where.evaluate import keep_mask
 from tests.transforms.sql.recorded_sql import RECORDED, Values
 from tests.transforms.where.conditions import FLOATS, INTS, TEXTS, conditions
 
@@ -36,7 +37,7 @@ def test_a_condition_in_sql_keeps_what_arrow_keeps(condition: str):
         connection.execute("CREATE TABLE t (i INTEGER, f REAL, s TEXT)")
         connection.executemany("INSERT INTO t VALUES (?, ?, ?)", ROWS)
         found = connection.execute(
-            f"SELECT rowid - 1 FROM t{f' WHERE {text}' if text else ''} ORDER BY 1", given.values
+            f"SELECT rowid - 1 FROM t{f' WHERE {text}' if text else ''} ORDER BY 1", values.values
         )
         asked = {row for (row,) in found}
     connection.close()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.read import InputFile, ReadOptions, read_all, slice_split, split_file
-from beamsplit.transforms.where import bind_where, columns_of, keep_mask, parse_where
+from beamsplit.transforms.where import bind_where, columns_of, parse_where
+from beamsplit.transforms.where.evaluate import keep_mask
 from tests.transforms.where.conditions import FLOATS, INTS, TEXTS, conditions
 
 
