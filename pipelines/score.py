@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.score import parse
 from beamsplit.pipelines.running.interrupt import exit_now, is_own_process, own_process, what_is_left
+from beamsplit.pipelines.running.log_lines import log_lines, name_job
 from beamsplit.pipelines.typed import show_error
 from beamsplit.pipelines.utf8 import speak_utf8
 from beamsplit.runners.without_pandas import leave_pandas_out
@@ -32,6 +33,7 @@ def run(argv: Sequence[str], started: float | None = None) -> tuple[int, Summary
     """
     started = time.perf_counter() if started is None else started
     options, beam_args = parse(argv)
+    name_job(options)
     quiet_logs(options.watching.debug)
     if is_own_process():
         leave_pandas_out()
@@ -56,6 +58,11 @@ def quiet_logs(debug: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command: prints one clear line for whatever went wrong, and gives the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    with log_lines(argv):
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     started = time.perf_counter()
     try:
         return run(argv, started)[0]

@@ -149,6 +149,7 @@ def score(
     from beamsplit.pipelines.api.paths import shown as told
     from beamsplit.pipelines.options.score import score_options
     from beamsplit.pipelines.running.launch import launch
+    from beamsplit.pipelines.running.log_lines import log_lines, name_job
 
     if options.get("resume") and output is None:
         raise UsageError("--resume keeps what is finished beside the output, and no output is given; name one")
@@ -173,7 +174,10 @@ def score(
     into = os.fspath(output) if output is not None else f"{folder}/predictions.parquet"
     errors = options.get("errors") or (f"{folder}/errors.jsonl" if folder else None)
     try:
-        code, summary = launch(score_options(**{**given, "output": into, "errors": errors}), list(beam_args), started)
+        asked = score_options(**{**given, "output": into, "errors": errors})
+        with log_lines([f"--log_format={asked.watching.log_format}"]):
+            name_job(asked)
+            code, summary = launch(asked, list(beam_args), started)
         if summary is None or code == 1:
             raise JobFailed("the job did not tell what it did")
     except BaseException as error:
@@ -209,7 +213,8 @@ def _read_errors(path: str) -> Iterator[RowError]:
     if path.endswith(".parquet"):
         import pyarrow.parquet as pq
 
-        yield from (RowError(**row) for row in pq.read_table(path).to_pylist())
+        for row in pq.read_table(path).to_pylist():
+            yield RowError(*(row[name] for name in RowError._fields))
         return
     with open_input(path) as file:
         if path.endswith(".csv"):

@@ -134,6 +134,13 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     watch.add_argument("--summary", metavar="FILE.json", help="write the closing summary as JSON")
     add_metrics(watch)
+    watch.add_argument(
+        "--log_format",
+        choices=("text", "json"),
+        default="text",
+        help="json: what the command says, an object a line with time, level, job, event and message, all of it on the "
+        "standard error (default: %(default)s)",
+    )
     watch.add_argument("--quiet", action="store_true", help="no progress and no summary")
     watch.add_argument("--debug", action="store_true", help="show tracebacks and the log")
     for action in p._actions:

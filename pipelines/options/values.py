@@ -190,6 +190,7 @@ class WatchingOptions:
     metrics_targets: str | None = None
     """Folder in which each process tells where it does."""
 
+    log_format: str = "text"
     quiet: bool = False
     debug: bool = False
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.execution.execution import add_parallel_summary
 from beamsplit.pipelines.job.job import Job
-from beamsplit.pipelines.report.summary import Summary, say, summarise
+from beamsplit.pipelines.report.summary import Summary, summarise
 from beamsplit.pipelines.running.drain_limit import DrainLimit
 from beamsplit.pipelines.running.interrupt import Interruptible, signals, what_is_left
+from beamsplit.pipelines.running.log_lines import tell_summary
 from beamsplit.pipelines.running.metrics import read_metrics, watch_rows
 from beamsplit.pipelines.running.runner import SettledRunner, started_runner
 from beamsplit.pipelines.running.stream_end import StreamEnd, wait_for_end
@@ -139,7 +140,7 @@ def _run_held(
     if measured:
         add_parallel_summary(summary, job.execution, counters, inference)
     if not options.watching.quiet:
-        say(summary.lines())
+        tell_summary(summary)
     if options.watching.summary:
         with open_output(options.watching.summary) as file:
             file.write(summary.to_json().encode() + b"\n")

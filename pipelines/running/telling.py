@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from beamsplit.pipelines.execution.execution import add_parallel_summary
 from beamsplit.pipelines.job.job import Job
 from beamsplit.pipelines.options.values import ScoreOptions
-from beamsplit.pipelines.report.summary import Summary, say
+from beamsplit.pipelines.report.summary import Summary
+from beamsplit.pipelines.running.log_lines import tell_summary
 from beamsplit.transforms.kafka.gaps import read_gaps
 from beamsplit.transforms.write.storage import open_output, remove
 
@@ -51,7 +52,7 @@ def report(options: ScoreOptions, summary: Summary) -> None:
         OSError: it cannot be written.
     """
     if not options.watching.quiet:
-        say(summary.lines())
+        tell_summary(summary)
     if options.watching.summary:
         _write_whole(options.watching.summary, summary.to_json().encode() + b"\n")
     if (line := summary.last_line()) is not None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from beamsplit.transforms.failures.codes import code_of
 from beamsplit.transforms.failures.formats import errors_format, write_errors_as
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.formats import JSONL
@@ -68,8 +69,25 @@ def absolute_origin(file: str, row: int) -> tuple[str, int]:
 
 
 def to_line(error: RowError) -> bytes:
-    """The error as one JSON line."""
-    return json.dumps(error._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    """The error as one JSON line.
+
+    >>> to_line(RowError("a.csv", 7, "read", "'x' is no int64"))
+    b'{"file": "a.csv", "row": 7, "stage": "read", "code": "unreadable", "reason": "\'x\' is no int64"}\\n'
+    """
+    told = {
+        "file": error.file,
+        "row": error.row,
+        "stage": error.stage,
+        "code": code_of(error.stage, error.reason),
+        "reason": error.reason,
+    }
+    return json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def of_line(line: bytes) -> RowError:
+    """The error of a line that `to_line` made."""
+    told = json.loads(line)
+    return RowError(*(told[name] for name in RowError._fields))
 
 
 def merge_errors(failures: Iterable[FailedRows], out: object) -> None:
@@ -90,7 +108,7 @@ def merge_errors(failures: Iterable[FailedRows], out: object) -> None:
 
 
 def _absolute_line(line: bytes, bases: dict[tuple[str, int], int]) -> bytes:
-    error = RowError(**json.loads(line))
+    error = of_line(line)
     path, byte = parse_origin_file(error.file)
     if byte is None:
         return line
@@ -166,7 +184,7 @@ def write_merged(
     path: str,
     folder: str,
     job_id: str,
-    like: Mapping[str, object] = RowError("", 0, "", "")._asdict(),
+    like: Mapping[str, object] | None = None,
 ) -> str:
     """Write the errors of all bundles to one file in the temporary folder; its name there.
 
@@ -175,7 +193,7 @@ def write_merged(
         path: what the file will be called: its extension tells the format.
         folder: the temporary folder.
         job_id: of the job, which may be given up.
-        like: an error as the lines have it: names and types of the columns.
+        like: an error as the lines have it: names and types of the columns; None: as `to_line` makes them.
 
     Raises:
         RuntimeError: the job was given up.
@@ -191,5 +209,5 @@ def write_merged(
         with wanted(job_id):
             out = open_output(merged)
         with out:
-            write_errors_as(format, lines, out, like)
+            write_errors_as(format, lines, out, like or json.loads(to_line(RowError("", 0, "", ""))))
     return merged

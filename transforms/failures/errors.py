@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
@@ -73,7 +73,7 @@ class _Result:
     """Where the bundles' files are."""
 
     job_id: str
-    like: Mapping[str, object] = field(default_factory=RowError("", 0, "", "")._asdict)
+    like: Mapping[str, object] | None = None
     """An error with values of the types that all have."""
 
 

@@ -1,6 +1,7 @@
 """Messages that could not be scored: to a topic, to a file that grows, or shown.
 
-Each is a JSON object: {"topic": "in", "partition": 3, "offset": 17, "stage": "read", "reason": "..."}
+Each is a JSON object:
+{"topic": "in", "partition": 3, "offset": 17, "stage": "read", "code": "unreadable", "reason": "..."}
 Of messages that are gone it tells the first and the last: {..., "offset": 100, "stage": "gap", ..., "last_offset": 149}
 """
 
@@ -13,6 +14,7 @@ import sys
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from beamsplit.transforms.failures.codes import code_of
 from beamsplit.transforms.failures.row_error import RowError
 from beamsplit.transforms.kafka.blocks import parse_origin
 from beamsplit.transforms.kafka.config import ClientConfig, Topic
@@ -39,10 +41,17 @@ def error_json(error: RowError) -> bytes:
     """The error as a JSON object.
 
     >>> error_json(RowError("in/3", 17, "read", "no JSON"))
-    b'{"topic": "in", "partition": 3, "offset": 17, "stage": "read", "reason": "no JSON"}'
+    b'{"topic": "in", "partition": 3, "offset": 17, "stage": "read", "code": "unreadable", "reason": "no JSON"}'
     """
     topic, partition = parse_origin(error.file)
-    told = {"topic": topic, "partition": partition, "offset": error.row, "stage": error.stage, "reason": error.reason}
+    told = {
+        "topic": topic,
+        "partition": partition,
+        "offset": error.row,
+        "stage": error.stage,
+        "code": code_of(error.stage, error.reason),
+        "reason": error.reason,
+    }
     if error.stage == STAGE and (gone := gap_range(error.reason)) is not None:
         told["last_offset"] = gone[1]
     return json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace")

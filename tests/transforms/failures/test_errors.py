@@ -34,8 +34,8 @@ def test_one_json_line_an_error(tmp_path):
     path = tmp_path / "out" / "errors.jsonl"
     write(path, [error(3, "b.parquet", "image", 'no "image"\n file: é 猫 \ud800'), error(1)])
     assert read_lines(path) == [
-        {"file": "b.parquet", "row": 3, "stage": "image", "reason": 'no "image"\n file: é 猫 \ud800'},
-        {"file": "a.parquet", "row": 1, "stage": "infer", "reason": "is null"},
+        {"file": "b.parquet", "row": 3, "stage": "image", "code": "failed", "reason": 'no "image"\n file: é 猫 \ud800'},
+        {"file": "a.parquet", "row": 1, "stage": "infer", "code": "misfit", "reason": "is null"},
     ]
     assert os.listdir(tmp_path / "out") == ["errors.jsonl"]
 

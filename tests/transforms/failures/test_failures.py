@@ -15,6 +15,7 @@ from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.report.summary import Summary
 from beamsplit.transforms.apply import FAILED, ApplyStep
 from beamsplit.transforms.block import with_origin
+from beamsplit.transforms.failures.codes import code_of
 from beamsplit.transforms.failures.errors import WriteErrors
 from beamsplit.transforms.failures.formats import count_errors, errors_format
 from beamsplit.transforms.failures.kinds import MOST_KINDS, FailureKind, FailureKinds, kind_of, read_tallies, tally
@@ -166,12 +167,15 @@ def test_errors_as_csv_and_parquet(tmp_path: Path, format: str, errors: list[Row
         root | beam.Create(errors, reshuffle=False).with_output_types(RowError) | WriteErrors(str(path))
     if format == "parquet":
         table = pq.read_table(path)
-        assert [str(type) for type in table.schema.types] == ["string", "int64", "string", "string"]
+        assert [str(type) for type in table.schema.types] == ["string", "int64", "string", "string", "string"]
         rows = table.to_pylist()
     else:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [row | {"row": int(row["row"])} for row in csv.DictReader(file)]
-    expected = [one._asdict() | {"reason": one.reason.replace("\ud800", "\\ud800")} for one in errors]
+    expected = [
+        one._asdict() | {"code": code_of(one.stage, one.reason), "reason": one.reason.replace("\ud800", "\\ud800")}
+        for one in errors
+    ]
     assert sorted(rows, key=str) == sorted(expected, key=str)
     assert count_errors(str(path), format) == len(errors)
     assert os.listdir(tmp_path) == [path.name]
@@ -221,7 +225,9 @@ def test_errors_of_messages_as_parquet(tmp_path: Path):
     with pipeline() as root:
         found = root | beam.Create([error(17, "in/3", "read", "no JSON")]).with_output_types(RowError)
         found | WriteErrors(str(path), error_line)
-    told = {"topic": "in", "partition": 3, "offset": 17, "stage": "read", "reason": "no JSON"}
+    told = {
+        "topic": "in", "partition": 3, "offset": 17, "stage": "read", "code": "unreadable", "reason": "no JSON",
+    }  # fmt: skip
     assert pq.read_table(path).to_pylist() == [told]
     with pipeline() as root:
         root | beam.Create([], reshuffle=False).with_output_types(RowError) | WriteErrors(str(path), error_line)

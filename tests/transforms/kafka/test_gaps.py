@@ -55,6 +55,7 @@ def test_an_error_tells_of_the_range():
         "partition": 3,
         "offset": 100,
         "stage": "gap",
+        "code": "gone",
         "reason": "offsets 100 to 149 are gone, deleted before they were read (retention, or deleted records): 50 "
         "messages at most",
         "last_offset": 149,

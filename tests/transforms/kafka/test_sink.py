@@ -65,6 +65,7 @@ def test_errors_are_json_with_topic_partition_and_offset(tmp_path):
         "partition": 3,
         "offset": 17,
         "stage": "read",
+        "code": "unreadable",
         "reason": "",
     }
     path = tmp_path / "new" / "errors.jsonl"
