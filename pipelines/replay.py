@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.schemes import is_topic
 from beamsplit.pipelines.running.interrupt import exit_now, is_own_process, own_process
+from beamsplit.pipelines.running.log_lines import log_lines
 from beamsplit.pipelines.score import FAILED, INTERRUPTED, WRONG_USE, quiet_logs
 from beamsplit.pipelines.score import main as score
 from beamsplit.pipelines.typed import show_error, typed
@@ -35,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE.format(command=typed("replay"), score=typed("score")), end="")
         return 0 if argv else WRONG_USE
+    with log_lines(argv):
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     # Reading the errors imports what scoring does.
     quiet_logs(debug)

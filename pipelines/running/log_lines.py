@@ -108,7 +108,7 @@ class JsonLines(io.TextIOBase):
 @contextlib.contextmanager
 def log_lines(argv: Sequence[str]) -> Iterator[None]:
     """Within, what goes to the standard error is as `--log_format` in these arguments says, wrong use too."""
-    if _asked(argv) != "json":
+    if _asked(argv) != "json" or isinstance(sys.stderr, JsonLines):
         yield
         return
     before = sys.stderr

@@ -15,6 +15,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.typehints.schemas import named_fields_from_element_type
 
 import beamsplit as bs
+from beamsplit.models.graph.model_copy import model_version
 from tests import onnx_models
 from tests.api.collecting import RUNNER, Into, keep, score
 from tests.api.conftest import Mlp
@@ -237,6 +238,17 @@ def test_new_models_take_over(mlp: Mlp, tmp_path: Path):
     good, _, kind = score(people(mlp), transform, Person)
     assert len({row.model_version for row in good}) == 1
     assert [name for name, _ in named_fields_from_element_type(kind)] == ["id", "y", "model_version"]
+
+
+@pytest.mark.parametrize("tolerance", [0.001, 100])
+def test_a_new_model_is_compared_on_golden_rows(mlp: Mlp, tmp_path: Path, tolerance: float):
+    (tmp_path / "models").mkdir()
+    other = save(onnx_models.mlp(4, outputs=2, seed=1), tmp_path / "models" / "b.onnx")
+    pq.write_table(mlp.table, tmp_path / "golden.parquet")
+    check = {"model_check": tmp_path / "golden.parquet", "model_check_tolerance": tolerance}
+    updates = {"model_updates": str(tmp_path / "models"), "model_version": True, **check}
+    good, _, _ = score(people(mlp), bs.Score(mlp.path, **mlp.options, **updates), Person)
+    assert {row.model_version for row in good} == {model_version(mlp.path if tolerance < 1 else other)}
 
 
 @pytest.mark.parametrize(

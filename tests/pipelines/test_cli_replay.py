@@ -115,6 +115,10 @@ def test_errors_that_name_nothing_or_what_is_elsewhere(failed: Command):
     assert code == 2 and "names messages (in), and not where their topic is; type --input kafka://HOST:PORT/in" in err
     code, err = replay(failed, "--input", failed.data)
     assert code == 2 and "names messages (in), and --input" in err
+    _, err = replay(failed, "--log_format", "json")
+    assert json.loads(err)["event"] == "error" and "names messages" in json.loads(err)["message"]
+    _, err = replay(failed, "--log_format", "json", "--input", failed.data)
+    assert json.loads(err)["event"] == "error" and "names messages" in json.loads(err)["message"]
     assert main([]) == 2 and main(["--help"]) == 0
     assert "usage: " in failed.capsys.readouterr().out
 
