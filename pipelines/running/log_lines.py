@@ -113,7 +113,7 @@ def log_lines(argv: Sequence[str]) -> Iterator[None]:
         return
     before = sys.stderr
     lines = JsonLines(before)
-    sys.stderr = lines  # type: ignore[assignment]
+    sys.stderr = lines
     try:
         yield
     finally:
