@@ -44,7 +44,7 @@ def certified(
     if best.gap <= enough or len(workers) == 1 or not best.period or not available():
         return best
     if len(set(workers)) > 1:
-        bound = staffed_bound(problem, workers, best.period, seconds / 2, replicate=replicate)
+        bound = staffed_bound(problem, workers, best.period, seconds, replicate=replicate)
         return _with_bound(best, bound, "spine")
     until = time.perf_counter() + seconds
     counted = stages is not None or is_limited(problem, workers)

@@ -19,7 +19,7 @@ from beamsplit.models.split.solver.least_traffic import LeastTraffic
 from beamsplit.models.split.solver.problem import CHAIN, Floats, Problem, Worker
 from beamsplit.models.split.solver.spine import Spine, held_at_least, spine
 from beamsplit.models.split.solver.spine_bound import PLACES, ROUNDING, Cells, cells_along, crossing_of
-from beamsplit.models.split.solver.staffing import Team, any_order
+from beamsplit.models.split.solver.staffing import Staffing, Team, any_order
 
 MOST_MOVES = 4_000
 """Ways to give workers to stages beyond which nothing is told."""
@@ -54,19 +54,21 @@ def staffed_bound(
     per_byte = 1 / unit if unit < math.inf else 0.0
     between = np.maximum(cells.low[None, :] - cells.high[:, None], 0.0)
     between[cells.place[:, None] > cells.place[None, :]] = math.inf
+    # What a byte costs a team beside its work, in what a unit of bytes and of work are.
+    byte = {team: team.top * staffing.link[team.level] * unit / known if per_byte else 0.0 for team in _teams(staffing)}
     if problem.links == CHAIN:
         crossing = crossing_of(LeastTraffic(problem, per_byte, work, downward=True), chain, cells, (0.0,))
         moved = crossing[:, None] + crossing[None, :]
+        busy = {one: between + one * moved for one in set(byte.values())}
     else:
-        moved = _moved(LeastTraffic(problem, per_byte, work), chain, cells, fastest, until)
+        busy = _busy(LeastTraffic(problem, per_byte, work), chain, cells, between, (set(byte.values()), fastest, until))
     limited = any(worker.memory_bytes < math.inf for worker in workers)
     held = held_at_least(problem, chain)[np.ix_(cells.place, cells.place)] if limited else None
     costs: dict[Team, Floats] = {}
 
     def cost(team: Team) -> Floats:
         if team not in costs:
-            traffic = team.top * staffing.link[team.level] * unit / known * moved if per_byte else 0.0
-            found = (between + traffic) / team.speed
+            found = busy[byte[team]] / team.speed
             if held is not None:
                 found = np.where(held > team.memory_bytes * (1 + ROUNDING), math.inf, found)
             costs[team] = found
@@ -82,18 +84,42 @@ def staffed_bound(
     return float(min(least[:, -1].min() * (1 - ROUNDING), 1.0)) * known
 
 
-def _moved(cuts: LeastTraffic, chain: Spine, cells: Cells, fastest: float, until: float) -> Floats:
-    """What a stage between two cells moves at least over direct links; [cells, cells]."""
+def _teams(staffing: Staffing) -> set[Team]:
+    return {move.team for move in staffing.moves}
+
+
+def _busy(
+    cuts: LeastTraffic, chain: Spine, cells: Cells, between: Floats, asked: tuple[set[float], float, float]
+) -> dict[float, Floats]:
+    """What a stage between two cells takes at least at speed 1, by what a byte costs; [cells, cells].
+
+    `asked` is those costs of a byte, the speed of the fastest team, and until when to go on.
+    """
+    bytes_cost, fastest, until = asked
     last = len(chain.least) - 1
-    moved = np.zeros((last + 1, last + 1))
+    pairs = []
+    none = np.zeros((last + 1, last + 1))
     for begin in range(last):
         for end in range(begin + 1, last + 1):
             inside = ~chain.most[begin] & chain.least[end]
             if float(inside @ cuts.work) > fastest * (1 + ROUNDING):
                 # No team does so much within the period that is known.
-                moved[begin, end:] = math.inf
+                none[begin, end:] = math.inf
                 break
-            if time.perf_counter() <= until:
-                moved[begin, end] = cuts.least(inside, chain.least[begin] | ~chain.most[end], 0.0)
-    found: Floats = moved[np.ix_(cells.place, cells.place)]
+            pairs.append((begin, end, inside, chain.least[begin] | ~chain.most[end]))
+    moved = none.copy()
+    found = {}
+    for price in (1.0, 0.0, 0.5):
+        for one in sorted(bytes_cost):
+            least = none.copy()
+            for begin, end, inside, outside in pairs:
+                late = time.perf_counter() > until
+                if price == 1.0:
+                    if not moved[begin, end] and not late:
+                        moved[begin, end] = cuts.least(inside, outside, 0.0)
+                    least[begin, end] = one * moved[begin, end]
+                elif one and not late and one * moved[begin, end] <= fastest * (1 + ROUNDING):
+                    least[begin, end] = one * cuts.least(inside, outside, (1 - price) / one)
+            expanded = least[np.ix_(cells.place, cells.place)] + (price * between if price else 0.0)
+            found[one] = np.maximum(found[one], expanded) if one in found else np.maximum(between, expanded)
     return found
