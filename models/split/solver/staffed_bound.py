@@ -108,7 +108,7 @@ def _busy(
                 break
             pairs.append((begin, end, inside, chain.least[begin] | ~chain.most[end]))
     moved = none.copy()
-    found = {}
+    found: dict[float, Floats] = {}
     for price in (1.0, 0.0, 0.5):
         for one in sorted(bytes_cost):
             least = none.copy()
