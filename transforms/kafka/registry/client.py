@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from beamsplit.models.errors import UsageError
 from beamsplit.transforms.kafka.config import REGISTRY_PREFIX, read_properties
@@ -29,6 +31,9 @@ UNKNOWN_SECONDS = 10.0
 """An id that is not known is asked for again after this."""
 
 ANSWER_SECONDS = 10.0
+"""How long the registry may take to answer a question, or to go on with its answer."""
+
+WHOLE_SECONDS = 30.0
 """How long one question may take."""
 
 _T = TypeVar("_T")
@@ -208,7 +213,7 @@ def ask(registry: Registry, question: Callable[[Any], _T], seconds: float) -> _T
     client, deadline, wait = registry.client(), time.monotonic() + seconds, 0.1
     while True:
         try:
-            return question(client)
+            return _whole_answer(question, client)
         except SchemaRegistryError as error:
             status, said = error.http_status_code, _one_line(error.error_message)
             if status == 404:
@@ -232,6 +237,33 @@ def ask(registry: Registry, question: Callable[[Any], _T], seconds: float) -> _T
             raise RegistryAway(_told(registry, f"does not answer ({reason})", "start it, or check the address"))
         time.sleep(wait * random.uniform(0.5, 1.0))
         wait = min(2 * wait, 5.0)
+
+
+def _whole_answer(question: Callable[[Any], _T], client: Any) -> _T:
+    """What it answers, unless that comes so slowly, byte by byte, that no pause between two is too long.
+
+    Raises:
+        TimeoutError: it is not all there in time.
+    """
+    answered: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
+
+    def put() -> None:
+        try:
+            found = question(client)
+            answered.put(lambda: found)
+        except BaseException as error:
+            answered.put(partial(_raise, error))
+
+    threading.Thread(target=put, name="registry", daemon=True).start()
+    try:
+        get = answered.get(timeout=WHOLE_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"its answer is not all there after {WHOLE_SECONDS:g} s") from None
+    return get()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _told(registry: Registry, what: str, fix: str) -> str:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,27 @@ def test_a_reference_that_leads_nowhere_is_told_and_not_asked_for_with_each_bloc
             with pytest.raises(Unusable, match="it refers to a, version 3 of b, which the registry does not have"):
                 schema_by_id(Registry(url), 7)
     assert len([path for path, _ in asked if path.startswith("/subjects")]) == 1
+
+
+def test_an_answer_that_never_ends(monkeypatch: pytest.MonkeyPatch):
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        with server.accept()[0] as asked, contextlib.suppress(OSError):
+            asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not over.wait(0.01):
+                asked.sendall(b" ")
+
+    monkeypatch.setattr(client, "WHOLE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        try:
+            with pytest.raises(RegistryAway, match=r"does not answer \(its answer is not all there after 0.2 s\)"):
+                schema_by_id(Registry(f"http://127.0.0.1:{server.getsockname()[1]}"), 7, seconds=0.1)
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_nobody_answers():
