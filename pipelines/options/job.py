@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from beamsplit.pipelines.options.shared import MODEL_HELP, add_csv_header
-from beamsplit.pipelines.options.texts import positive, read_max_failed
+from beamsplit.pipelines.options.texts import files_count, positive, read_max_failed
 from beamsplit.transforms.formats import FILE_FORMATS
 
 
@@ -77,7 +77,7 @@ def add_job(p: argparse.ArgumentParser) -> None:
     )
     job.add_argument(
         "--num_shards",
-        type=positive,
+        type=files_count,
         metavar="N",
         help="files to write (default: 1, or as many as come where --output has a * or is a folder); --shards divides "
         "the model",

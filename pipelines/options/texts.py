@@ -110,6 +110,18 @@ def threads_count(text: str) -> int:
     return int(text)
 
 
+MOST_FILES = 100_000
+"""Files of an output: their names have five digits, and each is written, also without a row."""
+
+
+def files_count(text: str) -> int:
+    """A number of files."""
+    positive(text)
+    if len(text) > len(str(MOST_FILES)) or int(text) > MOST_FILES:
+        raise argparse.ArgumentTypeError(f"{text[:20]} is more than {MOST_FILES:,} files, the most of an output")
+    return int(text)
+
+
 MOST_PARTS = 1_000
 """Stages or shards; as many as workers that are planned for."""
 

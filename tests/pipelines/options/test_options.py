@@ -54,6 +54,7 @@ def test_capacities_say_how_many_workers_there_are():
         (["--partition", "contiguous", "--capacities", "1,1"], "--capacities is for --partition proportional"),
         (["--worker_type", "fibre"], "invalid choice: 'fibre'"),
         (["--columns", "=a"], "not of the form INPUT=VALUE"),
+        (["--num_shards", "100001"], "100001 is more than 100,000 files, the most of an output"),
         (["--set", "a="], "not of the form INPUT=VALUE"),
     ],
 )
