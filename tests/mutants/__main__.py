@@ -28,6 +28,8 @@ LEFT_OUT = ("beamsplit.runners.local", "beamsplit.runners.dataflow", "beamsplit.
 """What only tests of services, or another cloud, run."""
 ALONE = "alone"
 """What tests.mutants.trial says of what it cannot try."""
+NO_TIME = 0.1
+"""Seconds below which a test costs next to nothing, however many there are."""
 NO_TESTS = (4, 5)
 """How pytest ends where it finds none of the tests: nothing was tried."""
 
@@ -132,7 +134,7 @@ def chosen(seconds: Mapping[str, float], path: Path, most: float) -> list[str]:
     Args:
         seconds: by test, those that execute the place.
         path: of the source, e.g. models/split/balance.py.
-        most: seconds for all; of each file of tests the quick ones are taken, in turn.
+        most: seconds for all. Tests of no time are taken first, then of each file of tests the quick ones, in turn.
     """
     files: dict[str, list[str]] = {}
     for test in sorted(seconds, key=lambda one: (seconds[one], one)):
@@ -143,8 +145,10 @@ def chosen(seconds: Mapping[str, float], path: Path, most: float) -> list[str]:
         return not file.startswith(f"{mirrored}test_{path.stem}"), not file.startswith(mirrored), len(files[file]), file
 
     order = sorted(files, key=far)
+    at_once = [test for file in order for test in files[file] if seconds[test] < NO_TIME]
+    in_turn = itertools.zip_longest(*([test for test in files[file] if seconds[test] >= NO_TIME] for file in order))
     taken, left = set(), most
-    for test in itertools.chain(*itertools.zip_longest(*(files[file] for file in order))):
+    for test in itertools.chain(at_once, *in_turn):
         if test is not None and left > 0:
             taken.add(test)
             left -= seconds[test]

@@ -131,6 +131,10 @@ def test_the_nearest_and_quickest_tests_are_chosen():
         "tests/models/split/test_chain.py::a", "tests/models/split/test_chain.py::slow", *order[2:]
     ]  # fmt: skip
     assert chosen(seconds, path, 2.5) == ["tests/models/split/test_chain.py::a", *order[2:]]
+    seconds |= {"tests/models/split/test_chain.py::b": 0.01, "tests/models/test_far.py::b": 0.02}
+    assert chosen(seconds, path, 0.5) == [
+        *("tests/models/split/test_chain.py::b", "tests/models/split/test_chain.py::a", "tests/models/test_far.py::b")
+    ]
 
 
 def test_a_sample_is_the_same_each_time():
