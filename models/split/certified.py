@@ -34,7 +34,7 @@ def certified(
         workers: that run it.
         stages: exactly so many; None: any number up to that of the workers.
         replicate: whether a stage may run on several workers.
-        seconds: that this may take beyond `balance`, about.
+        seconds: that this may take beyond `balance`, about: of CPU along the chain, and what is left for the program.
         enough: gap that is good enough.
 
     Raises:
@@ -46,7 +46,7 @@ def certified(
     if len(set(workers)) > 1:
         bound = staffed_bound(problem, workers, best.period, seconds, replicate=replicate)
         return _with_bound(best, bound, "spine")
-    until = time.perf_counter() + seconds
+    begun = time.thread_time()
     counted = stages is not None or is_limited(problem, workers)
     smaller = Reduced(problem, tuple(range(len(problem.seconds)))) if counted else reduced(problem)
     alone = not replicate or stages == len(workers)
@@ -60,7 +60,7 @@ def certified(
     most = stages or len(workers)
 
     def solved(narrow: SpineBound, share: float) -> Mixed | None:
-        left = max(until - time.perf_counter(), seconds / 4)
+        left = max(seconds - (time.thread_time() - begun), seconds / 4)
         return mixed_integer(smaller.problem, workers[0], most, narrow, share * left, exactly=stages is not None)
 
     def better(found: Mixed | None) -> Balance:

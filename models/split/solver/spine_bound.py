@@ -91,10 +91,10 @@ def spine_bound(
         worker: each of them.
         stages: workers; stages there are at most so many.
         known: seconds; the period of a split that is known.
-        seconds: that it may take, about.
+        seconds: of CPU that it may take, about.
         replicate: whether a stage may have several workers; the boundaries are then not told.
     """
-    until = time.perf_counter() + seconds
+    until = time.thread_time() + seconds
     work = problem.work / worker.speed / known
     per_byte = 1 / worker.bandwidth / known
     direct = problem.links != CHAIN
@@ -161,7 +161,7 @@ def _direct(cuts: LeastTraffic, chain: Spine, cells: Cells, until: float) -> Flo
             pairs.append((begin, end, inside, chain.least[begin] | ~chain.most[end]))
     for price in PRICES:
         for begin, end, inside, outside in pairs:
-            if time.perf_counter() > until:
+            if time.thread_time() > until:
                 break
             block = cost[first[begin] : first[begin + 1], first[end] : first[end + 1]]
             if not (block <= 1).any():

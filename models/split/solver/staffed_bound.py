@@ -37,13 +37,13 @@ def staffed_bound(
         problem: the graph.
         workers: in whichever order is best.
         known: seconds; the period of a split that is known.
-        seconds: that it may take, about.
+        seconds: of CPU that it may take, about.
         replicate: whether a stage may have several workers.
     """
     staffing = any_order(workers, replicate, MOST_MOVES)
     if staffing is None:
         return 0.0
-    until = time.perf_counter() + seconds
+    until = time.thread_time() + seconds
     chain = spine(problem, PLACES)
     fastest = max(move.team.speed for move in staffing.moves)
     work = problem.work / known
@@ -113,7 +113,7 @@ def _busy(
         for one in sorted(bytes_cost):
             least = none.copy()
             for begin, end, inside, outside in pairs:
-                late = time.perf_counter() > until
+                late = time.thread_time() > until
                 if price == 1.0:
                     if not moved[begin, end] and not late:
                         moved[begin, end] = cuts.least(inside, outside, 0.0)
