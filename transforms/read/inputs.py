@@ -109,8 +109,8 @@ def _found(path: str, stat: os.stat_result) -> InputFile:
 def find_files(patterns: Sequence[str], option: str = "--input", left_out: list[str] | None = None) -> list[InputFile]:
     """The files that paths, globs (`*`, `?`, `**`) and folders name, sorted by path, each once.
 
-    A folder means all files below it, or those of a dataset that lies there. Files and folders whose names begin with a
-    dot or `_` are left out, unless the pattern names them: `_*.csv` does, `*.csv` does not.
+    A folder means all files below it, links to folders too, or those of a dataset that lies there. Files and folders
+    whose names begin with a dot or `_` are left out, unless the pattern names them: `_*.csv` does, `*.csv` does not.
 
     Args:
         patterns: as given.
@@ -174,7 +174,8 @@ def _check_leads_somewhere(path: str) -> None:
         raise UsageError(f"{path} is a link that leads to no file ({os.readlink(path)}); mend it, or take it away")
 
 
-def _below(folder: str, left_out: list[str]) -> Iterator[InputFile]:
+def _below(folder: str, left_out: list[str], entered: frozenset[str] = frozenset()) -> Iterator[InputFile]:
+    """Files below a folder, through links too; `entered` are the links' folders on the way here."""
     try:
         with os.scandir(folder) as scanned:
             entries = list(scanned)
@@ -193,7 +194,12 @@ def _below(folder: str, left_out: list[str]) -> Iterator[InputFile]:
         if entry.is_symlink():
             _check_leads_somewhere(entry.path)
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path, left_out)
+            yield from _below(entry.path, left_out, entered)
+        elif entry.is_dir():
+            real = os.path.realpath(entry.path)
+            if real in entered:
+                raise UsageError(f"{entry.path} is a link that leads back to {real}, where it lies; take it away")
+            yield from _below(entry.path, left_out, entered | {real})
         elif entry.is_file():
             yield _found(entry.path, entry.stat())
 

@@ -284,3 +284,16 @@ def test_a_file_written_again_with_as_many_bytes_has_changed(tmp_path):
     path.write_text("a\n3\n4\n")
     with pytest.raises(InputChanged):
         check_unchanged(files)
+
+
+def test_links_to_folders_are_entered_unless_they_lead_back(tmp_path):
+    (tmp_path / "in/a").mkdir(parents=True)
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    for name in ("in/a/1.csv", "elsewhere/2.csv", "elsewhere/deep/3.csv"):
+        (tmp_path / name).write_text("x\n1\n")
+    (tmp_path / "in/more").symlink_to("../elsewhere")
+    found = [os.path.relpath(file.path, tmp_path) for file in find_files([str(tmp_path / "in")])]
+    assert found == ["in/a/1.csv", "in/more/2.csv", "in/more/deep/3.csv"]
+    (tmp_path / "elsewhere/deep/back").symlink_to(tmp_path / "in")
+    with pytest.raises(UsageError, match=r"is a link that leads back to .*, where it lies; take it away"):
+        find_files([str(tmp_path / "in")])
