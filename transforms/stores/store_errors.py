@@ -63,8 +63,7 @@ def _told(scheme: Scheme, path: str, doing: str, error: Exception) -> StoreError
     names = {type(one).__name__ for one in _chain(error)}
     if names.intersection(_NO_CREDENTIALS):
         return StoreError(f"{path} cannot be {doing}: no credentials for {scheme.title} were found; {scheme.log_in}")
-    # A store's own error has no name of a file: it is one of this machine, that of a token say.
-    if names.intersection(_NOT_GIVEN) or (isinstance(error, FileNotFoundError) and error.filename is not None):
+    if names.intersection(_NOT_GIVEN) or _is_of_this_machine(error, path):
         return StoreError(
             f"{path} cannot be {doing}: no credentials for {scheme.title} can be had ({why[:300]}); {scheme.log_in}"
         )
@@ -93,6 +92,12 @@ def _told(scheme: Scheme, path: str, doing: str, error: Exception) -> StoreError
 
 def _code(error: Exception) -> object:
     return getattr(error, "code", None) or getattr(error, "status", "")
+
+
+def _is_of_this_machine(error: Exception, path: str) -> bool:
+    """Whether a file is missing that is none of the store, that of a token say."""
+    name = error.filename if isinstance(error, FileNotFoundError) else None
+    return name is not None and not path.endswith(str(name).lstrip("/"))
 
 
 def _said(error: BaseException) -> object:
