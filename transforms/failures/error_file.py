@@ -71,8 +71,8 @@ def absolute_origin(file: str, row: int) -> tuple[str, int]:
 def to_line(error: RowError) -> bytes:
     """The error as one JSON line.
 
-    >>> to_line(RowError("a.csv", 7, "read", "'x' is no int64"))
-    b'{"file": "a.csv", "row": 7, "stage": "read", "code": "unreadable", "reason": "\'x\' is no int64"}\\n'
+    >>> to_line(RowError("a.csv", 7, "read", "x is no int64"))
+    b'{"file": "a.csv", "row": 7, "stage": "read", "code": "unreadable", "reason": "x is no int64"}\\n'
     """
     told = {
         "file": error.file,

@@ -60,9 +60,9 @@ class OffsetRange:
 def cut_ranges(spans: Mapping[int, tuple[int, int]], pieces: int) -> list[OffsetRange]:
     """About so many ranges of about equal length, partition after partition.
 
-    >>> cut_ranges({0: (5, 20_005), 1: (0, 10_000), 2: (7, 7)}, 3)
-    [OffsetRange(partition=0, begin=5, end=10005), OffsetRange(partition=0, begin=10005, end=20005), \
-OffsetRange(partition=1, begin=0, end=10000)]
+    >>> found = cut_ranges({0: (5, 20_005), 1: (0, 10_000), 2: (7, 7)}, 3)
+    >>> [(one.partition, one.begin, one.end) for one in found]
+    [(0, 5, 10005), (0, 10005, 20005), (1, 0, 10000)]
     """
     total = sum(end - begin for begin, end in spans.values())
     length = max(LEAST_MESSAGES, -(-total // pieces))
