@@ -41,7 +41,7 @@ APART = ("--shards", "2", "--placement", "distributed")
 
 @pytest.mark.parametrize(
     ("ways", "parallelism", "delivery"),
-    [(APART, 2, "exactly_once"), (("--stages", "2", *APART), 1, "at_least_once")],
+    [(APART, 2, "exactly_once"), (("--stages", "2", *APART), 1, "exactly_once")],
 )
 def test_shards_with_workers_of_their_own_give_what_the_whole_gives(
     stream: Stream, ways: tuple[str, ...], parallelism: int, delivery: str
