@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, replace
-
-import pyarrow as pa
+from dataclasses import replace
 
 from beamsplit.models.errors import UsageError
 from beamsplit.pipelines.options.schemes import is_topic
@@ -13,16 +11,10 @@ from beamsplit.pipelines.options.values import ScoreOptions
 from beamsplit.pipelines.sources.files import Files
 from beamsplit.pipelines.sources.source import Source
 from beamsplit.pipelines.sources.topic_range import TopicRange
-from beamsplit.transforms.block import ORIGIN_FILE, ORIGIN_ROW, data_columns
+from beamsplit.transforms.columns_behind import AddRowColumns
 from beamsplit.transforms.failures.origins import FailedOrigins, origins_of_messages, read_origins
 from beamsplit.transforms.kafka.blocks import parse_origin
 from beamsplit.transforms.kafka.config import ClientConfig, parse_topic
-from beamsplit.transforms.step import StepResult
-
-FIELDS = (
-    pa.field("input_file", pa.string(), nullable=False),
-    pa.field("input_row", pa.int64(), nullable=False),
-)
 
 
 def failed_origins(name: str, kafka_config: str | None) -> FailedOrigins:
@@ -109,33 +101,3 @@ def replay_topic(source: TopicRange, options: ScoreOptions) -> TopicRange:
     if failed.gaps:
         notes.append(f"{failed.gaps} errors tell of messages that were gone then: these cannot be read")
     return replace(source, wanted=wanted, notes=(*source.notes, *notes))
-
-
-@dataclass(frozen=True)
-class AddRowColumns:
-    """Columns of a file that tell which row of which file a prediction was made of, behind the user's."""
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """With `FIELDS`.
-
-        Raises:
-            UsageError: one of these names is taken.
-        """
-        taken = [field.name for field in FIELDS if field.name in schema.names]
-        if taken:
-            raise UsageError(
-                f"predictions of a replay get a column {taken[0]!r}, and there is one already; leave it out of --keep"
-            )
-        names = data_columns(schema)
-        inner = [field for field in schema if field.name not in names]
-        return pa.schema([*(schema.field(name) for name in names), *FIELDS, *inner])
-
-    def __call__(self, block: pa.RecordBatch) -> StepResult:
-        """Add them."""
-        made = {
-            "input_file": block.column(ORIGIN_FILE).dictionary_decode(),
-            "input_row": block.column(ORIGIN_ROW),
-        }
-        schema = self.output_schema(block.schema)
-        columns = [made[field.name] if field.name in made else block.column(field.name) for field in schema]
-        return StepResult(pa.RecordBatch.from_arrays(columns, schema=schema))
